@@ -1,0 +1,95 @@
+"""A connection that carries messages: whole frames in and out of a socket, each within its time."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Self
+
+from vsock_wire.errors import TransportError
+from vsock_wire.frames import FrameDecoder, encode_frame
+from vsock_wire.messages import JsonObject, encode_message
+from vsock_wire.sockets import close_quietly
+
+RECEIVE_BYTES = 65_536
+
+
+class MessageConnection:
+    """One peer, messages both ways. Not for use by several threads at once, but for ``close``.
+
+    Args:
+        sock: a connected stream socket, which this object then owns.
+        peer: how errors name the peer.
+    """
+
+    def __init__(self, sock: socket.socket, peer: object) -> None:
+        self._sock = sock
+        self._peer = peer
+        self._decoder = FrameDecoder()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a thread that waits in it gets a TransportError or an end of stream."""
+        close_quietly(self._sock)
+
+    def send(self, message: JsonObject, *, timeout_s: float) -> None:
+        """Send one message.
+
+        Args:
+            message: what ``encode_message`` takes.
+            timeout_s: seconds for all of it, however slowly the peer reads.
+
+        Raises:
+            WireError: the message is longer than a frame may be.
+            TransportError: the peer has gone, or does not read.
+        """
+        frame = encode_frame(encode_message(message))
+        try:
+            self._sock.settimeout(timeout_s)
+            self._sock.sendall(frame)
+        except OSError as error:
+            raise self._error("write to", error, timeout_s) from error
+
+    def receive(self, *, idle_timeout_s: float, message_timeout_s: float) -> bytes | None:
+        """Return the next message without its NUL, or None when the peer has closed between two messages.
+
+        Args:
+            idle_timeout_s: seconds until the first byte of the message.
+            message_timeout_s: seconds from its first byte to its NUL, however the bytes are spread: a peer cannot
+                hold the connection by sending slowly.
+
+        Raises:
+            WireError: the message is longer than a frame may be; the connection stays usable.
+            TransportError: the time is over, the peer has gone in the middle of a message, or the link broke.
+        """
+        deadline: float | None = None
+        while (frame := self._decoder.next_frame()) is None:
+            if deadline is None and self._decoder.is_mid_message:
+                deadline = time.monotonic() + message_timeout_s
+            data = self._receive_some(idle_timeout_s if deadline is None else deadline - time.monotonic())
+            if data:
+                self._decoder.feed(data)
+            elif self._decoder.is_mid_message:
+                raise TransportError("read from", self._peer, "the connection ended in the middle of a message")
+            else:
+                return None
+        return frame
+
+    def _receive_some(self, timeout_s: float) -> bytes:
+        if timeout_s <= 0:
+            raise TransportError("read from", self._peer, "the message did not end in time")
+        try:
+            self._sock.settimeout(timeout_s)
+            return self._sock.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise self._error("read from", error, timeout_s) from error
+
+    def _error(self, operation: str, error: OSError, timeout_s: float) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return TransportError(operation, self._peer, f"no progress within {timeout_s:.3g} s")
+        return TransportError(operation, self._peer, (error.strerror or str(error)).lower())

@@ -1,0 +1,453 @@
+"""Messages of the wire protocol: strict JSON objects, and the requests and replies they stand for (pure).
+
+The protocol is kmstool's, extended by fields and operations that its C programs ignore. Both ends read a message with
+``decode_message`` and then with the ``parse_...`` of what they expect; kmstool's own error texts are kept as they are.
+"""
+
+from __future__ import annotations
+
+import binascii
+import enum
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from vsock_wire.errors import WireError, quoted
+
+JsonObject: TypeAlias = dict[str, Any]
+
+PROTOCOL_VERSION = 2
+"""Announced in the reply to SetClient; kmstool in C announces none and counts as 1."""
+MAX_ID_CHARS = 64
+MAX_CIPHERTEXT_BYTES = 6_144
+"""KMS API, Decrypt: CiphertextBlob."""
+MAX_GRANT_TOKENS = 10
+"""KMS API, Decrypt: GrantTokens."""
+
+STATUS_OK = "Ok"
+STATUS_ERROR = "Error"
+
+
+class Operation(enum.StrEnum):
+    """Operations this version of the protocol knows."""
+
+    SET_CLIENT = "SetClient"
+    DECRYPT = "Decrypt"
+    DESCRIBE = "Describe"
+
+
+class Service(enum.StrEnum):
+    """Who refused: the ``Service`` of an error reply."""
+
+    KMS = "kms"
+    NSM = "nsm"
+    ENCLAVE = "enclave"
+
+
+class EnclaveCode(enum.StrEnum):
+    """Machine codes of errors that arise in the enclave itself; KMS's and the NSM's own codes travel as they are."""
+
+    INVALID_MESSAGE = "InvalidMessage"
+    INVALID_REQUEST = "InvalidRequest"
+    UNKNOWN_OPERATION = "UnknownOperation"
+    CLIENT_NOT_SET = "ClientNotSet"
+    REGION_CONFLICT = "RegionConflict"
+    CLIENT_FAILED = "ClientFailed"
+    PROXY_UNREACHABLE = "ProxyUnreachable"
+    KMS_UNREACHABLE = "KmsUnreachable"
+    TLS_FAILED = "TlsFailed"
+    RECIPIENT_MISSING = "CiphertextForRecipientMissing"
+    RECIPIENT_UNREADABLE = "CiphertextForRecipientUnreadable"
+    BUSY = "TooManyConnections"
+    INTERNAL = "InternalError"
+
+
+class KmstoolText(enum.StrEnum):
+    """Texts of kmstool in C, to the letter, with which the Message of the same failure starts here."""
+
+    INVALID_JSON = "Error reading JSON object"
+    NOT_AN_OBJECT = "JSON is wrong type"
+    NO_OPERATION = "JSON structure incomplete"
+    OPERATION_NOT_A_STRING = "Operation is wrong type"
+    UNKNOWN_OPERATION = "Operation not recognized"
+    NO_CREDENTIALS = "Could not read credentials"
+    REGION_CONFLICT = "Could not set region correctly, check configuration."
+    CLIENT_FAILED = "Could not create new client"
+    CLIENT_NOT_SET = "Client not initialized"
+    NO_CIPHERTEXT = "Message does not contain a Ciphertext"
+    CIPHERTEXT_NOT_BASE64 = "Ciphertext not a base64 string"
+    DECRYPT_FAILED = "Could not decrypt ciphertext"
+
+
+class RequestError(WireError):
+    """A request is not one this protocol allows; its text is the Message of the reply.
+
+    Attributes:
+        code: the machine code of the reply.
+    """
+
+    def __init__(self, text: str, code: EnclaveCode = EnclaveCode.INVALID_REQUEST, *, hint: str | None = None) -> None:
+        super().__init__(text, hint=hint)
+        self.code = code
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """AWS credentials. Neither ``repr`` nor ``str`` shows any part of them.
+
+    Attributes:
+        access_key_id: the AWS access key id.
+        secret_access_key: the AWS secret access key.
+        session_token: of temporary credentials, else None.
+        expiration: when they end, ISO 8601 in UTC, or None where that is not known.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+    expiration: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+@dataclass(frozen=True)
+class SetClient:
+    """A SetClient request: the credentials, and the region where the enclave has none of its own."""
+
+    credentials: Credentials
+    region: str | None = None
+
+    def to_message(self) -> JsonObject:
+        """Return the request as a message, in the order kmstool writes its fields."""
+        return _without_none(
+            {
+                "Operation": Operation.SET_CLIENT,
+                "AwsAccessKeyId": self.credentials.access_key_id,
+                "AwsSecretAccessKey": self.credentials.secret_access_key,
+                "AwsSessionToken": self.credentials.session_token,
+                "Expiration": self.credentials.expiration,
+                "AwsRegion": self.region,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Decrypt:
+    """A Decrypt request; the fields have the meaning of KMS's own."""
+
+    ciphertext: bytes
+    encryption_context: Mapping[str, str] = field(default_factory=dict)
+    key_id: str | None = None
+    encryption_algorithm: str | None = None
+    grant_tokens: tuple[str, ...] = ()
+
+    def to_message(self) -> JsonObject:
+        """Return the request as a message, in the order kmstool writes its fields."""
+        return _without_none(
+            {
+                "Operation": Operation.DECRYPT,
+                "Ciphertext": encode_base64(self.ciphertext),
+                "EncryptionContext": dict(self.encryption_context) or None,
+                "KeyId": self.key_id,
+                "EncryptionAlgorithm": self.encryption_algorithm,
+                "GrantTokens": list(self.grant_tokens) or None,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class DecryptResult:
+    """What a Decrypt gives: the plaintext, which ``repr`` does not show, and what KMS says of the key."""
+
+    plaintext: bytes = field(repr=False)
+    key_id: str | None = None
+    encryption_algorithm: str | None = None
+
+    def to_fields(self) -> JsonObject:
+        """Return the fields of the reply beside Status."""
+        return _without_none(
+            {
+                "Message": encode_base64(self.plaintext),
+                "KeyId": self.key_id,
+                "EncryptionAlgorithm": self.encryption_algorithm,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    """An error reply. Only ``message`` may be expected of kmstool in C, and even that may be empty.
+
+    Attributes:
+        message: human text; starts with kmstool's text where it has one for the failure.
+        code: machine code: one of EnclaveCode, or KMS's or the NSM's own.
+        service: who refused, one of Service.
+        http_status: of KMS's answer.
+        request_id: of KMS's answer.
+        hint: what the reader can do about it.
+    """
+
+    message: str
+    code: str | None = None
+    service: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+    hint: str | None = None
+
+    def to_fields(self) -> JsonObject:
+        """Return the fields of the reply beside Status."""
+        return _without_none(
+            {
+                "Message": self.message,
+                "Code": self.code,
+                "Service": self.service,
+                "HttpStatus": self.http_status,
+                "RequestId": self.request_id,
+                "Hint": self.hint,
+            }
+        )
+
+
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """Return ``message`` as UTF-8 JSON without line breaks (and so without NUL)."""
+    return json.dumps(message, ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def decode_message(data: bytes) -> JsonObject:
+    """Read one message as strict JSON.
+
+    kmstool's parser is lax (single quotes, trailing text, duplicate keys); this one takes RFC 8259 JSON only, so that
+    no two readers can see two meanings in one message.
+
+    Raises:
+        RequestError: the bytes are not strict JSON (duplicate keys, NaN, lone surrogates and nesting too deep for
+            Python's parser included), or the JSON is no object.
+    """
+    try:
+        text = data.decode("utf-8")
+        message = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        if "\\u" in text:
+            json.dumps(message, ensure_ascii=False).encode("utf-8")  # fails on lone surrogates
+    except (ValueError, RecursionError):
+        # The parser's own text may quote the message, which may hold credentials.
+        raise RequestError(
+            KmstoolText.INVALID_JSON,
+            EnclaveCode.INVALID_MESSAGE,
+            hint="expected one strict JSON object (RFC 8259, UTF-8) before each NUL byte",
+        ) from None
+    if message is None:  # kmstool's parser cannot tell null from a failure, and answers so
+        raise RequestError(KmstoolText.INVALID_JSON, EnclaveCode.INVALID_MESSAGE, hint="expected an object, got null")
+    if not isinstance(message, dict):
+        kind = type(message).__name__
+        raise RequestError(
+            KmstoolText.NOT_AN_OBJECT, EnclaveCode.INVALID_MESSAGE, hint=f"expected an object, got {kind}"
+        )
+    return message
+
+
+def parse_operation(message: JsonObject) -> Operation:
+    """Return which operation a request asks for.
+
+    Raises:
+        RequestError: there is no Operation, it is no string, or it is none this version knows.
+    """
+    name = message.get("Operation")
+    if name is None:
+        raise RequestError(KmstoolText.NO_OPERATION, hint="expected a field Operation")
+    if not isinstance(name, str):
+        raise RequestError(KmstoolText.OPERATION_NOT_A_STRING, hint=f"expected a string, got {type(name).__name__}")
+    try:
+        return Operation(name)
+    except ValueError:
+        raise RequestError(
+            KmstoolText.UNKNOWN_OPERATION,
+            EnclaveCode.UNKNOWN_OPERATION,
+            hint=f"expected one of {', '.join(Operation)}, got {quoted(name)}",
+        ) from None
+
+
+def parse_request_id(message: JsonObject) -> str | None:
+    """Return the Id that the reply is to echo, or None where the request has none.
+
+    Raises:
+        RequestError: the Id is no string or longer than MAX_ID_CHARS.
+    """
+    request_id = message.get("Id")
+    if request_id is None:
+        return None
+    if not isinstance(request_id, str) or len(request_id) > MAX_ID_CHARS:
+        raise RequestError("Id is wrong type", hint=f"expected a string of at most {MAX_ID_CHARS} characters")
+    return request_id
+
+
+def parse_set_client(message: JsonObject) -> SetClient:
+    """Read a SetClient request.
+
+    Raises:
+        RequestError: the credentials are missing, empty or no strings, or the region is no string.
+    """
+    credentials = Credentials(
+        access_key_id=_credential(message, "AwsAccessKeyId"),
+        secret_access_key=_credential(message, "AwsSecretAccessKey"),
+        session_token=_optional_credential(message, "AwsSessionToken"),
+        expiration=_optional_credential(message, "Expiration"),
+    )
+    region = message.get("AwsRegion")
+    if region is not None and not isinstance(region, str):
+        raise RequestError(
+            KmstoolText.REGION_CONFLICT, EnclaveCode.REGION_CONFLICT, hint="AwsRegion: expected a string"
+        )
+    return SetClient(credentials, region or None)
+
+
+def parse_decrypt(message: JsonObject) -> Decrypt:
+    """Read a Decrypt request.
+
+    Raises:
+        RequestError: the ciphertext is missing, no base64 or of a length KMS does not take, or another field is not
+            of its type.
+    """
+    text = message.get("Ciphertext")
+    if text is None:
+        raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
+    try:
+        ciphertext = decode_base64(text)
+    except ValueError as error:
+        raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
+    if not 1 <= len(ciphertext) <= MAX_CIPHERTEXT_BYTES:
+        _refuse_decrypt(f"Ciphertext: expected 1 to {MAX_CIPHERTEXT_BYTES} bytes, got {len(ciphertext)}")
+    return Decrypt(
+        ciphertext,
+        encryption_context=_encryption_context(message),
+        key_id=_optional_text(message, "KeyId"),
+        encryption_algorithm=_optional_text(message, "EncryptionAlgorithm"),
+        grant_tokens=_grant_tokens(message),
+    )
+
+
+def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
+    """Return the fields of a reply that says Ok, or the error it carries.
+
+    Raises:
+        WireError: Status is neither Ok nor Error, or a field of an error reply is not of its type.
+    """
+    status = message.get("Status")
+    if status == STATUS_OK:
+        return message
+    if status != STATUS_ERROR:
+        raise WireError(f"reply: expected Status {STATUS_OK} or {STATUS_ERROR}, got {type(status).__name__}")
+    http_status = message.get("HttpStatus")
+    return ErrorReply(
+        message=_reply_text(message, "Message") or "",
+        code=_reply_text(message, "Code"),
+        service=_reply_text(message, "Service"),
+        http_status=http_status if isinstance(http_status, int) else None,
+        request_id=_reply_text(message, "RequestId"),
+        hint=_reply_text(message, "Hint"),
+    )
+
+
+def parse_decrypt_result(fields: JsonObject) -> DecryptResult:
+    """Read the fields of a reply to Decrypt.
+
+    Raises:
+        WireError: there is no Message in base64, or another field is not of its type.
+    """
+    try:
+        plaintext = decode_base64(fields.get("Message"))
+    except ValueError as error:
+        raise WireError(f"reply: Message: {error}") from None
+    return DecryptResult(plaintext, _reply_text(fields, "KeyId"), _reply_text(fields, "EncryptionAlgorithm"))
+
+
+def encode_base64(data: bytes) -> str:
+    """Return ``data`` in standard base64 with padding (RFC 4648 section 4)."""
+    return b64encode(data).decode("ascii")
+
+
+def decode_base64(text: object) -> bytes:
+    """Return the bytes of standard base64 text with padding and without line breaks (RFC 4648 section 4).
+
+    Raises:
+        ValueError: it is no such text; the error does not quote it.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"expected base64 text, got {type(text).__name__}")
+    try:
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except ValueError:
+        raise ValueError("expected standard base64 with padding, got other text") from None
+
+
+def _without_none(fields: JsonObject) -> JsonObject:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate key")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _credential(message: JsonObject, name: str) -> str:
+    value = message.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise RequestError(KmstoolText.NO_CREDENTIALS, hint=f"{name}: expected a non-empty string")
+
+
+def _optional_credential(message: JsonObject, name: str) -> str | None:
+    """Like kmstool, count null as absent; an empty token would only be refused later, by KMS."""
+    return None if message.get(name) in (None, "") else _credential(message, name)
+
+
+def _optional_text(message: JsonObject, name: str) -> str | None:
+    value = message.get(name)
+    if value is None or (isinstance(value, str) and value):
+        return value
+    _refuse_decrypt(f"{name}: expected a non-empty string, got {type(value).__name__}")
+
+
+def _encryption_context(message: JsonObject) -> dict[str, str]:
+    """Kmstool in C crashes on anything but an object here; ``{}`` and null mean none."""
+    context = message.get("EncryptionContext")
+    if context is None:
+        return {}
+    if not isinstance(context, dict):
+        _refuse_decrypt(f"EncryptionContext: expected an object, got {type(context).__name__}")
+    for value in context.values():
+        if not isinstance(value, str):
+            _refuse_decrypt(f"EncryptionContext: expected strings as values, got {type(value).__name__}")
+    return context
+
+
+def _grant_tokens(message: JsonObject) -> tuple[str, ...]:
+    tokens = message.get("GrantTokens")
+    if tokens is None:
+        return ()
+    if (
+        not isinstance(tokens, list)
+        or len(tokens) > MAX_GRANT_TOKENS
+        or not all(isinstance(token, str) for token in tokens)
+    ):
+        _refuse_decrypt(f"GrantTokens: expected at most {MAX_GRANT_TOKENS} strings")
+    return tuple(tokens)
+
+
+def _refuse_decrypt(reason: str) -> NoReturn:
+    raise RequestError(f"{KmstoolText.DECRYPT_FAILED}: {reason}")
+
+
+def _reply_text(fields: JsonObject, name: str) -> str | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise WireError(f"reply: {name}: expected a string, got {type(value).__name__}")

@@ -1,0 +1,95 @@
+"""How every command line tool of the project starts, logs, reports a failure and ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from vsock_wire.errors import ExitCode, ToolError, printable
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+def run_program(name: str, command: Callable[[], object]) -> NoReturn:
+    """Run ``command`` and end the process with the exit code that fits its outcome.
+
+    ``command`` may leave by SystemExit, as click's commands do. A ToolError is printed as ``NAME: error: ...`` and,
+    where one is known, ``hint: ...``. Of any other exception only the type and the place are printed, because the text
+    of an unexpected exception may hold anything, secrets included.
+    """
+    signal.signal(signal.SIGINT, _exit_interrupted)
+    try:
+        command()
+        sys.stdout.flush()
+    except ToolError as error:
+        report_error(name, error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        _leave_stdout()
+        sys.exit(ExitCode.FAILED)
+    except Exception as error:  # noqa: BLE001 - the last place that can keep its text off the terminal
+        _report_bug(name, error)
+        sys.exit(ExitCode.FAILED)
+    sys.exit(ExitCode.DONE)
+
+
+def report_error(name: str, error: ToolError, *, subject: str | None = None) -> None:
+    """Print ``error`` and its hint to standard error.
+
+    Args:
+        name: the program's name.
+        error: what failed.
+        subject: what it was about, such as "line 3", where there is more than one.
+    """
+    about = f"{subject}: " if subject else ""
+    print(f"{name}: error: {about}{printable(str(error))}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {printable(error.hint)}", file=sys.stderr)
+
+
+def set_up_logging(room: str, *, verbosity: int) -> None:
+    """Log what ``room`` and vsock_wire say to standard error.
+
+    Other libraries' loggers get no handler: at debug level botocore logs whole requests, session token included.
+
+    Args:
+        room: the name of the program's own package.
+        verbosity: 0 for errors only, 1 adds warnings, 2 information, 3 and more debugging details.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter(LOG_FORMAT))
+    for name in (room, "vsock_wire"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(_LEVELS[max(0, min(verbosity, len(_LEVELS) - 1))])
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints other libraries' warnings itself
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Keeps one record on one line, whatever a peer has put into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(ExitCode.INTERRUPTED)
+
+
+def _leave_stdout() -> None:
+    """Keep the interpreter from flushing into the closed pipe once more, and complaining of it, at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug(name: str, error: Exception) -> None:
+    print(f"{name}: error: internal error: {type(error).__name__}; this is a bug, at:", file=sys.stderr)
+    for frame in traceback.extract_tb(error.__traceback__)[-6:]:
+        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)

@@ -1,0 +1,145 @@
+"""Sockets for every kind of address: connected and listening, with time-outs and errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
+from vsock_wire.errors import TransportError
+
+LISTEN_BACKLOG = 128
+"""Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
+
+_CONNECT_HINTS = {
+    errno.ECONNREFUSED: "nothing listens there: is the program running, on this port?",
+    errno.ECONNRESET: "nothing listens there: is the program running, on this CID and port?",
+    errno.ENOENT: "nothing listens there: is the program running, on this path?",
+    errno.ENODEV: "no vsock with that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.ETIMEDOUT: "no answer: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.EHOSTUNREACH: "no way to that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
+}
+_SOCKET_HINTS = {
+    errno.EPERM: "vsock is forbidden here: under Docker, pass --security-opt seccomp=FILE with a profile allowing it",
+    errno.EACCES: "not permitted here: check the user's rights and the container's seccomp profile",
+    errno.EAFNOSUPPORT: "this kernel has no vsock: load the modules vsock and vhost_vsock, or use unix: or tcp://",
+    errno.EADDRINUSE: "another program listens there: stop it or choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address: leave the CID out to listen on all of its own",
+}
+
+
+def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
+    """Connect to ``address``; the caller closes the socket.
+
+    Args:
+        address: where to; a TCP host name is resolved, and all its addresses are tried in turn.
+        timeout_s: seconds for the connection (for TCP: for each address), and the socket's time-out afterwards.
+
+    Raises:
+        TransportError: no connection within the time.
+    """
+    try:
+        if isinstance(address, TcpAddress):
+            sock = socket.create_connection((address.host, address.port), timeout_s)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        sock = _new_socket(address)
+        with _closed_on_error(sock):
+            sock.settimeout(timeout_s)
+            sock.connect(_socket_name(address))
+        return sock
+    except OSError as error:
+        raise _transport_error("connect to", address, error, _CONNECT_HINTS | _SOCKET_HINTS) from error
+
+
+def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.socket:
+    """Listen on ``address``; the caller closes the socket.
+
+    A unix socket is made with mode 0600; a socket file that nobody listens on any more is replaced.
+
+    Raises:
+        TransportError: the address cannot be bound.
+    """
+    try:
+        if isinstance(address, TcpAddress):
+            return socket.create_server((address.host, address.port), backlog=backlog)
+        sock = _new_socket(address)
+        with _closed_on_error(sock):
+            if isinstance(address, UnixAddress):
+                _bind_unix(sock, address)
+            else:
+                sock.bind(_socket_name(address))
+            sock.listen(backlog)
+        return sock
+    except OSError as error:
+        raise _transport_error("listen on", address, error, _SOCKET_HINTS) from error
+
+
+def close_quietly(sock: socket.socket) -> None:
+    """Close ``sock`` for reading and writing; a peer that has already gone is no error."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def bound_address(sock: socket.socket, wanted: Address) -> Address:
+    """Return the address a listening socket really has: the port chosen by the kernel where port 0 was asked for."""
+    if isinstance(wanted, TcpAddress):
+        host, port = sock.getsockname()[:2]
+        return TcpAddress(host, port)
+    return wanted
+
+
+def _new_socket(address: VsockAddress | UnixAddress) -> socket.socket:
+    if isinstance(address, UnixAddress):
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    family = getattr(socket, "AF_VSOCK", None)
+    if family is None:
+        raise OSError(errno.EAFNOSUPPORT, "this Python has no AF_VSOCK")
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+def _socket_name(address: VsockAddress | UnixAddress) -> str | tuple[int, int]:
+    return address.path if isinstance(address, UnixAddress) else (address.cid, address.port)
+
+
+def _bind_unix(sock: socket.socket, address: UnixAddress) -> None:
+    _remove_stale(address)
+    old_mask = os.umask(0o177)
+    try:
+        sock.bind(address.path)
+    finally:
+        os.umask(old_mask)
+
+
+def _remove_stale(address: UnixAddress) -> None:
+    """Remove a socket file whose listener has died; anything else stays and makes bind fail."""
+    path = Path(address.path)
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address.path)
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _transport_error(operation: str, address: Address, error: OSError, hints: dict[int, str]) -> TransportError:
+    if isinstance(error, TimeoutError):
+        return TransportError(operation, address, "no answer in time", hint=hints.get(errno.ETIMEDOUT))
+    reason = (error.strerror or str(error)).lower()
+    return TransportError(operation, address, reason, hint=hints.get(error.errno or 0))
