@@ -81,12 +81,20 @@ def parse_address(text: str) -> Address:
     raise InputError(f"address: expected {EXPECTED_FORMS}, got {quoted(text)}")
 
 
+def vsock_address(cid: int, port: int) -> VsockAddress:
+    """Return the vsock address of numbers that come from outside.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    return VsockAddress(_in_range("CID", cid, MAX_CID), _in_range("vsock port", port, MAX_VSOCK_PORT))
+
+
 def _parse_vsock(text: str, rest: str) -> VsockAddress:
     match = re.fullmatch(r"(any|[0-9]{1,10}):([0-9]{1,10})", rest, re.ASCII)
     if match is None:
         raise InputError(f"address: expected vsock://CID:PORT, got {quoted(text)}")
-    cid = CID_ANY if match[1] == "any" else int(match[1])
-    return VsockAddress(_in_range("CID", cid, MAX_CID), _in_range("vsock port", int(match[2]), MAX_VSOCK_PORT))
+    return vsock_address(CID_ANY if match[1] == "any" else int(match[1]), int(match[2]))
 
 
 def _parse_unix(path: str) -> UnixAddress:
@@ -104,6 +112,6 @@ def _parse_tcp(text: str, rest: str) -> TcpAddress:
 
 
 def _in_range(what: str, number: int, largest: int) -> int:
-    if number > largest:
+    if not 0 <= number <= largest:
         raise InputError(f"{what}: expected a number from 0 to {largest}, got {number}")
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import Self
@@ -20,11 +21,14 @@ class MessageConnection:
     Args:
         sock: a connected stream socket, which this object then owns.
         peer: how errors name the peer.
+
+    Attributes:
+        peer: the same.
     """
 
     def __init__(self, sock: socket.socket, peer: object) -> None:
         self._sock = sock
-        self._peer = peer
+        self.peer = peer
         self._decoder = FrameDecoder()
 
     def __enter__(self) -> Self:
@@ -36,6 +40,11 @@ class MessageConnection:
     def close(self) -> None:
         """Close the connection; a thread that waits in it gets a TransportError or an end of stream."""
         close_quietly(self._sock)
+
+    def stop_reading(self) -> None:
+        """Make a ``receive`` in another thread return None; messages can still be sent."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
 
     def send(self, message: JsonObject, *, timeout_s: float) -> None:
         """Send one message.
@@ -75,14 +84,14 @@ class MessageConnection:
             if data:
                 self._decoder.feed(data)
             elif self._decoder.is_mid_message:
-                raise TransportError("read from", self._peer, "the connection ended in the middle of a message")
+                raise TransportError("read from", self.peer, "the connection ended in the middle of a message")
             else:
                 return None
         return frame
 
     def _receive_some(self, timeout_s: float) -> bytes:
         if timeout_s <= 0:
-            raise TransportError("read from", self._peer, "the message did not end in time")
+            raise TransportError("read from", self.peer, "the message did not end in time")
         try:
             self._sock.settimeout(timeout_s)
             return self._sock.recv(RECEIVE_BYTES)
@@ -91,5 +100,5 @@ class MessageConnection:
 
     def _error(self, operation: str, error: OSError, timeout_s: float) -> TransportError:
         if isinstance(error, TimeoutError):
-            return TransportError(operation, self._peer, f"no progress within {timeout_s:.3g} s")
-        return TransportError(operation, self._peer, (error.strerror or str(error)).lower())
+            return TransportError(operation, self.peer, f"no progress within {timeout_s:.3g} s")
+        return TransportError(operation, self.peer, (error.strerror or str(error)).lower())

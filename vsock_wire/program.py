@@ -11,33 +11,40 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from vsock_wire.errors import ExitCode, ToolError, printable
+from vsock_wire.errors import ExitCode, InputError, ToolError, printable
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
-def run_program(name: str, command: Callable[[], object]) -> NoReturn:
-    """Run ``command`` and end the process with the exit code that fits its outcome.
+def run_program(name: str, command: Callable[..., object], usage_error: type[Exception]) -> NoReturn:
+    """Run a click command and end the process with the exit code that fits its outcome.
 
-    ``command`` may leave by SystemExit, as click's commands do. A ToolError is printed as ``NAME: error: ...`` and,
-    where one is known, ``hint: ...``. Of any other exception only the type and the place are printed, because the text
-    of an unexpected exception may hold anything, secrets included.
+    A ToolError is printed as ``NAME: error: ...`` and, where one is known, ``hint: ...``. Of any other exception only
+    the type and the place are printed, because the text of an unexpected exception may hold anything, secrets included.
+
+    Args:
+        name: the program's name.
+        command: a click command.
+        usage_error: click's root of usage errors; handed in, because this room uses the standard library only.
     """
     signal.signal(signal.SIGINT, _exit_interrupted)
     try:
-        command()
+        exit_code = command(prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except ToolError as error:
         report_error(name, error)
         sys.exit(error.exit_code)
+    except usage_error as error:
+        report_error(name, _as_input_error(name, error))
+        sys.exit(ExitCode.USAGE)
     except BrokenPipeError:
         _leave_stdout()
         sys.exit(ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - the last place that can keep its text off the terminal
         _report_bug(name, error)
         sys.exit(ExitCode.FAILED)
-    sys.exit(ExitCode.DONE)
+    sys.exit(exit_code if isinstance(exit_code, int) else ExitCode.DONE)
 
 
 def report_error(name: str, error: ToolError, *, subject: str | None = None) -> None:
@@ -82,6 +89,11 @@ class _PrintableFormatter(logging.Formatter):
 
 def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(ExitCode.INTERRUPTED)
+
+
+def _as_input_error(name: str, error: Exception) -> InputError:
+    text: str = getattr(error, "format_message", error.__str__)()
+    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"{name} --help shows what it takes")
 
 
 def _leave_stdout() -> None:

@@ -1,0 +1,169 @@
+"""kmstool-enclave: the server inside the enclave."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from enclave_tool import config as configuration
+from enclave_tool.config import Config
+from enclave_tool.entropy import seed_kernel_entropy
+from enclave_tool.kms import PROXY_PORT
+from enclave_tool.kms_clients import KmsClients, KmsRoute
+from enclave_tool.nsm_device import NSM_DEVICE, Nsm, open_nsm
+from enclave_tool.recipient import KEY_BITS, Recipient, RecipientKey
+from enclave_tool.server import EnclaveServer, Limits
+from enclave_tool.session import Enclave, Session
+from enclave_tool.transport import tls_context
+from vsock_wire import __version__
+from vsock_wire.address import CID_ANY, CID_PARENT, parse_address, vsock_address
+from vsock_wire.frames import MAX_MESSAGE_BYTES
+from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, PROTOCOL_VERSION
+from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.sockets import bound_address, listen_socket
+
+PROGRAM = "kmstool-enclave"
+SECONDS = click.FloatRange(min=0.001)
+
+_logger = logging.getLogger(__name__)
+
+
+@click.command(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.option(
+    "--region",
+    envvar="REGION",
+    show_envvar=True,
+    metavar="REGION",
+    help="AWS region of KMS; else the instance's choice.",
+)
+@click.option(
+    "--port",
+    type=int,
+    metavar="PORT",
+    default=configuration.SERVICE_PORT,
+    show_default=True,
+    help="vsock port to serve.",
+)
+@click.option(
+    "--proxy-port", type=int, metavar="PORT", default=PROXY_PORT, show_default=True, help="vsock port of vsock-proxy."
+)
+@click.option(
+    "--parent-cid", type=int, metavar="CID", default=CID_PARENT, show_default=True, help="CID of vsock-proxy."
+)
+@click.option("--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST", help="KMS host, if not the usual one.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="PEM bundle trusted to name KMS.")
+@click.option("--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device.")
+@click.option(
+    "--key-bits",
+    type=click.Choice([str(bits) for bits in KEY_BITS]),
+    default=str(KEY_BITS[0]),
+    show_default=True,
+    help="Size of the recipient's RSA key.",
+)
+@click.option(
+    "--attestation-max-age",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Let one attestation document serve so long; 0 asks for a new one per call.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    default=Limits.max_connections,
+    show_default=True,
+    metavar="N",
+    help="Serve at most so many clients at once.",
+)
+@click.option(
+    "--idle-timeout", type=SECONDS, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
+    help="Close a connection that sends nothing for so long.",
+)  # fmt: skip
+@click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port.")
+@click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port.")
+@click.option("--allow-non-vsock", is_flag=True, help="Take unix: and tcp:// addresses, to run without Nitro.")
+@click.option("-v", "--verbose", count=True, help="Log more to standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
+def command(**options: Any) -> None:
+    """Serve KMS decryption to the parent instance, from inside a Nitro Enclave.
+
+    Holds one RSA key pair, has the Nitro Security Module attest it, calls KMS
+    through the parent's vsock-proxy with TLS ending here, and opens what KMS
+    encrypts to that key. kmstool-instance is its client.
+
+    \b
+    In an enclave:     kmstool-enclave --region us-east-1
+    Without Nitro:     kmstool-sim up   prints the command to use
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    set_up_logging("enclave_tool", verbosity=0 if options["quiet"] else 2 + options["verbose"])
+    serve(_config(options))
+
+
+def serve(config: Config) -> NoReturn:
+    """Seed the kernel, make the recipient key, listen, and serve until SIGTERM.
+
+    Raises:
+        NsmError: there is no Nitro Security Module, or entropy could not be had from it.
+        InputError: the CA bundle cannot be read.
+        TransportError: the address cannot be bound.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    with open_nsm(config.nsm) as nsm:
+        seed_kernel_entropy(nsm)  # before any key is made
+        recipient = Recipient(
+            nsm, key=RecipientKey.generate(config.key_bits), max_document_age_s=config.max_document_age_s
+        )
+        clients = KmsClients(recipient, KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host))
+        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient))
+        listener = listen_socket(config.listen)
+        _logger.info("listening on %s", bound_address(listener, config.listen))
+        EnclaveServer(listener, lambda: Session(enclave), config.limits).serve()
+
+
+def main() -> NoReturn:
+    """Run kmstool-enclave."""
+    run_program(PROGRAM, command, click.ClickException)
+
+
+def _config(options: dict[str, Any]) -> Config:
+    listen, proxy, endpoint = options["listen"], options["proxy"], options["endpoint"]
+    config = Config(
+        listen=parse_address(listen) if listen else vsock_address(CID_ANY, options["port"]),
+        proxy=parse_address(proxy) if proxy else vsock_address(options["parent_cid"], options["proxy_port"]),
+        nsm=configuration.parse_nsm_location(options["nsm"]),
+        region=options["region"] or None,
+        endpoint_host=configuration.parse_endpoint_host(endpoint) if endpoint else None,
+        ca_file=options["ca_file"],
+        key_bits=int(options["key_bits"]),
+        max_document_age_s=options["attestation_max_age"],
+        limits=Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"]),
+    )
+    if not options["allow_non_vsock"]:
+        configuration.refuse_non_vsock(config)
+    return config
+
+
+def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, object]:
+    return {
+        "Version": __version__,
+        "Protocol": PROTOCOL_VERSION,
+        "ModuleId": nsm.describe().module_id,
+        "RecipientKeyId": recipient.key.identifier.hex(),
+        "Limits": {
+            "MessageBytes": MAX_MESSAGE_BYTES,
+            "CiphertextBytes": MAX_CIPHERTEXT_BYTES,
+            "Connections": config.limits.max_connections,
+            "IdleTimeoutS": config.limits.idle_timeout_s,
+            "AttestationMaxAgeS": config.max_document_age_s,
+        },
+    }
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)

@@ -1,0 +1,238 @@
+"""CiphertextForRecipient: a CMS EnvelopedData in BER, read and opened (pure).
+
+KMS writes it with indefinite lengths. It is decoded in one step, by a schema that knows all of it, because pyasn1 loses
+the end-of-contents octets inside an untyped ANY. Sources: RFC 5652 section 6, RFC 3560, RFC 4055 section 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.padding import PKCS7
+from pyasn1.codec.ber import decoder
+from pyasn1.type import namedtype, tag, univ
+
+from enclave_tool.errors import CmsError
+
+MAX_CMS_BYTES = 6_144
+"""KMS API, Decrypt: CiphertextForRecipient."""
+AES_BLOCK_BYTES = 16
+AES_256_KEY_BYTES = 32
+
+SUBJECT = "CiphertextForRecipient"
+CANNOT_OPEN = f"{SUBJECT}: cannot be opened with this recipient's key"
+"""The one text for a wrong key, a wrong content key and wrong padding: CBC is not authenticated, and telling these
+apart would serve only somebody who tries ciphertexts."""
+
+_ENVELOPED_DATA = "1.2.840.113549.1.7.3"
+_DATA = "1.2.840.113549.1.7.1"
+_RSAES_OAEP = "1.2.840.113549.1.1.7"
+_MGF1 = "1.2.840.113549.1.1.8"
+_SHA256 = "2.16.840.1.101.3.4.2.1"
+_AES256_CBC = "2.16.840.1.101.3.4.1.42"
+_VERSIONS = (0, 2)
+"""RFC 5652 section 6.1: 2 where a recipient is named by key identifier, as KMS does; emulators send 0."""
+
+
+@dataclass(frozen=True)
+class EnvelopedData:
+    """The fields of an EnvelopedData for one recipient.
+
+    Attributes:
+        recipient_key_identifier: the subjectKeyIdentifier, or None where the recipient is named by issuer and serial.
+        encrypted_key: the content key under the recipient's RSA key.
+        iv: 16 bytes.
+        encrypted_content: a multiple of 16 bytes, at least one block.
+    """
+
+    recipient_key_identifier: bytes | None
+    encrypted_key: bytes
+    iv: bytes
+    encrypted_content: bytes
+
+
+def parse_enveloped_data(ber: bytes) -> EnvelopedData:
+    """Read a ContentInfo that holds an EnvelopedData as KMS and its emulators write it.
+
+    Lengths may be definite or indefinite, and the encrypted content primitive or in constructed segments. Nothing is
+    authenticated here: whoever knows the recipient's public key can make such a message.
+
+    Args:
+        ber: at most MAX_CMS_BYTES.
+
+    Raises:
+        CmsError: the bytes are no such message, go on behind its end, or name other algorithms than RSAES-OAEP with
+            SHA-256 and MGF1-SHA-256, and AES-256-CBC.
+    """
+    if len(ber) > MAX_CMS_BYTES:
+        raise CmsError(f"{SUBJECT}: expected at most {MAX_CMS_BYTES} bytes, got {len(ber)}")
+    try:
+        content_info, rest = decoder.decode(ber, asn1Spec=_CONTENT_INFO)
+        enveloped = _read_content_info(content_info)
+    except CmsError:
+        raise
+    except Exception:  # noqa: BLE001 - on hostile input pyasn1 raises more kinds of errors than its own
+        raise CmsError(f"{SUBJECT}: expected a CMS EnvelopedData in BER, got other bytes") from None
+    if rest:
+        raise CmsError(f"{SUBJECT}: expected nothing behind the EnvelopedData, got {len(rest)} bytes")
+    return enveloped
+
+
+def decrypt_enveloped_data(enveloped: EnvelopedData, private_key: RSAPrivateKey) -> bytes:
+    """Return the plaintext.
+
+    Args:
+        enveloped: what ``parse_enveloped_data`` returned.
+        private_key: the recipient's.
+
+    Raises:
+        CmsError: it cannot be opened with this key; the text does not say which step failed.
+    """
+    oaep = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
+    unpadder = PKCS7(AES_BLOCK_BYTES * 8).unpadder()
+    try:
+        content_key = private_key.decrypt(enveloped.encrypted_key, oaep)
+        decryptor = Cipher(AES256(content_key), CBC(enveloped.iv)).decryptor()
+        padded = decryptor.update(enveloped.encrypted_content) + decryptor.finalize()
+        return unpadder.update(padded) + unpadder.finalize()
+    except ValueError:
+        raise CmsError(CANNOT_OPEN) from None
+
+
+def _read_content_info(content_info: Any) -> EnvelopedData:
+    _expect("content type", str(content_info["contentType"]), _ENVELOPED_DATA)
+    enveloped = content_info["content"]
+    _expect_version("EnvelopedData", enveloped)
+    recipient = _only_recipient(enveloped["recipientInfos"])
+    content = enveloped["encryptedContentInfo"]
+    return EnvelopedData(
+        recipient_key_identifier=_read_key_identifier(recipient["rid"]),
+        encrypted_key=bytes(recipient["encryptedKey"]),
+        iv=_read_iv(content),
+        encrypted_content=_read_encrypted_content(content),
+    )
+
+
+def _only_recipient(recipients: Any) -> Any:
+    if len(recipients) != 1:
+        raise CmsError(f"{SUBJECT}: expected one recipient, got {len(recipients)}")
+    recipient = recipients[0]
+    _expect_version("KeyTransRecipientInfo", recipient)
+    algorithm = recipient["keyEncryptionAlgorithm"]
+    _expect("key encryption algorithm", str(algorithm["algorithm"]), _RSAES_OAEP)
+    parameters = algorithm["parameters"]
+    _expect("OAEP hash", str(parameters["hashAlgorithm"]["algorithm"]), _SHA256)
+    _expect("OAEP mask generation", str(parameters["maskGenAlgorithm"]["algorithm"]), _MGF1)
+    _expect("MGF1 hash", str(parameters["maskGenAlgorithm"]["parameters"]["algorithm"]), _SHA256)
+    if parameters["pSourceAlgorithm"].isValue:
+        _expect("OAEP label", bytes(parameters["pSourceAlgorithm"]["parameters"]).hex(), "")
+    return recipient
+
+
+def _read_key_identifier(rid: Any) -> bytes | None:
+    return bytes(rid["subjectKeyIdentifier"]) if rid.getName() == "subjectKeyIdentifier" else None
+
+
+def _read_iv(content: Any) -> bytes:
+    _expect("encrypted content type", str(content["contentType"]), _DATA)
+    algorithm = content["contentEncryptionAlgorithm"]
+    _expect("content encryption algorithm", str(algorithm["algorithm"]), _AES256_CBC)
+    iv = bytes(algorithm["parameters"])
+    if len(iv) != AES_BLOCK_BYTES:
+        raise CmsError(f"{SUBJECT}: IV: expected {AES_BLOCK_BYTES} bytes, got {len(iv)}")
+    return iv
+
+
+def _read_encrypted_content(content: Any) -> bytes:
+    encrypted = bytes(content["encryptedContent"])
+    if not encrypted or len(encrypted) % AES_BLOCK_BYTES:
+        raise CmsError(f"{SUBJECT}: encrypted content: expected whole AES blocks, got {len(encrypted)} bytes")
+    return encrypted
+
+
+def _expect_version(what: str, structure: Any) -> None:
+    version = int(structure["version"])
+    if version not in _VERSIONS:
+        raise CmsError(f"{SUBJECT}: {what} version: expected one of {_VERSIONS}, got {version}")
+
+
+def _expect(what: str, got: str, expected: str) -> None:
+    if got != expected:
+        raise CmsError(f"{SUBJECT}: {what}: expected {expected}, got {got[:64]}")
+
+
+def _context(number: int, *, constructed: bool) -> tag.Tag:
+    form = tag.tagFormatConstructed if constructed else tag.tagFormatSimple
+    return tag.Tag(tag.tagClassContext, form, number)
+
+
+def _sequence(*fields: namedtype.NamedType) -> Any:
+    return univ.Sequence(componentType=namedtype.NamedTypes(*fields))
+
+
+def _algorithm(parameters: namedtype.NamedType) -> Any:
+    return _sequence(namedtype.NamedType("algorithm", univ.ObjectIdentifier()), parameters)
+
+
+def _implicit_octets() -> Any:
+    """``[0] IMPLICIT OCTET STRING``, primitive or in constructed segments."""
+    octets: Any = univ.OctetString()
+    return octets.subtype(implicitTag=_context(0, constructed=False))
+
+
+# Built once; decoding clones them.
+_HASH_ALGORITHM = _algorithm(namedtype.OptionalNamedType("parameters", univ.Null("")))
+_MASK_GEN_ALGORITHM = _algorithm(namedtype.NamedType("parameters", _HASH_ALGORITHM))
+_OAEP_PARAMETERS = _sequence(
+    namedtype.NamedType("hashAlgorithm", _HASH_ALGORITHM.subtype(explicitTag=_context(0, constructed=True))),
+    namedtype.NamedType("maskGenAlgorithm", _MASK_GEN_ALGORITHM.subtype(explicitTag=_context(1, constructed=True))),
+    namedtype.OptionalNamedType(
+        "pSourceAlgorithm",
+        _algorithm(namedtype.NamedType("parameters", univ.OctetString())).subtype(
+            explicitTag=_context(2, constructed=True)
+        ),
+    ),
+)
+_RECIPIENT_IDENTIFIER = univ.Choice(
+    componentType=namedtype.NamedTypes(
+        namedtype.NamedType(
+            "issuerAndSerialNumber",
+            _sequence(
+                namedtype.NamedType("issuer", univ.SequenceOf(componentType=univ.Any())),
+                namedtype.NamedType("serialNumber", univ.Integer()),
+            ),
+        ),
+        namedtype.NamedType("subjectKeyIdentifier", _implicit_octets()),
+    )
+)
+_KEY_TRANS_RECIPIENT_INFO = _sequence(
+    namedtype.NamedType("version", univ.Integer()),
+    namedtype.NamedType("rid", _RECIPIENT_IDENTIFIER),
+    namedtype.NamedType("keyEncryptionAlgorithm", _algorithm(namedtype.NamedType("parameters", _OAEP_PARAMETERS))),
+    namedtype.NamedType("encryptedKey", univ.OctetString()),
+)
+_ENCRYPTED_CONTENT_INFO = _sequence(
+    namedtype.NamedType("contentType", univ.ObjectIdentifier()),
+    namedtype.NamedType(
+        "contentEncryptionAlgorithm", _algorithm(namedtype.NamedType("parameters", univ.OctetString()))
+    ),
+    namedtype.NamedType("encryptedContent", _implicit_octets()),
+)
+_CONTENT_INFO = _sequence(
+    namedtype.NamedType("contentType", univ.ObjectIdentifier()),
+    namedtype.NamedType(
+        "content",
+        _sequence(
+            namedtype.NamedType("version", univ.Integer()),
+            namedtype.NamedType("recipientInfos", univ.SetOf(componentType=_KEY_TRANS_RECIPIENT_INFO)),
+            namedtype.NamedType("encryptedContentInfo", _ENCRYPTED_CONTENT_INFO),
+        ).subtype(explicitTag=_context(0, constructed=True)),
+    ),
+)

@@ -1,0 +1,157 @@
+"""A boto3 KMS client whose calls are attested: it sends the document along and opens what comes back.
+
+``attested_kms_client`` is the library's front door: anyone's enclave application can use the client it returns in place
+of boto3's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from enclave_tool.errors import RecipientError
+from enclave_tool.nsm_device import open_nsm
+from enclave_tool.recipient import KEY_ENCRYPTION_ALGORITHM, Recipient
+from enclave_tool.transport import ProxySession, tls_context
+from vsock_wire.address import CID_PARENT, Address, VsockAddress
+from vsock_wire.messages import Credentials
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mypy_boto3_kms import KMSClient
+
+ATTESTED_OPERATIONS = {
+    "Decrypt": "Plaintext",
+    "GenerateDataKey": "Plaintext",
+    "GenerateDataKeyPair": "PrivateKeyPlaintext",
+    "GenerateRandom": "Plaintext",
+    "DeriveSharedSecret": "SharedSecret",
+}
+"""Operations that take a Recipient, and the field whose place CiphertextForRecipient takes. Source: KMS API reference;
+there are no others: Encrypt, ReEncrypt and Sign cannot be attested."""
+
+PROXY_PORT = 8_000
+"""Default of the vsock-proxy's examples and of kmstool's code."""
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
+"""KMS answers within tens of milliseconds; kmstool in C waits for ever when it does not."""
+MAX_ATTEMPTS = 3
+"""Of botocore's standard retry mode, its own default."""
+MAX_CONNECTIONS = 64
+
+
+def attested_kms_client(
+    recipient: Recipient | None = None,
+    *,
+    region: str,
+    credentials: Credentials | None = None,
+    session: boto3.Session | None = None,
+    proxy: Address = VsockAddress(CID_PARENT, PROXY_PORT),
+    endpoint_host: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    read_timeout_s: float = READ_TIMEOUT_S,
+    max_connections: int = MAX_CONNECTIONS,
+) -> KMSClient:
+    """Return a boto3 KMS client for use inside an enclave.
+
+    It behaves as boto3's own: same methods, answers, errors, retries; safe to share between threads. The five
+    ATTESTED_OPERATIONS carry a Recipient, and their answers hold the plaintext where callers of boto3 look for it,
+    although KMS sent it as CiphertextForRecipient. It does not prove to the caller which KMS key opened the ciphertext:
+    pass KeyId, or compare the KeyId of the answer.
+
+    Args:
+        recipient: the recipient key and its documents; by default a new key, attested by /dev/nsm. Share one between
+            clients: making a key costs about 50 ms.
+        region: the AWS region whose KMS is called.
+        credentials: what to sign with. Without them, ``session``'s are used.
+        session: the boto3 session to make the client from, for an application with credentials of its own.
+        proxy: the vsock-proxy to dial; by default on the parent instance, port 8000.
+        endpoint_host: KMS host name, where it is not the region's usual one.
+        tls: from ``tls_context``; by default it trusts what botocore trusts. Share one between clients.
+        connect_timeout_s: seconds for reaching the proxy.
+        read_timeout_s: seconds for each wait on KMS.
+        max_connections: how many connections to KMS are kept.
+
+    Raises:
+        NsmError: no recipient was given and /dev/nsm cannot be used.
+        botocore.exceptions.BotoCoreError: botocore knows no endpoint for that region.
+    """
+    session = session or _session_with(credentials)
+    client: KMSClient = session.client(
+        "kms",
+        region_name=region,
+        endpoint_url=f"https://{endpoint_host}" if endpoint_host else None,
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # missing in botocore-stubs
+        ),
+    )
+    # Private, and the only place where a client takes another HTTP session; tests hold every version to it.
+    client._endpoint.http_session = ProxySession(  # type: ignore[attr-defined]
+        proxy,
+        tls=tls or tls_context(),
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+        max_connections=max_connections,
+    )
+    attest_client(client, recipient or Recipient(open_nsm()))
+    return client
+
+
+def attest_client(client: KMSClient, recipient: Recipient) -> None:
+    """Make the attested operations of any boto3 KMS client carry ``recipient``.
+
+    For clients that reach KMS in another way than ``attested_kms_client`` makes them. Calls then raise RecipientError
+    and CmsError beside botocore's own exceptions.
+    """
+
+    def attach_recipient(params: dict[str, Any], **_: object) -> None:
+        if "Recipient" in params:
+            raise ValueError("Recipient: this client attaches its own")
+        params["Recipient"] = {
+            "KeyEncryptionAlgorithm": KEY_ENCRYPTION_ALGORITHM,
+            "AttestationDocument": recipient.document(),
+        }
+
+    def open_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: object) -> None:
+        if http_response.status_code < 300:
+            replace_ciphertext_for_recipient(parsed, model.name, recipient)
+
+    for operation in ATTESTED_OPERATIONS:
+        client.meta.events.register(f"before-parameter-build.kms.{operation}", attach_recipient)
+        client.meta.events.register(f"after-call.kms.{operation}", open_answer)
+
+
+def replace_ciphertext_for_recipient(answer: dict[str, Any], operation: str, recipient: Recipient) -> None:
+    """Put the plaintext into KMS's ``answer`` to an attested operation, in place of CiphertextForRecipient.
+
+    Raises:
+        RecipientError: the answer has none, or a plaintext beside it: KMS, or whoever speaks for it, ignored the
+            Recipient, so the plaintext may have been seen outside the enclave. It is dropped.
+        CmsError: the CiphertextForRecipient cannot be opened.
+    """
+    field = ATTESTED_OPERATIONS[operation]
+    leaked = answer.pop(field, None)
+    ciphertext_for_recipient = answer.pop("CiphertextForRecipient", None)
+    if leaked:
+        raise RecipientError(
+            f"KMS {operation}: expected CiphertextForRecipient, got {field} in the clear",
+            hint="the endpoint ignores Recipient, so it is no real KMS; the plaintext was dropped",
+        )
+    if not ciphertext_for_recipient:
+        raise RecipientError(f"KMS {operation}: expected CiphertextForRecipient, got neither that nor {field}")
+    answer[field] = recipient.open(ciphertext_for_recipient)
+
+
+def _session_with(credentials: Credentials | None) -> boto3.Session:
+    if credentials is None:
+        return boto3.Session()
+    return boto3.Session(
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key,
+        aws_session_token=credentials.session_token,
+    )

@@ -1,0 +1,159 @@
+"""CBOR requests and answers of the Nitro Security Module (pure).
+
+Source: the request and response types of AWS's nsm-api crate, which the /dev/nsm driver passes through unchanged.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cbor2
+
+from enclave_tool.errors import NsmError
+
+MAX_REQUEST_BYTES = 0x1000
+"""NSM_REQUEST_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
+MAX_RESPONSE_BYTES = 0x3000
+"""NSM_RESPONSE_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
+MAX_USER_DATA_BYTES = 512
+MAX_NONCE_BYTES = 512
+MAX_PUBLIC_KEY_BYTES = 1_024
+"""These three: AWS Nitro Enclaves user guide, attestation document specification."""
+MAX_RANDOM_BYTES = 256
+"""Most bytes one GetRandom returns."""
+PCR_COUNT = 32
+
+ATTESTATION = "Attestation"
+DESCRIBE = "DescribeNSM"
+GET_RANDOM = "GetRandom"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class NsmDescription:
+    """What DescribeNSM says of the module."""
+
+    module_id: str
+    version: tuple[int, int, int]
+    max_pcrs: int
+    locked_pcrs: frozenset[int]
+    digest: str
+
+
+def encode_attestation_request(
+    *, public_key_der: bytes | None = None, user_data: bytes | None = None, nonce: bytes | None = None
+) -> bytes:
+    """Return the request for an attestation document that carries the given fields.
+
+    Args:
+        public_key_der: at most MAX_PUBLIC_KEY_BYTES.
+        user_data: at most MAX_USER_DATA_BYTES.
+        nonce: at most MAX_NONCE_BYTES.
+
+    Raises:
+        ValueError: a field is longer than the module takes.
+    """
+    _check_size("public_key_der", public_key_der, MAX_PUBLIC_KEY_BYTES)
+    _check_size("user_data", user_data, MAX_USER_DATA_BYTES)
+    _check_size("nonce", nonce, MAX_NONCE_BYTES)
+    return cbor2.dumps({ATTESTATION: {"user_data": user_data, "nonce": nonce, "public_key": public_key_der}})
+
+
+def encode_describe_request() -> bytes:
+    """Return the request for the module's description."""
+    return cbor2.dumps(DESCRIBE)
+
+
+def encode_random_request() -> bytes:
+    """Return the request for random bytes, of which the module chooses the number."""
+    return cbor2.dumps(GET_RANDOM)
+
+
+def decode_attestation_response(response: bytes) -> bytes:
+    """Return the attestation document, which is not verified here: only the module could forge it towards us.
+
+    Raises:
+        NsmError: the module refused, or its answer is not one to Attestation.
+    """
+    document = _field(ATTESTATION, _decode_response(ATTESTATION, response), "document", bytes)
+    if not document:
+        raise NsmError(ATTESTATION, "expected a document, got none")
+    return document
+
+
+def decode_random_response(response: bytes) -> bytes:
+    """Return the random bytes, 1 to MAX_RANDOM_BYTES of them.
+
+    Raises:
+        NsmError: the module refused, or its answer is not one to GetRandom.
+    """
+    random = _field(GET_RANDOM, _decode_response(GET_RANDOM, response), "random", bytes)
+    if not 1 <= len(random) <= MAX_RANDOM_BYTES:
+        raise NsmError(GET_RANDOM, f"expected 1 to {MAX_RANDOM_BYTES} bytes, got {len(random)}")
+    return random
+
+
+def decode_describe_response(response: bytes) -> NsmDescription:
+    """Return the module's description.
+
+    Raises:
+        NsmError: the module refused, or its answer is not one to DescribeNSM.
+    """
+    fields = _decode_response(DESCRIBE, response)
+    locked = _field(DESCRIBE, fields, "locked_pcrs", (list, tuple, set, frozenset))
+    if not all(isinstance(index, int) and 0 <= index < PCR_COUNT for index in locked):
+        raise NsmError(DESCRIBE, f"locked_pcrs: expected indexes from 0 to {PCR_COUNT - 1}")
+    return NsmDescription(
+        module_id=_field(DESCRIBE, fields, "module_id", str),
+        version=(
+            _field(DESCRIBE, fields, "version_major", int),
+            _field(DESCRIBE, fields, "version_minor", int),
+            _field(DESCRIBE, fields, "version_patch", int),
+        ),
+        max_pcrs=_field(DESCRIBE, fields, "max_pcrs", int),
+        locked_pcrs=frozenset(locked),
+        digest=_field(DESCRIBE, fields, "digest", str),
+    )
+
+
+def _check_size(name: str, value: bytes | None, most: int) -> None:
+    if value is not None and len(value) > most:
+        raise ValueError(f"{name}: expected at most {most} bytes, got {len(value)}")
+
+
+def _decode_response(request: str, response: bytes) -> dict[Any, Any]:
+    """Return the fields of the one-entry map that answers ``request``."""
+    if len(response) > MAX_RESPONSE_BYTES:
+        raise NsmError(request, f"expected at most {MAX_RESPONSE_BYTES} bytes in answer, got {len(response)}")
+    answer = _decode_cbor(request, response)
+    if not isinstance(answer, dict) or len(answer) != 1:
+        raise NsmError(request, f"expected a map of one entry in answer, got {type(answer).__name__}")
+    if "Error" in answer:
+        code = str(answer["Error"])[:64]
+        raise NsmError(request, f"refused with {code}", code=code)
+    fields = answer.get(request)
+    if not isinstance(fields, dict):
+        raise NsmError(request, "expected the fields of its own answer, got another request's")
+    return fields
+
+
+def _decode_cbor(request: str, response: bytes) -> Any:
+    stream = io.BytesIO(response)
+    try:
+        answer = cbor2.CBORDecoder(stream, read_size=1, allow_duplicate_keys=False).decode()
+    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, OverflowError):
+        raise NsmError(request, "expected CBOR in answer, got other bytes") from None
+    if stream.read(1):
+        raise NsmError(request, "expected one CBOR item in answer, got bytes behind it")
+    return answer
+
+
+def _field(request: str, fields: dict[Any, Any], name: str, kind: type[_T] | tuple[type[_T], ...]) -> _T:
+    value = fields.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        expected = kind.__name__ if isinstance(kind, type) else "list"
+        raise NsmError(request, f"{name}: expected {expected} in answer, got {type(value).__name__}")
+    return value

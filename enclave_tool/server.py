@@ -1,0 +1,161 @@
+"""The server: a thread for each connection, so that no client waits for another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from enclave_tool.session import refuse
+from vsock_wire.address import VsockAddress
+from vsock_wire.connection import MessageConnection
+from vsock_wire.errors import ToolError, TransportError, WireError
+from vsock_wire.messages import STATUS_ERROR, EnclaveCode, ErrorReply, JsonObject, Service
+
+_logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE_S = 0.1
+"""After a failed accept (no descriptors left), so that the loop does not spin while connections end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may take of the server.
+
+    Attributes:
+        max_connections: connections at once; one more gets an error and is closed.
+        idle_timeout_s: seconds between two messages of a connection.
+        message_timeout_s: seconds from the first byte of a message to its last.
+        write_timeout_s: seconds for a reply, however slowly the client reads.
+        drain_s: seconds that requests under way get to finish when the server stops.
+    """
+
+    max_connections: int = 256
+    idle_timeout_s: float = 300.0
+    message_timeout_s: float = 10.0
+    write_timeout_s: float = 10.0
+    drain_s: float = 10.0
+
+
+class Answering(Protocol):
+    """One connection's conversation."""
+
+    def answer(self, frame: bytes) -> JsonObject:
+        """Return the one reply to a request; never raise."""
+
+
+class EnclaveServer:
+    """Accepts connections and answers their messages, each connection in order.
+
+    Args:
+        listener: a listening stream socket, which this object then owns.
+        new_session: makes the conversation of a new connection.
+        limits: what one client may take.
+    """
+
+    def __init__(self, listener: socket.socket, new_session: Callable[[], Answering], limits: Limits) -> None:
+        self._listener = listener
+        self._new_session = new_session
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._connections: dict[MessageConnection, threading.Thread] = {}
+
+    def serve(self) -> NoReturn:
+        """Serve until an exception, such as the SystemExit of a signal handler, leaves this method.
+
+        Then no new connection is accepted, and requests under way are finished within ``limits.drain_s``.
+        """
+        try:
+            while True:
+                self._accept()
+        finally:
+            self._drain()
+
+    def _accept(self) -> None:
+        try:
+            sock, peer = self._listener.accept()
+        except OSError as error:
+            _logger.warning("cannot accept a connection: %s", error.strerror)
+            time.sleep(ACCEPT_PAUSE_S)
+            return
+        connection = MessageConnection(sock, _peer_name(peer))
+        thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
+        with self._lock:
+            is_full = len(self._connections) >= self._limits.max_connections
+            if not is_full:
+                self._connections[connection] = thread
+        if is_full:
+            _turn_away(connection, self._limits.max_connections)
+            return
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no room for one more thread
+            self._forget(connection)
+            _turn_away(connection, len(self._connections))
+
+    def _serve_connection(self, connection: MessageConnection) -> None:
+        _logger.debug("%s: connected", connection.peer)
+        try:
+            self._converse(connection, self._new_session())
+        except TransportError as error:
+            _logger.info("%s", error)
+        finally:
+            self._forget(connection)
+
+    def _converse(self, connection: MessageConnection, session: Answering) -> None:
+        while True:
+            try:
+                frame = connection.receive(
+                    idle_timeout_s=self._limits.idle_timeout_s, message_timeout_s=self._limits.message_timeout_s
+                )
+            except WireError as error:
+                self._reply(connection, refuse(error))
+                continue
+            if frame is None:
+                return
+            self._reply(connection, session.answer(frame))
+
+    def _reply(self, connection: MessageConnection, reply: JsonObject) -> None:
+        if reply.get("Status") == STATUS_ERROR:
+            _logger.info("%s: refused: %s", connection.peer, reply.get("Message"))
+        connection.send(reply, timeout_s=self._limits.write_timeout_s)
+
+    def _forget(self, connection: MessageConnection) -> None:
+        with self._lock:
+            self._connections.pop(connection, None)
+        connection.close()
+
+    def _drain(self) -> None:
+        self._listener.close()
+        with self._lock:
+            under_way = dict(self._connections)
+        for connection in under_way:
+            connection.stop_reading()
+        deadline = time.monotonic() + self._limits.drain_s
+        for thread in under_way.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _peer_name(peer: object) -> str:
+    """Name a peer for the log; a unix socket's client has no address."""
+    if isinstance(peer, tuple) and all(isinstance(part, int) for part in peer):
+        return str(VsockAddress(*peer))
+    return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+
+
+def _turn_away(connection: MessageConnection, count: int) -> None:
+    _logger.warning("%s: turned away: %d connections are open", connection.peer, count)
+    reply = ErrorReply(
+        f"Too many connections: {count} are open",
+        EnclaveCode.BUSY,
+        Service.ENCLAVE,
+        hint="try again later, or start kmstool-enclave with a larger --max-connections",
+    )
+    with contextlib.suppress(ToolError):
+        connection.send({"Status": STATUS_ERROR, **reply.to_fields()}, timeout_s=ACCEPT_PAUSE_S)
+    connection.close()

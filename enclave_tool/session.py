@@ -1,0 +1,170 @@
+"""One connection's conversation: a request in, exactly one reply out, whatever the request."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from enclave_tool.errors import (
+    CmsError,
+    KmsError,
+    KmsUnreachableError,
+    NsmError,
+    ProxyUnreachableError,
+    RecipientError,
+    TlsError,
+)
+from enclave_tool.kms_clients import KmsCaller, KmsClients
+from vsock_wire.errors import ToolError
+from vsock_wire.messages import (
+    PROTOCOL_VERSION,
+    STATUS_ERROR,
+    STATUS_OK,
+    EnclaveCode,
+    ErrorReply,
+    JsonObject,
+    KmstoolText,
+    Operation,
+    RequestError,
+    Service,
+    decode_message,
+    parse_decrypt,
+    parse_operation,
+    parse_request_id,
+    parse_set_client,
+)
+
+DEFAULT_REGION = "us-east-1"
+"""kmstool's own, where neither side sets a region."""
+
+_CODES: dict[type[ToolError], EnclaveCode] = {
+    ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
+    KmsUnreachableError: EnclaveCode.KMS_UNREACHABLE,
+    TlsError: EnclaveCode.TLS_FAILED,
+    RecipientError: EnclaveCode.RECIPIENT_MISSING,
+    CmsError: EnclaveCode.RECIPIENT_UNREADABLE,
+}
+_NSM_FAILED = "NsmFailed"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """What all sessions of the process share.
+
+    Attributes:
+        clients: KMS, by credentials and region.
+        region: the region set at start, or None to let the instance choose.
+        description: what Describe tells beside the uptime; nothing secret.
+    """
+
+    clients: KmsClients
+    region: str | None
+    description: Mapping[str, object]
+    started_at: float = field(default_factory=time.monotonic)
+
+
+class Session:
+    """The state of one connection. Not for use by several threads at once."""
+
+    def __init__(self, enclave: Enclave) -> None:
+        self._enclave = enclave
+        self._caller: KmsCaller | None = None
+
+    def answer(self, frame: bytes) -> JsonObject:
+        """Return the reply to one request. Never raises: a failure is a reply too."""
+        message: JsonObject = {}
+        try:
+            message = decode_message(frame)
+            parse_request_id(message)
+            reply = {"Status": STATUS_OK, **self._perform(message)}
+        except ToolError as error:
+            reply = refuse(error)
+        except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
+            # Not the exception's text: it may hold anything.
+            _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
+            _logger.debug("internal error at %s", _place(error))
+            reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
+        return _with_id(reply, message.get("Id"))
+
+    def _perform(self, message: JsonObject) -> JsonObject:
+        match parse_operation(message):
+            case Operation.SET_CLIENT:
+                return self._set_client(message)
+            case Operation.DECRYPT:
+                return self._decrypt(message)
+            case Operation.DESCRIBE:
+                return self._describe()
+
+    def _set_client(self, message: JsonObject) -> JsonObject:
+        request = parse_set_client(message)
+        region = choose_region(self._enclave.region, request.region)
+        # Only now: a SetClient that fails leaves the client of an earlier one in place.
+        self._caller = self._enclave.clients.caller(request.credentials, region)
+        return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
+
+    def _decrypt(self, message: JsonObject) -> JsonObject:
+        if self._caller is None:
+            raise RequestError(
+                KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
+            )
+        request = parse_decrypt(message)
+        try:
+            return self._caller.decrypt(request).to_fields()
+        except ToolError as error:
+            return refuse(error, KmstoolText.DECRYPT_FAILED)
+
+    def _describe(self) -> JsonObject:
+        uptime_s = round(time.monotonic() - self._enclave.started_at, 1)
+        return {**self._enclave.description, "Region": self._enclave.region, "UptimeS": uptime_s}
+
+
+def choose_region(enclave_region: str | None, requested_region: str | None) -> str:
+    """Apply kmstool's rule: set on one side, that one; on neither, DEFAULT_REGION; on both, an error (pure).
+
+    Raises:
+        RequestError: both sides set a region, even the same.
+    """
+    if enclave_region and requested_region:
+        raise RequestError(
+            KmstoolText.REGION_CONFLICT,
+            EnclaveCode.REGION_CONFLICT,
+            hint="the enclave was started with a region of its own: leave --region off",
+        )
+    return enclave_region or requested_region or DEFAULT_REGION
+
+
+def refuse(error: ToolError, kmstool_text: KmstoolText | None = None) -> JsonObject:
+    """Return the reply for a failure (pure).
+
+    Args:
+        error: what failed.
+        kmstool_text: kmstool's text for the failure, which the Message starts with.
+    """
+    message = f"{kmstool_text}: {error}" if kmstool_text else str(error)
+    if isinstance(error, KmsError):
+        return _error(
+            ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)
+        )
+    if isinstance(error, NsmError):
+        return _error(ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint))
+    code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INVALID_MESSAGE)
+    return _error(ErrorReply(message, code, Service.ENCLAVE, hint=error.hint))
+
+
+def _error(reply: ErrorReply) -> JsonObject:
+    return {"Status": STATUS_ERROR, **reply.to_fields()}
+
+
+def _with_id(reply: JsonObject, request_id: object) -> JsonObject:
+    return {**reply, "Id": request_id} if isinstance(request_id, str) else reply
+
+
+def _place(error: Exception) -> str:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"

@@ -1,0 +1,126 @@
+"""The client of an enclave: kmstool-enclave, or kmstool's C program of the same name."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from instance_tool.errors import EnclaveError
+from vsock_wire.address import Address
+from vsock_wire.connection import MessageConnection
+from vsock_wire.errors import TransportError
+from vsock_wire.messages import (
+    Credentials,
+    Decrypt,
+    DecryptResult,
+    ErrorReply,
+    JsonObject,
+    Operation,
+    SetClient,
+    decode_message,
+    parse_decrypt_result,
+    parse_reply,
+)
+from vsock_wire.sockets import connect_socket
+
+TIMEOUT_S = 30.0
+"""For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
+
+
+class EnclaveClient:
+    """A conversation with one enclave; it connects when first needed. Not for use by several threads at once.
+
+    kmstool in C announces no protocol in its reply to SetClient, and sends a stray second reply after each success.
+    Towards such a peer every Decrypt has a connection of its own.
+
+    Args:
+        address: of the enclave.
+        timeout_s: seconds for the connection and for each reply.
+    """
+
+    def __init__(self, address: Address, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._connection: MessageConnection | None = None
+        self._set_client_message: JsonObject | None = None
+        self._is_client_set = False
+        self._is_old_peer = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._is_client_set = False
+
+    def set_client(self, credentials: Credentials, region: str | None) -> None:
+        """Take the credentials and region for the calls that follow; they are sent before the next one."""
+        self._set_client_message = SetClient(credentials, region).to_message()
+        self._is_client_set = False
+
+    def decrypt(self, request: Decrypt) -> DecryptResult:
+        """Return what KMS decrypts for the enclave.
+
+        Raises:
+            EnclaveError: the enclave refused, or KMS refused it.
+            TransportError: the enclave cannot be reached or stopped answering; the next call connects anew.
+            WireError: what answers does not speak the protocol.
+        """
+        try:
+            self._ensure_client()
+            return parse_decrypt_result(self._request(request.to_message()))
+        finally:
+            if self._is_old_peer:
+                self.close()
+
+    def describe(self) -> JsonObject:
+        """Return what the enclave says of itself. Nothing in it is proven.
+
+        Raises:
+            EnclaveError: the enclave refused; kmstool in C does not know the operation.
+            TransportError: the enclave cannot be reached or stopped answering.
+            WireError: what answers does not speak the protocol.
+        """
+        reply = self._request({"Operation": Operation.DESCRIBE})
+        return {name: value for name, value in reply.items() if name != "Status"}
+
+    def _ensure_client(self) -> None:
+        if self._is_client_set:
+            return
+        if self._set_client_message is None:
+            raise ValueError("call set_client before decrypt")
+        reply = self._request(self._set_client_message)
+        self._is_old_peer = "Protocol" not in reply
+        self._is_client_set = True
+
+    def _request(self, message: JsonObject) -> JsonObject:
+        """Send one request and return the fields of its reply; after a broken exchange the connection is dropped."""
+        try:
+            reply = parse_reply(decode_message(self._exchange(message)))
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(reply, ErrorReply):
+            raise EnclaveError(reply)
+        return reply
+
+    def _exchange(self, message: JsonObject) -> bytes:
+        if self._connection is None:
+            self._connection = MessageConnection(
+                connect_socket(self._address, timeout_s=self._timeout_s), self._address
+            )
+        self._connection.send(message, timeout_s=self._timeout_s)
+        frame = self._connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)
+        if frame is None:
+            raise TransportError(
+                "read from",
+                self._address,
+                "the connection was closed before the reply",
+                hint="kmstool in C serves one client at a time: is another one connected?",
+            )
+        return frame

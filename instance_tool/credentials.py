@@ -1,0 +1,94 @@
+"""Where the AWS credentials come from: the environment, IMDSv2, or boto3's chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from instance_tool.errors import CredentialsError
+from instance_tool.imds import fetch_role_credentials
+from vsock_wire.errors import quoted
+from vsock_wire.messages import Credentials
+
+_CHAIN_VARIABLES = (
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Whoever sets one of these asks for boto3's chain. In a pod with a role of its own, IMDS has the node's role."""
+
+
+@dataclass(frozen=True)
+class FoundCredentials:
+    """Credentials and where they were found, in words that may be logged."""
+
+    credentials: Credentials
+    source: str
+
+
+def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) -> FoundCredentials:
+    """Find AWS credentials.
+
+    In this order: a profile by name; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; boto3's chain where a variable asks
+    for it; IMDSv2; boto3's chain (profiles, SSO, containers). Does not ask AWS whether they are valid.
+
+    Args:
+        environ: the environment variables.
+        profile: a profile of the AWS configuration files, which boto3's chain reads.
+
+    Raises:
+        CredentialsError: none were found; the text names each place that was tried, and why it gave none.
+    """
+    if profile:
+        return _from_chain(profile)
+    if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY"):
+        return FoundCredentials(_from_environment(environ), "the environment")
+    if any(environ.get(name) for name in _CHAIN_VARIABLES):
+        return _from_chain(None)
+    try:
+        found = fetch_role_credentials(environ)
+    except CredentialsError as error:
+        return _from_chain(None, otherwise=error)
+    return FoundCredentials(found.credentials, f"IMDSv2, role {found.role}")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Credentials:
+    access_key_id, secret_access_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key_id or not secret_access_key:
+        missing = "AWS_SECRET_ACCESS_KEY" if access_key_id else "AWS_ACCESS_KEY_ID"
+        raise CredentialsError(f"environment: expected {missing} beside its partner, got none")
+    return Credentials(access_key_id, secret_access_key, environ.get("AWS_SESSION_TOKEN") or None)
+
+
+def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = None) -> FoundCredentials:
+    """Ask boto3's chain, without its own IMDS provider: that one has been asked already.
+
+    Args:
+        profile: by name, or None for the chain's own choice.
+        otherwise: why the places before gave none.
+    """
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - costs more than a whole decrypt otherwise
+        from botocore.session import Session  # noqa: PLC0415
+    except ImportError as error:
+        raise otherwise or CredentialsError("boto3: not installed", hint="pip install 'kmstool[instance]'") from error
+    try:
+        session = Session(profile=profile)
+        session.get_component("credential_provider").remove("iam-role")
+        credentials = session.get_credentials()
+        if credentials is not None:
+            return FoundCredentials(_frozen(credentials), f"boto3's chain, {credentials.method}")
+    except BotoCoreError as error:
+        raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}") from error
+    if otherwise:
+        raise CredentialsError(
+            f"no credentials: not in the environment; {otherwise}; none in boto3's chain", hint=otherwise.hint
+        ) from otherwise
+    raise CredentialsError("no credentials: not in the environment, none in boto3's chain")
+
+
+def _frozen(credentials: Any) -> Credentials:
+    frozen = credentials.get_frozen_credentials()
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

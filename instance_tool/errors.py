@@ -1,0 +1,84 @@
+"""What can go wrong on the parent instance, beyond the wire's own errors."""
+
+from __future__ import annotations
+
+from vsock_wire.errors import ExitCode, ToolError
+from vsock_wire.messages import EnclaveCode, ErrorReply, KmstoolText, Service
+
+MAX_REPLY_TEXT_CHARS = 4_096
+"""Most characters of an enclave's error text that are kept: KMS's own texts fit, a flood does not."""
+
+_UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_UNREACHABLE})
+_REFUSAL_CODES = frozenset(
+    {
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""KMS codes that refuse the caller or its enclave rather than the request. Source: KMS API reference, common errors."""
+
+_REASONLESS_HINT = (
+    "this enclave gives no reason, as kmstool in C never does: see its console, or run kmstool-enclave of this project"
+)
+
+
+class CredentialsError(ToolError):
+    """No AWS credentials could be found, or those found cannot be used."""
+
+    exit_code = ExitCode.NO_CREDENTIALS
+
+
+class EnclaveError(ToolError):
+    """The enclave answered a request with an error.
+
+    Attributes:
+        reply: all that it said.
+    """
+
+    def __init__(self, reply: ErrorReply) -> None:
+        message = reply.message[:MAX_REPLY_TEXT_CHARS] or "the enclave refused without a reason"
+        super().__init__(message + _kms_details(reply), hint=_hint(reply))
+        self.reply = reply
+        self.exit_code = _exit_code(reply)
+
+
+class AttestationError(ToolError):
+    """An attestation document is malformed, or does not prove what it says.
+
+    Attributes:
+        field: the part of the document that failed, such as "pcrs[3]", "certificate" or "signature".
+        reason: what was expected of it, and what it is.
+    """
+
+    def __init__(self, field: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"attestation document: {field}: {reason}", hint=hint)
+        self.field = field
+        self.reason = reason
+
+
+def _kms_details(reply: ErrorReply) -> str:
+    details = []
+    if reply.http_status is not None:
+        details.append(f"HTTP {reply.http_status}")
+    if reply.request_id:
+        details.append(f"request id {reply.request_id[:64]}")
+    return f" ({', '.join(details)})" if details else ""
+
+
+def _hint(reply: ErrorReply) -> str | None:
+    if reply.hint:
+        return reply.hint[:MAX_REPLY_TEXT_CHARS]
+    return _REASONLESS_HINT if reply.message == KmstoolText.DECRYPT_FAILED else None
+
+
+def _exit_code(reply: ErrorReply) -> ExitCode:
+    if reply.service == Service.KMS and reply.code in _REFUSAL_CODES:
+        return ExitCode.REFUSED
+    if reply.service == Service.ENCLAVE and reply.code in _UNREACHABLE_CODES:
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED
