@@ -23,11 +23,10 @@ from vsock_wire import __version__
 from vsock_wire.address import CID_ANY, CID_PARENT, parse_address, vsock_address
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, PROTOCOL_VERSION
-from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.program import parse_seconds, run_program, set_up_logging
 from vsock_wire.sockets import bound_address, listen_socket
 
 PROGRAM = "kmstool-enclave"
-SECONDS = click.FloatRange(min=0.001)
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ _logger = logging.getLogger(__name__)
 )
 @click.option(
     "--attestation-max-age",
-    type=click.FloatRange(min=0),
+    type=parse_seconds,
     default=0.0,
     show_default=True,
     metavar="SECONDS",
@@ -82,7 +81,7 @@ _logger = logging.getLogger(__name__)
     help="Serve at most so many clients at once.",
 )
 @click.option(
-    "--idle-timeout", type=SECONDS, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
+    "--idle-timeout", type=parse_seconds, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
     help="Close a connection that sends nothing for so long.",
 )  # fmt: skip
 @click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port.")

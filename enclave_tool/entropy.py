@@ -47,7 +47,8 @@ def credit_kernel_entropy(random: bytes) -> None:
     try:
         fd = os.open(RANDOM_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(fd, RNDADDENTROPY, pool_info)
+            # A writable buffer goes to the kernel as it is; of an immutable one Python copies 1,024 bytes at most.
+            fcntl.ioctl(fd, RNDADDENTROPY, bytearray(pool_info))
         finally:
             os.close(fd)
     except OSError as error:

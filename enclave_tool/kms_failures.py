@@ -10,12 +10,14 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    ParamValidationError,
     SSLError,
 )
 
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from vsock_wire.address import Address
 from vsock_wire.errors import ToolError, printable
+from vsock_wire.messages import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
 """KMS's texts are shorter by far; kmstool in C can take in a reply of 8,192 bytes."""
@@ -51,6 +53,9 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address) -> ToolError
     """
     if isinstance(error, ClientError):
         return _refusal(error)
+    if isinstance(error, ParamValidationError):
+        # Its text may quote the parameter's value.
+        return RequestError("the request was refused before it was sent", hint="a field has a length KMS does not take")
     cause = error.kwargs.get("error")
     if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
         return _proxy_unreachable(cause, proxy)

@@ -24,6 +24,8 @@ MAX_PUBLIC_KEY_BYTES = 1_024
 MAX_RANDOM_BYTES = 256
 """Most bytes one GetRandom returns."""
 PCR_COUNT = 32
+MAX_ERROR_CODE_CHARS = 64
+"""The module's own codes, such as "InvalidArgument", are shorter."""
 
 ATTESTATION = "Attestation"
 DESCRIBE = "DescribeNSM"
@@ -132,8 +134,9 @@ def _decode_response(request: str, response: bytes) -> dict[Any, Any]:
     if not isinstance(answer, dict) or len(answer) != 1:
         raise NsmError(request, f"expected a map of one entry in answer, got {type(answer).__name__}")
     if "Error" in answer:
-        code = str(answer["Error"])[:64]
-        raise NsmError(request, f"refused with {code}", code=code)
+        code = answer["Error"]
+        code = code if isinstance(code, str) and code.isalnum() and len(code) <= MAX_ERROR_CODE_CHARS else None
+        raise NsmError(request, f"refused with {code or 'an unknown code'}", code=code)
     fields = answer.get(request)
     if not isinstance(fields, dict):
         raise NsmError(request, "expected the fields of its own answer, got another request's")

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from enclave_tool import nsm
 from enclave_tool.errors import NsmError
 from vsock_wire.address import UnixAddress
+from vsock_wire.errors import TransportError
 from vsock_wire.sockets import connect_socket
 
 NSM_DEVICE = "/dev/nsm"
@@ -72,8 +73,8 @@ class _SocketCarrier:
             header = stream.read(_LENGTH.size)
             length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
             response = stream.read(min(length, nsm.MAX_RESPONSE_BYTES))
-        if not header or len(response) != length:
-            raise OSError(errno.EPROTO, "the simulated module broke off its answer")
+        if not response or len(response) != length:
+            raise OSError(errno.EPROTO, "the simulated module gave no whole answer")
         return response
 
     def close(self) -> None:
@@ -137,6 +138,8 @@ class Nsm:
             return self._carrier.exchange(request)
         except OSError as error:
             raise NsmError(name, (error.strerror or str(error)).lower()) from error
+        except TransportError as error:
+            raise NsmError(name, str(error), hint=error.hint) from error
 
 
 def open_nsm(location: Path | UnixAddress = Path(NSM_DEVICE)) -> Nsm:

@@ -81,8 +81,8 @@ class Recipient:
         self._nsm = nsm
         self._max_document_age_s = max_document_age_s
         self._lock = threading.Lock()
-        self._document = b""
-        self._document_made_at = float("-inf")
+        self._document: bytes | None = None
+        self._document_made_at = 0.0
 
     def document(self) -> bytes:
         """Return an attestation document that carries the recipient's public key.
@@ -93,9 +93,10 @@ class Recipient:
         if self._max_document_age_s <= 0:
             return self._new_document()
         with self._lock:
-            if time.monotonic() - self._document_made_at > self._max_document_age_s:
+            now = time.monotonic()
+            if self._document is None or now - self._document_made_at > self._max_document_age_s:
                 self._document = self._new_document()
-                self._document_made_at = time.monotonic()
+                self._document_made_at = now
             return self._document
 
     def open(self, ciphertext_for_recipient: bytes) -> bytes:

@@ -76,10 +76,10 @@ class Session:
 
     def answer(self, frame: bytes) -> JsonObject:
         """Return the reply to one request. Never raises: a failure is a reply too."""
-        message: JsonObject = {}
+        request_id: str | None = None
         try:
             message = decode_message(frame)
-            parse_request_id(message)
+            request_id = parse_request_id(message)
             reply = {"Status": STATUS_OK, **self._perform(message)}
         except ToolError as error:
             reply = refuse(error)
@@ -88,7 +88,7 @@ class Session:
             _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
             _logger.debug("internal error at %s", _place(error))
             reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
-        return _with_id(reply, message.get("Id"))
+        return reply if request_id is None else {**reply, "Id": request_id}
 
     def _perform(self, message: JsonObject) -> JsonObject:
         match parse_operation(message):
@@ -157,10 +157,6 @@ def refuse(error: ToolError, kmstool_text: KmstoolText | None = None) -> JsonObj
 
 def _error(reply: ErrorReply) -> JsonObject:
     return {"Status": STATUS_ERROR, **reply.to_fields()}
-
-
-def _with_id(reply: JsonObject, request_id: object) -> JsonObject:
-    return {**reply, "Id": request_id} if isinstance(request_id, str) else reply
 
 
 def _place(error: Exception) -> str:

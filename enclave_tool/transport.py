@@ -71,12 +71,15 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
         InputError: the bundle cannot be read.
     """
     bundle = ca_file or get_cert_path(True)
+    # Not ssl.create_default_context: that one obeys SSLKEYLOGFILE, by which an environment variable would have the
+    # session keys written to a file. This one checks certificate and host name as well, and reads no environment.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context = ssl.create_default_context(cafile=bundle)
+        context.load_verify_locations(cafile=bundle)
     except OSError as error:
         reason = (error.strerror or "no certificate in it").lower()
         raise InputError(f"CA bundle {bundle}: expected PEM certificates: {reason}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

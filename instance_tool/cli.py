@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -22,7 +22,7 @@ from vsock_wire import __version__
 from vsock_wire.address import Address, parse_address, vsock_address
 from vsock_wire.errors import ExitCode, InputError, ToolError, quoted
 from vsock_wire.messages import Decrypt
-from vsock_wire.program import report_error, run_program, set_up_logging
+from vsock_wire.program import parse_seconds, report_error, run_program, set_up_logging
 
 PROGRAM = "kmstool-instance"
 SERVICE_PORT = 3_000
@@ -84,7 +84,7 @@ _SHARED_OPTIONS = (
     click.option("--region", metavar="REGION", help="AWS region of KMS; only if the enclave sets none."),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
     click.option(
-        "--timeout", type=click.FloatRange(min=0.001), metavar="SECONDS", default=TIMEOUT_S, show_default=True,
+        "--timeout", type=parse_seconds, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
         help="Wait so long for the enclave.",
     ),
     click.option(
@@ -203,12 +203,13 @@ def main() -> NoReturn:
 
 
 def _decrypt_one(settings: Settings, template: Decrypt, text: str, *, newline: bytes) -> None:
-    ciphertext = read_ciphertext(sys.stdin.buffer) if text == "-" else parse_ciphertext(os.fsencode(text))
+    output = _standard_output()
+    ciphertext = read_ciphertext(_standard_input()) if text == "-" else parse_ciphertext(os.fsencode(text))
     request = Decrypt(ciphertext, template.encryption_context, template.key_id, template.encryption_algorithm)
     with settings.open_client_with_credentials() as client:
         result = client.decrypt(request)
-    sys.stdout.buffer.write(encode_result(result, settings.output_format) + newline)
-    sys.stdout.buffer.flush()
+    output.write(encode_result(result, settings.output_format) + newline)
+    output.flush()
 
 
 def _decrypt_batch(settings: Settings, template: Decrypt) -> None:
@@ -218,14 +219,26 @@ def _decrypt_batch(settings: Settings, template: Decrypt) -> None:
     with settings.open_client_with_credentials() as client:
         failed = decrypt_lines(
             client,
-            read_lines(sys.stdin.buffer),
+            read_lines(_standard_input()),
             template,
             output_format=settings.output_format,
-            write_to=sys.stdout.buffer,
+            write_to=_standard_output(),
             report=report,
         )
     if failed:
         sys.exit(ExitCode.FAILED)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # started with it closed, as by <&-
+        raise InputError("standard input: expected it to be open, got it closed")
+    return sys.stdin.buffer
+
+
+def _standard_output() -> BinaryIO:
+    if sys.stdout is None:  # started with it closed, as by >&-; nothing may be decrypted only to be lost
+        raise InputError("standard output: expected it to be open, got it closed")
+    return sys.stdout.buffer
 
 
 def _merged_options(ctx: click.Context) -> dict[str, Any]:

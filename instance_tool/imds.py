@@ -75,15 +75,20 @@ class _Answer:
 
 class _Imds:
     def __init__(self, endpoint: str, timeout_s: float) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(endpoint)
+            host, port = parts.hostname or "", parts.port or http.client.HTTP_PORT
+            host.encode("idna")
+        except ValueError:
+            host = ""
+        if re.fullmatch(r"[0-9A-Za-z._:-]+", host) is None or parts.scheme != "http":
             raise CredentialsError(f"{ENDPOINT_VARIABLE}: expected http://HOST[:PORT], got {quoted(endpoint)}")
-        self._endpoint = f"{parts.scheme}://{parts.netloc}"
-        self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
+        self._endpoint = f"http://{parts.netloc}"
+        self._host, self._port, self._timeout_s = host, port, timeout_s
 
     def fetch_token(self) -> str:
         answer = self.request("PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL_S)})
-        if answer.status != http.client.OK or not answer.body.isprintable():
+        if answer.status != http.client.OK or re.fullmatch(r"[!-~]+", answer.body) is None:
             raise CredentialsError(
                 f"IMDS {self._endpoint}: expected a session token, got HTTP {answer.status}", hint=_HOP_LIMIT_HINT
             )
@@ -130,7 +135,7 @@ def _read_credentials(answer: _Answer) -> Credentials:
     """Read the JSON of the role's credentials; no error quotes any of it."""
     try:
         fields = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if answer.status != http.client.OK or not isinstance(fields, dict):
         raise CredentialsError(f"IMDS: expected the role's credentials as JSON, got HTTP {answer.status}")

@@ -98,7 +98,7 @@ def _parse_vsock(text: str, rest: str) -> VsockAddress:
 
 
 def _parse_unix(path: str) -> UnixAddress:
-    size = len(path.encode("utf-8", "surrogateescape"))
+    size = len(path.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= MAX_UNIX_PATH_BYTES or "\0" in path:
         raise InputError(f"unix socket path: expected 1 to {MAX_UNIX_PATH_BYTES} bytes without NUL, got {size} bytes")
     return UnixAddress(path)

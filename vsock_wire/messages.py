@@ -436,9 +436,9 @@ def _grant_tokens(message: JsonObject) -> tuple[str, ...]:
     if (
         not isinstance(tokens, list)
         or len(tokens) > MAX_GRANT_TOKENS
-        or not all(isinstance(token, str) for token in tokens)
+        or not all(isinstance(token, str) and token for token in tokens)
     ):
-        _refuse_decrypt(f"GrantTokens: expected at most {MAX_GRANT_TOKENS} strings")
+        _refuse_decrypt(f"GrantTokens: expected at most {MAX_GRANT_TOKENS} non-empty strings")
     return tuple(tokens)
 
 

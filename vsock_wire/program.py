@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from vsock_wire.errors import ExitCode, InputError, ToolError, printable
+from vsock_wire.errors import ExitCode, InputError, ToolError, printable, quoted
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+MAX_SECONDS = 86_400
+"""A day: longer than any wait that serves somebody, and short enough for every clock."""
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -31,7 +34,8 @@ def run_program(name: str, command: Callable[..., object], usage_error: type[Exc
     signal.signal(signal.SIGINT, _exit_interrupted)
     try:
         exit_code = command(prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ToolError as error:
         report_error(name, error)
         sys.exit(error.exit_code)
@@ -40,6 +44,12 @@ def run_program(name: str, command: Callable[..., object], usage_error: type[Exc
         sys.exit(ExitCode.USAGE)
     except BrokenPipeError:
         _leave_stdout()
+        sys.exit(ExitCode.FAILED)
+    except OSError as error:  # of sockets nothing comes here but TransportError: this is a file, or standard output
+        _leave_stdout()
+        report_error(
+            name, ToolError(f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}")
+        )
         sys.exit(ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - the last place that can keep its text off the terminal
         _report_bug(name, error)
@@ -59,6 +69,21 @@ def report_error(name: str, error: ToolError, *, subject: str | None = None) -> 
     print(f"{name}: error: {about}{printable(str(error))}", file=sys.stderr)
     if error.hint:
         print(f"hint: {printable(error.hint)}", file=sys.stderr)
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a number of seconds from the command line.
+
+    Raises:
+        InputError: it is no number from 0 to MAX_SECONDS; nan, which passes every comparison, is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InputError(f"seconds: expected a number from 0 to {MAX_SECONDS}, got {quoted(str(text))}")
+    return seconds
 
 
 def set_up_logging(room: str, *, verbosity: int) -> None:
@@ -97,7 +122,7 @@ def _as_input_error(name: str, error: Exception) -> InputError:
 
 
 def _leave_stdout() -> None:
-    """Keep the interpreter from flushing into the closed pipe once more, and complaining of it, at exit."""
+    """Keep the interpreter from flushing into a closed pipe or a full disk once more, and complaining of it, at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -53,7 +53,7 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
             sock.settimeout(timeout_s)
             sock.connect(_socket_name(address))
         return sock
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA cannot encode
         raise _transport_error("connect to", address, error, _CONNECT_HINTS | _SOCKET_HINTS) from error
 
 
@@ -67,7 +67,8 @@ def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.
     """
     try:
         if isinstance(address, TcpAddress):
-            return socket.create_server((address.host, address.port), backlog=backlog)
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            return socket.create_server((address.host, address.port), family=family, backlog=backlog)
         sock = _new_socket(address)
         with _closed_on_error(sock):
             if isinstance(address, UnixAddress):
@@ -76,7 +77,7 @@ def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.
                 sock.bind(_socket_name(address))
             sock.listen(backlog)
         return sock
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise _transport_error("listen on", address, error, _SOCKET_HINTS) from error
 
 
@@ -123,8 +124,11 @@ def _remove_stale(address: UnixAddress) -> None:
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener with a full backlog lives, and must not make this wait
         try:
             probe.connect(address.path)
+        except BlockingIOError:
+            return
         except ConnectionRefusedError:
             path.unlink()
 
@@ -138,7 +142,11 @@ def _closed_on_error(sock: socket.socket) -> Iterator[None]:
         raise
 
 
-def _transport_error(operation: str, address: Address, error: OSError, hints: dict[int, str]) -> TransportError:
+def _transport_error(
+    operation: str, address: Address, error: OSError | UnicodeError, hints: dict[int, str]
+) -> TransportError:
+    if isinstance(error, UnicodeError):
+        return TransportError(operation, address, "no such host name can exist")
     if isinstance(error, TimeoutError):
         return TransportError(operation, address, "no answer in time", hint=hints.get(errno.ETIMEDOUT))
     reason = (error.strerror or str(error)).lower()

@@ -1,0 +1,133 @@
+"""kmstool-sim: what a person without Nitro hardware needs to run and try everything."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from simulator import commands
+from simulator.account import KEY_ALIAS, REGION, SimulatedAccount
+from simulator.demo import Narrator, run_demo
+from simulator.errors import SimulatorError
+from simulator.identities import DEFAULT_LIFETIME_S
+from vsock_wire import __version__
+from vsock_wire.messages import encode_base64
+from vsock_wire.program import run_program, set_up_logging
+
+PROGRAM = "kmstool-sim"
+SAMPLE_PLAINTEXT = b"a secret that only the enclave may see"
+
+
+@click.group(PROGRAM, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, prog_name=PROGRAM)
+def command() -> None:
+    """Stand-ins for what only AWS has, to run kmstool without Nitro hardware.
+
+    A Nitro Security Module that signs real attestation documents, a KMS that
+    verifies them and enforces key policies, and IMDSv2. All keys are made at
+    the start and thrown away at the end; no real secret belongs in here.
+    """
+
+
+@command.command()
+def demo() -> None:
+    """Run the whole flow on this machine, and show each step."""
+    count = 0
+
+    def step(title: str) -> None:
+        nonlocal count
+        count += 1
+        click.echo()
+        click.secho(f"{count}. {title}", bold=True)
+
+    click.echo("kmstool-sim demo: nothing here leaves this machine, and no AWS account is needed")
+    with _directory(None) as directory:
+        plaintext = run_demo(directory, Narrator(step, lambda line: click.echo(f"   {line}")))
+    click.echo()
+    click.secho("the plaintext, as kmstool-instance printed it:", bold=True)
+    click.echo(plaintext)
+
+
+@command.command()
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keep sockets and files in DIRECTORY.")
+@click.option("--region", default=REGION, show_default=True, help="AWS region that KMS plays.")
+@click.option(
+    "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
+    metavar="SECONDS", help="How long the role's credentials last.",
+)  # fmt: skip
+@click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
+def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> None:
+    """Start everything, print the commands to paste, and run until Ctrl-C."""
+    set_up_logging("simulator", verbosity=1)
+    with (
+        _directory(state) as directory,
+        SimulatedAccount(
+            directory, region=region, credentials_lifetime_s=credentials_lifetime, debug=debug_mode
+        ) as account,
+    ):
+        _print_commands(account)
+        _wait_for_end()
+
+
+def main() -> NoReturn:
+    """Run kmstool-sim."""
+    run_program(PROGRAM, command, click.ClickException)
+
+
+def _print_commands(account: SimulatedAccount) -> None:
+    answer = account.unattested_client().encrypt(KeyId=KEY_ALIAS, Plaintext=SAMPLE_PLAINTEXT)
+    ciphertext_b64 = encode_base64(answer["CiphertextBlob"])
+    instance = ["kmstool-instance", *commands.instance_arguments(account), ciphertext_b64]
+    credentials = " ".join(f"{name}={value}" for name, value in account.imds_environment.items())
+    for title, line in (
+        ("in a second terminal, the proxy of the parent instance:", shlex.join(commands.proxy_command(account))),
+        ("in a third, the enclave:", shlex.join(commands.enclave_command(account))),
+        ("in a fourth, the parent instance asks the enclave:", f"{credentials} {shlex.join(instance)}"),
+        ("the same KMS for the AWS command line:", _aws_command(account, credentials)),
+    ):
+        click.secho(f"# {title}", bold=True)
+        click.echo(line + "\n")
+    click.echo(f"# running; sockets and files are in {account.directory}; Ctrl-C ends it")
+    sys.stdout.flush()
+
+
+def _aws_command(account: SimulatedAccount, credentials: str) -> str:
+    return (
+        f"{credentials} AWS_CA_BUNDLE={account.ca_file} aws kms encrypt --region {account.region}"
+        f" --endpoint-url https://localhost:{account.kms_server.port} --key-id {KEY_ALIAS}"
+        " --plaintext fileb:///etc/hostname --query CiphertextBlob --output text"
+    )
+
+
+def _wait_for_end() -> None:
+    """Sleep until SIGINT, which ``run_program`` turns into exit code 130, or SIGTERM."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    while True:
+        signal.pause()
+
+
+@contextlib.contextmanager
+def _directory(state: Path | None) -> Iterator[Path]:
+    """Yield the directory for sockets: the one asked for, or one that is removed at the end."""
+    if state is None:
+        with tempfile.TemporaryDirectory(prefix="kmstool-", ignore_cleanup_errors=True) as directory:
+            yield Path(directory)
+        return
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimulatorError(f"--state {state}: {(error.strerror or str(error)).lower()}") from error
+    yield state.resolve()

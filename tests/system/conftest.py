@@ -1,0 +1,145 @@
+"""Real processes of every tool around a simulated account, over unix sockets and real TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from simulator import commands, processes
+from simulator.account import SimulatedAccount
+from vsock_wire.messages import encode_base64
+
+CONTEXT = {"purpose": "test"}
+CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
+
+
+@dataclass
+class Deployment:
+    """A simulated account with the proxy and the enclave's server running; further ones can be started beside them."""
+
+    account: SimulatedAccount
+    stack: contextlib.ExitStack
+    tools: dict[str, processes.Tool] = field(default_factory=dict)
+
+    def start_proxy(self, name: str = "proxy", *, kms_port: int | None = None) -> processes.Tool:
+        if kms_port is not None:
+            self.account.write_allowlist(self.account.kms_server.port, kms_port)
+        return self._start(
+            name,
+            commands.proxy_command(self.account, name=name, kms_port=kms_port),
+            listens_on=commands.proxy_address(self.account, name),
+        )
+
+    def start_enclave(self, name: str = "enclave", *options: str, proxy_name: str = "proxy") -> processes.Tool:
+        return self._start(
+            name,
+            [*commands.enclave_command(self.account, name=name, proxy_name=proxy_name), *options],
+            listens_on=commands.enclave_address(self.account, name),
+        )
+
+    def _start(self, name: str, arguments: list[str], *, listens_on: Any) -> processes.Tool:
+        log_file = self.account.directory / f"{name}.log"
+        tool = self.stack.enter_context(processes.running(arguments, listens_on=listens_on, log_file=log_file))
+        self.tools[name] = tool
+        return tool
+
+    def encrypt(self, plaintext: bytes, context: dict[str, str] | None = None) -> str:
+        """Return a ciphertext in base64, made by the key's owner from inside the simulator."""
+        return encode_base64(
+            self.account.key.seal(plaintext, encryption_context=CONTEXT if context is None else context)
+        )
+
+    def instance(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        enclave: str = "enclave",
+        region: bool = True,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run kmstool-instance against the enclave's server of that name."""
+        options = ["--enclave", str(commands.enclave_address(self.account, enclave))]
+        if region:
+            options += ["--region", self.account.region]
+        return processes.run_instance(
+            [*options, *arguments],
+            environment=self.account.imds_environment if environment is None else environment,
+            stdin=stdin,
+        )
+
+    def connect(self, enclave: str = "enclave") -> RawClient:
+        """Open a raw connection to the enclave's server."""
+        return RawClient(commands.enclave_address(self.account, enclave).path)
+
+
+class RawClient:
+    """A socket that sends bytes as they are and reads replies up to their NUL."""
+
+    def __init__(self, path: str) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30.0)
+        self.sock.connect(path)
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def ask(self, data: bytes) -> dict[str, Any]:
+        """Send ``data`` and a NUL, and return the one reply."""
+        self.sock.sendall(data + b"\0")
+        return self.read()
+
+    def read(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            data = self.sock.recv(65_536)
+            assert data, "the connection ended before a reply"
+            self._buffer += data
+        frame, _, self._buffer = self._buffer.partition(b"\0")
+        reply = json.loads(frame)
+        assert isinstance(reply, dict)
+        return reply
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come but what was read."""
+        self.sock.setblocking(False)
+        try:
+            return not self._buffer and not self.sock.recv(1)
+        except BlockingIOError:
+            return not self._buffer
+        finally:
+            self.sock.settimeout(30.0)
+
+
+@contextlib.contextmanager
+def deploy(*, credentials_lifetime_s: float = 21_600, start: bool = True) -> Iterator[Deployment]:
+    directory = Path(tempfile.mkdtemp(prefix="kms-"))  # pytest's own paths are too long for unix sockets
+    try:
+        with contextlib.ExitStack() as stack:
+            account = stack.enter_context(SimulatedAccount(directory, credentials_lifetime_s=credentials_lifetime_s))
+            deployment = Deployment(account, stack)
+            if start:
+                deployment.start_proxy()
+                deployment.start_enclave()
+            yield deployment
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """One for all tests of a file: none of them changes it for the others."""
+    with deploy() as started:
+        yield started

@@ -1,0 +1,137 @@
+"""The main job: a ciphertext from the shell through the enclave and KMS and back."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+
+from simulator.journal import OK
+from tests.system.conftest import CONTEXT_OPTIONS, Deployment
+from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, encode_base64
+
+
+def test_ciphertext_from_standard_input_prints_exactly_the_plaintext(deployment: Deployment) -> None:
+    ciphertext = deployment.encrypt(b"Hello, KMS!")
+    done = deployment.instance(*CONTEXT_OPTIONS, "-", stdin=ciphertext.encode())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello, KMS!\n", b"")
+
+
+def test_ciphertext_as_argument_prints_the_plaintext_and_kms_saw_the_enclave(deployment: Deployment) -> None:
+    done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"as an argument"))
+    assert (done.returncode, done.stdout) == (0, b"as an argument\n")
+    entry = deployment.account.kms.journal.entries()[-1]
+    assert (entry.operation, entry.verdict, entry.has_document) == ("Decrypt", OK, True)
+    assert entry.pcr0 == deployment.account.enclave.pcr0.hex()
+    assert set(entry.answered_bytes) == {"CiphertextForRecipient"}
+
+
+def test_wrapped_base64_with_line_breaks_is_taken(deployment: Deployment) -> None:
+    ciphertext = deployment.encrypt(b"wrapped")
+    wrapped = "\n".join(ciphertext[i : i + 20] for i in range(0, len(ciphertext), 20)) + "\n"
+    done = deployment.instance(*CONTEXT_OPTIONS, "-", stdin=wrapped.encode())
+    assert (done.returncode, done.stdout) == (0, b"wrapped\n")
+
+
+def test_no_newline_prints_every_byte_of_a_binary_plaintext_and_no_more(deployment: Deployment) -> None:
+    plaintext = bytes(range(256)) + b"\n\0\n"
+    done = deployment.instance(*CONTEXT_OPTIONS, "--no-newline", deployment.encrypt(plaintext))
+    assert (done.returncode, done.stdout) == (0, plaintext)
+
+
+def test_base64_and_json_output_parse_to_the_plaintext(deployment: Deployment) -> None:
+    ciphertext = deployment.encrypt(b"\xff\x00 parse me")
+    base64_done = deployment.instance(*CONTEXT_OPTIONS, "--output", "base64", ciphertext)
+    assert b64decode(base64_done.stdout, validate=False) == b"\xff\x00 parse me"
+    json_done = deployment.instance(*CONTEXT_OPTIONS, "--output", "json", ciphertext)
+    result = json.loads(json_done.stdout)
+    assert b64decode(result["Plaintext"]) == b"\xff\x00 parse me"
+    assert result["KeyId"] == deployment.account.key.arn
+    assert result["EncryptionAlgorithm"] == "SYMMETRIC_DEFAULT"
+
+
+def test_key_id_is_passed_on_and_enforced(deployment: Deployment) -> None:
+    ciphertext = deployment.encrypt(b"keyed")
+    right = deployment.instance(*CONTEXT_OPTIONS, "--key-id", deployment.account.key.arn, ciphertext)
+    assert (right.returncode, right.stdout) == (0, b"keyed\n")
+    other = deployment.account.kms.create_key()
+    wrong = deployment.instance(*CONTEXT_OPTIONS, "--key-id", other.arn, ciphertext)
+    assert wrong.stdout == b""
+    assert b"IncorrectKeyException" in wrong.stderr or b"AccessDeniedException" in wrong.stderr
+
+
+def test_batch_prints_the_good_lines_in_order_and_names_the_broken_ones(deployment: Deployment) -> None:
+    lines = [deployment.encrypt(f"plaintext {number}".encode()) for number in range(1, 201)]
+    lines[16] = "not base64!"
+    lines[99] = ""
+    lines[180] = encode_base64(b"base64 of what KMS never made")
+    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin="\n".join(lines).encode() + b"\n")
+    expected = [f"plaintext {number}" for number in range(1, 201) if number not in (17, 100, 181)]
+    assert done.stdout.decode().splitlines() == expected
+    assert len(expected) == 197
+    named = [line for line in done.stderr.decode().splitlines() if line.startswith("kmstool-instance: error: line ")]
+    assert [line.split()[3] for line in named] == ["17:", "100:", "181:"]
+    assert done.returncode == 1
+
+
+def test_batch_uses_one_connection(deployment: Deployment) -> None:
+    name = "counting"
+    enclave = deployment.start_enclave(name, "-v")
+    before = enclave.log().count("connected")
+    lines = "\n".join(deployment.encrypt(b"x") for _ in range(20))
+    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin=lines.encode(), enclave=name)
+    assert (done.returncode, done.stdout) == (0, b"x\n" * 20)
+    assert enclave.log().count("connected") == before + 1
+
+
+def test_batch_in_json_names_the_line(deployment: Deployment) -> None:
+    stdin = f"bad\n{deployment.encrypt(b'two')}\n".encode()
+    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", "--output", "json", stdin=stdin)
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["Line"] == 2
+    assert done.returncode == 1
+
+
+def test_batch_refuses_a_raw_plaintext_with_a_line_break(deployment: Deployment) -> None:
+    stdin = "\n".join(deployment.encrypt(plaintext) for plaintext in (b"one line", b"two\nlines")).encode()
+    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin=stdin)
+    assert (done.returncode, done.stdout) == (1, b"one line\n")
+    assert b"line 2: plaintext: expected no line break" in done.stderr
+
+
+def test_a_ciphertext_of_the_largest_size_works(deployment: Deployment) -> None:
+    blob = deployment.account.key.seal(b"large", encryption_context={}, blob_bytes=MAX_CIPHERTEXT_BYTES)
+    assert len(blob) == 6_144
+    done = deployment.instance("-", stdin=encode_base64(blob).encode())
+    assert (done.returncode, done.stdout) == (0, b"large\n")
+
+
+def test_a_plaintext_of_the_largest_size_works(deployment: Deployment) -> None:
+    plaintext = b"p" * 4_096
+    done = deployment.instance("--no-newline", deployment.encrypt(plaintext, {}))
+    assert (done.returncode, done.stdout) == (0, plaintext)
+
+
+def test_describe_says_what_the_enclave_is(deployment: Deployment) -> None:
+    done = deployment.instance("describe", region=False)
+    description = json.loads(done.stdout)
+    assert description["Protocol"] == 2
+    assert description["ModuleId"].startswith("i-")
+    assert description["Limits"]["MessageBytes"] == 65_536
+    assert description["UptimeS"] > 0
+
+
+def test_bigger_recipient_keys_work(deployment: Deployment) -> None:
+    deployment.start_enclave("rsa4096", "--key-bits", "4096")
+    done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"to a bigger key"), enclave="rsa4096")
+    assert (done.returncode, done.stdout) == (0, b"to a bigger key\n")
+
+
+def test_the_underscore_names_of_kmstool_are_the_same_programs(deployment: Deployment) -> None:
+    import subprocess
+
+    from simulator.processes import tool_path
+
+    for name in ("kmstool_instance", "kmstool_enclave"):
+        done = subprocess.run([tool_path(name), "--version"], capture_output=True, check=True)
+        assert b"version" in done.stdout
+    assert deployment.tools["enclave"].process.poll() is None
