@@ -23,7 +23,7 @@ from vsock_wire import __version__
 from vsock_wire.address import CID_ANY, CID_PARENT, parse_address, vsock_address
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, PROTOCOL_VERSION
-from vsock_wire.program import parse_seconds, run_program, set_up_logging
+from vsock_wire.program import parse_seconds, parse_timeout, run_program, set_up_logging
 from vsock_wire.sockets import bound_address, listen_socket
 
 PROGRAM = "kmstool-enclave"
@@ -81,7 +81,7 @@ _logger = logging.getLogger(__name__)
     help="Serve at most so many clients at once.",
 )
 @click.option(
-    "--idle-timeout", type=parse_seconds, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
+    "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
     help="Close a connection that sends nothing for so long.",
 )  # fmt: skip
 @click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port.")

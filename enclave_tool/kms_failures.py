@@ -31,7 +31,7 @@ _KMS_HINTS = {
         "KMS gives no reason for this one: check that the encryption context equals the one used to encrypt, and that"
         " the ciphertext is whole and of this account and region"
     ),
-    "ExpiredTokenException": "the credentials have expired: send new ones with SetClient",
+    "ExpiredTokenException": "the credentials have expired: fetch new ones, and try again",
     "UnrecognizedClientException": "KMS does not know these credentials: check the access key and the session token",
     "InvalidSignatureException": (
         "check the secret access key, and the clock of the enclave: it may differ from KMS's by 5 minutes at most"

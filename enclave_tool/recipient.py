@@ -59,7 +59,8 @@ class RecipientKey:
         if named is not None and named != self.identifier:
             raise CmsError(
                 f"{SUBJECT}: made for another key: expected subjectKeyIdentifier {self.identifier.hex()},"
-                f" got {named.hex()[:64]}"
+                f" got {named.hex()[:64]}",
+                hint="another process's attestation document went to KMS, or somebody else made this answer",
             )
         return decrypt_enveloped_data(enveloped, self._private_key)
 

@@ -23,6 +23,12 @@ ACCEPT_PAUSE_S = 0.1
 """After a failed accept (no descriptors left), so that the loop does not spin while connections end."""
 
 
+MAX_TURNING_AWAY = 16
+"""Connections over the limit that are told so at the same time; further ones are closed without a word."""
+TURN_AWAY_TIMEOUT_S = 1.0
+"""For telling one of them."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one client may take of the server.
@@ -62,6 +68,7 @@ class EnclaveServer:
         self._listener = listener
         self._new_session = new_session
         self._limits = limits
+        self._turning_away = threading.BoundedSemaphore(MAX_TURNING_AWAY)
         self._lock = threading.Lock()
         self._connections: dict[MessageConnection, threading.Thread] = {}
 
@@ -90,13 +97,26 @@ class EnclaveServer:
             if not is_full:
                 self._connections[connection] = thread
         if is_full:
-            _turn_away(connection, self._limits.max_connections)
+            self._turn_away(connection)
             return
         try:
             thread.start()
         except RuntimeError:  # the system has no room for one more thread
             self._forget(connection)
-            _turn_away(connection, len(self._connections))
+
+    def _turn_away(self, connection: MessageConnection) -> None:
+        _logger.warning("%s: turned away: %d connections are open", connection.peer, self._limits.max_connections)
+        if not self._turning_away.acquire(blocking=False):
+            connection.close()
+            return
+
+        def explain() -> None:
+            try:
+                _explain_and_close(connection, self._limits.max_connections)
+            finally:
+                self._turning_away.release()
+
+        threading.Thread(target=explain, daemon=True).start()
 
     def _serve_connection(self, connection: MessageConnection) -> None:
         _logger.debug("%s: connected", connection.peer)
@@ -104,6 +124,8 @@ class EnclaveServer:
             self._converse(connection, self._new_session())
         except TransportError as error:
             _logger.info("%s", error)
+        except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+            _logger.error("%s: internal error: %s", connection.peer, type(error).__name__)  # noqa: TRY400
         finally:
             self._forget(connection)
 
@@ -148,14 +170,15 @@ def _peer_name(peer: object) -> str:
     return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
 
 
-def _turn_away(connection: MessageConnection, count: int) -> None:
-    _logger.warning("%s: turned away: %d connections are open", connection.peer, count)
+def _explain_and_close(connection: MessageConnection, count: int) -> None:
+    """Tell a client that there is no room, and take in what it sends, so that closing does not destroy the reply."""
     reply = ErrorReply(
         f"Too many connections: {count} are open",
         EnclaveCode.BUSY,
         Service.ENCLAVE,
         hint="try again later, or start kmstool-enclave with a larger --max-connections",
     )
-    with contextlib.suppress(ToolError):
-        connection.send({"Status": STATUS_ERROR, **reply.to_fields()}, timeout_s=ACCEPT_PAUSE_S)
-    connection.close()
+    with contextlib.suppress(ToolError), connection:
+        connection.send({"Status": STATUS_ERROR, **reply.to_fields()}, timeout_s=TURN_AWAY_TIMEOUT_S)
+        connection.stop_writing()
+        connection.receive(idle_timeout_s=TURN_AWAY_TIMEOUT_S, message_timeout_s=TURN_AWAY_TIMEOUT_S)

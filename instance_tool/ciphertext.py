@@ -26,7 +26,7 @@ def parse_ciphertext(text: bytes) -> bytes:
     except ValueError:
         raise InputError(
             "CIPHERTEXT: expected standard base64 with padding, got other text",
-            hint="a file of raw bytes goes through: base64 -w0 FILE | kmstool-instance ... -",
+            hint="base64 -w0 FILE makes such text of a file of raw bytes",
         ) from None
     if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
         raise InputError(f"CIPHERTEXT: expected at most {MAX_CIPHERTEXT_BYTES} bytes, got {len(ciphertext)}")

@@ -22,7 +22,7 @@ from vsock_wire import __version__
 from vsock_wire.address import Address, parse_address, vsock_address
 from vsock_wire.errors import ExitCode, InputError, ToolError, quoted
 from vsock_wire.messages import Decrypt
-from vsock_wire.program import parse_seconds, report_error, run_program, set_up_logging
+from vsock_wire.program import parse_timeout, report_error, run_program, set_up_logging
 
 PROGRAM = "kmstool-instance"
 SERVICE_PORT = 3_000
@@ -84,7 +84,7 @@ _SHARED_OPTIONS = (
     click.option("--region", metavar="REGION", help="AWS region of KMS; only if the enclave sets none."),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
     click.option(
-        "--timeout", type=parse_seconds, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
+        "--timeout", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
         help="Wait so long for the enclave.",
     ),
     click.option(

@@ -114,8 +114,15 @@ class EnclaveClient:
             self._connection = MessageConnection(
                 connect_socket(self._address, timeout_s=self._timeout_s), self._address
             )
-        self._connection.send(message, timeout_s=self._timeout_s)
-        frame = self._connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)
+        try:
+            self._connection.send(message, timeout_s=self._timeout_s)
+        except TransportError:
+            # A server that has no room for us answers and closes, whether or not we have written.
+            frame = self._receive(self._connection)
+            if frame is None:
+                raise
+            return frame
+        frame = self._receive(self._connection)
         if frame is None:
             raise TransportError(
                 "read from",
@@ -124,3 +131,6 @@ class EnclaveClient:
                 hint="kmstool in C serves one client at a time: is another one connected?",
             )
         return frame
+
+    def _receive(self, connection: MessageConnection) -> bytes | None:
+        return connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)

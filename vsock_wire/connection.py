@@ -46,6 +46,11 @@ class MessageConnection:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
 
+    def stop_writing(self) -> None:
+        """Tell the peer that no message follows; messages can still be received."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
     def send(self, message: JsonObject, *, timeout_s: float) -> None:
         """Send one message.
 
@@ -100,5 +105,10 @@ class MessageConnection:
 
     def _error(self, operation: str, error: OSError, timeout_s: float) -> TransportError:
         if isinstance(error, TimeoutError):
-            return TransportError(operation, self.peer, f"no progress within {timeout_s:.3g} s")
+            return TransportError(
+                operation,
+                self.peer,
+                f"no progress within {timeout_s:.3g} s",
+                hint="the peer is stuck, overloaded, or speaks another protocol",
+            )
         return TransportError(operation, self.peer, (error.strerror or str(error)).lower())

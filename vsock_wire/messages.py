@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import enum
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ MAX_CIPHERTEXT_BYTES = 6_144
 """KMS API, Decrypt: CiphertextBlob."""
 MAX_GRANT_TOKENS = 10
 """KMS API, Decrypt: GrantTokens."""
+
+_CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
+"""What can stand in an HTTP header, where credentials go."""
 
 STATUS_OK = "Ok"
 STATUS_ERROR = "Error"
@@ -377,9 +381,13 @@ def decode_base64(text: object) -> bytes:
     if not isinstance(text, str):
         raise ValueError(f"expected base64 text, got {type(text).__name__}")
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     except ValueError:
-        raise ValueError("expected standard base64 with padding, got other text") from None
+        data = None
+    # Strict mode still takes padding behind a whole group, and stray bits before it: one text for one ciphertext.
+    if data is None or encode_base64(data) != text:
+        raise ValueError("expected standard base64 with padding, got other text")
+    return data
 
 
 def _without_none(fields: JsonObject) -> JsonObject:
@@ -399,9 +407,9 @@ def _no_constant(name: str) -> NoReturn:
 
 def _credential(message: JsonObject, name: str) -> str:
     value = message.get(name)
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and _CREDENTIAL.fullmatch(value):
         return value
-    raise RequestError(KmstoolText.NO_CREDENTIALS, hint=f"{name}: expected a non-empty string")
+    raise RequestError(KmstoolText.NO_CREDENTIALS, hint=f"{name}: expected a string of printable ASCII characters")
 
 
 def _optional_credential(message: JsonObject, name: str) -> str | None:

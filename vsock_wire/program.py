@@ -17,6 +17,8 @@ from vsock_wire.errors import ExitCode, InputError, ToolError, printable, quoted
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_SECONDS = 86_400
 """A day: longer than any wait that serves somebody, and short enough for every clock."""
+MIN_TIMEOUT_S = 0.001
+"""Sockets take 0 for "do not wait at all"."""
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -86,6 +88,18 @@ def parse_seconds(text: str | float) -> float:
     return seconds
 
 
+def parse_timeout(text: str | float) -> float:
+    """Return a time-out in seconds from the command line.
+
+    Raises:
+        InputError: it is no number from MIN_TIMEOUT_S to MAX_SECONDS.
+    """
+    timeout_s = parse_seconds(text)
+    if timeout_s < MIN_TIMEOUT_S:
+        raise InputError(f"time-out: expected at least {MIN_TIMEOUT_S} seconds, got {timeout_s:g}")
+    return timeout_s
+
+
 def set_up_logging(room: str, *, verbosity: int) -> None:
     """Log what ``room`` and vsock_wire say to standard error.
 
@@ -122,7 +136,7 @@ def _as_input_error(name: str, error: Exception) -> InputError:
 
 
 def _leave_stdout() -> None:
-    """Keep the interpreter from flushing into a closed pipe or a full disk once more, and complaining of it, at exit."""
+    """Keep the interpreter from flushing into a closed pipe or a full disk again at exit, and complaining of it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,0 +1,106 @@
+"""An instance metadata service that says what the test tells it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+TOKEN_PATH = "/latest/api/token"
+ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
+TOKEN = "AQAEAExampleToken=="
+
+CREDENTIALS: dict[str, Any] = {
+    "Code": "Success",
+    "LastUpdated": "2031-01-01T00:00:00Z",
+    "Type": "AWS-HMAC",
+    "AccessKeyId": "ASIAROLEEXAMPLE",
+    "SecretAccessKey": "theRoleSecret",
+    "Token": "theRoleToken",
+    "Expiration": "2999-01-01T00:00:00Z",
+}
+
+
+@dataclass
+class Answer:
+    """One answer; None as a body holds the request without an answer until the server ends."""
+
+    body: bytes | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Request:
+    """What was asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class ScriptedImds:
+    """IMDSv2 on a port of its own: as a healthy one, until the test changes ``answers``."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.answers = {
+            ("PUT", TOKEN_PATH): Answer(TOKEN.encode()),
+            ("GET", ROLES_PATH): Answer(b"the-role"),
+            ("GET", ROLES_PATH + "the-role"): Answer(json.dumps(CREDENTIALS).encode()),
+        }
+        self._is_over = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint}
+
+    def set_credentials(self, **changes: object) -> None:
+        self.answers["GET", ROLES_PATH + "the-role"] = Answer(json.dumps({**CREDENTIALS, **changes}).encode())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        imds = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                self._answer()
+
+            def do_GET(self) -> None:
+                self._answer()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def _answer(self) -> None:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                imds.requests.append(Request(self.command, self.path, headers))
+                answer = imds.answers.get((self.command, self.path), Answer(b"", 404))
+                if answer.body is None:
+                    imds._is_over.wait()
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+        return Handler
