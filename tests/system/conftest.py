@@ -31,12 +31,12 @@ class Deployment:
     stack: contextlib.ExitStack
     tools: dict[str, processes.Tool] = field(default_factory=dict)
 
-    def start_proxy(self, name: str = "proxy", *, kms_port: int | None = None) -> processes.Tool:
+    def start_proxy(self, name: str = "proxy", *options: str, kms_port: int | None = None) -> processes.Tool:
         if kms_port is not None:
             self.account.write_allowlist(self.account.kms_server.port, kms_port)
         return self._start(
             name,
-            commands.proxy_command(self.account, name=name, kms_port=kms_port),
+            [*commands.proxy_command(self.account, name=name, kms_port=kms_port), *options],
             listens_on=commands.proxy_address(self.account, name),
         )
 
@@ -88,7 +88,11 @@ class RawClient:
     def __init__(self, path: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(30.0)
-        self.sock.connect(path)
+        try:
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
         self._buffer = b""
 
     def __enter__(self) -> Self:
