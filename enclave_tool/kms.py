@@ -36,8 +36,9 @@ there are no others: Encrypt, ReEncrypt and Sign cannot be attested."""
 PROXY_PORT = 8_000
 """Default of the vsock-proxy's examples and of kmstool's code."""
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 10.0
-"""KMS answers within tens of milliseconds; kmstool in C waits for ever when it does not."""
+READ_TIMEOUT_S = 8.0
+"""KMS answers within tens of milliseconds; kmstool in C waits for ever when it does not. Three attempts end before
+kmstool-instance gives up on the enclave after 30 s, so that the reason still reaches it."""
 MAX_ATTEMPTS = 3
 """Of botocore's standard retry mode, its own default."""
 MAX_CONNECTIONS = 64
