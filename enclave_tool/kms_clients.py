@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -69,6 +69,14 @@ class KmsCaller:
         return DecryptResult(answer["Plaintext"], answer.get("KeyId"), answer.get("EncryptionAlgorithm"))
 
 
+@dataclass
+class _Slot:
+    """The place of one caller, which is made when it is first asked for."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    caller: KmsCaller | None = None
+
+
 class KmsClients:
     """Gives each connection the caller for its credentials; the same credentials share one, with its connections."""
 
@@ -76,7 +84,7 @@ class KmsClients:
         self._recipient = recipient
         self._route = route
         self._lock = threading.Lock()
-        self._callers: OrderedDict[tuple[Credentials, str], KmsCaller] = OrderedDict()
+        self._slots: OrderedDict[tuple[Credentials, str], _Slot] = OrderedDict()
 
     def caller(self, credentials: Credentials, region: str) -> KmsCaller:
         """Return the caller for ``credentials`` in ``region``.
@@ -84,13 +92,19 @@ class KmsClients:
         Raises:
             RequestError: botocore cannot make a client for that region.
         """
-        key = (credentials, region)
+        slot = self._slot((credentials, region))
+        with slot.lock:  # whoever has the same credentials waits for one client; nobody else waits
+            if slot.caller is None:
+                slot.caller = self._new_caller(credentials, region)
+            return slot.caller
+
+    def _slot(self, key: tuple[Credentials, str]) -> _Slot:
         with self._lock:
-            caller = self._callers.pop(key, None) or self._new_caller(credentials, region)
-            self._callers[key] = caller
-            if len(self._callers) > MAX_CLIENTS:
-                self._callers.popitem(last=False)
-        return caller
+            slot = self._slots.pop(key, None) or _Slot()
+            self._slots[key] = slot
+            if len(self._slots) > MAX_CLIENTS:
+                self._slots.popitem(last=False)
+            return slot
 
     def _new_caller(self, credentials: Credentials, region: str) -> KmsCaller:
         try:

@@ -93,16 +93,11 @@ class EnclaveServer:
         connection = MessageConnection(sock, _peer_name(peer))
         thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
         with self._lock:
-            is_full = len(self._connections) >= self._limits.max_connections
+            is_full = len(self._connections) >= self._limits.max_connections or not _start(thread)
             if not is_full:
                 self._connections[connection] = thread
         if is_full:
             self._turn_away(connection)
-            return
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no room for one more thread
-            self._forget(connection)
 
     def _turn_away(self, connection: MessageConnection) -> None:
         _logger.warning("%s: turned away: %d connections are open", connection.peer, self._limits.max_connections)
@@ -116,7 +111,9 @@ class EnclaveServer:
             finally:
                 self._turning_away.release()
 
-        threading.Thread(target=explain, daemon=True).start()
+        if not _start(threading.Thread(target=explain, daemon=True)):
+            self._turning_away.release()
+            connection.close()
 
     def _serve_connection(self, connection: MessageConnection) -> None:
         _logger.debug("%s: connected", connection.peer)
@@ -161,6 +158,15 @@ class EnclaveServer:
         deadline = time.monotonic() + self._limits.drain_s
         for thread in under_way.values():
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _start(thread: threading.Thread) -> bool:
+    """Start ``thread``; False where the system has no room for one more."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _peer_name(peer: object) -> str:

@@ -17,7 +17,7 @@ from enclave_tool.errors import (
     TlsError,
 )
 from enclave_tool.kms_clients import KmsCaller, KmsClients
-from vsock_wire.errors import ToolError
+from vsock_wire.errors import ToolError, WireError
 from vsock_wire.messages import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
@@ -45,6 +45,7 @@ _CODES: dict[type[ToolError], EnclaveCode] = {
     TlsError: EnclaveCode.TLS_FAILED,
     RecipientError: EnclaveCode.RECIPIENT_MISSING,
     CmsError: EnclaveCode.RECIPIENT_UNREADABLE,
+    WireError: EnclaveCode.INVALID_MESSAGE,
 }
 _NSM_FAILED = "NsmFailed"
 
@@ -151,7 +152,7 @@ def refuse(error: ToolError, kmstool_text: KmstoolText | None = None) -> JsonObj
         )
     if isinstance(error, NsmError):
         return _error(ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint))
-    code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INVALID_MESSAGE)
+    code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INTERNAL)
     return _error(ErrorReply(message, code, Service.ENCLAVE, hint=error.hint))
 
 

@@ -39,9 +39,11 @@ def decrypt_lines(
         The number of lines that failed.
 
     Raises:
+        EnclaveError: the enclave refused the credentials or the region; no line was tried.
         TransportError: no connection could be opened for a line; it and all behind it were not tried. Its text names
             the line.
     """
+    client.open()  # refused credentials or a refused region are no line's fault
     failed = 0
     for number, line in enumerate(lines, start=1):
         try:

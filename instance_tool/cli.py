@@ -107,6 +107,10 @@ _DECRYPT_OPTIONS = (
 )  # fmt: skip
 
 
+_ADDED_UP = ("encryption_context", "verbose")
+"""Options that count wherever they are given."""
+
+
 def _with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:
     def decorate(function: _Decorated) -> _Decorated:
         for option in reversed([option for group in groups for option in group]):
@@ -177,6 +181,8 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
     if options["batch"]:
         if ciphertext not in (None, "-"):
             raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
+        if options["no_newline"]:
+            raise InputError("--batch writes one result per line: leave --no-newline off")
         _decrypt_batch(settings, template)
     elif ciphertext is None:
         raise InputError(
@@ -247,8 +253,8 @@ def _merged_options(ctx: click.Context) -> dict[str, Any]:
     for level in filter(None, (ctx.parent, ctx)):
         for name, value in level.params.items():
             is_given = level.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
-            if is_given and isinstance(value, tuple):
-                merged[name] = merged.get(name, ()) + value
+            if is_given and name in _ADDED_UP:
+                merged[name] = merged.get(name, type(value)()) + value
             elif is_given or name not in merged:
                 merged[name] = value
     return merged

@@ -7,7 +7,8 @@ from typing import Self
 from instance_tool.errors import EnclaveError
 from vsock_wire.address import Address
 from vsock_wire.connection import MessageConnection
-from vsock_wire.errors import TransportError
+from vsock_wire.errors import TransportError, WireError
+from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     Credentials,
     Decrypt,
@@ -71,12 +72,14 @@ class EnclaveClient:
             TransportError: the enclave cannot be reached or stopped answering; the next call connects anew.
             WireError: what answers does not speak the protocol.
         """
+        is_kept = self._is_client_set
         try:
-            self._ensure_client()
-            return parse_decrypt_result(self._request(request.to_message()))
-        finally:
-            if self._is_old_peer:
-                self.close()
+            return self._decrypt_once(request)
+        except TransportError as error:
+            # An enclave closes connections that were idle for long. Asking again for a decrypt changes nothing there.
+            if not is_kept or isinstance(error.__cause__, TimeoutError):
+                raise
+            return self._decrypt_once(request)
 
     def describe(self) -> JsonObject:
         """Return what the enclave says of itself. Nothing in it is proven.
@@ -89,25 +92,49 @@ class EnclaveClient:
         reply = self._request({"Operation": Operation.DESCRIBE})
         return {name: value for name, value in reply.items() if name != "Status"}
 
-    def _ensure_client(self) -> None:
+    def open(self) -> None:
+        """Connect and send the credentials, where that has not been done.
+
+        Raises:
+            EnclaveError: the enclave refused them, or the region.
+            TransportError: the enclave cannot be reached or stopped answering.
+            WireError: what answers does not speak the protocol.
+        """
         if self._is_client_set:
             return
         if self._set_client_message is None:
-            raise ValueError("call set_client before decrypt")
+            raise ValueError("call set_client first")
         reply = self._request(self._set_client_message)
         self._is_old_peer = "Protocol" not in reply
         self._is_client_set = True
 
+    def _decrypt_once(self, request: Decrypt) -> DecryptResult:
+        try:
+            self.open()
+            return parse_decrypt_result(self._request(request.to_message()))
+        finally:
+            if self._is_old_peer:
+                self.close()
+
     def _request(self, message: JsonObject) -> JsonObject:
         """Send one request and return the fields of its reply; after a broken exchange the connection is dropped."""
         try:
-            reply = parse_reply(decode_message(self._exchange(message)))
+            reply = parse_reply(self._read_reply(message))
         except BaseException:
             self.close()
             raise
         if isinstance(reply, ErrorReply):
             raise EnclaveError(reply)
         return reply
+
+    def _read_reply(self, message: JsonObject) -> JsonObject:
+        try:
+            return decode_message(self._exchange(message))
+        except WireError as error:  # whose text is about a request of ours
+            raise WireError(
+                f"reply: expected one strict JSON object of at most {MAX_MESSAGE_BYTES} bytes, got other bytes",
+                hint=f"what listens on {self._address} is no kmstool-enclave",
+            ) from error
 
     def _exchange(self, message: JsonObject) -> bytes:
         if self._connection is None:

@@ -57,7 +57,10 @@ class _Operator:
 
 def wildcard_match(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
     """Return whether ``text`` matches ``pattern``, in which * stands for any characters and ? for one."""
-    regex = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in re.sub(r"\*+", "*", pattern))
+    first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
+    # the earliest place of a piece is always good enough: atomic groups keep hostile patterns from taking for ever
+    middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    regex = first + middle + (f".*{rest[-1]}" if rest else "")
     return re.fullmatch(regex, text, re.DOTALL | (re.IGNORECASE if ignore_case else re.NOFLAG)) is not None
 
 

@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -59,6 +60,12 @@ class HttpAnswer:
 
 Application: TypeAlias = Callable[[HttpRequest], HttpAnswer | None]
 """Answers a request; None means never to answer. Called by many threads at once."""
+
+
+def log_bug(error: Exception) -> None:
+    """Log the type and the place of an unexpected exception, not its text, which may hold anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("internal error: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
 
 
 class HttpService:
@@ -226,8 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return self.server.application(request)
         except Exception as error:  # noqa: BLE001 - a bug ends one request, not the service
-            name = type(error).__name__
-            logger.error("%s %s: %s", request.method, request.target, name)  # noqa: TRY400 - a traceback shows its text
+            log_bug(error)
             return HttpAnswer(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _send(self, answer: HttpAnswer) -> None:

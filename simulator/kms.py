@@ -22,6 +22,7 @@ from simulator.policy import Principal, default_policy, parse_policy
 from simulator.recipient import SECRET_FIELDS, verify_recipient
 from simulator.recipient_cms import RecipientForm, seal_for_recipient
 from simulator.request_model import parse_request
+from vsock_wire.errors import PEER_TEXT_CHARS, printable
 from vsock_wire.messages import JsonObject
 
 AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
@@ -52,6 +53,9 @@ _CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationE
 
 class SimulatedKms:
     """The keys, policies and journal of one account in one region. Thread-safe.
+
+    Of AWS's ways to allow a request only key policies are there: every role has an IAM policy that allows ``kms:*``, so
+    that a key policy which leaves the decision to the account allows it; grants do not exist.
 
     Args:
         attestation_root_sha256: SHA-256 of the root certificate that attestation documents must chain to, 32 bytes.
@@ -145,7 +149,7 @@ class SimulatedKms:
 
     def note_refusal(self, operation: str, fault: KmsFault) -> None:
         """Enter a request into the journal that was refused before anybody knew who sent it."""
-        self.journal.add(JournalEntry(self.clock(), operation, fault.code, fault.message or ""))
+        self.journal.add(JournalEntry(self.clock(), _shown(operation), fault.code, fault.message or ""))
 
     def _answer(self, call: Call, request: object) -> JsonObject:
         handler = OPERATIONS.get(call.operation)
@@ -176,7 +180,7 @@ class SimulatedKms:
         self.journal.add(
             JournalEntry(
                 time=self.clock(),
-                operation=call.operation,
+                operation=_shown(call.operation),
                 verdict=verdict,
                 reason=reason,
                 caller_arn=call.principal.arn,
@@ -188,6 +192,11 @@ class SimulatedKms:
                 answered_bytes=answered_bytes or {},
             )
         )
+
+
+def _shown(operation: str) -> str:
+    """Cut what a client calls an operation to what fits into a line."""
+    return printable(operation[:PEER_TEXT_CHARS])
 
 
 def _to_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ import uuid
 from http import HTTPStatus
 
 from simulator.errors import KmsFault
-from simulator.http_service import IDLE_TIMEOUT_S, HttpAnswer, HttpRequest, HttpService
+from simulator.http_service import IDLE_TIMEOUT_S, HttpAnswer, HttpRequest, HttpService, log_bug
 from simulator.kms import SimulatedKms
 from simulator.sigv4 import verify_signature
 from simulator.tls import ServerTls
@@ -64,7 +64,8 @@ class KmsServer(HttpService):
             if fault.message is not None:
                 body[MESSAGE_FIELDS.get(fault.code, "message")] = fault.message
             return _json_answer(fault.http_status, body)
-        except Exception:  # noqa: BLE001 - a bug: answered as AWS answers its own, and nothing of it is shown
+        except Exception as error:  # noqa: BLE001 - a bug is answered as AWS answers its own, and nothing of it is shown
+            log_bug(error)
             return _json_answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"__type": "KMSInternalException"})
 
     def _call(self, request: HttpRequest) -> JsonObject:

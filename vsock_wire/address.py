@@ -98,14 +98,17 @@ def _parse_vsock(text: str, rest: str) -> VsockAddress:
 
 
 def _parse_unix(path: str) -> UnixAddress:
-    size = len(path.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(path.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise InputError("unix socket path: expected text of a file system, got a lone surrogate") from None
     if not 1 <= size <= MAX_UNIX_PATH_BYTES or "\0" in path:
         raise InputError(f"unix socket path: expected 1 to {MAX_UNIX_PATH_BYTES} bytes without NUL, got {size} bytes")
     return UnixAddress(path)
 
 
 def _parse_tcp(text: str, rest: str) -> TcpAddress:
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})", rest, re.ASCII)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([!-.0-9;-Z\\^-~]+)):([0-9]{1,5})", rest, re.ASCII)
     if match is None:
         raise InputError(f"address: expected tcp://HOST:PORT, got {quoted(text)}")
     return TcpAddress(match[1] or match[2], _in_range("TCP port", int(match[3]), MAX_TCP_PORT))

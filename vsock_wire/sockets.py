@@ -22,6 +22,7 @@ _CONNECT_HINTS = {
     errno.ENOENT: "nothing listens there: is the program running, on this path?",
     errno.ENODEV: "no vsock with that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
     errno.ETIMEDOUT: "no answer: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.EAGAIN: "its queue of connections is full: try again",
     errno.EHOSTUNREACH: "no way to that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
 }
 _SOCKET_HINTS = {

@@ -107,6 +107,12 @@ def test_result_text_says_what_was_expected_and_what_came() -> None:
         ("*", "", True),
         ("a.c", "abc", False),
         ("a*c", "a\nc", True),
+        ("a*b*c", "axbybzc", True),
+        ("a*b*c", "acb", False),
+        ("*ab", "aab", True),
+        ("*a?c*", "xxabcxx", True),
+        ("a**c", "ac", True),
+        ("ab*bc", "abc", False),
     ],
 )
 def test_wildcards(pattern: str, text: str, matches: bool) -> None:
@@ -115,6 +121,7 @@ def test_wildcards(pattern: str, text: str, matches: bool) -> None:
 
 def test_wildcards_answer_soon_on_hostile_pattern() -> None:
     assert not wildcard_match("*" * 5000 + "b", "a" * 200)
+    assert not wildcard_match("*a" * 500 + "*b", "a" * 5000)
 
 
 @given(st.text())

@@ -301,7 +301,7 @@ def test_denial_is_written_with_a_capital_message_and_others_are_not(raw_client:
 
 
 def test_bug_in_an_operation_is_answered_and_shows_nothing(
-    raw_client: RawClient, monkeypatch: pytest.MonkeyPatch
+    raw_client: RawClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: object) -> JsonObject:
         raise RuntimeError("a secret")
@@ -309,6 +309,8 @@ def test_bug_in_an_operation_is_answered_and_shows_nothing(
     monkeypatch.setitem(OPERATIONS, "ListKeys", broken)
 
     assert raw_client.send(b"{}")[:2] == (500, {"__type": "KMSInternalException"})
+    assert "RuntimeError" in caplog.text
+    assert "a secret" not in caplog.text
     monkeypatch.undo()
     assert raw_client.send(b"{}")[0] == 200
 
@@ -393,6 +395,13 @@ def test_journal_tells_everything_but_the_secret(kms_client: KMSClient, world: K
     assert (denied.key_arn, denied.answered_bytes) == (key.arn, {})
     assert f"ImageSha384: expected {PCR0}, got no such key in the request" in denied.reason
     assert SECRET.decode() not in repr([allowed, denied])
+
+
+def test_journal_shows_no_more_of_a_strange_operation_than_fits_a_line(raw_client: RawClient, world: KmsWorld) -> None:
+    raw_client.send(b"{}", target="x" * 500)
+
+    (entry,) = world.kms.journal.entries()
+    assert entry.operation == "x" * 64
 
 
 def test_answer_can_be_rewritten_for_tests_of_clients(kms_client: KMSClient, world: KmsWorld, enclave: Enclave) -> None:

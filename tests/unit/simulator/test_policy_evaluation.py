@@ -43,6 +43,13 @@ def test_account_principal_leaves_the_decision_to_iam(name: str) -> None:
     assert decision.explanation == "allow by statement 1 through the account's IAM policies"
 
 
+def test_statement_for_the_role_decides_before_one_for_its_account() -> None:
+    decision = _decide(allow("kms:*", principal={"AWS": ROOT_ARN}), allow("kms:Decrypt"))
+
+    assert not decision.is_left_to_iam
+    assert decision.explanation == "allow by statement 2"
+
+
 @pytest.mark.parametrize(
     "name",
     [
