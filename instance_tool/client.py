@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Self
 
 from instance_tool.errors import EnclaveError
@@ -25,6 +26,9 @@ from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
+
+
+_logger = logging.getLogger(__name__)
 
 
 class EnclaveClient:
@@ -128,28 +132,30 @@ class EnclaveClient:
         return reply
 
     def _read_reply(self, message: JsonObject) -> JsonObject:
+        connection = self._send(message)
         try:
-            return decode_message(self._exchange(message))
-        except WireError as error:  # whose text is about a request of ours
+            return decode_message(self._receive(connection))
+        except WireError:  # whose text is about a request of ours
             raise WireError(
                 f"reply: expected one strict JSON object of at most {MAX_MESSAGE_BYTES} bytes, got other bytes",
                 hint=f"what listens on {self._address} is no kmstool-enclave",
-            ) from error
+            ) from None
 
-    def _exchange(self, message: JsonObject) -> bytes:
+    def _send(self, message: JsonObject) -> MessageConnection:
         if self._connection is None:
-            self._connection = MessageConnection(
-                connect_socket(self._address, timeout_s=self._timeout_s), self._address
-            )
+            sock = connect_socket(self._address, timeout_s=self._timeout_s)
+            self._connection = MessageConnection(sock, self._address)
         try:
             self._connection.send(message, timeout_s=self._timeout_s)
-        except TransportError:
-            # A server that has no room for us answers and closes, whether or not we have written.
-            frame = self._receive(self._connection)
-            if frame is None:
+        except TransportError as error:
+            if isinstance(error.__cause__, TimeoutError):
                 raise
-            return frame
-        frame = self._receive(self._connection)
+            # A server that has no room for us answers and closes, whether or not we have written: read on.
+            _logger.debug("%s", error)
+        return self._connection
+
+    def _receive(self, connection: MessageConnection) -> bytes:
+        frame = connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)
         if frame is None:
             raise TransportError(
                 "read from",
@@ -158,6 +164,3 @@ class EnclaveClient:
                 hint="kmstool in C serves one client at a time: is another one connected?",
             )
         return frame
-
-    def _receive(self, connection: MessageConnection) -> bytes | None:
-        return connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)

@@ -108,9 +108,8 @@ class _Demo:
     def decrypt(self, ciphertext_b64: str, plaintext: str) -> str:
         """Have the enclave decrypt it, and show what KMS saw and sent."""
         self._step("Decrypt in the enclave")
-        self._say(
-            f"$ kmstool-instance {' '.join([*commands.instance_arguments(self._account), *_CONTEXT_OPTIONS])} CIPHERTEXT"
-        )
+        options = " ".join([*commands.instance_arguments(self._account), *_CONTEXT_OPTIONS])
+        self._say(f"$ kmstool-instance {options} CIPHERTEXT")
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, "--verbose", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.DONE, stderr)
         _expect("plaintext as encrypted", stdout == plaintext + "\n", True, stderr)
