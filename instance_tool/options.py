@@ -1,0 +1,167 @@
+"""Options that the commands share, before the command's name or behind it, and the settings they amount to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from instance_tool.client import TIMEOUT_S, EnclaveClient
+from instance_tool.credentials import find_credentials
+from instance_tool.output import OutputFormat
+from vsock_wire.address import Address, parse_address, vsock_address
+from vsock_wire.errors import InputError, quoted
+from vsock_wire.program import parse_timeout, set_up_logging
+
+PROGRAM = "kmstool-instance"
+SERVICE_PORT = 3_000
+"""kmstool's own."""
+
+_logger = logging.getLogger(__name__)
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that all commands share."""
+
+    enclave: Address
+    region: str | None
+    profile: str | None
+    timeout_s: float
+    output_format: OutputFormat
+
+    def open_client(self) -> EnclaveClient:
+        """Return a client of the enclave that has no credentials yet."""
+        return EnclaveClient(self.enclave, timeout_s=self.timeout_s)
+
+    def open_client_with_credentials(self) -> EnclaveClient:
+        """Return a client of the enclave that calls KMS with the credentials found here.
+
+        Raises:
+            CredentialsError: none were found.
+        """
+        found = find_credentials(os.environ, profile=self.profile)
+        _logger.info("credentials: from %s", found.source)
+        client = self.open_client()
+        client.set_client(found.credentials, self.region)
+        return client
+
+
+class _ContextEntry(click.ParamType[tuple[str, str]]):
+    """One NAME=VALUE of an encryption context; kmstool drops what has no ``=``, and KMS then refuses to decrypt."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, separator, content = str(value).partition("=")
+        if not name or not separator:
+            self.fail(f"expected NAME=VALUE, got {quoted(str(value))}", param, ctx)
+        return name, content
+
+
+SHARED_OPTIONS = (
+    click.option("--cid", type=int, metavar="CID", help="vsock CID of the enclave."),
+    click.option(
+        "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
+        help="vsock port of kmstool-enclave.",
+    ),
+    click.option("--enclave", metavar="ADDRESS", help="Ask this address instead of vsock --cid and --port."),
+    click.option("--region", metavar="REGION", help="AWS region of KMS; only if the enclave sets none."),
+    click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
+    click.option(
+        "--timeout", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
+        help="Wait so long for the enclave.",
+    ),
+    click.option(
+        "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(OutputFormat.RAW),
+        show_default=True, help="How to write the result.",
+    ),
+    click.option("-v", "--verbose", count=True, help="Say what happens, on standard error; twice for more."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+)  # fmt: skip
+
+DECRYPT_OPTIONS = (
+    click.option(
+        "--encryption-context", type=_ContextEntry(), multiple=True, metavar="NAME=VALUE",
+        help="The context used to encrypt; repeatable.",
+    ),
+    click.option("--key-id", metavar="KEY", help="Decrypt with this KMS key only: id, ARN or alias."),
+    click.option("--encryption-algorithm", metavar="NAME", help="For a ciphertext of an asymmetric key."),
+    click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext a line."),
+    click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the plaintext."),
+)  # fmt: skip
+
+
+_ADDED_UP = ("encryption_context", "verbose")
+"""Options that count wherever they are given."""
+
+
+def with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command all options of ``groups``, in this order."""
+
+    def decorate(function: _Decorated) -> _Decorated:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def merged_options(ctx: click.Context) -> dict[str, Any]:
+    """Return the options given before the command's name and behind it; behind it counts, where both are given."""
+    merged: dict[str, Any] = {}
+    for level in filter(None, (ctx.parent, ctx)):
+        for name, value in level.params.items():
+            is_given = level.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
+            if is_given and name in _ADDED_UP:
+                merged[name] = merged.get(name, type(value)()) + value
+            elif is_given or name not in merged:
+                merged[name] = value
+    return merged
+
+
+def parse_settings(options: dict[str, Any]) -> Settings:
+    """Return the settings that ``merged_options`` amount to, and set up logging as they say.
+
+    Raises:
+        InputError: it is not said, or said twice, where the enclave is.
+    """
+    set_up_logging("instance_tool", verbosity=0 if options["quiet"] else 1 + options["verbose"])
+    if options["enclave"] is None and options["cid"] is None:
+        raise InputError(
+            "--cid: expected the vsock CID of the enclave, got none",
+            hint="nitro-cli describe-enclaves shows EnclaveCID",
+        )
+    if options["enclave"] is not None and options["cid"] is not None:
+        raise InputError("--enclave and --cid exclude each other")
+    return Settings(
+        enclave=(
+            parse_address(options["enclave"])
+            if options["enclave"] is not None
+            else vsock_address(options["cid"], options["port"])
+        ),
+        region=options["region"] or None,
+        profile=options["profile"],
+        timeout_s=options["timeout"],
+        output_format=OutputFormat(options["output"]),
+    )
+
+
+def parse_encryption_context(entries: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the encryption context of repeated --encryption-context options.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    context = dict(entries)
+    if len(context) != len(entries):
+        raise InputError("--encryption-context: expected each name once, got one twice")
+    return context
