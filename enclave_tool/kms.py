@@ -121,6 +121,8 @@ def attest_client(client: KMSClient, recipient: Recipient) -> None:
     def open_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: object) -> None:
         if http_response.status_code < 300:
             replace_ciphertext_for_recipient(parsed, model.name, recipient)
+        else:  # becomes a ClientError that carries the whole answer
+            parsed.pop(ATTESTED_OPERATIONS[model.name], None)
 
     for operation in ATTESTED_OPERATIONS:
         client.meta.events.register(f"before-parameter-build.kms.{operation}", attach_recipient)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from enclave_tool.errors import RecipientError
 from enclave_tool.kms import attested_kms_client
 from enclave_tool.kms_failures import kms_failure
 from enclave_tool.recipient import Recipient
@@ -66,6 +68,12 @@ class KmsCaller:
             answer = self._client.decrypt(**parameters)
         except (BotoCoreError, ClientError) as error:
             raise kms_failure(error, self._route.proxy) from error
+        except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
+            # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
+            raise RecipientError(
+                "KMS Decrypt: expected a JSON object in answer, got what botocore cannot read",
+                hint="what answers behind the proxy is no real KMS",
+            ) from error
         return DecryptResult(answer["Plaintext"], answer.get("KeyId"), answer.get("EncryptionAlgorithm"))
 
 
