@@ -1,0 +1,125 @@
+"""A User Mode Linux guest: a kernel with vsock loopback that runs as a process, on the host's own files.
+
+The guest sees the host's files read-only, and nothing of the host's network. On the host it can write to one folder of
+its own; everything else it writes goes to memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+KERNEL = "linux.uml"
+MEMORY_MIB = 1_024
+"""Of this the host gives only what the guest touches."""
+SHARED_MEMORY = Path("/dev/shm")
+"""Where User Mode Linux keeps the guest's memory unless told otherwise; containers often have 64 MiB of it."""
+END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
+"""In front of the kernel: a guest must not outlive a pytest that is killed. At SIGTERM the kernel takes its helper
+processes along; at SIGKILL they would stay."""
+INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
+
+
+class Guest:
+    """A guest that runs one command and powers off.
+
+    Args:
+        kernel: path of linux.uml.
+
+    Attributes:
+        out: a folder of the host that the guest can write.
+        ram: a path that is a file system in memory for the guest, and an empty folder for the host.
+    """
+
+    def __init__(self, kernel: Path) -> None:
+        self._kernel = kernel
+        self._folder = tempfile.TemporaryDirectory(prefix="vsock-guest-")
+        self._root = Path(self._folder.name)
+        self._console = self._root / "console"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.out = self._root / "out"
+        self.ram = self._root / "ram"
+        for path in (self.out, self.ram):
+            path.mkdir()
+        self._console.touch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def boot(self, command: Sequence[str], *, directory: Path) -> None:
+        """Start the guest and return; ``command`` runs in it once it is up.
+
+        Args:
+            command: program and arguments.
+            directory: where it runs; a path of the host.
+        """
+        # The kernel splits its command line at spaces, so whatever may hold one goes into a file with a plain name.
+        init = self._root / "init"
+        init.write_text(
+            shlex.join(["exec", "sh", *map(str, (INIT_SCRIPT, self.ram, self.out, directory)), *command]) + "\n"
+        )
+        with self._console.open("wb") as console:
+            self._process = subprocess.Popen(
+                [*END_WITH_PARENT, str(self._kernel), *_kernel_arguments(self._root), "init=/bin/sh", "--", str(init)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env=os.environ | _memory_location(self._root),
+                start_new_session=True,
+            )
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the guest to power off, at most ``timeout_s`` seconds; tell whether it has."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def console_text(self) -> str:
+        """Return what the guest's kernel and command have printed until now."""
+        return self._console.read_text("utf-8", "replace").replace("\r\n", "\n")
+
+    def kill(self) -> None:
+        """End the guest at once; there is no file system that this could harm."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def close(self) -> None:
+        """End the guest and remove its folder."""
+        self.kill()
+        self._folder.cleanup()
+
+
+def _kernel_arguments(root: Path) -> list[str]:
+    return [
+        f"mem={MEMORY_MIB}M",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "ro",
+        "con=null",
+        "con0=null,fd:1",
+        "quiet",
+        f"uml_dir={root}/",
+    ]
+
+
+def _memory_location(root: Path) -> dict[str, str]:
+    """Return the variable that keeps the guest's memory in a file, where shared memory has not enough room for it."""
+    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= MEMORY_MIB << 20
+    return {} if has_room else {"TMPDIR": str(root)}
