@@ -68,12 +68,12 @@ class KmsCaller:
             answer = self._client.decrypt(**parameters)
         except (BotoCoreError, ClientError) as error:
             raise kms_failure(error, self._route.proxy) from error
-        except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
+        except (ResponseParserError, AttributeError, TypeError, ValueError):
             # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
             raise RecipientError(
                 "KMS Decrypt: expected a JSON object in answer, got what botocore cannot read",
                 hint="what answers behind the proxy is no real KMS",
-            ) from error
+            ) from None
         return DecryptResult(answer["Plaintext"], answer.get("KeyId"), answer.get("EncryptionAlgorithm"))
 
 
@@ -103,7 +103,12 @@ class KmsClients:
         slot = self._slot((credentials, region))
         with slot.lock:  # whoever has the same credentials waits for one client; nobody else waits
             if slot.caller is None:
-                slot.caller = self._new_caller(credentials, region)
+                try:
+                    slot.caller = self._new_caller(credentials, region)
+                except RequestError:
+                    with self._lock:
+                        self._slots.pop((credentials, region), None)
+                    raise
             return slot.caller
 
     def _slot(self, key: tuple[Credentials, str]) -> _Slot:

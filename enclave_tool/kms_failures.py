@@ -21,6 +21,8 @@ from vsock_wire.messages import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
 """KMS's texts are shorter by far; kmstool in C can take in a reply of 8,192 bytes."""
+MAX_KMS_CODE_CHARS = 128
+"""For error codes, of which KMS's longest has 33 characters, and for request ids, which are UUIDs."""
 
 _KMS_HINTS = {
     "AccessDeniedException": (
@@ -72,12 +74,12 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address) -> ToolError
 def _refusal(error: ClientError) -> KmsError:
     details: dict[str, Any] = dict(error.response.get("Error", {}))
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
-    code = printable(str(details.get("Code", "Unknown")))
+    code = printable(str(details.get("Code", "Unknown")))[:MAX_KMS_CODE_CHARS]
     return KmsError(
         code,
         printable(str(details.get("Message") or ""))[:MAX_KMS_TEXT_CHARS],
         http_status=metadata.get("HTTPStatusCode"),
-        request_id=metadata.get("RequestId"),
+        request_id=printable(str(metadata.get("RequestId") or ""))[:MAX_KMS_CODE_CHARS] or None,
         hint=_KMS_HINTS.get(code),
     )
 
