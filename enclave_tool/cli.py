@@ -22,7 +22,8 @@ from enclave_tool.transport import tls_context
 from vsock_wire import __version__
 from vsock_wire.address import CID_ANY, CID_PARENT, parse_address, vsock_address
 from vsock_wire.frames import MAX_MESSAGE_BYTES
-from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, PROTOCOL_VERSION
+from vsock_wire.messages import PROTOCOL_VERSION
+from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
 from vsock_wire.program import parse_seconds, parse_timeout, run_program, set_up_logging
 from vsock_wire.sockets import bound_address, listen_socket
 
@@ -119,7 +120,7 @@ def serve(config: Config) -> NoReturn:
             nsm, key=RecipientKey.generate(config.key_bits), max_document_age_s=config.max_document_age_s
         )
         clients = KmsClients(recipient, KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host))
-        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient))
+        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient), recipient.attest)
         listener = listen_socket(config.listen)
         _logger.info("listening on %s", bound_address(listener, config.listen))
         EnclaveServer(listener, lambda: Session(enclave), config.limits).serve()

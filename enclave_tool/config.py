@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from enclave_tool.kms import PROXY_PORT
 from enclave_tool.nsm_device import NSM_DEVICE
 from enclave_tool.recipient import KEY_BITS
 from enclave_tool.server import Limits
-from vsock_wire.address import CID_ANY, CID_PARENT, Address, UnixAddress, VsockAddress, parse_address
+from vsock_wire.address import CID_ANY, CID_PARENT, MAX_TCP_PORT, Address, UnixAddress, VsockAddress, parse_address
 from vsock_wire.errors import InputError, quoted
 
 SERVICE_PORT = 3_000
@@ -66,7 +67,8 @@ def parse_endpoint_host(text: str) -> str:
         InputError: it is another scheme, or more than a host and port.
     """
     host = text.removeprefix("https://").rstrip("/")
-    if not host or any(c in host for c in "/@?# \t\n"):
+    match = re.fullmatch(r"[A-Za-z0-9.-]{1,253}(?::([0-9]{1,5}))?", host, re.ASCII)
+    if match is None or not 1 <= int(match[1] or 443) <= MAX_TCP_PORT:
         raise InputError(f"--endpoint: expected a host name such as kms.us-east-1.amazonaws.com, got {quoted(text)}")
     return host
 

@@ -17,19 +17,14 @@ from enclave_tool.recipient import KEY_ENCRYPTION_ALGORITHM, Recipient
 from enclave_tool.transport import ProxySession, tls_context
 from vsock_wire.address import CID_PARENT, Address, VsockAddress
 from vsock_wire.messages import Credentials
+from vsock_wire.operations import KMS_OPERATIONS
 
 if TYPE_CHECKING:
     import ssl
 
     from mypy_boto3_kms import KMSClient
 
-ATTESTED_OPERATIONS = {
-    "Decrypt": "Plaintext",
-    "GenerateDataKey": "Plaintext",
-    "GenerateDataKeyPair": "PrivateKeyPlaintext",
-    "GenerateRandom": "Plaintext",
-    "DeriveSharedSecret": "SharedSecret",
-}
+ATTESTED_OPERATIONS = {str(name): spec.delivers for name, spec in KMS_OPERATIONS.items() if spec.delivers}
 """Operations that take a Recipient, and the field whose place CiphertextForRecipient takes. Source: KMS API reference;
 there are no others: Encrypt, ReEncrypt and Sign cannot be attested."""
 

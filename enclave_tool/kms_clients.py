@@ -6,8 +6,9 @@ import ssl
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
@@ -16,14 +17,17 @@ from enclave_tool.kms import attested_kms_client
 from enclave_tool.kms_failures import kms_failure
 from enclave_tool.recipient import Recipient
 from vsock_wire.address import Address
-from vsock_wire.messages import Credentials, Decrypt, DecryptResult, EnclaveCode, KmstoolText, RequestError
+from vsock_wire.errors import quoted
+from vsock_wire.messages import Credentials, EnclaveCode, KmstoolText, RequestError
+from vsock_wire.operations import KmsRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
-    from mypy_boto3_kms.type_defs import DecryptRequestTypeDef
 
 MAX_CLIENTS = 32
 """Kept at once. A parent sends the same credentials with every connection until they are renewed, every few hours."""
+MAX_KEY_ID_CHARS = 2_048
+"""KMS API, KeyId."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class KmsCaller:
         self._client = client
         self._route = route
 
-    def decrypt(self, request: Decrypt) -> DecryptResult:
-        """Return what KMS decrypts for this enclave.
+    def call(self, request: KmsRequest) -> dict[str, Any]:
+        """Return KMS's answer, with the plaintext where boto3 has it.
 
         Raises:
             KmsError: KMS refused.
@@ -51,30 +55,37 @@ class KmsCaller:
             KmsUnreachableError: KMS behind it could not be reached, or stopped answering.
             TlsError: what answered could not show that it is KMS.
             NsmError: no attestation document could be had.
-            RecipientError: KMS answered without a CiphertextForRecipient.
+            RecipientError: KMS answered without a CiphertextForRecipient, or not about the key that was asked for.
             CmsError: its CiphertextForRecipient could not be opened.
         """
-        parameters: DecryptRequestTypeDef = {"CiphertextBlob": request.ciphertext}
-        if request.encryption_context:
-            parameters["EncryptionContext"] = request.encryption_context
-        if request.key_id:
-            parameters["KeyId"] = request.key_id
-        if request.encryption_algorithm:
-            # Any text: a wrong one is for KMS to refuse, in its own words.
-            parameters["EncryptionAlgorithm"] = request.encryption_algorithm  # type: ignore[typeddict-item]
-        if request.grant_tokens:
-            parameters["GrantTokens"] = request.grant_tokens
+        method = getattr(self._client, xform_name(request.operation))
         try:
-            answer = self._client.decrypt(**parameters)
+            answer: dict[str, Any] = method(**request.parameters)
         except (BotoCoreError, ClientError) as error:
             raise kms_failure(error, self._route.proxy) from error
         except (ResponseParserError, AttributeError, TypeError, ValueError):
             # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
             raise RecipientError(
-                "KMS Decrypt: expected a JSON object in answer, got what botocore cannot read",
+                f"KMS {request.operation}: expected a JSON object in answer, got what botocore cannot read",
                 hint="what answers behind the proxy is no real KMS",
             ) from None
-        return DecryptResult(answer["Plaintext"], answer.get("KeyId"), answer.get("EncryptionAlgorithm"))
+        _check_key(request, answer)
+        return answer
+
+
+def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
+    """Refuse an answer about another key than the request named by id or ARN; what an alias stands for only KMS knows.
+
+    KMS enforces this itself. Checked here too, it holds even against an answer made by somebody else.
+    """
+    wanted, used = request.parameters.get("KeyId"), answer.get("KeyId")
+    if wanted is None or used is None or "alias/" in wanted:
+        return
+    if used != wanted and not used.endswith(f":key/{wanted}"):
+        raise RecipientError(
+            f"KMS {request.operation}: KeyId: expected {quoted(wanted, MAX_KEY_ID_CHARS)} in answer,"
+            f" got {quoted(used, MAX_KEY_ID_CHARS)}"
+        )
 
 
 @dataclass

@@ -100,6 +100,14 @@ class Recipient:
                 self._document_made_at = now
             return self._document
 
+    def attest(self, nonce: bytes | None, user_data: bytes | None) -> bytes:
+        """Return a new attestation document for somebody else than KMS: with the public key, a nonce and user data.
+
+        Raises:
+            NsmError: the module refused or did not answer.
+        """
+        return self._nsm.attestation_document(public_key_der=self.key.public_key_der, nonce=nonce, user_data=user_data)
+
     def open(self, ciphertext_for_recipient: bytes) -> bytes:
         """Return the plaintext; see ``RecipientKey.open``."""
         return self.key.open(ciphertext_for_recipient)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from enclave_tool.errors import (
@@ -30,10 +30,16 @@ from vsock_wire.messages import (
     RequestError,
     Service,
     decode_message,
-    parse_decrypt,
+    encode_base64,
     parse_operation,
     parse_request_id,
     parse_set_client,
+)
+from vsock_wire.operations import (
+    KMS_OPERATIONS,
+    encode_kms_result,
+    parse_attestation_request,
+    parse_kms_request,
 )
 
 DEFAULT_REGION = "us-east-1"
@@ -60,11 +66,13 @@ class Enclave:
         clients: KMS, by credentials and region.
         region: the region set at start, or None to let the instance choose.
         description: what Describe tells beside the uptime; nothing secret.
+        attest: returns an attestation document for a nonce and user data.
     """
 
     clients: KmsClients
     region: str | None
     description: Mapping[str, object]
+    attest: Callable[[bytes | None, bytes | None], bytes]
     started_at: float = field(default_factory=time.monotonic)
 
 
@@ -95,10 +103,12 @@ class Session:
         match parse_operation(message):
             case Operation.SET_CLIENT:
                 return self._set_client(message)
-            case Operation.DECRYPT:
-                return self._decrypt(message)
             case Operation.DESCRIBE:
                 return self._describe()
+            case Operation.GET_ATTESTATION_DOCUMENT:
+                return self._attest(message)
+            case operation:
+                return self._call_kms(operation, message)
 
     def _set_client(self, message: JsonObject) -> JsonObject:
         request = parse_set_client(message)
@@ -107,16 +117,21 @@ class Session:
         self._caller = self._enclave.clients.caller(request.credentials, region)
         return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
 
-    def _decrypt(self, message: JsonObject) -> JsonObject:
+    def _call_kms(self, operation: Operation, message: JsonObject) -> JsonObject:
         if self._caller is None:
             raise RequestError(
                 KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
             )
-        request = parse_decrypt(message)
+        request = parse_kms_request(operation, message)
         try:
-            return self._caller.decrypt(request).to_fields()
+            return encode_kms_result(operation, self._caller.call(request))
         except ToolError as error:
-            return refuse(error, KmstoolText.DECRYPT_FAILED)
+            return refuse(error, KMS_OPERATIONS[operation].failure)
+
+    def _attest(self, message: JsonObject) -> JsonObject:
+        request = parse_attestation_request(message)
+        document = self._enclave.attest(request.nonce, request.user_data)
+        return {"Document": encode_base64(document)}
 
     def _describe(self) -> JsonObject:
         uptime_s = round(time.monotonic() - self._enclave.started_at, 1)
@@ -138,14 +153,14 @@ def choose_region(enclave_region: str | None, requested_region: str | None) -> s
     return enclave_region or requested_region or DEFAULT_REGION
 
 
-def refuse(error: ToolError, kmstool_text: KmstoolText | None = None) -> JsonObject:
+def refuse(error: ToolError, failure: str | None = None) -> JsonObject:
     """Return the reply for a failure (pure).
 
     Args:
         error: what failed.
-        kmstool_text: kmstool's text for the failure, which the Message starts with.
+        failure: the text that the Message starts with; kmstool's own, where it has one.
     """
-    message = f"{kmstool_text}: {error}" if kmstool_text else str(error)
+    message = f"{failure}: {error}" if failure else str(error)
     if isinstance(error, KmsError):
         return _error(
             ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)

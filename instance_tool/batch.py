@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
@@ -10,13 +9,18 @@ from instance_tool.ciphertext import parse_ciphertext
 from instance_tool.client import EnclaveClient
 from instance_tool.output import OutputFormat, encode_result
 from vsock_wire.errors import InputError, ToolError, TransportError
-from vsock_wire.messages import Decrypt
+from vsock_wire.operations import KmsRequest
+
+
+def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
+    """Return the Decrypt request for one ciphertext."""
+    return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
 
 
 def decrypt_lines(
     client: EnclaveClient,
     lines: Iterable[bytes | InputError],
-    template: Decrypt,
+    template: KmsRequest,
     *,
     output_format: OutputFormat,
     write_to: BinaryIO,
@@ -30,7 +34,7 @@ def decrypt_lines(
     Args:
         client: of the enclave, with credentials set.
         lines: base64 ciphertexts, or what was wrong with a line already when it was read.
-        template: every other field of the requests.
+        template: a Decrypt with every other parameter.
         output_format: of the results.
         write_to: where they go, each with a newline behind it.
         report: called with the line's number, from 1, and the error.
@@ -47,8 +51,8 @@ def decrypt_lines(
     failed = 0
     for number, line in enumerate(lines, start=1):
         try:
-            request = dataclasses.replace(template, ciphertext=_ciphertext(line))
-            result = encode_result(client.decrypt(request), output_format, line_number=number)
+            request = with_ciphertext(template, _ciphertext(line))
+            result = encode_result(request.operation, client.call(request), output_format, line_number=number)
         except TransportError as error:
             if error.operation == "connect to":
                 raise _stopped_at(number, error) from error

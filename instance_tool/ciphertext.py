@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from vsock_wire.errors import InputError
-from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, decode_base64
+from vsock_wire.messages import decode_base64
+from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
 
 MAX_TEXT_BYTES = 65_536
 """Most bytes read for one ciphertext; a maximal one is 8,192 base64 characters, wrapped at most a little longer."""

@@ -14,7 +14,14 @@ from vsock_wire.program import run_program
 DEFAULT_COMMAND = "decrypt"
 _COMMANDS = {
     "decrypt": "instance_tool.operations",
-    "describe": "instance_tool.operations",
+    "derive": "instance_tool.operations",
+    "describe": "instance_tool.describe_command",
+    "encrypt": "instance_tool.operations",
+    "genkey": "instance_tool.operations",
+    "genkeypair": "instance_tool.operations",
+    "genrandom": "instance_tool.operations",
+    "policy": "instance_tool.policy_command",
+    "verify": "instance_tool.verify_command",
 }
 """Each command's name, which is its function's name too, and the module that is loaded when it is asked for: a decrypt
 must not wait for the libraries of another command."""

@@ -12,15 +12,21 @@ from vsock_wire.errors import TransportError, WireError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     Credentials,
-    Decrypt,
-    DecryptResult,
     ErrorReply,
     JsonObject,
     Operation,
     SetClient,
     decode_message,
-    parse_decrypt_result,
     parse_reply,
+)
+from vsock_wire.operations import (
+    AttestationRequest,
+    KmsRequest,
+    KmsResult,
+    encode_attestation_request,
+    encode_kms_request,
+    parse_attestation_reply,
+    parse_kms_result,
 )
 from vsock_wire.sockets import connect_socket
 
@@ -68,8 +74,8 @@ class EnclaveClient:
         self._set_client_message = SetClient(credentials, region).to_message()
         self._is_client_set = False
 
-    def decrypt(self, request: Decrypt) -> DecryptResult:
-        """Return what KMS decrypts for the enclave.
+    def call(self, request: KmsRequest) -> KmsResult:
+        """Return what KMS gives the enclave for ``request``.
 
         Raises:
             EnclaveError: the enclave refused, or KMS refused it.
@@ -78,12 +84,12 @@ class EnclaveClient:
         """
         is_kept = self._is_client_set
         try:
-            return self._decrypt_once(request)
+            return self._call_once(request)
         except TransportError as error:
-            # An enclave closes connections that were idle for long. Asking again for a decrypt changes nothing there.
+            # An enclave closes connections that were idle for long. Asking KMS once more changes nothing there.
             if not is_kept or isinstance(error.__cause__, TimeoutError):
                 raise
-            return self._decrypt_once(request)
+            return self._call_once(request)
 
     def describe(self) -> JsonObject:
         """Return what the enclave says of itself. Nothing in it is proven.
@@ -95,6 +101,16 @@ class EnclaveClient:
         """
         reply = self._request({"Operation": Operation.DESCRIBE})
         return {name: value for name, value in reply.items() if name != "Status"}
+
+    def attest(self, request: AttestationRequest) -> bytes:
+        """Return a new attestation document of the enclave, not verified.
+
+        Raises:
+            EnclaveError: the enclave or its NSM refused; kmstool in C does not know the operation.
+            TransportError: the enclave cannot be reached or stopped answering.
+            WireError: what answers does not speak the protocol.
+        """
+        return parse_attestation_reply(self._request(encode_attestation_request(request)))
 
     def open(self) -> None:
         """Connect and send the credentials, where that has not been done.
@@ -112,10 +128,10 @@ class EnclaveClient:
         self._is_old_peer = "Protocol" not in reply
         self._is_client_set = True
 
-    def _decrypt_once(self, request: Decrypt) -> DecryptResult:
+    def _call_once(self, request: KmsRequest) -> KmsResult:
         try:
             self.open()
-            return parse_decrypt_result(self._request(request.to_message()))
+            return parse_kms_result(request.operation, self._request(encode_kms_request(request)))
         finally:
             if self._is_old_peer:
                 self.close()

@@ -70,7 +70,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         otherwise: why the places before gave none.
     """
     try:
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - costs more than a whole decrypt otherwise
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - costs more than a whole decrypt otherwise
         from botocore.session import Session  # noqa: PLC0415
     except ImportError as error:
         raise otherwise or CredentialsError("boto3: not installed", hint="pip install 'kmstool[instance]'") from error
@@ -80,7 +80,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         credentials = session.get_credentials()
         if credentials is not None:
             return FoundCredentials(_frozen(credentials), f"boto3's chain, {credentials.method}")
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError) as error:
         raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}") from error
     if otherwise:
         raise CredentialsError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vsock_wire.errors import ExitCode, ToolError
+from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.messages import EnclaveCode, ErrorReply, KmstoolText, Service
 
 MAX_REPLY_TEXT_CHARS = 4_096
@@ -59,6 +59,14 @@ class AttestationError(ToolError):
         super().__init__(f"attestation document: {field}: {reason}", hint=hint)
         self.field = field
         self.reason = reason
+
+
+class PolicyError(InputError):
+    """A key policy is malformed, or says something that is not evaluated here."""
+
+
+class MeasurementError(InputError):
+    """Measurements of an enclave image are malformed, or identify no image."""
 
 
 def _kms_details(reply: ErrorReply) -> str:

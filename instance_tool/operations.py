@@ -1,31 +1,36 @@
-"""The commands that have the enclave do something."""
+"""The commands that have the enclave call KMS."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
-from instance_tool.batch import decrypt_lines
+from instance_tool.batch import decrypt_lines, with_ciphertext
 from instance_tool.ciphertext import parse_ciphertext, read_ciphertext, read_lines
 from instance_tool.options import (
+    CONTEXT_OPTIONS,
     DECRYPT_OPTIONS,
+    KEY_OPTION,
     PROGRAM,
     SHARED_OPTIONS,
     Settings,
     merged_options,
     parse_encryption_context,
     parse_settings,
+    parse_text,
     with_options,
 )
 from instance_tool.output import encode_result
 from vsock_wire.errors import ExitCode, InputError, ToolError
-from vsock_wire.messages import Decrypt
+from vsock_wire.messages import Operation
+from vsock_wire.operations import MAX_PLAINTEXT_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RANDOM_BYTES, KmsRequest
 from vsock_wire.program import report_error
+
+_LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
 
 
 @click.command()
@@ -36,12 +41,7 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
     """Decrypt one CIPHERTEXT, or many with --batch. The default command."""
     options = merged_options(ctx)
     settings = parse_settings(options)
-    template = Decrypt(
-        b"",
-        encryption_context=parse_encryption_context(options["encryption_context"]),
-        key_id=options["key_id"],
-        encryption_algorithm=options["encryption_algorithm"],
-    )
+    template = _request(Operation.DECRYPT, options)
     if options["batch"]:
         if ciphertext not in (None, "-"):
             raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
@@ -54,30 +54,110 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
             hint=f"{PROGRAM} --help shows examples",
         )
     else:
-        _decrypt_one(settings, template, ciphertext, newline=b"" if options["no_newline"] else b"\n")
+        from_pipe = ciphertext == "-"
+        parsed = read_ciphertext(_standard_input()) if from_pipe else parse_ciphertext(os.fsencode(ciphertext))
+        _call(settings, with_ciphertext(template, parsed), newline=not options["no_newline"])
+
+
+@click.command()
+@with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
+@click.option("--key-spec", type=click.Choice(["AES_256", "AES_128", "AES-256", "AES-128"]), help="Kind of data key.")
+@click.option("--length", type=_LENGTH, metavar="BYTES", help="Size of the data key, instead of --key-spec.")
+@click.pass_context
+def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_options: Any) -> None:
+    """Generate a data key: as it is, and under the KMS key --key-id."""
+    options = merged_options(ctx)
+    if key_spec and length:
+        raise InputError("--key-spec and --length exclude each other")
+    spec = {"NumberOfBytes": length} if length else {"KeySpec": (key_spec or "AES_256").replace("-", "_")}
+    _call(parse_settings(options), _keyed_request(Operation.GENERATE_DATA_KEY, options, **spec))
+
+
+@click.command()
+@with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
+@click.option("--key-pair-spec", required=True, metavar="SPEC", help="Such as RSA_2048 or ECC_NIST_P256.")
+@click.pass_context
+def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> None:
+    """Generate a key pair: public key, private key, and that under --key-id."""
+    options = merged_options(ctx)
+    request = _keyed_request(Operation.GENERATE_DATA_KEY_PAIR, options, KeyPairSpec=key_pair_spec)
+    _call(parse_settings(options), request)
 
 
 @click.command()
 @with_options(SHARED_OPTIONS)
+@click.option("--length", type=_LENGTH, required=True, metavar="BYTES", help="How many bytes, 1 to 1024.")
+@click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the bytes.")
 @click.pass_context
-def describe(ctx: click.Context, /, **_options: Any) -> None:
-    """Print what the enclave says of itself, as JSON. Nothing in it is proven."""
-    settings = parse_settings(merged_options(ctx))
-    with settings.open_client() as client:
-        click.echo(json.dumps(client.describe(), indent=2))
+def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
+    """Generate random bytes."""
+    options = merged_options(ctx)
+    request = KmsRequest(Operation.GENERATE_RANDOM, {"NumberOfBytes": length})
+    _call(parse_settings(options), request, newline=not options["no_newline"])
 
 
-def _decrypt_one(settings: Settings, template: Decrypt, text: str, *, newline: bytes) -> None:
+@click.command()
+@with_options(SHARED_OPTIONS, (KEY_OPTION,))
+@click.option("--public-key", type=click.Path(path_type=Path), required=True, help="The peer's public key, DER.")
+@click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the secret.")
+@click.pass_context
+def derive(ctx: click.Context, /, public_key: Path, **_options: Any) -> None:
+    """Derive the ECDH shared secret of --key-id and a peer's public key."""
+    options = merged_options(ctx)
+    public_key_der = _read_file(public_key, MAX_PUBLIC_KEY_BYTES)
+    request = _keyed_request(
+        Operation.DERIVE_SHARED_SECRET, options, PublicKey=public_key_der, KeyAgreementAlgorithm="ECDH"
+    )
+    _call(parse_settings(options), request, newline=not options["no_newline"])
+
+
+@click.command()
+@with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
+@click.option("--encryption-algorithm", type=parse_text, metavar="NAME", help="For an asymmetric key.")
+@click.pass_context
+def encrypt(ctx: click.Context, /, **_options: Any) -> None:
+    """Encrypt standard input under --key-id, and print base64.
+
+    KMS does not attest this operation: anybody whom the key policy lets
+    encrypt can, with or without an enclave.
+    """
+    options = merged_options(ctx)
+    settings = parse_settings(options)
+    template = _keyed_request(Operation.ENCRYPT, options)
+    plaintext = _standard_input().read(MAX_PLAINTEXT_BYTES + 1)
+    if not 1 <= len(plaintext) <= MAX_PLAINTEXT_BYTES:
+        got = "nothing" if not plaintext else "more"
+        raise InputError(f"standard input: expected 1 to {MAX_PLAINTEXT_BYTES} bytes to encrypt, got {got}")
+    _call(settings, KmsRequest(Operation.ENCRYPT, {**template.parameters, "Plaintext": plaintext}))
+
+
+def _request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
+    """Return a request with what the shared options say, and ``parameters``; what is None stays out."""
+    shared = {
+        "EncryptionContext": parse_encryption_context(options.get("encryption_context", ())) or None,
+        "KeyId": options["key_id"],
+        "EncryptionAlgorithm": options.get("encryption_algorithm"),
+    }
+    given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
+    return KmsRequest(operation, given)
+
+
+def _keyed_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
+    if not options["key_id"]:
+        raise InputError("--key-id: expected a KMS key, got none")
+    return _request(operation, options, **parameters)
+
+
+def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> None:
     output = _standard_output()
-    ciphertext = read_ciphertext(_standard_input()) if text == "-" else parse_ciphertext(os.fsencode(text))
-    request = dataclasses.replace(template, ciphertext=ciphertext)
     with settings.open_client_with_credentials() as client:
-        result = client.decrypt(request)
-    output.write(encode_result(result, settings.output_format) + newline)
+        result = client.call(request)
+    encoded = encode_result(request.operation, result, settings.output_format)
+    output.write(encoded + (b"\n" if newline else b""))
     output.flush()
 
 
-def _decrypt_batch(settings: Settings, template: Decrypt) -> None:
+def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
     def report(line_number: int, error: ToolError) -> None:
         report_error(PROGRAM, error, subject=f"line {line_number}")
 
@@ -92,6 +172,17 @@ def _decrypt_batch(settings: Settings, template: Decrypt) -> None:
         )
     if failed:
         sys.exit(ExitCode.FAILED)
+
+
+def _read_file(path: Path, most_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    if len(data) > most_bytes:
+        raise InputError(f"{path}: expected at most {most_bytes} bytes, got more")
+    return data
 
 
 def _standard_input() -> BinaryIO:

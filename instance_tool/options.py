@@ -53,6 +53,17 @@ class Settings:
         return client
 
 
+def parse_text(value: str) -> str:
+    """Return ``value`` if it can be sent.
+
+    Raises:
+        InputError: the argument was no UTF-8, so that Python holds it as lone surrogates.
+    """
+    if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
+        return value
+    raise InputError(f"argument: expected UTF-8 text, got {quoted(value)}")
+
+
 class _ContextEntry(click.ParamType[tuple[str, str]]):
     """One NAME=VALUE of an encryption context; kmstool drops what has no ``=``, and KMS then refuses to decrypt."""
 
@@ -61,7 +72,7 @@ class _ContextEntry(click.ParamType[tuple[str, str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        name, separator, content = str(value).partition("=")
+        name, separator, content = parse_text(str(value)).partition("=")
         if not name or not separator:
             self.fail(f"expected NAME=VALUE, got {quoted(str(value))}", param, ctx)
         return name, content
@@ -74,7 +85,9 @@ SHARED_OPTIONS = (
         help="vsock port of kmstool-enclave.",
     ),
     click.option("--enclave", metavar="ADDRESS", help="Ask this address instead of vsock --cid and --port."),
-    click.option("--region", metavar="REGION", help="AWS region of KMS; only if the enclave sets none."),
+    click.option(
+        "--region", type=parse_text, metavar="REGION", help="AWS region of KMS; only if the enclave sets none."
+    ),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
     click.option(
         "--timeout", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
@@ -88,13 +101,17 @@ SHARED_OPTIONS = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
 )  # fmt: skip
 
-DECRYPT_OPTIONS = (
+KEY_OPTION = click.option("--key-id", type=parse_text, metavar="KEY", help="KMS key: id, ARN or alias.")
+CONTEXT_OPTIONS = (
     click.option(
         "--encryption-context", type=_ContextEntry(), multiple=True, metavar="NAME=VALUE",
         help="The context used to encrypt; repeatable.",
     ),
-    click.option("--key-id", metavar="KEY", help="Decrypt with this KMS key only: id, ARN or alias."),
-    click.option("--encryption-algorithm", metavar="NAME", help="For a ciphertext of an asymmetric key."),
+    KEY_OPTION,
+)  # fmt: skip
+DECRYPT_OPTIONS = (
+    *CONTEXT_OPTIONS,
+    click.option("--encryption-algorithm", type=parse_text, metavar="NAME", help="For an asymmetric key."),
     click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext a line."),
     click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the plaintext."),
 )  # fmt: skip

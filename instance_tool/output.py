@@ -6,7 +6,18 @@ import enum
 import json
 
 from vsock_wire.errors import InputError
-from vsock_wire.messages import DecryptResult, encode_base64
+from vsock_wire.messages import JsonObject, Operation, encode_base64
+from vsock_wire.operations import KMS_OPERATIONS, MESSAGE, KmsResult
+
+_LABELS = {
+    Operation.GENERATE_DATA_KEY: {"CIPHERTEXT": "CiphertextBlob", "PLAINTEXT": MESSAGE},
+    Operation.GENERATE_DATA_KEY_PAIR: {
+        "CIPHERTEXT": "PrivateKeyCiphertextBlob",
+        "PUBLIC_KEY": "PublicKey",
+        "PLAINTEXT": MESSAGE,
+    },
+}
+"""Operations with several results: the lines they are written as, with kmstool_enclave_cli's labels for a data key."""
 
 
 class OutputFormat(enum.StrEnum):
@@ -17,37 +28,51 @@ class OutputFormat(enum.StrEnum):
     JSON = "json"
 
 
-def encode_result(result: DecryptResult, output_format: OutputFormat, *, line_number: int | None = None) -> bytes:
+def encode_result(
+    operation: Operation, result: KmsResult, output_format: OutputFormat, *, line_number: int | None = None
+) -> bytes:
     """Return the bytes for one result, without the newline behind it.
 
+    A result of several parts is written as labelled lines of base64, whether raw or base64 is asked for; so is, without
+    a label, the ciphertext of Encrypt.
+
     Args:
-        result: what was decrypted.
-        output_format: raw plaintext, its base64, or a JSON object.
+        operation: what was done.
+        result: what it gave.
+        output_format: raw bytes, base64, or a JSON object by KMS's names.
         line_number: of the batch, which JSON output names.
 
     Raises:
         InputError: a line of a batch is to be written raw but its plaintext holds a line break, so that nobody could
             tell where it ends.
     """
-    match output_format:
-        case OutputFormat.RAW:
-            if line_number is not None and b"\n" in result.plaintext:
-                raise InputError(
-                    "plaintext: expected no line break in a batch with --output raw, got one",
-                    hint="use --output base64 or --output json",
-                )
-            return result.plaintext
-        case OutputFormat.BASE64:
-            return encode_base64(result.plaintext).encode("ascii")
-        case OutputFormat.JSON:
-            return _encode_json(result, line_number)
+    if output_format is OutputFormat.JSON:
+        return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")
+    if operation in _LABELS:
+        lines = (f"{label}: {_base64_part(result, name)}" for label, name in _LABELS[operation].items())
+        return "\n".join(lines).encode("ascii")
+    if result.secret is None:
+        return _base64_part(result, "CiphertextBlob").encode("ascii")
+    if output_format is OutputFormat.BASE64:
+        return encode_base64(result.secret).encode("ascii")
+    if line_number is not None and b"\n" in result.secret:
+        raise InputError(
+            "plaintext: expected no line break in a batch with --output raw, got one",
+            hint="use --output base64 or --output json",
+        )
+    return result.secret
 
 
-def _encode_json(result: DecryptResult, line_number: int | None) -> bytes:
-    fields = {
-        "Line": line_number,
-        "Plaintext": encode_base64(result.plaintext),
-        "KeyId": result.key_id,
-        "EncryptionAlgorithm": result.encryption_algorithm,
-    }
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode("ascii")
+def _json_fields(operation: Operation, result: KmsResult, line_number: int | None) -> JsonObject:
+    fields: JsonObject = {} if line_number is None else {"Line": line_number}
+    delivers = KMS_OPERATIONS[operation].delivers
+    if delivers is not None and result.secret is not None:
+        fields[delivers] = encode_base64(result.secret)
+    for name, value in result.fields.items():
+        fields[name] = encode_base64(value) if isinstance(value, bytes) else value
+    return fields
+
+
+def _base64_part(result: KmsResult, name: str) -> str:
+    value = result.secret if name == MESSAGE else result.fields.get(name)
+    return encode_base64(value) if isinstance(value, bytes) else ""

@@ -11,10 +11,6 @@ class SimulatorError(ToolError):
     """The simulator cannot do what it was asked to do."""
 
 
-class PolicyError(SimulatorError):
-    """A key policy is malformed, or says something the simulator does not evaluate."""
-
-
 class CiphertextError(SimulatorError):
     """A ciphertext blob does not open; like KMS, without saying why."""
 

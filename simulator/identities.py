@@ -8,8 +8,8 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from instance_tool.key_policy import Principal
 from simulator.clock import Clock, iso_time, utc_now
-from simulator.policy import Principal
 from vsock_wire.messages import Credentials
 
 ACCOUNT_ID = "111122223333"

@@ -14,9 +14,9 @@ from typing import TypeAlias
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from instance_tool.key_policy import KeyPolicy
 from simulator.ciphertext_blob import MATERIAL_BYTES, blob_key_id, open_blob, seal_blob
 from simulator.errors import CiphertextError, KmsFault
-from simulator.policy import KeyPolicy
 
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
 ENCRYPT_DECRYPT = "ENCRYPT_DECRYPT"

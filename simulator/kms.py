@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from instance_tool.key_policy import Principal, default_policy, parse_policy
 from simulator import kms_crypto, kms_management
 from simulator.clock import Clock, utc_now
 from simulator.errors import KmsFault
@@ -18,7 +19,6 @@ from simulator.identities import Identities
 from simulator.journal import OK, Journal, JournalEntry
 from simulator.keys import SYMMETRIC_DEFAULT, KeyStore, KmsKey
 from simulator.kms_call import Call
-from simulator.policy import Principal, default_policy, parse_policy
 from simulator.recipient import SECRET_FIELDS, verify_recipient
 from simulator.recipient_cms import RecipientForm, seal_for_recipient
 from simulator.request_model import parse_request

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from instance_tool.key_policy import Principal
+from instance_tool.key_policy_context import caller_context, encryption_context_keys
+from instance_tool.key_policy_evaluation import AccessRequest, Verdict, evaluate_policy
 from simulator.errors import KmsFault, validation_fault
 from simulator.keys import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT, KeyStore, KmsKey
-from simulator.policy import Principal
-from simulator.policy_evaluation import AccessRequest, Verdict, evaluate_policy
 from simulator.recipient import VerifiedRecipient
 from vsock_wire.messages import JsonObject
 
@@ -124,12 +125,6 @@ class Call:
             raise KmsFault("DryRunOperationException", text)
 
     def _condition_context(self, encryption_context: Mapping[str, str]) -> dict[str, str]:
-        """Say what policies may ask. kms:ViaService is absent, because nobody calls through another AWS service."""
-        context = {
-            "kms:CallerAccount": self.principal.account_id,
-            "aws:PrincipalAccount": self.principal.account_id,
-            "aws:PrincipalArn": self.principal.role_arn or self.principal.arn,
-            "aws:SecureTransport": "true",
-        }
-        context |= {f"kms:EncryptionContext:{name}": value for name, value in encryption_context.items()}
+        """Say what policies may ask of this request; nobody calls the simulator through another AWS service."""
+        context = caller_context(self.principal) | encryption_context_keys(encryption_context)
         return context | (self.recipient.condition_context if self.recipient else {})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from simulator.errors import KmsFault, PolicyError, validation_fault
+from instance_tool.errors import PolicyError
+from instance_tool.key_policy import KeyPolicy, default_policy, parse_policy
+from instance_tool.key_policy_evaluation import AccessRequest, evaluate_policy
+from simulator.errors import KmsFault, validation_fault
 from simulator.keys import ECDH, KEY_AGREEMENT, SYMMETRIC_DEFAULT, USAGES, KmsKey
 from simulator.kms_call import Call
-from simulator.policy import KeyPolicy, default_policy, parse_policy
-from simulator.policy_evaluation import AccessRequest, evaluate_policy
 from vsock_wire.messages import JsonObject
 
 POLICY_NAME = "default"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from instance_tool.attestation import AttestationDocument, verify_document
 from instance_tool.errors import AttestationError
+from instance_tool.key_policy_context import attestation_context
 from simulator.errors import validation_fault
 from vsock_wire.messages import JsonObject
 
@@ -46,10 +47,8 @@ class VerifiedRecipient:
 
     @property
     def condition_context(self) -> dict[str, str]:
-        """What key policies may ask of it: every PCR of the document in lower-case hexadecimal."""
-        pcrs = {index: value.hex() for index, value in self.document.pcrs.items()}
-        context = {f"kms:RecipientAttestation:PCR{index}": value for index, value in pcrs.items()}
-        return context | {"kms:RecipientAttestation:ImageSha384": pcrs[0]} if 0 in pcrs else context
+        """What key policies may ask of it."""
+        return attestation_context(self.document.pcrs)
 
 
 def verify_recipient(recipient: JsonObject, *, root_sha256: bytes, at: datetime) -> VerifiedRecipient:

@@ -12,7 +12,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from vsock_wire.errors import WireError, quoted
@@ -22,10 +22,6 @@ JsonObject: TypeAlias = dict[str, Any]
 PROTOCOL_VERSION = 2
 """Announced in the reply to SetClient; kmstool in C announces none and counts as 1."""
 MAX_ID_CHARS = 64
-MAX_CIPHERTEXT_BYTES = 6_144
-"""KMS API, Decrypt: CiphertextBlob."""
-MAX_GRANT_TOKENS = 10
-"""KMS API, Decrypt: GrantTokens."""
 
 _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What can stand in an HTTP header, where credentials go."""
@@ -39,6 +35,12 @@ class Operation(enum.StrEnum):
 
     SET_CLIENT = "SetClient"
     DECRYPT = "Decrypt"
+    GENERATE_DATA_KEY = "GenerateDataKey"
+    GENERATE_DATA_KEY_PAIR = "GenerateDataKeyPair"
+    GENERATE_RANDOM = "GenerateRandom"
+    DERIVE_SHARED_SECRET = "DeriveSharedSecret"  # noqa: S105 - the name of an operation
+    ENCRYPT = "Encrypt"
+    GET_ATTESTATION_DOCUMENT = "GetAttestationDocument"
     DESCRIBE = "Describe"
 
 
@@ -134,49 +136,6 @@ class SetClient:
                 "AwsSessionToken": self.credentials.session_token,
                 "Expiration": self.credentials.expiration,
                 "AwsRegion": self.region,
-            }
-        )
-
-
-@dataclass(frozen=True)
-class Decrypt:
-    """A Decrypt request; the fields have the meaning of KMS's own."""
-
-    ciphertext: bytes
-    encryption_context: Mapping[str, str] = field(default_factory=dict)
-    key_id: str | None = None
-    encryption_algorithm: str | None = None
-    grant_tokens: tuple[str, ...] = ()
-
-    def to_message(self) -> JsonObject:
-        """Return the request as a message, in the order kmstool writes its fields."""
-        return _without_none(
-            {
-                "Operation": Operation.DECRYPT,
-                "Ciphertext": encode_base64(self.ciphertext),
-                "EncryptionContext": dict(self.encryption_context) or None,
-                "KeyId": self.key_id,
-                "EncryptionAlgorithm": self.encryption_algorithm,
-                "GrantTokens": list(self.grant_tokens) or None,
-            }
-        )
-
-
-@dataclass(frozen=True)
-class DecryptResult:
-    """What a Decrypt gives: the plaintext, which ``repr`` does not show, and what KMS says of the key."""
-
-    plaintext: bytes = field(repr=False)
-    key_id: str | None = None
-    encryption_algorithm: str | None = None
-
-    def to_fields(self) -> JsonObject:
-        """Return the fields of the reply beside Status."""
-        return _without_none(
-            {
-                "Message": encode_base64(self.plaintext),
-                "KeyId": self.key_id,
-                "EncryptionAlgorithm": self.encryption_algorithm,
             }
         )
 
@@ -307,31 +266,6 @@ def parse_set_client(message: JsonObject) -> SetClient:
     return SetClient(credentials, region or None)
 
 
-def parse_decrypt(message: JsonObject) -> Decrypt:
-    """Read a Decrypt request.
-
-    Raises:
-        RequestError: the ciphertext is missing, no base64 or of a length KMS does not take, or another field is not
-            of its type.
-    """
-    text = message.get("Ciphertext")
-    if text is None:
-        raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
-    try:
-        ciphertext = decode_base64(text)
-    except ValueError as error:
-        raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
-    if not 1 <= len(ciphertext) <= MAX_CIPHERTEXT_BYTES:
-        _refuse_decrypt(f"Ciphertext: expected 1 to {MAX_CIPHERTEXT_BYTES} bytes, got {len(ciphertext)}")
-    return Decrypt(
-        ciphertext,
-        encryption_context=_encryption_context(message),
-        key_id=_optional_text(message, "KeyId"),
-        encryption_algorithm=_optional_text(message, "EncryptionAlgorithm"),
-        grant_tokens=_grant_tokens(message),
-    )
-
-
 def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
     """Return the fields of a reply that says Ok, or the error it carries.
 
@@ -345,26 +279,25 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         raise WireError(f"reply: expected Status {STATUS_OK} or {STATUS_ERROR}, got {type(status).__name__}")
     http_status = message.get("HttpStatus")
     return ErrorReply(
-        message=_reply_text(message, "Message") or "",
-        code=_reply_text(message, "Code"),
-        service=_reply_text(message, "Service"),
+        message=reply_text(message, "Message") or "",
+        code=reply_text(message, "Code"),
+        service=reply_text(message, "Service"),
         http_status=http_status if isinstance(http_status, int) else None,
-        request_id=_reply_text(message, "RequestId"),
-        hint=_reply_text(message, "Hint"),
+        request_id=reply_text(message, "RequestId"),
+        hint=reply_text(message, "Hint"),
     )
 
 
-def parse_decrypt_result(fields: JsonObject) -> DecryptResult:
-    """Read the fields of a reply to Decrypt.
+def reply_text(fields: JsonObject, name: str) -> str | None:
+    """Return a text field of a reply, or None where it is absent.
 
     Raises:
-        WireError: there is no Message in base64, or another field is not of its type.
+        WireError: it is no string.
     """
-    try:
-        plaintext = decode_base64(fields.get("Message"))
-    except ValueError as error:
-        raise WireError(f"reply: Message: {error}") from None
-    return DecryptResult(plaintext, _reply_text(fields, "KeyId"), _reply_text(fields, "EncryptionAlgorithm"))
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise WireError(f"reply: {name}: expected a string, got {type(value).__name__}")
 
 
 def encode_base64(data: bytes) -> str:
@@ -415,47 +348,3 @@ def _credential(message: JsonObject, name: str) -> str:
 def _optional_credential(message: JsonObject, name: str) -> str | None:
     """Like kmstool, count null as absent; an empty token would only be refused later, by KMS."""
     return None if message.get(name) in (None, "") else _credential(message, name)
-
-
-def _optional_text(message: JsonObject, name: str) -> str | None:
-    value = message.get(name)
-    if value is None or (isinstance(value, str) and value):
-        return value
-    _refuse_decrypt(f"{name}: expected a non-empty string, got {type(value).__name__}")
-
-
-def _encryption_context(message: JsonObject) -> dict[str, str]:
-    """Kmstool in C crashes on anything but an object here; ``{}`` and null mean none."""
-    context = message.get("EncryptionContext")
-    if context is None:
-        return {}
-    if not isinstance(context, dict):
-        _refuse_decrypt(f"EncryptionContext: expected an object, got {type(context).__name__}")
-    for value in context.values():
-        if not isinstance(value, str):
-            _refuse_decrypt(f"EncryptionContext: expected strings as values, got {type(value).__name__}")
-    return context
-
-
-def _grant_tokens(message: JsonObject) -> tuple[str, ...]:
-    tokens = message.get("GrantTokens")
-    if tokens is None:
-        return ()
-    if (
-        not isinstance(tokens, list)
-        or len(tokens) > MAX_GRANT_TOKENS
-        or not all(isinstance(token, str) and token for token in tokens)
-    ):
-        _refuse_decrypt(f"GrantTokens: expected at most {MAX_GRANT_TOKENS} non-empty strings")
-    return tuple(tokens)
-
-
-def _refuse_decrypt(reason: str) -> NoReturn:
-    raise RequestError(f"{KmstoolText.DECRYPT_FAILED}: {reason}")
-
-
-def _reply_text(fields: JsonObject, name: str) -> str | None:
-    value = fields.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise WireError(f"reply: {name}: expected a string, got {type(value).__name__}")

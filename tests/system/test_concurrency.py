@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from simulator import commands
 from tests.system.conftest import CONTEXT, Deployment
-from vsock_wire.messages import Decrypt, SetClient, encode_message
+from tests.unit.decrypting import decrypt_request
+from vsock_wire.messages import SetClient, encode_message
+from vsock_wire.operations import encode_kms_request
 
 CLIENTS = 50
 TIMEOUT_S = 60.0
@@ -41,7 +43,7 @@ def _set_client(deployment: Deployment) -> bytes:
 
 def _decrypt(deployment: Deployment, plaintext: bytes) -> bytes:
     blob = deployment.account.key.seal(plaintext, encryption_context=CONTEXT)
-    return encode_message(Decrypt(blob, CONTEXT).to_message())
+    return encode_message(encode_kms_request(decrypt_request(blob, CONTEXT)))
 
 
 def _decrypts(deployment: Deployment, plaintext: bytes) -> None:

@@ -7,7 +7,8 @@ from base64 import b64decode
 
 from simulator.journal import OK
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment
-from vsock_wire.messages import MAX_CIPHERTEXT_BYTES, encode_base64
+from vsock_wire.messages import encode_base64
+from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
 
 
 def test_ciphertext_from_standard_input_prints_exactly_the_plaintext(deployment: Deployment) -> None:

@@ -65,6 +65,10 @@ class ScriptedEnclave:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Close every connection, and listen no more."""
         self._is_over.set()
         close_quietly(self._listener)
         if (current := self._current) is not None:

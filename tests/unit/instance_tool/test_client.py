@@ -10,14 +10,15 @@ import pytest
 from instance_tool import client as client_module
 from instance_tool.client import EnclaveClient
 from instance_tool.errors import EnclaveError
+from tests.unit.decrypting import decrypt_request, decrypt_result
 from tests.unit.instance_tool.scripted_enclave import Conversation, Peer, ScriptedEnclave
 from vsock_wire.address import UnixAddress
 from vsock_wire.errors import ExitCode, ToolError, TransportError, WireError
-from vsock_wire.messages import Credentials, Decrypt, DecryptResult
+from vsock_wire.messages import Credentials
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "theSecret", "theToken", "2031-01-01T00:00:00Z")
-REQUEST = Decrypt(b"\1\2\3")
-OTHER_REQUEST = Decrypt(b"\4\5\6")
+REQUEST = decrypt_request(b"\1\2\3")
+OTHER_REQUEST = decrypt_request(b"\4\5\6")
 TIMEOUT_S = 10.0
 """Never waited for by a test that passes."""
 
@@ -51,7 +52,7 @@ def failure_of(folder: Path, converse: Callable[[Peer], None], *, timeout_s: flo
         new_client(enclave, timeout_s=timeout_s) as client,
         pytest.raises(ToolError) as caught,
     ):
-        client.decrypt(REQUEST)
+        client.call(REQUEST)
     return caught.value
 
 
@@ -59,8 +60,8 @@ class TestOurEnclave:
     def test_one_connection_serves_many_decrypts_after_one_set_client(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave, region="eu-west-1") as client:
-            results = [client.decrypt(REQUEST) for _ in range(20)]
-        assert results == [DecryptResult(b"Hello, KMS!", "key-arn", "SYMMETRIC")] * 20
+            results = [client.call(REQUEST) for _ in range(20)]
+        assert results == [decrypt_result(b"Hello, KMS!", "key-arn", "SYMMETRIC")] * 20
         assert conversation.operations == [(1, "SetClient"), *[(1, "Decrypt")] * 20]
         assert conversation.requests[0][1] == {
             "Operation": "SetClient",
@@ -80,16 +81,16 @@ class TestOurEnclave:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext"):
-                client.decrypt(OTHER_REQUEST)
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+                client.call(OTHER_REQUEST)
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
         assert conversation.operations == [(1, "SetClient"), (1, "Decrypt"), (1, "Decrypt")]
 
     def test_new_credentials_are_sent_before_the_next_decrypt(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
-            client.decrypt(REQUEST)
+            client.call(REQUEST)
             client.set_client(Credentials("AKIDNEW", "newSecret"), None)
-            client.decrypt(REQUEST)
+            client.call(REQUEST)
         assert [request.get("AwsAccessKeyId") for _, request in conversation.requests] == [
             "AKIDEXAMPLE",
             None,
@@ -107,8 +108,8 @@ class TestOurEnclave:
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
             with pytest.raises(EnclaveError, match=r"^Could not create new client$"):
-                client.decrypt(REQUEST)
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+                client.call(REQUEST)
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
         assert enclave.connections == 1
 
     def test_broken_exchange_makes_the_next_call_connect_and_set_the_client_anew(self, short_dir: Path) -> None:
@@ -122,8 +123,8 @@ class TestOurEnclave:
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
             with pytest.raises(TransportError):
-                client.decrypt(REQUEST)
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+                client.call(REQUEST)
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
         assert conversation.operations == [(2, "SetClient"), (2, "Decrypt")]
 
     def test_describe_returns_everything_but_the_status(self, short_dir: Path) -> None:
@@ -136,29 +137,29 @@ class TestOurEnclave:
 
     def test_decrypt_without_credentials_is_a_programmers_mistake(self, short_dir: Path) -> None:
         with pytest.raises(ValueError, match="set_client"):
-            EnclaveClient(UnixAddress(str(short_dir / "x"))).decrypt(REQUEST)
+            EnclaveClient(UnixAddress(str(short_dir / "x"))).call(REQUEST)
 
 
 class TestKmstoolInC:
     def test_one_decrypt_gets_its_plaintext(self, short_dir: Path) -> None:
         with ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave, new_client(enclave) as client:
-            assert client.decrypt(REQUEST) == DecryptResult(b"Hello, KMS!")
+            assert client.call(REQUEST) == decrypt_result(b"Hello, KMS!")
 
     def test_every_decrypt_of_many_gets_its_own_plaintext_on_a_connection_of_its_own(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=True)
         conversation.plaintexts["BAUG"] = "b3RoZXI="
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
-            results = [client.decrypt(request).plaintext for request in (REQUEST, OTHER_REQUEST, REQUEST)]
+            results = [client.call(request).secret for request in (REQUEST, OTHER_REQUEST, REQUEST)]
         assert results == [b"Hello, KMS!", b"other", b"Hello, KMS!"]
         assert conversation.operations == [(n, name) for n in (1, 2, 3) for name in ("SetClient", "Decrypt")]
 
     def test_failure_between_successes_stays_with_its_request(self, short_dir: Path) -> None:
         with ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave, new_client(enclave) as client:
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext$") as caught:
-                client.decrypt(OTHER_REQUEST)
+                client.call(OTHER_REQUEST)
             assert "gives no reason" in (caught.value.hint or "")
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
 
     def test_connection_is_not_held_between_decrypts(self, short_dir: Path) -> None:
         with (
@@ -166,8 +167,8 @@ class TestKmstoolInC:
             new_client(enclave) as first,
             new_client(enclave) as second,
         ):
-            first.decrypt(REQUEST)
-            assert second.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+            first.call(REQUEST)
+            assert second.call(REQUEST).secret == b"Hello, KMS!"
 
     def test_describe_is_refused_in_its_words(self, short_dir: Path) -> None:
         with (
@@ -185,7 +186,7 @@ class TestKmstoolInC:
             peer.send_bytes(b'{ "Status": "Ok", "Message": "SGVsbG8sIEtNUyE=" }\0{ "Status": "Error" }\0')
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
-            assert client.decrypt(REQUEST).plaintext == b"Hello, KMS!"
+            assert client.call(REQUEST).secret == b"Hello, KMS!"
 
 
 class TestBrokenPeers:
@@ -249,14 +250,14 @@ class TestBrokenPeers:
             new_client(enclave, timeout_s=0.2) as client,
         ):
             with pytest.raises(TransportError, match=r"did not end in time|no progress"):
-                client.decrypt(REQUEST)
+                client.call(REQUEST)
             is_over.set()
 
     def test_nobody_listening_is_a_transport_error(self, short_dir: Path) -> None:
         client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
         client.set_client(CREDENTIALS, None)
         with pytest.raises(TransportError, match=r"^connect to unix:") as caught:
-            client.decrypt(REQUEST)
+            client.call(REQUEST)
         assert caught.value.operation == "connect to"
 
     def test_reply_sent_before_the_close_is_heard_although_the_request_could_not_be_sent(
@@ -269,7 +270,7 @@ class TestBrokenPeers:
         with EnclaveClient(UnixAddress(str(short_dir / "x"))) as client:
             client.set_client(CREDENTIALS, None)
             with pytest.raises(EnclaveError, match=r"^Too many connections"):
-                client.decrypt(REQUEST)
+                client.call(REQUEST)
 
     def test_errors_never_quote_a_plaintext_or_credential(self, short_dir: Path) -> None:
         for garbage in (b'{"Status":"Ok","Message":"c2VjcmV0!"}\0', b'{"Status":"Ok","Message":"c2VjcmV0"} x\0'):

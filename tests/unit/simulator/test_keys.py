@@ -6,9 +6,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from instance_tool.key_policy import default_policy, parse_policy
 from simulator.errors import CiphertextError, KmsFault
 from simulator.keys import CURVES, SYMMETRIC_DEFAULT, KeyStore, KmsKey
-from simulator.policy import default_policy, parse_policy
 from tests.unit.simulator.kms_world import ACCOUNT_ID
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from simulator.policy import default_policy
+from instance_tool.key_policy import default_policy
 from tests.unit.simulator.kms_world import ACCOUNT_ID, ROLE_ARN, KmsWorld, allow, attested_policy, deny, policy
 
 

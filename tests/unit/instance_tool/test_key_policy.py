@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from simulator.conditions import Condition
-from simulator.errors import PolicyError
-from simulator.policy import MAX_POLICY_BYTES, Effect, default_policy, parse_policy
+from instance_tool.errors import PolicyError
+from instance_tool.key_policy import MAX_POLICY_BYTES, Effect, default_policy, parse_policy
+from instance_tool.key_policy_conditions import Condition
 from tests.unit.simulator.kms_world import ACCOUNT_ID, ROLE_ARN, ROOT_ARN, SESSION_ARN
 
 STATEMENT: dict[str, Any] = {

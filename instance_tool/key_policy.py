@@ -1,4 +1,4 @@
-"""Key policies: their JSON, and what it means as objects (pure). ``policy_evaluation`` decides by them.
+"""Key policies: their JSON, and what it means as objects (pure). ``key_policy_evaluation`` decides by them.
 
 Source: KMS developer guide, "Key policies in AWS KMS"; IAM user guide, "Grammar of the IAM JSON policy language".
 """
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from simulator.conditions import BOOLEAN_OPERATORS, KNOWN_OPERATORS, Condition
-from simulator.errors import PolicyError
+from instance_tool.errors import PolicyError
+from instance_tool.key_policy_conditions import BOOLEAN_OPERATORS, KNOWN_OPERATORS, Condition
 from vsock_wire.errors import quoted
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -65,8 +65,8 @@ class Statement:
         index: its place in the policy, from 0.
         sid: its Sid, or None.
         effect: Allow or Deny.
-        aws_principals: the AWS principals it names: ``*``, account ids and ARNs. Service and federated principals are
-            accepted and left out, because nobody in the simulator is one.
+        aws_principals: the AWS principals it names: ``*``, account ids and ARNs.
+        other_principals: the service and federated principals it names, which no caller evaluated here is.
         actions: action patterns.
         is_not_action: whether the patterns came as NotAction, and the statement is about all other actions.
         resources: resource patterns; in a key policy ``*`` is the key itself.
@@ -77,6 +77,7 @@ class Statement:
     sid: str | None
     effect: Effect
     aws_principals: tuple[str, ...]
+    other_principals: tuple[str, ...]
     actions: tuple[str, ...]
     is_not_action: bool
     resources: tuple[str, ...]
@@ -110,14 +111,15 @@ def default_policy(account_id: str, partition: str = "aws") -> str:
 def parse_policy(text: str) -> KeyPolicy:
     """Parse a key policy.
 
-    Does not check that the principals exist, which KMS does. Refuses, instead of guessing, what AWS has and the
-    simulator does not evaluate: NotPrincipal, NotResource, policy variables, and operators not in KNOWN_OPERATORS.
+    Does not check that the principals exist, which KMS does. Refuses, instead of guessing, what AWS has and
+    ``key_policy_evaluation`` has not: NotPrincipal, NotResource, policy variables, and operators not in
+    KNOWN_OPERATORS.
 
     Args:
         text: the JSON text, at most MAX_POLICY_BYTES bytes.
 
     Raises:
-        PolicyError: the text is no policy, or says something the simulator does not evaluate.
+        PolicyError: the text is no policy, or says something that is not evaluated here.
     """
     if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_POLICY_BYTES:
         raise PolicyError(f"key policy: expected at most {MAX_POLICY_BYTES} bytes, got {size}")
@@ -149,11 +151,13 @@ def _statement(index: int, document: object) -> Statement:
         raise PolicyError(f"Effect: expected Allow or Deny, got {quoted(str(fields.get('Effect')))}")
     if ("Action" in fields) == ("NotAction" in fields):
         raise PolicyError(f"statement {index + 1}: expected either Action or NotAction")
+    aws_principals, other_principals = _principals(fields.get("Principal"))
     return Statement(
         index=index,
         sid=sid,
         effect=Effect(fields["Effect"]),
-        aws_principals=_principals(fields.get("Principal")),
+        aws_principals=aws_principals,
+        other_principals=other_principals,
         actions=_patterns("Action", fields.get("Action", fields.get("NotAction")), _ACTION),
         is_not_action="NotAction" in fields,
         resources=_patterns("Resource", fields.get("Resource"), re.compile(r"\*|arn:[^\s]+")),
@@ -161,22 +165,23 @@ def _statement(index: int, document: object) -> Statement:
     )
 
 
-def _principals(value: object) -> tuple[str, ...]:
+def _principals(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the AWS principals, and those of other types."""
     if value == ANYONE:
-        return (ANYONE,)
+        return (ANYONE,), ()
     fields = _object("Principal", value, _OTHER_PRINCIPAL_TYPES | {"AWS"})
     if not fields:
         raise PolicyError("Principal: expected at least one principal")
-    for other in _OTHER_PRINCIPAL_TYPES & fields.keys():
-        _texts(f"Principal {other}", fields[other])
-    return _patterns("Principal AWS", fields["AWS"], _AWS_PRINCIPAL) if "AWS" in fields else ()
+    other_types = sorted(_OTHER_PRINCIPAL_TYPES & fields.keys())
+    others = tuple(name for kind in other_types for name in _texts(f"Principal {kind}", fields[kind]))
+    return (_patterns("Principal AWS", fields["AWS"], _AWS_PRINCIPAL) if "AWS" in fields else (), others)
 
 
 def _conditions(value: object) -> tuple[Condition, ...]:
     conditions: list[Condition] = []
     for operator, keys in _object("Condition", value).items():
         if operator not in KNOWN_OPERATORS:
-            raise PolicyError(f"Condition: expected an operator the simulator knows, got {quoted(operator)}")
+            raise PolicyError(f"Condition: expected an operator that is evaluated here, got {quoted(operator)}")
         for key, values in _object(operator, keys).items():
             conditions.append(_condition(operator, key, values))
     return tuple(conditions)
@@ -212,7 +217,7 @@ def _text(what: str, value: object) -> str:
     if not isinstance(text, str) or not text:
         raise PolicyError(f"{what}: expected a string or a list of strings, got {type(value).__name__}")
     if "${" in text:
-        raise PolicyError(f"{what}: policy variables are not evaluated by the simulator, got {quoted(text)}")
+        raise PolicyError(f"{what}: policy variables are not evaluated here, got {quoted(text)}")
     return text
 
 

@@ -9,8 +9,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from simulator.conditions import ConditionResult, evaluate_condition, wildcard_match
-from simulator.policy import ANYONE, Effect, KeyPolicy, Principal, Statement
+from instance_tool.key_policy import ANYONE, Effect, KeyPolicy, Principal, Statement
+from instance_tool.key_policy_conditions import ConditionResult, evaluate_condition, wildcard_match
 
 
 class Verdict(enum.StrEnum):
@@ -38,13 +38,13 @@ class AccessRequest:
     Attributes:
         principal: who asks.
         action: such as ``kms:Decrypt``.
-        key_arn: of the key.
+        key_arn: of the key, or None where that is not known, and every Resource counts as the key.
         context: condition keys and what the request says of them; the case of the keys does not matter.
     """
 
     principal: Principal
     action: str
-    key_arn: str
+    key_arn: str | None
     context: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,7 +75,7 @@ class Decision:
         verdict: the outcome.
         statement: which statement decided, or None where none applied.
         is_left_to_iam: whether the Allow names only the account, so that the caller's IAM policies have the last word.
-            Every role in the simulator has an IAM policy that allows ``kms:*``.
+            They are not looked at: they count as allowing it.
         results: every statement of the policy, in order.
     """
 
@@ -119,8 +119,24 @@ def evaluate_policy(policy: KeyPolicy, request: AccessRequest) -> Decision:
     return Decision(Verdict.IMPLICIT_DENY, None, is_left_to_iam=False, results=results)
 
 
+def is_about_action(statement: Statement, action: str) -> bool:
+    """Return whether ``action``, such as ``kms:Decrypt``, is one that the statement is about."""
+    is_named = any(wildcard_match(pattern, action, ignore_case=True) for pattern in statement.actions)
+    return is_named != statement.is_not_action
+
+
+def match_principal(statement: Statement, principal: Principal) -> PrincipalMatch:
+    """Return whether, and how, the statement's Principal names a caller."""
+    direct = {ANYONE, principal.arn, principal.role_arn}
+    if not direct.isdisjoint(statement.aws_principals):
+        return PrincipalMatch.DIRECT
+    if any(_names_account(name, principal.account_id) for name in statement.aws_principals):
+        return PrincipalMatch.ACCOUNT
+    return PrincipalMatch.NO
+
+
 def _evaluate_statement(statement: Statement, request: AccessRequest, context: Mapping[str, str]) -> StatementResult:
-    match = _match_principal(statement, request.principal)
+    match = match_principal(statement, request.principal)
     mismatch = _first_mismatch(statement, request, match)
     if mismatch is not None:
         return StatementResult(statement, matches=False, principal_match=match, mismatch=mismatch)
@@ -138,21 +154,12 @@ def _evaluate_statement(statement: Statement, request: AccessRequest, context: M
 def _first_mismatch(statement: Statement, request: AccessRequest, match: PrincipalMatch) -> str | None:
     if match is PrincipalMatch.NO:
         return f"Principal: does not name {request.principal.arn}"
-    is_named = any(wildcard_match(pattern, request.action, ignore_case=True) for pattern in statement.actions)
-    if is_named == statement.is_not_action:
+    if not is_about_action(statement, request.action):
         return f"{'NotAction' if statement.is_not_action else 'Action'}: is not about {request.action}"
-    if not any(wildcard_match(pattern, request.key_arn) for pattern in statement.resources):
-        return f"Resource: is not about {request.key_arn}"
+    key_arn = request.key_arn
+    if key_arn is not None and not any(wildcard_match(pattern, key_arn) for pattern in statement.resources):
+        return f"Resource: is not about {key_arn}"
     return None
-
-
-def _match_principal(statement: Statement, principal: Principal) -> PrincipalMatch:
-    direct = {ANYONE, principal.arn, principal.role_arn}
-    if not direct.isdisjoint(statement.aws_principals):
-        return PrincipalMatch.DIRECT
-    if any(_names_account(name, principal.account_id) for name in statement.aws_principals):
-        return PrincipalMatch.ACCOUNT
-    return PrincipalMatch.NO
 
 
 def _names_account(name: str, account_id: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.conditions import Condition, evaluate_condition, wildcard_match
+from instance_tool.key_policy_conditions import Condition, evaluate_condition, wildcard_match
 
 KEY = "kms:RecipientAttestation:ImageSha384"
 PCR0 = "ab" * 48

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from simulator.policy import Principal, parse_policy
-from simulator.policy_evaluation import AccessRequest, Decision, Verdict, evaluate_policy
+from instance_tool.key_policy import Principal, parse_policy
+from instance_tool.key_policy_evaluation import AccessRequest, Decision, Verdict, evaluate_policy
 from tests.unit.simulator.kms_world import ACCOUNT_ID, PCR0, ROLE_ARN, ROOT_ARN, SESSION_ARN, allow, deny, policy
 
 KEY_ARN = f"arn:aws:kms:us-east-1:{ACCOUNT_ID}:key/12345678-1234-1234-1234-123456789012"

@@ -1,0 +1,20 @@
+"""The command that asks an enclave about itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
+
+
+@click.command()
+@with_options(SHARED_OPTIONS)
+@click.pass_context
+def describe(ctx: click.Context, /, **_options: Any) -> None:
+    """Print what the enclave says of itself, as JSON. Nothing in it is proven."""
+    settings = parse_settings(merged_options(ctx))
+    with settings.open_client() as client:
+        click.echo(json.dumps(client.describe(), indent=2))

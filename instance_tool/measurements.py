@@ -1,0 +1,175 @@
+"""Measurements of an enclave image, as nitro-cli prints them, and whether a document shows them (pure).
+
+Source: AWS Nitro Enclaves user guide, "nitro-cli build-enclave", "nitro-cli describe-eif", "nitro-cli
+describe-enclaves", "nitro-cli pcr", and "Where to get an enclave's measurements".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from instance_tool.attestation_payload import PCR_COUNT, AttestationDocument
+from instance_tool.errors import AttestationError, MeasurementError
+from vsock_wire.errors import InputError, quoted
+
+MAX_MEASUREMENTS_BYTES = 262_144
+"""Most bytes of a file of measurements. describe-eif adds metadata of the container image, which can be long."""
+PCR_BYTES = 48
+"""SHA-384, the only digest of a Nitro Enclave."""
+IMAGE_PCR = 0
+SIGNER_PCR = 8
+HASH_ALGORITHM = "Sha384"
+"""What the HashAlgorithm starts with; nitro-cli writes "Sha384 { ... }"."""
+DEBUG_FLAG = "DEBUG_MODE"
+
+_PCR_NAME = re.compile(r"PCR(0|[1-9][0-9]?)", re.ASCII)
+_SOURCES_HINT = "nitro-cli build-enclave, describe-eif, describe-enclaves and pcr print measurements"
+_DEBUG_HINT = (
+    "zeros come from an enclave in debug mode and identify no image: take the measurements that nitro-cli build-enclave"
+    " prints, and run the enclave without --debug-mode"
+)
+_UNSIGNED_HINT = (
+    "PCR8 is all zeros where the image is not signed: nitro-cli build-enclave signs it with --private-key and"
+    " --signing-certificate"
+)
+
+
+def parse_measurements(text: bytes) -> dict[int, bytes]:
+    """Parse the measurements of one enclave image.
+
+    Does not check that the image is one to be trusted: whoever wrote the file says so.
+
+    Args:
+        text: JSON as ``nitro-cli`` prints it for build-enclave, describe-eif, describe-enclaves (of one enclave) or
+            pcr, at most MAX_MEASUREMENTS_BYTES bytes.
+
+    Returns:
+        PCRs of PCR_BYTES bytes by their index; at least one.
+
+    Raises:
+        MeasurementError: it has another form, names no PCR, or a PCR is no SHA-384 digest or all zeros; or nitro-cli
+            says in it that the enclave runs in debug mode or the image file is damaged.
+    """
+    output = _only_enclave(_decode_json(text))
+    _check_flags(output)
+    measured = output.get("Measurements", output)
+    if not isinstance(measured, dict):
+        raise MeasurementError(f"Measurements: expected an object, got {type(measured).__name__}")
+    algorithm = measured.get("HashAlgorithm", HASH_ALGORITHM)
+    if not (isinstance(algorithm, str) and algorithm.startswith(HASH_ALGORITHM)):
+        raise MeasurementError(f"HashAlgorithm: expected {HASH_ALGORITHM}, got {quoted(str(algorithm))}")
+    pcrs = {int(match[1]): _pcr(name, measured[name]) for name in measured if (match := _PCR_NAME.fullmatch(name))}
+    if not pcrs or max(pcrs) >= PCR_COUNT:
+        raise MeasurementError(
+            f"measurements: expected PCRs from PCR0 to PCR{PCR_COUNT - 1}, got {', '.join(map(str, pcrs)) or 'none'}",
+            hint=_SOURCES_HINT,
+        )
+    return pcrs
+
+
+def parse_pcr_options(entries: Iterable[str]) -> dict[int, bytes]:
+    """Return the PCRs of repeated ``--pcr N=HEX`` options, by their index.
+
+    Raises:
+        InputError: an entry has another form, or an index is there twice.
+        MeasurementError: a value is all zeros.
+    """
+    pcrs: dict[int, bytes] = {}
+    for entry in entries:
+        index_text, _, value = entry.partition("=")
+        if not (re.fullmatch(r"[0-9]{1,2}", index_text, re.ASCII) and int(index_text) < PCR_COUNT):
+            raise InputError(f"--pcr: expected N=HEX with N from 0 to {PCR_COUNT - 1}, got {quoted(entry)}")
+        if (index := int(index_text)) in pcrs:
+            raise InputError(f"--pcr: expected each PCR once, got PCR{index} twice")
+        pcrs[index] = _pcr(f"PCR{index}", value)
+    return pcrs
+
+
+def merge_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return all PCRs of a file and of the command line.
+
+    Raises:
+        InputError: they give one PCR different values.
+    """
+    for index in sorted(measured.keys() & given.keys()):
+        if measured[index] != given[index]:
+            raise InputError(f"--pcr {index}: expected what the measurements say, got another value")
+    return {**measured, **given}
+
+
+def verify_measurements(document: AttestationDocument, expected: Mapping[int, bytes]) -> None:
+    """Check that a document shows the expected PCRs. Does not verify the document.
+
+    Raises:
+        AttestationError: a PCR is missing or another; the error names the first one, its hint the others.
+    """
+    wrong = [index for index in sorted(expected) if document.pcrs.get(index) != expected[index]]
+    if not wrong:
+        return
+    index, *others = wrong
+    got = document.pcrs.get(index)
+    hints = [f"so are {', '.join(f'PCR{other}' for other in others)}"] if others else []
+    if document.is_debug:
+        hints.append("the enclave runs in debug mode, which shows zeros: run it without --debug-mode")
+    elif index == SIGNER_PCR and got is not None and not any(got):
+        hints.append(_UNSIGNED_HINT)
+    raise AttestationError(
+        f"PCR{index}",
+        f"expected {expected[index].hex()}, got {'none' if got is None else got.hex()}",
+        hint="; ".join(hints) or "the document comes from another image, or the measurements from another build",
+    )
+
+
+def _decode_json(text: bytes) -> object:
+    if len(text) > MAX_MEASUREMENTS_BYTES:
+        raise MeasurementError(f"measurements: expected at most {MAX_MEASUREMENTS_BYTES} bytes, got more")
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique_members)
+    except (ValueError, RecursionError):
+        raise MeasurementError("measurements: expected JSON, got other text", hint=_SOURCES_HINT) from None
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member occurs twice in an object")
+    return members
+
+
+def _only_enclave(output: object) -> dict[str, Any]:
+    if isinstance(output, list):
+        if len(output) != 1:
+            raise MeasurementError(
+                f"measurements: expected one enclave, got {len(output)}",
+                hint="jq '.[0]' takes the first of what nitro-cli describe-enclaves prints",
+            )
+        (output,) = output
+    if not isinstance(output, dict):
+        raise MeasurementError("measurements: expected a JSON object, got another value", hint=_SOURCES_HINT)
+    return output
+
+
+def _check_flags(output: Mapping[str, Any]) -> None:
+    """Refuse what nitro-cli itself says is wrong.
+
+    describe-enclaves prints the image's own measurements for an enclave in debug mode, though its documents show zeros.
+    """
+    if DEBUG_FLAG in str(output.get("Flags", "")):
+        raise MeasurementError(f"Flags: expected an enclave without {DEBUG_FLAG}, got one with it", hint=_DEBUG_HINT)
+    for name in ("CheckCRC", "SignatureCheck"):
+        if output.get(name) is False:
+            raise MeasurementError(f"{name}: expected true, got false", hint="the enclave image file is damaged")
+
+
+def _pcr(name: str, value: object) -> bytes:
+    if not (isinstance(value, str) and re.fullmatch(r"[0-9A-Fa-f]+", value) and len(value) == 2 * PCR_BYTES):
+        got = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
+        raise MeasurementError(f"{name}: expected {2 * PCR_BYTES} hexadecimal digits, got {got}")
+    pcr = bytes.fromhex(value)
+    if not any(pcr):
+        hint = _UNSIGNED_HINT if name == f"PCR{SIGNER_PCR}" else _DEBUG_HINT
+        raise MeasurementError(f"{name}: expected a measurement, got zeros", hint=hint)
+    return pcr

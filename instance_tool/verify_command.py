@@ -1,0 +1,138 @@
+"""The command that verifies a stored attestation document."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from instance_tool.attestation import AWS_NITRO_ROOT_SHA256, AttestationDocument, verify_document
+from instance_tool.attestation_payload import MAX_NONCE_BYTES
+from instance_tool.document_file import (
+    DEBUG_WARNING,
+    MAX_DOCUMENT_FILE_BYTES,
+    VerifiedDocument,
+    decode_document_file,
+    document_json,
+    document_text,
+    parse_time,
+)
+from instance_tool.errors import AttestationError
+from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, parse_measurements, verify_measurements
+from instance_tool.offline import OUTPUT_OPTION, STANDARD_INPUT, is_json_wanted, read_file, report_warning
+from instance_tool.options import with_options
+from vsock_wire.errors import InputError
+
+NOW = "now"
+DOCUMENT_TIME = "document"
+MAX_ROOT_FILE_BYTES = 65_536
+"""AWS's root certificate has less than 1,000 bytes as PEM text; comments around it are no harm."""
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--at",
+    default=NOW,
+    show_default=True,
+    metavar="now|document|TIME",
+    help="When the certificates must be valid; TIME as 2025-06-01T12:00:00Z.",
+)
+@click.option("--expect", metavar="FILE", help="Measurements it must show, as nitro-cli build-enclave prints them.")
+@click.option("--root", metavar="PEM", help="Trust this root certificate instead of AWS's.")
+@click.option("--nonce", metavar="HEX", help="The nonce it must hold.")
+@with_options((OUTPUT_OPTION,))
+@click.pass_context
+def verify(ctx: click.Context, /, **options: Any) -> None:
+    """Verify a stored attestation document.
+
+    FILE holds it as CBOR or as base64 text; - reads standard input.
+
+    The certificate that signs it is valid for about three hours: for an older
+    one, --at document takes its own word for when it was made. That, and a
+    document without the nonce one has chosen, says nothing of how fresh it is.
+    Without --expect nothing is said of which image the enclave runs.
+
+    \b
+    kmstool-instance verify document.cbor --expect measurements.json
+    kmstool-instance verify --at document --output json archived.b64
+
+    Exit codes: 0 verified, 1 not, 2 usage.
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    if options["file"] == options["expect"] == STANDARD_INPUT:
+        raise InputError("FILE and --expect: expected standard input for one of them, got it for both")
+    expected = {}
+    if options["expect"] is not None:
+        text = read_file(options["expect"], "measurements", max_bytes=MAX_MEASUREMENTS_BYTES)
+        expected = parse_measurements(text)
+    root_sha256 = AWS_NITRO_ROOT_SHA256 if options["root"] is None else _read_root(options["root"])
+    nonce = _parse_nonce(options["nonce"])
+    at = _parse_at(options["at"])
+    document = decode_document_file(read_file(options["file"], "document", max_bytes=MAX_DOCUMENT_FILE_BYTES))
+    fields = _verify(document, root_sha256=root_sha256, at=at, nonce=nonce)
+    if fields.is_debug:
+        report_warning(DEBUG_WARNING)
+    verify_measurements(fields, expected)
+    verified = VerifiedDocument(
+        fields,
+        root_sha256=root_sha256,
+        judged_at=fields.issued_at if at is None else at,
+        is_nonce_checked=nonce is not None,
+        compared_pcrs=tuple(sorted(expected)),
+    )
+    click.echo(document_json(verified) if is_json_wanted(ctx) else document_text(verified))
+
+
+def _verify(document: bytes, *, root_sha256: bytes, at: datetime | None, nonce: bytes | None) -> AttestationDocument:
+    """Verify it; where only the time stands in the way, say so in the hint."""
+    try:
+        return verify_document(document, root_sha256=root_sha256, at=at, nonce=nonce)
+    except AttestationError as error:
+        if error.hint is None and at is not None:
+            error.hint = _time_hint(document, root_sha256)
+        raise
+
+
+def _time_hint(document: bytes, root_sha256: bytes) -> str | None:
+    try:
+        made_at = verify_document(document, root_sha256=root_sha256).issued_at
+    except AttestationError:
+        return None
+    return (
+        f"it was in order when it was made, by its own word at {made_at.isoformat(timespec='seconds')}: --at document"
+        " judges it then"
+    )
+
+
+def _read_root(path: str) -> bytes:
+    """Return the SHA-256 of the one certificate in a PEM file."""
+    pem = read_file(path, "--root", max_bytes=MAX_ROOT_FILE_BYTES)
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise InputError("--root: expected a certificate as PEM text, got something else") from None
+    if len(certificates) != 1:
+        raise InputError(f"--root: expected one certificate, got {len(certificates)}")
+    return certificates[0].fingerprint(hashes.SHA256())
+
+
+def _parse_nonce(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError:
+        raise InputError("--nonce: expected hexadecimal digits, two for each byte, got other text") from None
+    if not 1 <= len(nonce) <= MAX_NONCE_BYTES:
+        raise InputError(f"--nonce: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(nonce)}")
+    return nonce
+
+
+def _parse_at(text: str) -> datetime | None:
+    """Return when the certificates are to be valid; None for the document's own time."""
+    if text == NOW:
+        return datetime.now(UTC)
+    return None if text == DOCUMENT_TIME else parse_time(text)

@@ -1,0 +1,140 @@
+"""AWS's command line, its config file, its error texts, and ``check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.system.proxy.conftest import Bench
+from tests.system.proxy.processes import Upstream, ask, closed_port, echo
+from vsock_proxy.config import BUILT_IN_CONFIG_PATH
+
+Run = Callable[..., tuple[int, str, str]]
+
+AWS_FILE = """\
+allowlist:
+- {address: kms.us-east-1.amazonaws.com, port: 443}
+- {address: kms-fips.us-east-1.amazonaws.com, port: 443}
+- {address: kms.cn-north-1.amazonaws.com, port: 443}
+"""
+
+
+def test_several_routes_of_the_file_are_served_by_one_process(bench: Bench) -> None:
+    with Upstream(echo) as first, Upstream(lambda client: client.sendall(b"second")) as second:
+        listens = [bench.folder / "1.sock", bench.folder / "2.sock"]
+        routes = "routes:\n" + "".join(
+            f"- {{listen: 'unix:{path}', address: 127.0.0.1, port: {upstream.port}}}\n"
+            for path, upstream in zip(listens, (first, second), strict=True)
+        )
+        bench.config.write_text(
+            f"allowlist:\n- {{address: 127.0.0.0/8, port: [{first.port}, {second.port}]}}\n{routes}"
+        )
+        proxy = bench.run()
+        proxy.wait_for("listening state", times=2)
+        assert ask(bench.connect(listens[0]), b"hello") == b"hello"
+        assert bench.connect(listens[1]).recv(10) == b"second"
+
+
+def test_name_of_the_system_resolver_is_dialled(bench: Bench) -> None:
+    with Upstream(echo) as upstream:
+        bench.start("localhost", upstream.port, "-4")
+        assert ask(bench.connect(), b"hello") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["8000", "example.com", "443"], 5, "The given address and port are not allowed: example.com:443"),
+        (["8000", "kms.us-east-1.amazonaws.com", "80"], 5, "Error at checking the allowlist: The given address and"),
+        (["x", "kms.us-east-1.amazonaws.com", "443"], 2, "Local port is not valid"),
+        (["8000", "kms.us-east-1.amazonaws.com", "https"], 2, "Remote port is not valid"),
+        (["8000", "kms.us-east-1.amazonaws.com", "65536"], 2, "Remote port is not valid"),
+        (["-w", "0", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "Number of workers must not be 0"),
+        (["-w", "many", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "Number of workers is not valid"),
+        (["8000", "bad name", "443"], 2, "Could not parse domain name"),
+        (["-4", "8000", "::1", "443"], 2, "No accepted IP was found"),
+        (["-4", "-6", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "expected -4 or -6, got both"),
+        (["8000", "kms.us-east-1.amazonaws.com"], 2, "expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, got less"),
+        ([], 2, "routes: expected at least one, got none"),
+    ],
+)
+def test_wrong_command_line_is_refused(
+    bench: Bench, run_to_end: Run, arguments: list[str], code: int, text: str
+) -> None:
+    bench.config.write_text(AWS_FILE)
+    got, stdout, stderr = run_to_end("--config", str(bench.config), *arguments)
+    assert (got, stdout) == (code, "")
+    assert f"vsock-proxy: error: {text}" in stderr or text in stderr
+
+
+def test_missing_config_file_is_named(bench: Bench, run_to_end: Run) -> None:
+    missing = bench.folder / "missing.yaml"
+    code, _, stderr = run_to_end("--config", str(missing), "8000", "kms.us-east-1.amazonaws.com", "443")
+    assert code == 2
+    assert f"Could not open the file: {missing}: no such file or directory" in stderr
+
+
+def test_occupied_address_is_refused_with_a_hint(bench: Bench, run_to_end: Run) -> None:
+    with Upstream(echo) as upstream:
+        bench.start("127.0.0.1", upstream.port)
+        code, _, stderr = run_to_end(
+            "--config", str(bench.config), f"unix:{bench.path}", "127.0.0.1", str(upstream.port)
+        )
+    assert code == 3
+    assert "hint: another program listens there" in stderr
+
+
+def test_check_names_what_is_allowed_and_dials_each_route(bench: Bench, run_to_end: Run) -> None:
+    with Upstream(echo) as upstream:
+        listen = f"unix:{bench.path}"
+        bench.allow(
+            ("localhost", upstream.port),
+            ("10.0.0.0/8", 5432),
+            routes=f"routes:\n- {{listen: '{listen}', address: localhost, port: {upstream.port}}}\n",
+        )
+        code, stdout, stderr = run_to_end("check", "-4", "--config", str(bench.config))
+    assert (code, stderr) == (0, "")
+    assert stdout.splitlines()[:4] == [
+        f"config {bench.config}",
+        f"allow localhost port {upstream.port}",
+        "allow 10.0.0.0/8 port 5432",
+        f"route {listen} -> localhost:{upstream.port}: 127.0.0.1",
+    ]
+    assert "ok, 127.0.0.1 answered in" in stdout
+
+
+def test_check_fails_at_the_first_route_that_would_fail(bench: Bench, run_to_end: Run) -> None:
+    with closed_port() as port:
+        bench.allow(
+            ("127.0.0.1", port),
+            routes="routes:\n"
+            f"- {{listen: 'unix:{bench.folder}/1', address: 127.0.0.1, port: {port}}}\n"
+            f"- {{listen: 'unix:{bench.folder}/2', address: 127.0.0.1, port: {port}}}\n",
+        )
+        code, stdout, stderr = run_to_end("check", "--config", str(bench.config))
+    assert code == 3
+    assert "connection refused, tried 127.0.0.1" in stderr
+    assert f"{bench.folder}/2" not in stdout
+
+
+def test_check_of_a_name_that_does_not_resolve_fails(bench: Bench, run_to_end: Run) -> None:
+    bench.allow(("nowhere.invalid", 443))
+    code, _, stderr = run_to_end("check", "--config", str(bench.config), "8000", "nowhere.invalid", "443")
+    assert code == 3
+    assert "DNS lookup failed: nowhere.invalid" in stderr
+
+
+def test_without_any_config_file_all_kms_endpoints_are_allowed(run_to_end: Run) -> None:
+    code, stdout, stderr = run_to_end("check")
+    used = Path(stdout.splitlines()[0].removeprefix("config "))
+    assert (code, stderr, used) == (0, "", BUILT_IN_CONFIG_PATH)
+    assert "allow kms.cn-north-1.amazonaws.com.cn port 443" in stdout
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_succeed(run_to_end: Run, option: str) -> None:
+    code, stdout, stderr = run_to_end(option)
+    assert (code, stderr) == (0, "")
+    assert "vsock-proxy" in stdout

@@ -1,0 +1,72 @@
+"""SIGHUP: new rules and routes while connections go on, and a broken file changes nothing."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.system.proxy.conftest import Bench
+from tests.system.proxy.processes import Upstream, ask, echo
+
+
+def test_broken_file_keeps_the_old_rules_and_says_what_is_wrong_where(bench: Bench) -> None:
+    with Upstream(echo) as upstream:
+        proxy = bench.start("127.0.0.1", upstream.port)
+        bench.config.write_text(
+            f"allowlist:\n- {{address: 127.0.0.1, port: {upstream.port}}}\n- {{address: x, prt: 1}}\n"
+        )
+        proxy.process.send_signal(signal.SIGHUP)
+        assert f'{bench.config} line 3: allowlist entry: expected address or port, got "prt"' in proxy.wait_for(
+            "reload failed, the old rules stay"
+        )
+        assert ask(bench.connect(), b"still") == b"still"
+        bench.config.write_text("allowlist: [\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        assert "Bad yaml format" in proxy.wait_for("reload failed", times=2)
+        bench.config.unlink()
+        proxy.process.send_signal(signal.SIGHUP)
+        assert "Could not open the file" in proxy.wait_for("reload failed", times=3)
+        assert ask(bench.connect(), b"still") == b"still"
+
+
+def test_file_that_forbids_the_command_lines_route_is_refused(bench: Bench) -> None:
+    with Upstream(echo) as upstream:
+        proxy = bench.start("127.0.0.1", upstream.port)
+        bench.config.write_text("allowlist: []\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        assert "The given address and port are not allowed" in proxy.wait_for("reload failed")
+        assert ask(bench.connect(), b"still") == b"still"
+
+
+def test_routes_come_and_go_while_connections_stay(bench: Bench) -> None:
+    def route(name: str, port: int) -> str:
+        return f"- {{listen: 'unix:{bench.folder}/{name}', address: 127.0.0.1, port: {port}}}\n"
+
+    with Upstream(echo) as upstream, Upstream(lambda client: client.sendall(b"other")) as other:
+        allowed = (("127.0.0.1", upstream.port), ("127.0.0.1", other.port))
+        bench.allow(*allowed, routes="routes:\n" + route("stays", upstream.port) + route("goes", upstream.port))
+        proxy = bench.run()
+        client = bench.connect(bench.folder / "goes")
+        assert ask(client, b"before") == b"before"
+        bench.allow(*allowed, routes="routes:\n" + route("stays", other.port) + route("comes", upstream.port))
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.wait_for("reloaded")
+        assert ask(client, b"after") == b"after"
+        assert ask(bench.connect(bench.folder / "comes"), b"new") == b"new"
+        assert bench.connect(bench.folder / "stays").recv(10) == b"other"
+        with pytest.raises(FileNotFoundError):
+            bench.connect(bench.folder / "goes")
+
+
+def test_name_that_resolves_to_a_forbidden_address_is_refused_per_connection(bench: Bench) -> None:
+    """Only a network is in the list, so that each connection depends on what the name resolves to."""
+    with Upstream(echo) as upstream:
+        bench.allow(("127.0.0.0/8", upstream.port))
+        proxy = bench.run("-4", f"unix:{bench.path}", "localhost", str(upstream.port))
+        assert ask(bench.connect(), b"inside") == b"inside"
+        bench.allow(("10.0.0.0/8", upstream.port))
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.wait_for("reloaded")
+        assert bench.connect().recv(1) == b""
+        proxy.wait_for("The given address and port are not allowed: localhost")

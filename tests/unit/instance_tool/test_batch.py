@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from instance_tool.batch import decrypt_lines
+from instance_tool.client import EnclaveClient
+from instance_tool.errors import EnclaveError
+from instance_tool.output import OutputFormat
+from tests.unit.decrypting import decrypt_request
+from tests.unit.instance_tool.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
+from vsock_wire.address import UnixAddress
+from vsock_wire.errors import ExitCode, InputError, ToolError, TransportError
+from vsock_wire.messages import Credentials, decode_base64, encode_base64
+from vsock_wire.operations import KmsRequest
+
+CREDENTIALS = Credentials("AKIDEXAMPLE", "theSecret")
+
+
+class Reversing(Conversation):
+    """Gives back each ciphertext reversed, but refuses those that begin with "bad"."""
+
+    def _decrypt(self, peer: Peer, request: Message) -> None:
+        ciphertext = decode_base64(request["Ciphertext"])
+        if not ciphertext.startswith(b"bad"):
+            self.plaintexts[request["Ciphertext"]] = encode_base64(ciphertext[::-1])
+        super()._decrypt(peer, request)
+
+
+class Outcome:
+    def __init__(self) -> None:
+        self.out = io.BytesIO()
+        self.reports: list[tuple[int, ToolError]] = []
+        self.failed = 0
+
+    @property
+    def lines(self) -> list[bytes]:
+        return self.out.getvalue().splitlines()
+
+
+def run(
+    enclave: ScriptedEnclave,
+    lines: Iterable[bytes | InputError],
+    output_format: OutputFormat = OutputFormat.RAW,
+    template: KmsRequest = decrypt_request(b""),  # noqa: B008 - frozen
+) -> Outcome:
+    outcome = Outcome()
+    with EnclaveClient(enclave.address, timeout_s=10) as client:
+        client.set_client(CREDENTIALS, None)
+        outcome.failed = decrypt_lines(
+            client,
+            lines,
+            template,
+            output_format=output_format,
+            write_to=outcome.out,
+            report=lambda number, error: outcome.reports.append((number, error)),
+        )
+    return outcome
+
+
+def line(text: str) -> bytes:
+    return encode_base64(text.encode()).encode() + b"\n"
+
+
+@pytest.mark.parametrize("is_c", [False, True])
+def test_two_hundred_lines_with_three_broken_ones_give_the_others_in_order(short_dir: Path, *, is_c: bool) -> None:
+    lines: list[bytes | InputError] = [line(f"{number:03}") for number in range(1, 201)]
+    lines[16], lines[98], lines[199] = b"no base64!\n", line("bad one"), InputError("CIPHERTEXT: too long")
+    conversation = Reversing(is_c=is_c)
+    with ScriptedEnclave(short_dir, conversation) as enclave:
+        outcome = run(enclave, lines)
+    good = [number for number in range(1, 201) if number not in (17, 99, 200)]
+    assert outcome.lines == [f"{number:03}"[::-1].encode() for number in good]
+    assert [number for number, _ in outcome.reports] == [17, 99, 200]
+    assert [type(error) for _, error in outcome.reports] == [InputError, EnclaveError, InputError]
+    assert outcome.failed == 3
+    assert enclave.connections == (198 if is_c else 1)
+
+
+def test_fields_of_the_template_go_into_every_request(short_dir: Path) -> None:
+    conversation = Reversing(is_c=False)
+    with ScriptedEnclave(short_dir, conversation) as enclave:
+        run(enclave, [line("a"), line("b")], template=decrypt_request(b"", {"n": "v"}, "key"))
+    decrypts = [request for _, request in conversation.requests if request["Operation"] == "Decrypt"]
+    assert [(request["EncryptionContext"], request["KeyId"]) for request in decrypts] == [({"n": "v"}, "key")] * 2
+
+
+def test_json_output_names_the_line(short_dir: Path) -> None:
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        outcome = run(enclave, [b"?\n", line("ab")], OutputFormat.JSON)
+    assert outcome.out.getvalue() == (
+        b'{"Line": 2, "Plaintext": "YmE=", "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}\n'
+    )
+
+
+def test_plaintext_with_a_line_break_is_reported_and_not_written(short_dir: Path) -> None:
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        outcome = run(enclave, [line("a\nb"), line("cd")])
+    assert (outcome.lines, outcome.failed) == ([b"dc"], 1)
+
+
+def test_no_lines_are_no_failure(short_dir: Path) -> None:
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        outcome = run(enclave, [])
+    assert (outcome.failed, outcome.reports, outcome.out.getvalue()) == (0, [], b"")
+
+
+def test_refused_credentials_are_no_lines_fault(short_dir: Path) -> None:
+    def refuse(peer: Peer) -> None:
+        while peer.receive() is not None:
+            peer.send({"Status": "Error", "Message": "Could not set region correctly, check configuration."})
+
+    with ScriptedEnclave(short_dir, refuse) as enclave, pytest.raises(EnclaveError, match=r"^Could not set region"):
+        run(enclave, [line("a"), line("b")])
+
+
+def test_each_result_is_written_before_the_next_line_is_read(short_dir: Path) -> None:
+    outcome = Outcome()
+
+    def lines() -> Iterable[bytes | InputError]:
+        yield line("ab")
+        assert outcome.out.getvalue() == b"ba\n"
+        yield line("cd")
+
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave, EnclaveClient(enclave.address) as client:
+        client.set_client(CREDENTIALS, None)
+        decrypt_lines(
+            client,
+            lines(),
+            decrypt_request(b""),
+            output_format=OutputFormat.RAW,
+            write_to=outcome.out,
+            report=lambda *_: pytest.fail("reported"),
+        )
+    assert outcome.out.getvalue() == b"ba\ndc\n"
+
+
+def test_connection_that_breaks_costs_one_line_at_most(short_dir: Path) -> None:
+    conversation = Reversing(is_c=False)
+
+    def break_on_second(peer: Peer) -> None:
+        if peer.number > 1:
+            conversation(peer)
+            return
+        peer.receive()
+        peer.send({"Status": "Ok", "Protocol": 2})
+        peer.receive()
+        peer.send({"Status": "Ok", "Message": "Zmlyc3Q="})
+        peer.receive()
+
+    with ScriptedEnclave(short_dir, break_on_second) as enclave:
+        outcome = run(enclave, [line("a"), line("b1"), line("c1")])
+    assert outcome.lines[0] == b"first"
+    assert outcome.lines[-1] == b"1c"
+    assert outcome.failed <= 1
+    assert all(isinstance(error, TransportError) for _, error in outcome.reports)
+
+
+def test_enclave_that_is_not_there_is_not_a_lines_fault(short_dir: Path) -> None:
+    client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
+    client.set_client(CREDENTIALS, None)
+    with pytest.raises(TransportError, match=r"^connect to unix:.*nobody: no such file or directory$"):
+        decrypt_lines(
+            client,
+            [line("a")],
+            decrypt_request(b""),
+            output_format=OutputFormat.RAW,
+            write_to=io.BytesIO(),
+            report=lambda *_: pytest.fail("reported"),
+        )
+
+
+def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Path) -> None:
+    outcome = Outcome()
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        client = EnclaveClient(enclave.address)
+        client.set_client(CREDENTIALS, None)
+
+        def lines() -> Iterable[bytes | InputError]:
+            yield line("a")
+            yield b"?\n"
+            enclave.stop()
+            yield line("b")
+            yield line("c")
+
+        with client, pytest.raises(TransportError) as caught:
+            decrypt_lines(
+                client,
+                lines(),
+                decrypt_request(b""),
+                output_format=OutputFormat.RAW,
+                write_to=outcome.out,
+                report=lambda number, error: outcome.reports.append((number, error)),
+            )
+    assert str(caught.value).startswith("line 3: not tried, nor any line behind it: connect to unix:")
+    assert str(caught.value).endswith(": connection refused")
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+    assert caught.value.hint is not None
+    assert [number for number, _ in outcome.reports] == [2]
+    assert outcome.lines == [b"a"]

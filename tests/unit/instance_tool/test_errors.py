@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from instance_tool.errors import AttestationError, CredentialsError, EnclaveError
+from vsock_wire.errors import ExitCode, ToolError
+from vsock_wire.messages import EnclaveCode, ErrorReply
+
+
+@pytest.mark.parametrize(
+    ("service", "code", "exit_code"),
+    [
+        ("kms", "AccessDeniedException", 5),
+        ("kms", "ExpiredTokenException", 5),
+        ("kms", "UnrecognizedClientException", 5),
+        ("kms", "InvalidSignatureException", 5),
+        ("kms", "IncompleteSignatureException", 5),
+        ("kms", "MissingAuthenticationTokenException", 5),
+        ("kms", "InvalidCiphertextException", 1),
+        ("kms", "NotFoundException", 1),
+        ("kms", "ThrottlingException", 1),
+        ("kms", "ProxyUnreachable", 1),
+        ("kms", None, 1),
+        ("enclave", EnclaveCode.PROXY_UNREACHABLE, 3),
+        ("enclave", EnclaveCode.KMS_UNREACHABLE, 3),
+        ("enclave", EnclaveCode.TLS_FAILED, 1),
+        ("enclave", EnclaveCode.RECIPIENT_MISSING, 1),
+        ("enclave", EnclaveCode.RECIPIENT_UNREADABLE, 1),
+        ("enclave", EnclaveCode.REGION_CONFLICT, 1),
+        ("enclave", EnclaveCode.BUSY, 1),
+        ("enclave", EnclaveCode.INTERNAL, 1),
+        ("enclave", "AccessDeniedException", 1),
+        ("nsm", "InvalidArgument", 1),
+        (None, None, 1),
+        (None, "AccessDeniedException", 1),
+        ("unheard of", "ProxyUnreachable", 1),
+    ],
+)
+def test_exit_code_follows_service_and_code(service: str | None, code: str | None, exit_code: int) -> None:
+    assert EnclaveError(ErrorReply("text", code, service)).exit_code == exit_code
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (ErrorReply("text"), "text"),
+        (ErrorReply(""), "the enclave refused without a reason"),
+        (ErrorReply("text", http_status=400), "text (HTTP 400)"),
+        (ErrorReply("text", request_id="r-1"), "text (request id r-1)"),
+        (ErrorReply("text", http_status=400, request_id="r-1"), "text (HTTP 400, request id r-1)"),
+    ],
+)
+def test_text_carries_what_support_asks_for(reply: ErrorReply, text: str) -> None:
+    assert str(EnclaveError(reply)) == text
+
+
+def test_reply_of_kmstool_in_c_is_hinted_to_have_no_reason() -> None:
+    error = EnclaveError(ErrorReply("Could not decrypt ciphertext"))
+    assert "kmstool in C" in (error.hint or "")
+    assert EnclaveError(ErrorReply("Could not decrypt ciphertext: CmsError")).hint is None
+    assert EnclaveError(ErrorReply("Could not decrypt ciphertext", hint="its own")).hint == "its own"
+
+
+def test_hint_and_text_of_a_flooding_peer_are_cut() -> None:
+    error = EnclaveError(ErrorReply("A" * 60_000, hint="B" * 60_000, request_id="C" * 60_000))
+    assert len(str(error)) < 4_300
+    assert len(error.hint or "") <= 4_096
+
+
+def test_credentials_error_has_its_exit_code() -> None:
+    assert CredentialsError("x").exit_code is ExitCode.NO_CREDENTIALS
+
+
+def test_attestation_error_names_the_field() -> None:
+    error = AttestationError("pcrs[3]", "expected 48 bytes, got 3")
+    assert isinstance(error, ToolError)
+    assert str(error) == "attestation document: pcrs[3]: expected 48 bytes, got 3"
+    assert (error.field, error.exit_code) == ("pcrs[3]", ExitCode.FAILED)

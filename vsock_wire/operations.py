@@ -1,0 +1,408 @@
+"""The KMS operations of the wire protocol: their requests and replies, field by field (pure).
+
+One table serves both ends. A field of a message has the name and meaning of KMS's own parameter, but for kmstool's
+``Ciphertext`` and ``Message``; bytes travel as base64. Source: AWS KMS API reference.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from vsock_wire.errors import WireError
+from vsock_wire.messages import (
+    JsonObject,
+    KmstoolText,
+    Operation,
+    RequestError,
+    decode_base64,
+    encode_base64,
+    reply_text,
+)
+
+MAX_CIPHERTEXT_BYTES = 6_144
+"""Decrypt: CiphertextBlob."""
+MAX_PLAINTEXT_BYTES = 4_096
+"""Encrypt: Plaintext."""
+MAX_RANDOM_BYTES = 1_024
+"""GenerateRandom and GenerateDataKey: NumberOfBytes."""
+MAX_PUBLIC_KEY_BYTES = 8_192
+"""DeriveSharedSecret: PublicKey."""
+MAX_GRANT_TOKENS = 10
+"""GrantTokens, of every operation that has them."""
+
+MAX_ATTESTED_BYTES = 512
+"""Nonce and user data of an attestation document. Source: AWS Nitro Enclaves user guide, attestation document."""
+
+MESSAGE = "Message"
+"""The field of a reply that carries the secret: the plaintext, data key, private key, random bytes or shared secret."""
+
+
+class Kind(enum.Enum):
+    """What a field holds."""
+
+    TEXT = enum.auto()
+    TEXTS = enum.auto()
+    BYTES = enum.auto()
+    NUMBER = enum.auto()
+    CONTEXT = enum.auto()
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a request or reply.
+
+    Attributes:
+        name: in messages.
+        kind: what it holds.
+        most: most bytes, or the largest number; for BYTES and NUMBER, whose least is 1.
+        is_required: whether a request must have it.
+        kms_name: KMS's name, where it is another.
+    """
+
+    name: str
+    kind: Kind
+    most: int | None = None
+    is_required: bool = False
+    kms_name: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """KMS's name of it."""
+        return self.kms_name or self.name
+
+
+@dataclass(frozen=True)
+class KmsOperation:
+    """One operation of KMS as it travels.
+
+    Attributes:
+        request: the fields of the request beside Operation.
+        reply: the fields of the reply beside Status and Message.
+        delivers: KMS's name of what the reply's Message carries, or None where there is none.
+        failure: the text that the Message of an error reply starts with.
+    """
+
+    request: tuple[Field, ...]
+    reply: tuple[Field, ...]
+    delivers: str | None
+    failure: str
+
+
+@dataclass(frozen=True)
+class KmsRequest:
+    """A request to KMS; ``repr`` shows the names of its parameters only.
+
+    Attributes:
+        operation: which.
+        parameters: by KMS's names, as boto3 takes them; absent ones are left out.
+    """
+
+    operation: Operation
+    parameters: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KmsResult:
+    """What an operation gives; ``repr`` does not show the secret.
+
+    Attributes:
+        secret: what only the caller of the enclave may see, or None where the operation has none.
+        fields: the other fields of KMS's answer, by the names they have in messages; text or bytes.
+    """
+
+    secret: bytes | None = field(repr=False)
+    fields: Mapping[str, str | bytes] = field(default_factory=dict)
+
+    @property
+    def key_id(self) -> str | None:
+        """ARN of the KMS key that was used."""
+        key_id = self.fields.get("KeyId")
+        return key_id if isinstance(key_id, str) else None
+
+
+_KEY_ID = Field("KeyId", Kind.TEXT)
+_KEY_ID_REQUIRED = Field("KeyId", Kind.TEXT, is_required=True)
+_CONTEXT = Field("EncryptionContext", Kind.CONTEXT)
+_ALGORITHM = Field("EncryptionAlgorithm", Kind.TEXT)
+_GRANT_TOKENS = Field("GrantTokens", Kind.TEXTS, MAX_GRANT_TOKENS)
+_AGREEMENT = Field("KeyAgreementAlgorithm", Kind.TEXT)
+_CIPHERTEXT_BLOB = Field("CiphertextBlob", Kind.BYTES)
+
+KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
+    Operation.DECRYPT: KmsOperation(
+        request=(
+            Field("Ciphertext", Kind.BYTES, MAX_CIPHERTEXT_BYTES, is_required=True, kms_name="CiphertextBlob"),
+            _CONTEXT,
+            _KEY_ID,
+            _ALGORITHM,
+            _GRANT_TOKENS,
+        ),
+        reply=(_KEY_ID, _ALGORITHM),
+        delivers="Plaintext",
+        failure=KmstoolText.DECRYPT_FAILED,
+    ),
+    Operation.GENERATE_DATA_KEY: KmsOperation(
+        request=(
+            _KEY_ID_REQUIRED,
+            Field("KeySpec", Kind.TEXT),
+            Field("NumberOfBytes", Kind.NUMBER, MAX_RANDOM_BYTES),
+            _CONTEXT,
+            _GRANT_TOKENS,
+        ),
+        reply=(_CIPHERTEXT_BLOB, _KEY_ID),
+        delivers="Plaintext",
+        failure="Could not generate data key",
+    ),
+    Operation.GENERATE_DATA_KEY_PAIR: KmsOperation(
+        request=(_KEY_ID_REQUIRED, Field("KeyPairSpec", Kind.TEXT, is_required=True), _CONTEXT, _GRANT_TOKENS),
+        reply=(
+            Field("PublicKey", Kind.BYTES),
+            Field("PrivateKeyCiphertextBlob", Kind.BYTES),
+            Field("KeyPairSpec", Kind.TEXT),
+            _KEY_ID,
+        ),
+        delivers="PrivateKeyPlaintext",
+        failure="Could not generate data key pair",
+    ),
+    Operation.GENERATE_RANDOM: KmsOperation(
+        request=(Field("NumberOfBytes", Kind.NUMBER, MAX_RANDOM_BYTES, is_required=True),),
+        reply=(),
+        delivers="Plaintext",
+        failure="Could not generate random bytes",
+    ),
+    Operation.DERIVE_SHARED_SECRET: KmsOperation(
+        request=(
+            _KEY_ID_REQUIRED,
+            Field("PublicKey", Kind.BYTES, MAX_PUBLIC_KEY_BYTES, is_required=True),
+            Field("KeyAgreementAlgorithm", Kind.TEXT, is_required=True),
+            _GRANT_TOKENS,
+        ),
+        reply=(_AGREEMENT, _KEY_ID),
+        delivers="SharedSecret",
+        failure="Could not derive shared secret",
+    ),
+    Operation.ENCRYPT: KmsOperation(
+        request=(
+            _KEY_ID_REQUIRED,
+            Field("Plaintext", Kind.BYTES, MAX_PLAINTEXT_BYTES, is_required=True),
+            _CONTEXT,
+            _ALGORITHM,
+            _GRANT_TOKENS,
+        ),
+        reply=(_CIPHERTEXT_BLOB, _KEY_ID, _ALGORITHM),
+        delivers=None,
+        failure="Could not encrypt plaintext",
+    ),
+}
+"""Every KMS operation of the protocol. All but Encrypt are attested; KMS takes no Recipient for that one."""
+
+
+@dataclass(frozen=True)
+class AttestationRequest:
+    """A request for an attestation document.
+
+    Attributes:
+        nonce: what the document is to carry to prove that it is fresh.
+        user_data: what else it is to carry.
+    """
+
+    nonce: bytes | None = None
+    user_data: bytes | None = None
+
+
+def encode_attestation_request(request: AttestationRequest) -> JsonObject:
+    """Return the request as a message."""
+    message: JsonObject = {"Operation": Operation.GET_ATTESTATION_DOCUMENT}
+    for name, value in (("Nonce", request.nonce), ("UserData", request.user_data)):
+        if value is not None:
+            message[name] = encode_base64(value)
+    return message
+
+
+def parse_attestation_request(message: JsonObject) -> AttestationRequest:
+    """Read a request for an attestation document.
+
+    Raises:
+        RequestError: a field is no base64 or longer than the module takes.
+    """
+    try:
+        return AttestationRequest(*(_read_field(spec, message.get(spec.name)) for spec in _ATTESTATION_FIELDS))
+    except _FieldError as error:
+        raise RequestError(f"Could not get attestation document: {error}") from None
+
+
+def parse_attestation_reply(reply: JsonObject) -> bytes:
+    """Return the attestation document of a reply that says Ok; it is not verified.
+
+    Raises:
+        WireError: there is none, or it is no base64.
+    """
+    document = _reply_bytes(reply, "Document")
+    if not document:
+        raise WireError("reply: Document: expected base64 text, got none")
+    return document
+
+
+def encode_kms_request(request: KmsRequest) -> JsonObject:
+    """Return the request as a message, its fields in the order of the table; absent and empty ones are left out."""
+    message: JsonObject = {"Operation": request.operation}
+    for spec in KMS_OPERATIONS[request.operation].request:
+        value = request.parameters.get(spec.parameter)
+        if value is not None and value not in ({}, (), []):
+            message[spec.name] = encode_base64(value) if spec.kind is Kind.BYTES else _plain(value)
+    return message
+
+
+def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
+    """Read a request to KMS; fields it does not know are ignored, as by kmstool.
+
+    Args:
+        operation: what ``parse_operation`` returned; one of KMS_OPERATIONS.
+        message: the request.
+
+    Raises:
+        RequestError: a required field is missing, or a field is not of its type or out of bounds. The text starts with
+            that of the operation's failure, or is kmstool's own.
+    """
+    failure = KMS_OPERATIONS[operation].failure
+    parameters: dict[str, Any] = {}
+    for spec in KMS_OPERATIONS[operation].request:
+        try:
+            value = _read_field(spec, message.get(spec.name))
+        except _FieldError as error:
+            raise RequestError(f"{failure}: {spec.name}: {error}") from None
+        if value is not None:
+            parameters[spec.parameter] = value
+    return KmsRequest(operation, parameters)
+
+
+def encode_kms_result(operation: Operation, answer: Mapping[str, Any]) -> JsonObject:
+    """Return the fields of the reply beside Status.
+
+    Args:
+        operation: what was done.
+        answer: KMS's, as boto3 returns it.
+    """
+    spec = KMS_OPERATIONS[operation]
+    fields: JsonObject = {} if spec.delivers is None else {MESSAGE: encode_base64(answer[spec.delivers])}
+    for reply_field in spec.reply:
+        value = answer.get(reply_field.parameter)
+        if value is not None:
+            fields[reply_field.name] = encode_base64(value) if reply_field.kind is Kind.BYTES else value
+    return fields
+
+
+def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
+    """Read the fields of a reply that says Ok.
+
+    Raises:
+        WireError: the Message that is due is missing, or a field is not of its type.
+    """
+    spec = KMS_OPERATIONS[operation]
+    fields: dict[str, str | bytes] = {}
+    for reply_field in spec.reply:
+        is_bytes = reply_field.kind is Kind.BYTES
+        value = _reply_bytes(reply, reply_field.name) if is_bytes else reply_text(reply, reply_field.name)
+        if value is not None:
+            fields[reply_field.name] = value
+    secret = None if spec.delivers is None else _reply_bytes(reply, MESSAGE)
+    if secret is None and spec.delivers is not None:
+        raise WireError(f"reply: {MESSAGE}: expected base64 text, got none")
+    return KmsResult(secret, fields)
+
+
+_ATTESTATION_FIELDS = (
+    Field("Nonce", Kind.BYTES, MAX_ATTESTED_BYTES),
+    Field("UserData", Kind.BYTES, MAX_ATTESTED_BYTES),
+)
+
+
+class _FieldError(WireError):
+    """What is wrong with a field's value; never quotes it."""
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read_field(spec: Field, value: object) -> Any:
+    """Return the value as boto3 takes it, or None where the field is absent; null counts as absent, as in kmstool."""
+    if value is None:
+        if spec.is_required:
+            _missing(spec)
+        return None
+    match spec.kind:
+        case Kind.TEXT:
+            return _read_text(value)
+        case Kind.TEXTS:
+            return _read_texts(spec, value)
+        case Kind.BYTES:
+            return _read_bytes(spec, value)
+        case Kind.NUMBER:
+            return _read_number(spec, value)
+        case Kind.CONTEXT:
+            return _read_context(value)
+
+
+def _missing(spec: Field) -> NoReturn:
+    if spec.name == "Ciphertext":
+        raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
+    raise _FieldError("expected it, got none")
+
+
+def _read_text(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise _FieldError(f"expected a non-empty string, got {type(value).__name__}")
+
+
+def _read_texts(spec: Field, value: object) -> tuple[str, ...] | None:
+    is_list = isinstance(value, list) and len(value) <= (spec.most or 0)
+    if not isinstance(value, list) or not is_list or not all(isinstance(text, str) and text for text in value):
+        raise _FieldError(f"expected at most {spec.most} non-empty strings")
+    return tuple(value) or None
+
+
+def _read_bytes(spec: Field, value: object) -> bytes:
+    try:
+        data = decode_base64(value)
+    except ValueError as error:
+        if spec.name == "Ciphertext":
+            raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
+        raise _FieldError(str(error)) from None
+    if not data or (spec.most is not None and len(data) > spec.most):
+        raise _FieldError(f"expected 1 to {spec.most} bytes, got {len(data)}")
+    return data
+
+
+def _read_number(spec: Field, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _FieldError(f"expected a number, got {type(value).__name__}")
+    if not 1 <= value <= (spec.most or value):
+        raise _FieldError(f"expected a number from 1 to {spec.most}")
+    return value
+
+
+def _read_context(value: object) -> dict[str, str] | None:
+    """Kmstool in C crashes on anything but an object here; an empty one means none."""
+    if not isinstance(value, dict):
+        raise _FieldError(f"expected an object, got {type(value).__name__}")
+    for content in value.values():
+        if not isinstance(content, str):
+            raise _FieldError(f"expected strings as values, got {type(content).__name__}")
+    return value or None
+
+
+def _reply_bytes(reply: JsonObject, name: str) -> bytes | None:
+    if reply.get(name) is None:
+        return None
+    try:
+        return decode_base64(reply[name])
+    except ValueError as error:
+        raise WireError(f"reply: {name}: {error}") from None
