@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
-SOURCES := $(ROOMS) tests bench
+SOURCES := $(ROOMS) tests bench deploy
 
 .PHONY: help demo test lint format lock clean
 help:

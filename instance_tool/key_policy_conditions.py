@@ -44,9 +44,8 @@ class ConditionResult:
     holds: bool
 
     def __str__(self) -> str:
-        wanted = " or ".join(self.condition.values)
         got = "no such key in the request" if self.actual is None else self.actual
-        return f"{self.condition.operator} {self.condition.key}: expected {wanted}, got {got}"
+        return f"{self.condition.operator} {self.condition.key}: expected {_wanted(self.condition)}, got {got}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,14 @@ def wildcard_match(pattern: str, text: str, *, ignore_case: bool = False) -> boo
     middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     regex = first + middle + (f".*{rest[-1]}" if rest else "")
     return re.fullmatch(regex, text, re.DOTALL | (re.IGNORECASE if ignore_case else re.NOFLAG)) is not None
+
+
+def _wanted(condition: Condition) -> str:
+    values = " or ".join(condition.values)
+    if condition.operator == NULL:
+        return {"true": "no such key", "false": "such a key"}.get(values.lower(), values)
+    is_negated = _OPERATORS[condition.operator.removesuffix(IF_EXISTS)].is_negated
+    return f"anything but {values}" if is_negated else values
 
 
 def _equals(wanted: str, actual: str) -> bool:

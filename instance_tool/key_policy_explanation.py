@@ -123,7 +123,6 @@ def _explain_statement(
             condition, _explain_condition(condition, pcrs) if condition.holds != stands_in_the_way else None
         )
         for condition in result.conditions
-        if stands_in_the_way or result.matches or not condition.holds
     )
     return StatementExplanation(result, _explain_mismatch(statement, result, request), conditions)
 

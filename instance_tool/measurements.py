@@ -88,8 +88,14 @@ def parse_pcr_options(entries: Iterable[str]) -> dict[int, bytes]:
     return pcrs
 
 
-def merge_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Return all PCRs of a file and of the command line.
+def identifying_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the PCRs that identify an image: PCR0 and PCR8 of its measurements, and all that were given beside.
+
+    PCR1 and PCR2 measure parts of what PCR0 measures whole.
+
+    Args:
+        measured: PCRs of the image's measurements.
+        given: those of the command line.
 
     Raises:
         InputError: they give one PCR different values.
@@ -97,7 +103,7 @@ def merge_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dic
     for index in sorted(measured.keys() & given.keys()):
         if measured[index] != given[index]:
             raise InputError(f"--pcr {index}: expected what the measurements say, got another value")
-    return {**measured, **given}
+    return {index: value for index, value in measured.items() if index in (IMAGE_PCR, SIGNER_PCR)} | dict(given)
 
 
 def verify_measurements(document: AttestationDocument, expected: Mapping[int, bytes]) -> None:

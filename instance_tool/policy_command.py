@@ -18,7 +18,7 @@ from instance_tool.key_policy_evaluation import is_about_action
 from instance_tool.key_policy_explanation import explain_policy
 from instance_tool.key_policy_report import explanation_json, explanation_text
 from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
-from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, merge_pcrs, parse_measurements, parse_pcr_options
+from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, identifying_pcrs, parse_measurements, parse_pcr_options
 from instance_tool.offline import OUTPUT_OPTION, STANDARD_INPUT, is_json_wanted, read_file, report_warning
 from instance_tool.options import CONTEXT_OPTIONS, parse_encryption_context, with_options
 from vsock_wire.errors import InputError
@@ -68,7 +68,7 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
             hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
         )
     measured = parse_measurements(read_file(options["measurements"], "measurements", max_bytes=MAX_MEASUREMENTS_BYTES))
-    pcrs = merge_pcrs(measured, parse_pcr_options(options["pcr"]))
+    pcrs = identifying_pcrs(measured, parse_pcr_options(options["pcr"]))
     account = _account_root(options["admin"]) if options["enable_iam_policies"] else None
     text = attested_key_policy(
         roles=options["role"],

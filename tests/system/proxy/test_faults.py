@@ -160,6 +160,7 @@ def test_stopped_reader_costs_bounded_memory_and_delays_nobody(bench: Bench) -> 
     def serve(client: socket.socket) -> None:
         if client.recv(5, socket.MSG_PEEK) == b"flood":
             client.recv(5)
+            client.settimeout(READER_STOP_S + PATIENCE_S)
             blocked.set()
             client.sendall(flood)
         else:

@@ -92,7 +92,8 @@ def parts_for(
     content_key = os.urandom(32) if content_key is None else content_key
     iv = os.urandom(16)
     size = 16 - len(plaintext) % 16 if pad else 0
-    encryptor = Cipher(algorithms.AES(content_key.ljust(32, b"\0")[:32]), modes.CBC(iv)).encryptor()
+    aes_key = content_key if len(content_key) in (16, 24, 32) else bytes(32)
+    encryptor = Cipher(algorithms.AES(aes_key), modes.CBC(iv)).encryptor()
     encrypted_content = encryptor.update(plaintext + bytes([size]) * size) + encryptor.finalize()
     public_key = load_der_public_key(key.public_key_der)
     assert isinstance(public_key, RSAPublicKey)

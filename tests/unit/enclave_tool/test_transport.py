@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import ssl
@@ -50,7 +49,6 @@ def new_session(
     )
     yield session
     session.close()
-    gc.collect()
 
 
 def fetch(session: ProxySession, url: str = f"https://{HOST}/") -> tuple[int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ ADMIN_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/KeyAdministrator"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 
+@functools.cache
+def authority() -> AttestationAuthority:
+    """The one behind all of these documents."""
+    return AttestationAuthority.create()
+
+
 def make_document(
-    authority: AttestationAuthority,
     *,
     pcrs: dict[int, bytes] | None = None,
     debug: bool = False,
@@ -33,19 +39,19 @@ def make_document(
     public_key: bytes | None = None,
     **options: Any,
 ) -> bytes:
-    nsm = SimulatedNsm(authority, module_id=MODULE_ID, pcrs=pcrs or PCRS, debug=debug, **options)
+    nsm = SimulatedNsm(authority(), module_id=MODULE_ID, pcrs=pcrs or PCRS, debug=debug, **options)
     request = {"Attestation": {"user_data": user_data, "nonce": nonce, "public_key": public_key}}
     document = cbor2.loads(nsm.answer(cbor2.dumps(request)))["Attestation"]["document"]
     assert isinstance(document, bytes)
     return document
 
 
-def make_fields(authority: AttestationAuthority, **options: Any) -> AttestationDocument:
-    return parse_unverified_document(make_document(authority, **options))
+def make_fields(**options: Any) -> AttestationDocument:
+    return parse_unverified_document(make_document(**options))
 
 
-def root_pem(authority: AttestationAuthority) -> bytes:
-    return x509.load_der_x509_certificate(authority.cabundle_der[0]).public_bytes(Encoding.PEM)
+def root_pem() -> bytes:
+    return x509.load_der_x509_certificate(authority().cabundle_der[0]).public_bytes(Encoding.PEM)
 
 
 def measurements(pcrs: dict[int, bytes] | None = None) -> dict[str, Any]:

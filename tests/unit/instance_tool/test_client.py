@@ -242,7 +242,9 @@ class TestBrokenPeers:
         is_over = threading.Event()
 
         def dribble(peer: Peer) -> None:
-            while not is_over.wait(0.01):
+            for _ in range(500):
+                if is_over.wait(0.01):
+                    return
                 peer.send_bytes(b" ")
 
         with (

@@ -97,6 +97,19 @@ def test_result_text_says_what_was_expected_and_what_came() -> None:
 
 
 @pytest.mark.parametrize(
+    ("operator", "value", "text"),
+    [
+        ("StringNotEqualsIfExists", "aa", "expected anything but aa, got cc"),
+        ("StringEqualsIfExists", "aa", "expected aa, got cc"),
+        ("Null", "true", "expected no such key, got cc"),
+        ("Null", "False", "expected such a key, got cc"),
+    ],
+)
+def test_result_text_says_the_operators_meaning(operator: str, value: str, text: str) -> None:
+    assert str(evaluate_condition(Condition(operator, KEY, (value,)), {KEY.lower(): "cc"})).endswith(text)
+
+
+@pytest.mark.parametrize(
     ("pattern", "text", "matches"),
     [
         ("kms:*", "kms:Decrypt", True),

@@ -79,6 +79,12 @@ def test_condition_that_holds_without_a_document_is_a_gap(condition: dict[str, A
     assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE))[0] is GapKind.NO_DOCUMENT
 
 
+@pytest.mark.parametrize("principal", [ROOT, {"AWS": ACCOUNT_ID}, "*"])
+def test_condition_on_the_caller_is_met_by_somebody_where_the_statement_names_many(principal: object) -> None:
+    condition = {"StringEquals": {"aws:PrincipalArn": ADMIN_ARN}}
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=principal)) == [GapKind.NO_DOCUMENT]
+
+
 @pytest.mark.parametrize(
     "condition",
     [

@@ -94,8 +94,11 @@ class TestReceive:
         is_over = threading.Event()
 
         def dribble() -> None:
-            while not is_over.wait(0.005):
+            for _ in range(1_000):
+                if is_over.wait(0.005):
+                    return
                 peer.sendall(b" ")
+            peer.close()
 
         thread = threading.Thread(target=dribble)
         thread.start()

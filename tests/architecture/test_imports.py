@@ -1,0 +1,145 @@
+"""Who may import whom: the table of the design, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "vsock_wire": set(),
+    "enclave_tool": {"vsock_wire"},
+    "instance_tool": {"vsock_wire"},
+    "vsock_proxy": {"vsock_wire"},
+    "simulator": {"vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy"},
+}
+OURS = {*MAY_IMPORT, "tests", "bench"}
+
+PROXY_USES_OF_THE_WIRE = {
+    "vsock_wire",
+    "vsock_wire.address",
+    "vsock_wire.sockets",
+    "vsock_wire.errors",
+    "vsock_wire.program",
+}
+"""The proxy carries bytes; it has no business with messages. ``program`` is how every command line tool starts."""
+
+LIBRARIES: dict[str, set[str]] = {
+    "vsock_wire": set(),
+    "enclave_tool": {"boto3", "botocore", "cbor2", "click", "cryptography", "mypy_boto3_kms", "pyasn1", "urllib3"},
+}
+"""What is measured into the enclave image: a new name here is a decision."""
+
+LAYERS = {
+    "vsock_wire": ["errors", "address", "frames"],
+    "enclave_tool": [
+        "errors",
+        "nsm",
+        "nsm_device",
+        "recipient",
+        "kms",
+        "kms_clients",
+        "session",
+        "server",
+        "config",
+        "cli",
+    ],
+    "instance_tool": ["errors", "client", "batch", "cli"],
+}
+"""In each room from the bottom to the top; an import never goes up."""
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Return the full name of each module that ``path`` imports or names, wherever in it."""
+    source = path.read_text()
+    return {*imports_in(source), *modules_named_in(source)}
+
+
+def imports_in(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide which room they lead to"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_module(node.module, alias.name))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def is_module(package: str, name: str) -> bool:
+    folder = ROOT.joinpath(*package.split("."))
+    return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+
+
+def modules_named_in(source: str) -> Iterator[str]:
+    """Yield modules of ours that a string names, to be imported or patched later."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts = node.value.split(".")
+            if parts[0] in OURS and len(parts) > 1 and all(part.isidentifier() for part in parts):
+                yield node.value
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_room_imports_only_the_rooms_it_may(room: str) -> None:
+    assert modules(room)
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(room)
+        for name in imports(path)
+        if (top := name.partition(".")[0]) in OURS - {room} and top not in MAY_IMPORT[room]
+    }
+    assert found == set()
+
+
+def test_wire_uses_the_standard_library_only() -> None:
+    names = {name.partition(".")[0] for path in modules("vsock_wire") for name in imports(path)}
+    assert names - sys.stdlib_module_names == {"vsock_wire"}
+
+
+@pytest.mark.parametrize("room", sorted(LIBRARIES))
+def test_what_is_measured_uses_known_libraries_only(room: str) -> None:
+    names = {name.partition(".")[0] for path in modules(room) for name in imports(path)}
+    assert names - sys.stdlib_module_names - OURS <= LIBRARIES[room]
+
+
+def test_proxy_uses_of_the_wire_only_what_carries_bytes() -> None:
+    names = {name for path in modules("vsock_proxy") for name in imports(path) if name.startswith("vsock_wire")}
+    assert names <= PROXY_USES_OF_THE_WIRE
+
+
+@pytest.mark.parametrize("room", sorted(LAYERS))
+def test_imports_inside_a_room_never_go_up(room: str) -> None:
+    layers = LAYERS[room]
+    found = {
+        f"{name} imports {other}"
+        for height, name in enumerate(layers)
+        for other in layers[height + 1 :]
+        if f"{room}.{other}" in imports(ROOT / room / f"{name}.py")
+    }
+    assert found == set()
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert rooms == set(MAY_IMPORT)
+
+
+def test_reader_of_imports_sees_every_way_to_import() -> None:
+    source = (
+        "import a.b\nfrom c import d\ndef f():\n    import e\n    importlib.import_module('g')\n"
+        "if TYPE_CHECKING:\n    from h import i\nfrom vsock_wire import errors\nMODULE = 'simulator.kms'\n"
+    )
+    assert set(imports_in(source)) == {"a.b", "c", "e", "g", "h", "vsock_wire", "vsock_wire.errors"}
+    assert list(modules_named_in(source)) == ["simulator.kms"]

@@ -1,0 +1,86 @@
+"""Nothing that holds a secret shows it when it is printed."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.rooms import ROOT, classes, source_files
+
+SECRET = re.compile(r"secret|token|plaintext|password|private|content_key|credential", re.IGNORECASE)
+HARMLESS = re.compile(r"ttl|timeout|expires|issued|_at$|_s$|_id$|path|name|grant_tokens|max_|has_|is_", re.IGNORECASE)
+"""Names that only speak of a secret. Grant tokens are no secrets: KMS API reference, "Grant tokens are not secret"."""
+
+TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
+
+DATACLASSES = [member for member in classes() if dataclasses.is_dataclass(member)]
+
+
+def shown_fields(member: type) -> set[str]:
+    """Return the fields that the generated ``repr`` of a dataclass shows."""
+    parameters = member.__dataclass_params__  # type: ignore[attr-defined] # of every dataclass
+    is_generated = hasattr(member.__repr__, "__wrapped__")  # the dataclass decorator guards its own against recursion
+    if not parameters.repr or not is_generated:
+        return set()
+    return {field.name for field in dataclasses.fields(member) if field.repr}
+
+
+@pytest.mark.parametrize("member", DATACLASSES, ids=lambda member: f"{member.__module__}.{member.__qualname__}")
+def test_dataclass_shows_no_field_that_is_named_for_a_secret(member: type) -> None:
+    hints = {field.name: str(field.type) for field in dataclasses.fields(member)}
+    suspicious = {
+        name
+        for name in shown_fields(member)
+        if SECRET.search(name) and not HARMLESS.search(name) and "Credentials" not in hints[name]
+    }
+    assert suspicious == set()
+
+
+def test_reader_of_dataclasses_tells_shown_from_hidden() -> None:
+    @dataclasses.dataclass
+    class Shown:
+        session_token: str
+        hidden: str = dataclasses.field(default="", repr=False)
+
+    @dataclasses.dataclass(repr=False)
+    class Hidden:
+        session_token: str
+
+    @dataclasses.dataclass
+    class Own:
+        session_token: str
+
+        def __repr__(self) -> str:
+            return "Own(...)"
+
+    assert shown_fields(Shown) == {"session_token"}
+    assert shown_fields(Own) == set()
+    assert shown_fields(Hidden) == set()
+    assert DATACLASSES
+
+
+@pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_log_calls_and_errors_are_given_no_secret_by_name(path: Path) -> None:
+    """A guard against the obvious only; the system tests look at what is really printed."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if "_logger." not in called and not called.endswith("Error") and called not in ("print", "click.echo"):
+            continue
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            for part in ast.walk(argument):
+                if isinstance(part, ast.FormattedValue):
+                    shown = ast.unparse(part.value)
+                elif part is argument and isinstance(part, (ast.Name, ast.Attribute)):
+                    shown = ast.unparse(part)
+                else:
+                    continue
+                named = shown.rpartition(".")[2]
+                assert not SECRET.search(named) or HARMLESS.search(named) or "(" in named or named.isupper(), (
+                    f"line {node.lineno}: {called} is given {shown}"
+                )

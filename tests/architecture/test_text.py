@@ -1,0 +1,108 @@
+"""Rules for the text that people read: errors, hints, comments and docstrings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.rooms import ROOT, classes, source_files
+from vsock_wire.errors import ToolError
+from vsock_wire.messages import KmstoolText
+
+FORBIDDEN_NAMES = frozenset({"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "misc.py"})
+MARKS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+PROPER_NAMES = re.compile(
+    r"AES|ARN|AWS|CA bundle|CBOR|CID|CMS|COSE|DNS|EC2|ES384|HTTP|IAM|ID|IMDS|IP|IV|JSON|KMS|MGF1|NSM|Nitro|OAEP|PCR|"
+    r"PEM|RSA|SHA|STS|TCP|TLS|UTC|UTF|URL|YAML|X-|[A-Z]+_[A-Z_]+|[A-Z]+:|[A-Z][a-z]+[A-Z]\w*|Id\b|Too many connections"
+)
+"""With what a text may begin although it is lower case otherwise: names, units, fields, arguments."""
+
+SUBJECT = re.compile(r"[A-Z]\w*(?: and [\w-]+)?: |Could not ")
+"""A field or argument by its own name; or a Message in the manner of kmstool's."""
+
+TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
+"""Their texts are ours. Many of the simulator's are AWS's, to the letter."""
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+"""Stands for what is put into a text when it is made."""
+
+ERRORS = {member.__name__ for member in classes() if issubclass(member, ToolError)}
+
+
+def texts(source: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, kind and text of every literal first text and hint of an error of ours that is raised or made."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in ERRORS:
+            continue
+        for kind, value in [("text", arg) for arg in node.args[-1:]] + [
+            ("hint", keyword.value) for keyword in node.keywords if keyword.arg == "hint"
+        ]:
+            literal = literal_of(value)
+            if literal:
+                yield node.lineno, kind, literal
+
+
+def literal_of(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else UNKNOWN for part in node.values)
+    return None
+
+
+@pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_texts_of_errors_are_lower_case_without_a_full_stop(path: Path) -> None:
+    kmstools = {str(text) for text in KmstoolText}
+    for line, kind, text in texts(path.read_text()):
+        if text in kmstools:
+            continue
+        where = f"line {line}: {kind}: {text}"
+        assert not text.rstrip(UNKNOWN).endswith((".", "!", "\n")), where
+        assert not text[:1].isupper() or PROPER_NAMES.match(text) or SUBJECT.match(text), where
+        assert "\n" not in text, where
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_source_has_no_leftover_marks_and_is_named_for_what_it_holds(path: Path) -> None:
+    assert MARKS.findall(path.read_text()) == []
+    assert path.name not in FORBIDDEN_NAMES
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_source_holds_nothing_of_a_developers_machine(path: Path) -> None:
+    assert re.findall(r"/home/\w+|/Users/\w+|/root/|/work/", path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_silenced_rule_has_its_reason_beside_or_above_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if match := re.search(r"#\s*(?:noqa: [A-Z0-9, ]+|type: ignore\[[\w, -]+\])(.*)$", line):
+            above = any(re.search(r"# .*\w+ \w+ \w+", earlier) for earlier in lines[max(0, number - 3) : number])
+            assert len(match[1].strip(" -#")) > 5 or above, line
+
+
+def test_kmstools_texts_are_to_the_letter() -> None:
+    assert {str(text) for text in KmstoolText} == {
+        "Could not read credentials",
+        "Could not set region correctly, check configuration.",
+        "Could not create new client",
+        "Client not initialized",
+        "Message does not contain a Ciphertext",
+        "Ciphertext not a base64 string",
+        "Could not decrypt ciphertext",
+        "Operation not recognized",
+        "Error reading JSON object",
+        "JSON is wrong type",
+        "JSON structure incomplete",
+        "Operation is wrong type",
+    }
+
+
+def test_reader_of_texts_sees_text_and_hint() -> None:
+    source = "raise InputError('Bad.', hint=f'Look {here}.')"
+    assert list(texts(source)) == [(1, "text", "Bad."), (1, "hint", f"Look {UNKNOWN}.")]

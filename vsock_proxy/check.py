@@ -1,0 +1,42 @@
+"""``vsock-proxy check``: what a configuration allows, and whether its routes would work from here."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from vsock_proxy.config import Config, Route
+from vsock_proxy.destination import IpAddress
+from vsock_proxy.dial import CONNECT_TIMEOUT_S, connect_upstream
+from vsock_proxy.errors import AwsText, NotAllowedError
+from vsock_proxy.resolver import Family, look_up
+
+
+async def check_config(config: Config, family: Family, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    """Print what ``config`` allows, then resolve and dial its routes one after the other.
+
+    Does not listen: the ports may be those of a proxy that runs.
+
+    Raises:
+        ProxyError: a route would not work; those after it are not tried.
+    """
+    for entry in config.allowlist.entries:
+        click.echo(f"allow {entry}")
+    for route in config.routes:
+        addresses = await _permitted(config, route, family)
+        started_s = time.monotonic()
+        sock = await connect_upstream(route.destination, addresses, timeout_s=timeout_s)
+        with sock:
+            host = sock.getpeername()[0]
+        click.echo(f"route {route}: ok, {host} answered in {(time.monotonic() - started_s) * 1_000:.1f} ms")
+
+
+async def _permitted(config: Config, route: Route, family: Family) -> tuple[IpAddress, ...]:
+    destination = route.destination
+    known = (destination.address,) if destination.address is not None else None
+    permitted = config.allowlist.permitted(destination, known or await look_up(destination.host, family))
+    if not permitted:
+        raise NotAllowedError(f"{AwsText.CHECK_FAILED}: {AwsText.NOT_ALLOWED}: {destination}")
+    click.echo(f"route {route}: {', '.join(map(str, permitted))}")
+    return permitted

@@ -1,0 +1,58 @@
+"""Errors of the proxy, and the texts that people know from AWS's vsock-proxy (pure).
+
+Where AWS's program has a text for a failure, ours holds it, so that what searches logs for it still finds it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from vsock_wire.errors import ExitCode, ToolError
+
+
+class AwsText(enum.StrEnum):
+    """Texts of AWS's vsock-proxy. Source: aws-nitro-enclaves-cli, vsock_proxy/src."""
+
+    CHECK_FAILED = "Error at checking the allowlist"
+    NOT_ALLOWED = "The given address and port are not allowed"
+    NO_FILE = "Could not open the file"
+    BAD_YAML = "Bad yaml format"
+    NO_ALLOWLIST = "No allowlist field"
+    NO_ADDRESS = "No address field"
+    BAD_PORT = "No port field or invalid type"
+    BAD_WORKERS = "Number of workers is not valid"
+    NO_WORKERS = "Number of workers must not be 0"
+    BAD_LOCAL_PORT = "Local port is not valid"
+    BAD_REMOTE_PORT = "Remote port is not valid"
+    BAD_DOMAIN = "Could not parse domain name"
+    DNS_FAILED = "DNS lookup failed"
+    NO_FAMILY = "No accepted IP was found"
+    LISTENING = "Proxy is now in listening state"
+
+
+class ProxyError(ToolError):
+    """The proxy could not do what it was asked for; the root of this room's errors."""
+
+
+class ConfigError(ProxyError):
+    """The config file, or a destination in it or on the command line, is not of the form the proxy takes."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotAllowedError(ProxyError):
+    """The allowlist does not permit the destination."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class ResolveError(ProxyError):
+    """The system's resolver gave no usable address for a host name."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class DialError(ProxyError):
+    """No address of the destination could be connected to."""
+
+    exit_code = ExitCode.UNREACHABLE

@@ -1,0 +1,44 @@
+"""Log lines as JSON, one object each, for machines that read logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+EVENT = "event"
+"""Name of the record's attribute that holds an Event: ``logger.info("%s", event, extra={EVENT: event})``."""
+
+
+class Event(Protocol):
+    """What can be logged both as text, by its ``str``, and as fields."""
+
+    def fields(self) -> Mapping[str, str | int | float]:
+        """Return what JSON is to hold of it."""
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object: time (UTC), level, logger, message, and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of ASCII."""
+        fields: dict[str, str | int | float] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        event: Event | None = getattr(record, EVENT, None)
+        if event is not None:
+            fields |= event.fields()
+        return json.dumps(fields)
+
+
+def log_as_json(room: str) -> None:
+    """Make the handlers that ``set_up_logging`` gave to ``room`` write JSON."""
+    for handler in logging.getLogger(room).handlers:
+        handler.setFormatter(JsonFormatter())

@@ -1,0 +1,77 @@
+"""Prometheus metrics of the proxy, served on loopback only.
+
+Imported only where metrics are asked for: the client library costs memory that a proxy without them need not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from vsock_proxy.stats import RouteStats
+from vsock_wire.address import TcpAddress
+from vsock_wire.errors import TransportError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ProxyCollector(Collector):
+    """Reads the totals when Prometheus asks, so that the relay pays nothing for being measured.
+
+    Args:
+        read_stats: returns the totals by route; called from another thread than the event loop's.
+        read_resolver_failures: returns the number of look-ups that failed; likewise.
+        max_connections: most connections at once.
+    """
+
+    read_stats: Callable[[], Mapping[str, RouteStats]]
+    read_resolver_failures: Callable[[], int]
+    max_connections: int
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        active = GaugeMetricFamily("vsock_proxy_connections_active", "Connections under way.", labels=["route"])
+        ended = CounterMetricFamily("vsock_proxy_connections", "Connections that ended.", labels=["route", "reason"])
+        refused = CounterMetricFamily("vsock_proxy_refused", "Connections refused.", labels=["route", "reason"])
+        moved = CounterMetricFamily("vsock_proxy_bytes", "Bytes relayed.", labels=["route", "direction"])
+        for route, stats in self.read_stats().items():
+            active.add_metric([route], stats.active)
+            moved.add_metric([route, "to_upstream"], stats.to_upstream_bytes)
+            moved.add_metric([route, "to_client"], stats.to_client_bytes)
+            for reason, count in tuple(stats.ended.items()):
+                ended.add_metric([route, reason], count)
+            for refusal, count in tuple(stats.refused.items()):
+                refused.add_metric([route, refusal], count)
+        yield from (active, ended, refused, moved)
+        yield GaugeMetricFamily("vsock_proxy_connections_max", "Most connections at once.", value=self.max_connections)
+        yield CounterMetricFamily(
+            "vsock_proxy_resolver_failures", "DNS look-ups that failed.", value=self.read_resolver_failures()
+        )
+
+
+def serve_metrics(collector: ProxyCollector, port: int) -> int:
+    """Serve metrics on loopback, in a thread that lasts as long as the process.
+
+    Args:
+        collector: what to serve.
+        port: TCP port; 0 lets the kernel choose.
+
+    Returns:
+        The port.
+
+    Raises:
+        TransportError: the port cannot be listened on.
+    """
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, _ = start_http_server(port, LOOPBACK, registry)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TransportError("serve metrics on", TcpAddress(LOOPBACK, port), reason) from error
+    return int(server.server_port)

@@ -1,0 +1,120 @@
+"""The proxy itself: routes, the rules they are under, and changing both while connections go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+
+from vsock_proxy.allowlist import Allowlist
+from vsock_proxy.config import Config, Route
+from vsock_proxy.connections import Connections, Limits
+from vsock_proxy.destination import IpAddress
+from vsock_proxy.dial import connect_upstream
+from vsock_proxy.errors import AwsText, DialError, NotAllowedError, ResolveError
+from vsock_proxy.listener import Listener
+from vsock_proxy.resolver import Resolver
+from vsock_proxy.stats import Refusal
+from vsock_wire.address import Address
+
+logger = logging.getLogger(__name__)
+
+
+class ProxyServer:
+    """Serves what ``apply`` tells it to until ``drain``; for use inside one event loop.
+
+    Args:
+        limits: how much and how long.
+        resolver: finds the addresses of the routes' host names; the server closes it.
+        inherited: listening sockets that are open already, by address, for the routes that listen there.
+    """
+
+    def __init__(
+        self, limits: Limits, resolver: Resolver, *, inherited: Mapping[Address, socket.socket] | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._allowlist = Allowlist(())
+        self._limits = limits
+        self._resolver = resolver
+        self._inherited = dict(inherited or {})
+        self._listeners: dict[Address, Listener] = {}
+        self._routes: dict[Address, Route] = {}
+        self.connections = Connections(limits, self._connect)
+
+    def apply(self, config: Config) -> None:
+        """Serve ``config`` from now on; connections that are there go on.
+
+        Raises:
+            TransportError: the address of a new route cannot be bound; everything stays as it was.
+        """
+        routes = {route.listen: route for route in config.routes}
+        opened = self._open_listeners([address for address in routes if address not in self._listeners])
+        for address in self._listeners.keys() - routes.keys():
+            self._stop_listening(address)
+        self._allowlist = config.allowlist
+        self._routes = routes
+        self._resolver.watch(_host_names(config))
+        for address, listener in opened.items():
+            self._listeners[address] = listener
+            self._loop.add_reader(listener.sock, self._accept, address)
+            logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[address].destination)
+
+    async def drain(self) -> None:
+        """Accept no more, and give the connections that are there until the deadline to end."""
+        for address in tuple(self._listeners):
+            self._accept(address)  # whoever waits in the backlog is connected, as far as he knows
+            self._stop_listening(address)
+        await self.connections.drain()
+        await self._resolver.close()
+
+    def _open_listeners(self, addresses: list[Address]) -> dict[Address, Listener]:
+        opened: dict[Address, Listener] = {}
+        try:
+            for address in addresses:
+                opened[address] = Listener(address, self._inherited.pop(address, None))
+        except BaseException:
+            for listener in opened.values():
+                listener.close()
+            raise
+        return opened
+
+    def _stop_listening(self, address: Address) -> None:
+        listener = self._listeners.pop(address)
+        self._loop.remove_reader(listener.sock)
+        listener.close()
+        logger.info("no longer listening: %s", listener.address)
+
+    def _accept(self, address: Address) -> None:
+        route = self._routes[address]
+        for client, peer in self._listeners[address].accept():
+            if client is None:
+                self.connections.refuse(peer, route, Refusal.NO_DESCRIPTOR, "out of file descriptors or memory")
+            else:
+                self.connections.admit(client, peer, route)
+
+    async def _connect(self, route: Route) -> socket.socket:
+        """Connect to where ``route`` leads, under the rules of this moment."""
+        destination = route.destination
+        permitted = self._allowlist.permitted(destination, await self._addresses(route))
+        if not permitted:
+            raise NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}")
+        try:
+            return await connect_upstream(destination, permitted, timeout_s=self._limits.connect_timeout_s)
+        except DialError:
+            self._resolver.suspect(destination.host)
+            raise
+
+    async def _addresses(self, route: Route) -> tuple[IpAddress, ...]:
+        destination = route.destination
+        if destination.address is not None:
+            return (destination.address,)
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_s):
+                return await self._resolver.addresses(destination.host)
+        except TimeoutError as error:
+            raise ResolveError(f"{AwsText.DNS_FAILED}: {destination.host}: no answer in time") from error
+
+
+def _host_names(config: Config) -> set[str]:
+    return {route.destination.host for route in config.routes if route.destination.address is None}

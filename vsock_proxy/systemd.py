@@ -1,0 +1,68 @@
+"""What systemd and a service say to each other: readiness, the watchdog, and sockets opened beforehand.
+
+Source: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd, all of it does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
+
+FIRST_INHERITED_DESCRIPTOR = 3
+"""SD_LISTEN_FDS_START."""
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, if there is one, a state such as ``READY=1``; that it hears it is not guaranteed."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.setblocking(False)
+        sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
+def watchdog_interval_s() -> float | None:
+    """Return how often to send ``WATCHDOG=1``, which is twice in the time the service manager waits; None for never."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    text = os.environ.get("WATCHDOG_USEC", "")
+    return int(text) / 2_000_000 if text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+def inherited_sockets() -> dict[Address, socket.socket]:
+    """Return the listening sockets the service manager has passed to this process, by address; only once.
+
+    Sockets of other kinds are closed. The caller closes the rest.
+    """
+    count = os.environ.pop("LISTEN_FDS", "")
+    owner = os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if owner != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return {}
+    found: dict[Address, socket.socket] = {}
+    for descriptor in range(FIRST_INHERITED_DESCRIPTOR, FIRST_INHERITED_DESCRIPTOR + int(count)):
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+        if (address := _listening_address(sock)) is None:
+            sock.close()
+        else:
+            found[address] = sock
+    return found
+
+
+def _listening_address(sock: socket.socket) -> Address | None:
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return None
+    match sock.getsockname():
+        case str(path):
+            return UnixAddress(path)
+        case (int(cid), int(port)):
+            return VsockAddress(cid, port)
+        case (str(host), int(port), *_):
+            return TcpAddress(host, port)
+        case _:
+            return None
