@@ -13,6 +13,7 @@ from botocore.config import Config
 
 from instance_tool.imds import ENDPOINT_VARIABLE
 from simulator.authority import AttestationAuthority
+from simulator.clock import Clock, utc_now
 from simulator.identities import ACCOUNT_ID, DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
 from simulator.imds import Imds, ImdsServer
 from simulator.keys import KmsKey
@@ -57,6 +58,7 @@ class SimulatedAccount:
         region: of KMS.
         credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
         debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
+        clock: the time as all of AWS has it; another one than this machine's makes the enclaves' own clocks wrong.
 
     Attributes:
         directory: the directory.
@@ -77,15 +79,23 @@ class SimulatedAccount:
         region: str = REGION,
         credentials_lifetime_s: float = DEFAULT_LIFETIME_S,
         debug: bool = False,
+        clock: Clock = utc_now,
     ) -> None:
+        self._clock = clock
         self.directory = directory
         self.region = region
-        self._identities = Identities(ACCOUNT_ID)
-        authority = AttestationAuthority.create()
+        self._identities = Identities(ACCOUNT_ID, clock=clock)
+        authority = AttestationAuthority.create(at=clock())
         self.kms = SimulatedKms(
-            attestation_root_sha256=authority.root_sha256, identities=self._identities, region=region
+            attestation_root_sha256=authority.root_sha256, identities=self._identities, region=region, clock=clock
         )
-        self.imds = Imds(self._identities, role_name=ROLE, region=region, credentials_lifetime_s=credentials_lifetime_s)
+        self.imds = Imds(
+            self._identities,
+            role_name=ROLE,
+            region=region,
+            credentials_lifetime_s=credentials_lifetime_s,
+            clock=clock,
+        )
         self.tls = TlsAuthority.create()
         directory.joinpath(CA_FILE).write_bytes(self.tls.ca_pem)
         with contextlib.ExitStack() as stack:
@@ -165,7 +175,7 @@ class SimulatedAccount:
     ) -> Enclave:
         pcr0 = measure(f"enclave image of {module_id}".encode())
         address = UnixAddress(str(self.directory / socket_name))
-        nsm = SimulatedNsm(authority, module_id=module_id, pcrs={0: pcr0}, debug=debug)
+        nsm = SimulatedNsm(authority, module_id=module_id, pcrs={0: pcr0}, debug=debug, clock=self._clock)
         stack.enter_context(NsmServer(nsm, address))
         return Enclave(address, pcr0)
 

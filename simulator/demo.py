@@ -113,7 +113,9 @@ class _Demo:
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, "--verbose", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.DONE, stderr)
         _expect("plaintext as encrypted", stdout == plaintext + "\n", True, stderr)
-        self._say("kmstool-instance: " + stderr.partition("instance_tool.cli: ")[2].partition("\n")[0])
+        source = stderr.partition("credentials: from ")[2].partition("\n")[0]
+        _expect("credentials by IMDSv2", source.startswith("IMDSv2"), True, stderr)
+        self._say(f"kmstool-instance: credentials: from {source}")
         entry = self._last_entry()
         _expect("verdict of KMS", entry.verdict, OK, entry.reason)
         _expect("plaintext fields in KMS's answer", "Plaintext" in entry.answered_bytes, False, "")

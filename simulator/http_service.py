@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Self, TypeAlias
 
+from simulator.clock import Clock, utc_now
+
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_S = 60.0
@@ -79,6 +81,7 @@ class HttpService:
         port: 0 lets the kernel choose.
         tls: for HTTPS, else None.
         idle_timeout_s: see IDLE_TIMEOUT_S.
+        clock: where the Date of each answer comes from.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class HttpService:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        clock: Clock = utc_now,
     ) -> None:
         self._server = _Server((host, port), _Handler)
         self._server.application = application
@@ -98,6 +102,7 @@ class HttpService:
         self._server.max_body_bytes = max_body_bytes
         self._server.tls = tls
         self._server.idle_timeout_s = idle_timeout_s
+        self._server.clock = clock
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name=server_name, daemon=True)
         self._thread.start()
 
@@ -136,6 +141,7 @@ class _Server(ThreadingHTTPServer):
     max_body_bytes: int
     tls: ssl.SSLContext | None
     idle_timeout_s: float
+    clock: Clock
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.is_closing = threading.Event()
@@ -250,6 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         may_go_on = super().handle_expect_100()
         self.wfile.flush()
         return may_go_on
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.clock().timestamp() if timestamp is None else timestamp)
 
     def version_string(self) -> str:
         return self.server.server_label

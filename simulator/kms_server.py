@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import datetime
 from http import HTTPStatus
 
 from simulator.errors import KmsFault
@@ -54,7 +55,11 @@ class KmsServer(HttpService):
             port=port,
             tls=tls.ssl_context(),
             idle_timeout_s=idle_timeout_s,
+            clock=self._now,
         )
+
+    def _now(self) -> datetime:
+        return self.kms.clock()  # asked for each time: it may be replaced
 
     def _serve(self, request: HttpRequest) -> HttpAnswer:
         try:

@@ -113,7 +113,7 @@ def test_client_that_vanishes_ends_the_upstream(bench: Bench) -> None:
         read_exactly(client, 65_536)
         client.close()
         assert ended.wait(PATIENCE_S)
-        proxy.wait_for("client failed: broken pipe")
+        proxy.wait_for("client failed: ")  # broken pipe or reset: whichever the kernel tells first
 
 
 def test_refused_upstream_closes_the_client_and_is_logged(bench: Bench) -> None:

@@ -151,6 +151,14 @@ def test_idle_connection_is_closed_in_time(application: Application) -> None:
         assert sock.recv(1) == b""
 
 
+def _rest(sock: socket.socket) -> bytes:
+    """Return what comes until the end of the connection; a reset is an end as well."""
+    try:
+        return sock.recv(65_536)
+    except ConnectionResetError:
+        return b""
+
+
 def test_close_ends_silent_and_idle_connections_and_every_thread(application: Application) -> None:
     before = set(threading.enumerate())
     service = HttpService(application, server_name="test", max_body_bytes=LIMIT)
@@ -165,7 +173,7 @@ def test_close_ends_silent_and_idle_connections_and_every_thread(application: Ap
         service.close()
         service.close()
 
-        assert (silent.recv(1), idle.recv(1)) == (b"", b"")
+        assert (_rest(silent), _rest(idle)) == (b"", b"")
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()
