@@ -11,28 +11,56 @@ import click
 
 from enclave_tool import config as configuration
 from enclave_tool.config import Config
+from enclave_tool.delivery import Deliverer, ProgramLimits
+from enclave_tool.delivery_program import ProgramRunner
 from enclave_tool.entropy import seed_kernel_entropy
-from enclave_tool.kms import PROXY_PORT
 from enclave_tool.kms_clients import KmsClients, KmsRoute
-from enclave_tool.nsm_device import NSM_DEVICE, Nsm, open_nsm
+from enclave_tool.nsm_device import Nsm, open_nsm
+from enclave_tool.options import ROUTE_OPTIONS, parse_surroundings, with_options
 from enclave_tool.recipient import KEY_BITS, Recipient, RecipientKey
-from enclave_tool.server import EnclaveServer, Limits
 from enclave_tool.session import Enclave, Session
 from enclave_tool.transport import tls_context
 from vsock_wire import __version__
-from vsock_wire.address import CID_ANY, CID_PARENT, parse_address, vsock_address
+from vsock_wire.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import PROTOCOL_VERSION
-from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
+from vsock_wire.operations import MAX_CIPHERTEXT_BYTES, Delivery
 from vsock_wire.program import parse_seconds, parse_timeout, run_program, set_up_logging
+from vsock_wire.server import Limits, MessageServer
 from vsock_wire.sockets import bound_address, listen_socket
 
 PROGRAM = "kmstool-enclave"
+MAX_MEMORY_MIB = 1_048_576
+"""A TiB: more than an enclave can have."""
 
 _logger = logging.getLogger(__name__)
 
 
-@click.command(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+DELIVERY_OPTIONS = (
+    click.option(
+        "--deliver", type=click.Choice([str(delivery) for delivery in Delivery]), default=str(Delivery.REPLY),
+        show_default=True, help="What leaves of a secret: itself, its SHA-256, or a program's output.",
+    ),
+    click.option("--deliver-exec", metavar="PROGRAM", help="Pipe each secret to it; all ARGs are its own."),
+    click.option(
+        "--deliver-timeout", type=parse_timeout, metavar="SECONDS", default=ProgramLimits.time_s, show_default=True,
+        help="End PROGRAM after so long.",
+    ),
+    click.option(
+        "--deliver-memory", type=click.IntRange(1, MAX_MEMORY_MIB), metavar="MIB",
+        default=ProgramLimits.memory_bytes >> 20, show_default=True, help="Address space of each process of PROGRAM.",
+    ),
+)  # fmt: skip
+
+
+@click.command(
+    name=PROGRAM,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 80,
+        "allow_interspersed_args": False,  # what stands behind the first ARG belongs to PROGRAM, options too
+    },
+)
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.option(
     "--region",
@@ -49,15 +77,6 @@ _logger = logging.getLogger(__name__)
     show_default=True,
     help="vsock port to serve.",
 )
-@click.option(
-    "--proxy-port", type=int, metavar="PORT", default=PROXY_PORT, show_default=True, help="vsock port of vsock-proxy."
-)
-@click.option(
-    "--parent-cid", type=int, metavar="CID", default=CID_PARENT, show_default=True, help="CID of vsock-proxy."
-)
-@click.option("--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST", help="KMS host, if not the usual one.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="PEM bundle trusted to name KMS.")
-@click.option("--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device.")
 @click.option(
     "--key-bits",
     type=click.Choice([str(bits) for bits in KEY_BITS]),
@@ -86,8 +105,8 @@ _logger = logging.getLogger(__name__)
     help="Close a connection that sends nothing for so long.",
 )  # fmt: skip
 @click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port.")
-@click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port.")
-@click.option("--allow-non-vsock", is_flag=True, help="Take unix: and tcp:// addresses, to run without Nitro.")
+@with_options(ROUTE_OPTIONS, DELIVERY_OPTIONS)
+@click.argument("deliver_arguments", nargs=-1, metavar="[ARG]...")
 @click.option("-v", "--verbose", count=True, help="Log more to standard error.")
 @click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
 def command(**options: Any) -> None:
@@ -97,8 +116,14 @@ def command(**options: Any) -> None:
     through the parent's vsock-proxy with TLS ending here, and opens what KMS
     encrypts to that key. kmstool-instance is its client.
 
+    What --deliver says is part of the command line that PCR0 measures. With
+    digest or exec no plaintext leaves the enclave, but a digest lets anybody
+    check a guess. PROGRAM gets the secret on standard input, no environment,
+    no shell, and bounds on time, memory, processes and output.
+
     \b
     In an enclave:     kmstool-enclave --region us-east-1
+    Secrets stay in:   kmstool-enclave --deliver exec --deliver-exec /app/sign -- ARG
     Without Nitro:     kmstool-sim up   prints the command to use
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("enclave_tool", verbosity=0 if options["quiet"] else 2 + options["verbose"])
@@ -110,20 +135,25 @@ def serve(config: Config) -> NoReturn:
 
     Raises:
         NsmError: there is no Nitro Security Module, or entropy could not be had from it.
-        InputError: the CA bundle cannot be read.
+        InputError: the CA bundle cannot be read, or the program of the delivery not be executed.
         TransportError: the address cannot be bound.
     """
     signal.signal(signal.SIGTERM, _stop)
+    deliverer = Deliverer(config.delivery, ProgramRunner(config.program).run if config.program else None)
     with open_nsm(config.nsm) as nsm:
         seed_kernel_entropy(nsm)  # before any key is made
         recipient = Recipient(
             nsm, key=RecipientKey.generate(config.key_bits), max_document_age_s=config.max_document_age_s
         )
+
+        def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
+            return recipient.attest(nonce, deliverer.user_data(user_data))
+
         clients = KmsClients(recipient, KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host))
-        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient), recipient.attest)
+        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient), attest, deliverer)
         listener = listen_socket(config.listen)
         _logger.info("listening on %s", bound_address(listener, config.listen))
-        EnclaveServer(listener, lambda: Session(enclave), config.limits).serve()
+        MessageServer(PROGRAM, listener, lambda: Session(enclave), config.limits).serve()
 
 
 def main() -> NoReturn:
@@ -132,17 +162,21 @@ def main() -> NoReturn:
 
 
 def _config(options: dict[str, Any]) -> Config:
-    listen, proxy, endpoint = options["listen"], options["proxy"], options["endpoint"]
+    listen = options["listen"]
+    delivery, program = configuration.parse_delivery(
+        options["deliver"],
+        options["deliver_exec"],
+        options["deliver_arguments"],
+        ProgramLimits(options["deliver_timeout"], options["deliver_memory"] << 20),
+    )
     config = Config(
+        **vars(parse_surroundings(options)),
         listen=parse_address(listen) if listen else vsock_address(CID_ANY, options["port"]),
-        proxy=parse_address(proxy) if proxy else vsock_address(options["parent_cid"], options["proxy_port"]),
-        nsm=configuration.parse_nsm_location(options["nsm"]),
-        region=options["region"] or None,
-        endpoint_host=configuration.parse_endpoint_host(endpoint) if endpoint else None,
-        ca_file=options["ca_file"],
         key_bits=int(options["key_bits"]),
         max_document_age_s=options["attestation_max_age"],
         limits=Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"]),
+        delivery=delivery,
+        program=program,
     )
     if not options["allow_non_vsock"]:
         configuration.refuse_non_vsock(config)
@@ -155,6 +189,7 @@ def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, objec
         "Protocol": PROTOCOL_VERSION,
         "ModuleId": nsm.describe().module_id,
         "RecipientKeyId": recipient.key.identifier.hex(),
+        "Delivery": config.delivery,
         "Limits": {
             "MessageBytes": MAX_MESSAGE_BYTES,
             "CiphertextBytes": MAX_CIPHERTEXT_BYTES,

@@ -1,4 +1,4 @@
-"""What the server is told at its start, checked before anything is opened (pure)."""
+"""What the enclave's programs are told at their start, checked before anything is opened (pure)."""
 
 from __future__ import annotations
 
@@ -6,42 +6,57 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from enclave_tool.delivery import Program, ProgramLimits
 from enclave_tool.kms import PROXY_PORT
 from enclave_tool.nsm_device import NSM_DEVICE
 from enclave_tool.recipient import KEY_BITS
-from enclave_tool.server import Limits
 from vsock_wire.address import CID_ANY, CID_PARENT, MAX_TCP_PORT, Address, UnixAddress, VsockAddress, parse_address
 from vsock_wire.errors import InputError, quoted
+from vsock_wire.operations import Delivery
+from vsock_wire.server import Limits
 
 SERVICE_PORT = 3_000
 """kmstool's own."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything the server needs to know.
+class Surroundings:
+    """What a program in the enclave finds around it.
 
     Attributes:
-        listen: where instances connect.
         proxy: the vsock-proxy on the parent.
         nsm: the Nitro Security Module's device, or a simulator's socket.
-        region: of KMS, or None to let the instance choose.
+        region: of KMS, or None where that is not said.
         endpoint_host: KMS host name, where it is not the region's usual one.
         ca_file: PEM bundle of the authorities trusted to name KMS, or None for botocore's.
-        key_bits: size of the recipient key.
-        max_document_age_s: how long an attestation document may serve, in seconds.
-        limits: what one client may take.
     """
 
-    listen: Address = VsockAddress(CID_ANY, SERVICE_PORT)
     proxy: Address = VsockAddress(CID_PARENT, PROXY_PORT)
     nsm: Path | UnixAddress = Path(NSM_DEVICE)
     region: str | None = None
     endpoint_host: str | None = None
     ca_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Config(Surroundings):
+    """Everything the server needs to know; without a region, the instance chooses it.
+
+    Attributes:
+        listen: where instances connect.
+        key_bits: size of the recipient key.
+        max_document_age_s: how long an attestation document may serve, in seconds.
+        limits: what one client may take.
+        delivery: what leaves the enclave of a secret.
+        program: what makes it, where the delivery is ``exec``.
+    """
+
+    listen: Address = VsockAddress(CID_ANY, SERVICE_PORT)
     key_bits: int = KEY_BITS[0]
     max_document_age_s: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    delivery: Delivery = Delivery.REPLY
+    program: Program | None = None
 
 
 def parse_nsm_location(text: str) -> Path | UnixAddress:
@@ -73,7 +88,34 @@ def parse_endpoint_host(text: str) -> str:
     return host
 
 
-def refuse_non_vsock(config: Config) -> None:
+def parse_delivery(
+    name: str, program: str | None, arguments: tuple[str, ...], limits: ProgramLimits
+) -> tuple[Delivery, Program | None]:
+    """Return the delivery, and for ``exec`` the program that makes it.
+
+    Args:
+        name: of the delivery.
+        program: its path, where one was given.
+        arguments: behind its name in its argv.
+        limits: what one run of it may take.
+
+    Raises:
+        InputError: ``exec`` without a program, a program or arguments without ``exec``, or a path that is not absolute:
+            what runs must not depend on the environment.
+    """
+    delivery = Delivery(name)
+    if delivery is not Delivery.EXEC:
+        if program is not None or arguments:
+            raise InputError(f"--deliver {delivery}: expected neither --deliver-exec nor arguments, got some")
+        return delivery, None
+    if program is None:
+        raise InputError("--deliver exec: expected --deliver-exec PROGRAM [ARG...], got none")
+    if not program.startswith("/"):
+        raise InputError(f"--deliver-exec: expected an absolute path, got {quoted(program)}")
+    return delivery, Program((program, *arguments), limits)
+
+
+def refuse_non_vsock(surroundings: Surroundings) -> None:
     """Refuse whatever exists only to run without Nitro.
 
     An image is measured with its command line but may read its environment from elsewhere; nothing there can turn the
@@ -83,8 +125,9 @@ def refuse_non_vsock(config: Config) -> None:
         InputError: an address is not a vsock one, or the NSM no device.
     """
     hint = "pass --allow-non-vsock to run without Nitro hardware; never in an image that KMS policies trust"
-    for flag, address in (("--listen", config.listen), ("--proxy", config.proxy)):
-        if not isinstance(address, VsockAddress):
-            raise InputError(f"{flag}: expected a vsock address, got {address}", hint=hint)
-    if isinstance(config.nsm, UnixAddress):
-        raise InputError(f"--nsm: expected a device, got {config.nsm}", hint=hint)
+    if isinstance(surroundings, Config) and not isinstance(surroundings.listen, VsockAddress):
+        raise InputError(f"--listen: expected a vsock address, got {surroundings.listen}", hint=hint)
+    if not isinstance(surroundings.proxy, VsockAddress):
+        raise InputError(f"--proxy: expected a vsock address, got {surroundings.proxy}", hint=hint)
+    if isinstance(surroundings.nsm, UnixAddress):
+        raise InputError(f"--nsm: expected a device, got {surroundings.nsm}", hint=hint)

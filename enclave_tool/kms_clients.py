@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import boto3
+import botocore.session
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from enclave_tool.clock import KmsClock
 from enclave_tool.errors import RecipientError
 from enclave_tool.kms import attested_kms_client
 from enclave_tool.kms_failures import kms_failure
@@ -23,6 +28,8 @@ from vsock_wire.operations import KmsRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
+
+_logger = logging.getLogger(__name__)
 
 MAX_CLIENTS = 32
 """Kept at once. A parent sends the same credentials with every connection until they are renewed, every few hours."""
@@ -42,9 +49,10 @@ class KmsRoute:
 class KmsCaller:
     """KMS as one set of credentials sees it. Safe to share between threads."""
 
-    def __init__(self, client: KMSClient, route: KmsRoute) -> None:
+    def __init__(self, client: KMSClient, route: KmsRoute, credentials: Credentials) -> None:
         self._client = client
         self._route = route
+        self._secrets = tuple(filter(None, (credentials.secret_access_key, credentials.session_token)))
 
     def call(self, request: KmsRequest) -> dict[str, Any]:
         """Return KMS's answer, with the plaintext where boto3 has it.
@@ -62,9 +70,10 @@ class KmsCaller:
         try:
             answer: dict[str, Any] = method(**request.parameters)
         except (BotoCoreError, ClientError) as error:
-            raise kms_failure(error, self._route.proxy) from error
-        except (ResponseParserError, AttributeError, TypeError, ValueError):
+            raise kms_failure(error, self._route.proxy, self._secrets) from None
+        except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
             # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
+            _logger.warning("KMS %s: botocore failed with %s", request.operation, type(error).__name__)
             raise RecipientError(
                 f"KMS {request.operation}: expected a JSON object in answer, got what botocore cannot read",
                 hint="what answers behind the proxy is no real KMS",
@@ -76,16 +85,25 @@ class KmsCaller:
 def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
     """Refuse an answer about another key than the request named by id or ARN; what an alias stands for only KMS knows.
 
-    KMS enforces this itself. Checked here too, it holds even against an answer made by somebody else.
+    KMS enforces this itself; a difference here means that something between it and this code is broken.
     """
-    wanted, used = request.parameters.get("KeyId"), answer.get("KeyId")
-    if wanted is None or used is None or "alias/" in wanted:
+    wanted, used = request.parameters.get("KeyId"), str(answer.get("KeyId"))
+    if wanted is None or "alias/" in wanted:
         return
     if used != wanted and not used.endswith(f":key/{wanted}"):
         raise RecipientError(
             f"KMS {request.operation}: KeyId: expected {quoted(wanted, MAX_KEY_ID_CHARS)} in answer,"
             f" got {quoted(used, MAX_KEY_ID_CHARS)}"
         )
+
+
+class _Key(NamedTuple):
+    """What makes two connections share a client. Not the expiration: it is no part of what signs."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+    region: str
 
 
 @dataclass
@@ -102,8 +120,11 @@ class KmsClients:
     def __init__(self, recipient: Recipient, route: KmsRoute) -> None:
         self._recipient = recipient
         self._route = route
+        self._clock = KmsClock()
+        self._session = _isolated_session()
+        self._session_lock = threading.Lock()  # boto3's sessions make one client at a time
         self._lock = threading.Lock()
-        self._slots: OrderedDict[tuple[Credentials, str], _Slot] = OrderedDict()
+        self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
 
     def caller(self, credentials: Credentials, region: str) -> KmsCaller:
         """Return the caller for ``credentials`` in ``region``.
@@ -111,18 +132,19 @@ class KmsClients:
         Raises:
             RequestError: botocore cannot make a client for that region.
         """
-        slot = self._slot((credentials, region))
+        key = _Key(credentials.access_key_id, credentials.secret_access_key, credentials.session_token, region)
+        slot = self._slot(key)
         with slot.lock:  # whoever has the same credentials waits for one client; nobody else waits
             if slot.caller is None:
                 try:
                     slot.caller = self._new_caller(credentials, region)
                 except RequestError:
                     with self._lock:
-                        self._slots.pop((credentials, region), None)
+                        self._slots.pop(key, None)
                     raise
             return slot.caller
 
-    def _slot(self, key: tuple[Credentials, str]) -> _Slot:
+    def _slot(self, key: _Key) -> _Slot:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._slots[key] = slot
@@ -132,18 +154,28 @@ class KmsClients:
 
     def _new_caller(self, credentials: Credentials, region: str) -> KmsCaller:
         try:
-            client = attested_kms_client(
-                self._recipient,
-                region=region,
-                credentials=credentials,
-                proxy=self._route.proxy,
-                tls=self._route.tls,
-                endpoint_host=self._route.endpoint_host,
-            )
+            with self._session_lock:
+                client = attested_kms_client(
+                    self._recipient,
+                    region=region,
+                    credentials=credentials,
+                    session=self._session,
+                    proxy=self._route.proxy,
+                    tls=self._route.tls,
+                    endpoint_host=self._route.endpoint_host,
+                    clock=self._clock,
+                )
         except (BotoCoreError, ValueError) as error:
             raise RequestError(
                 KmstoolText.CLIENT_FAILED,
                 EnclaveCode.CLIENT_FAILED,
                 hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
             ) from error
-        return KmsCaller(client, self._route)
+        return KmsCaller(client, self._route, credentials)
+
+
+def _isolated_session() -> boto3.Session:
+    """Return a session that reads no AWS configuration file and no profile: the enclave's settings are its own."""
+    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    variables = {"profile": (None, None, None, None), **nowhere}
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=variables))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import (
@@ -14,6 +15,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from enclave_tool.clock import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from vsock_wire.address import Address
 from vsock_wire.errors import ToolError, printable
@@ -46,15 +48,16 @@ _KMS_HINTS = {
 }
 
 
-def kms_failure(error: BotoCoreError | ClientError, proxy: Address) -> ToolError:
+def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Sequence[str] = ()) -> ToolError:
     """Return the error of ours that says what ``error`` means here.
 
     Args:
         error: what a call of the attested client raised.
         proxy: where the client dials, for the text.
+        secrets: what was signed with; where KMS's text repeats one, it is left out.
     """
     if isinstance(error, ClientError):
-        return _refusal(error)
+        return _refusal(error, secrets)
     if isinstance(error, ParamValidationError):
         # Its text may quote the parameter's value.
         return RequestError("the request was refused before it was sent", hint="a field has a length KMS does not take")
@@ -71,16 +74,32 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address) -> ToolError
     )
 
 
-def _refusal(error: ClientError) -> KmsError:
+def _refusal(error: ClientError, secrets: Sequence[str]) -> KmsError:
     details: dict[str, Any] = dict(error.response.get("Error", {}))
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
     code = printable(str(details.get("Code", "Unknown")))[:MAX_KMS_CODE_CHARS]
     return KmsError(
         code,
-        printable(str(details.get("Message") or ""))[:MAX_KMS_TEXT_CHARS],
+        printable(_without(secrets, str(details.get("Message") or "")))[:MAX_KMS_TEXT_CHARS],
         http_status=metadata.get("HTTPStatusCode"),
         request_id=printable(str(metadata.get("RequestId") or ""))[:MAX_KMS_CODE_CHARS] or None,
-        hint=_KMS_HINTS.get(code),
+        hint=_clock_hint(metadata.get(CLOCK_OFFSET)) or _KMS_HINTS.get(code),
+    )
+
+
+def _without(secrets: Sequence[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "(left out)")
+    return text
+
+
+def _clock_hint(offset_s: int | None) -> str | None:
+    """Say how wrong the enclave's clock is, where KMS refused a signature for its time."""
+    if offset_s is None:
+        return None
+    return (
+        f"the enclave's clock is {abs(offset_s)} s {'behind' if offset_s > 0 else 'ahead of'} KMS's; up to"
+        f" {MAX_CLOCK_OFFSET_S} s are corrected: set the enclave's clock, or start the enclave anew"
     )
 
 
@@ -101,7 +120,10 @@ def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
     if isinstance(original, ssl.SSLCertVerificationError):
         return TlsError(
             f"TLS with {host}: certificate refused: {original.verify_message.rstrip('.')}",
-            hint="the peer behind the proxy is not that host, or its authority is not in the enclave's CA bundle",
+            hint=(
+                "the peer behind the proxy is not that host (does vsock-proxy lead to the same region?), or its"
+                " authority is not in the enclave's CA bundle"
+            ),
         )
     if isinstance(original, (ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError)) and not _is_protocol_error(original):
         return KmsUnreachableError(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from enclave_tool.delivery import Deliverer, DeliveryError
 from enclave_tool.errors import (
     CmsError,
     KmsError,
@@ -45,13 +46,14 @@ from vsock_wire.operations import (
 DEFAULT_REGION = "us-east-1"
 """kmstool's own, where neither side sets a region."""
 
-_CODES: dict[type[ToolError], EnclaveCode] = {
+_CODES: dict[type[ToolError], str] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
     KmsUnreachableError: EnclaveCode.KMS_UNREACHABLE,
     TlsError: EnclaveCode.TLS_FAILED,
     RecipientError: EnclaveCode.RECIPIENT_MISSING,
     CmsError: EnclaveCode.RECIPIENT_UNREADABLE,
     WireError: EnclaveCode.INVALID_MESSAGE,
+    DeliveryError: "DeliveryFailed",
 }
 _NSM_FAILED = "NsmFailed"
 
@@ -67,12 +69,14 @@ class Enclave:
         region: the region set at start, or None to let the instance choose.
         description: what Describe tells beside the uptime; nothing secret.
         attest: returns an attestation document for a nonce and user data.
+        deliverer: makes of a secret what may leave the enclave.
     """
 
     clients: KmsClients
     region: str | None
     description: Mapping[str, object]
     attest: Callable[[bytes | None, bytes | None], bytes]
+    deliverer: Deliverer = field(default_factory=Deliverer)
     started_at: float = field(default_factory=time.monotonic)
 
 
@@ -124,7 +128,8 @@ class Session:
             )
         request = parse_kms_request(operation, message)
         try:
-            return encode_kms_result(operation, self._caller.call(request))
+            self._enclave.deliverer.check_client(operation, message)
+            return encode_kms_result(operation, self._caller.call(request), self._enclave.deliverer.deliver)
         except ToolError as error:
             return refuse(error, KMS_OPERATIONS[operation].failure)
 

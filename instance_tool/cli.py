@@ -13,6 +13,7 @@ from vsock_wire.program import run_program
 
 DEFAULT_COMMAND = "decrypt"
 _COMMANDS = {
+    "attest": "instance_tool.attest_command",
     "decrypt": "instance_tool.operations",
     "derive": "instance_tool.operations",
     "describe": "instance_tool.describe_command",
@@ -21,6 +22,7 @@ _COMMANDS = {
     "genkeypair": "instance_tool.operations",
     "genrandom": "instance_tool.operations",
     "policy": "instance_tool.policy_command",
+    "serve": "instance_tool.serve_command",
     "verify": "instance_tool.verify_command",
 }
 """Each command's name, which is its function's name too, and the module that is loaded when it is asked for: a decrypt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Self
 
+from instance_tool.credential_source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.address import Address
 from vsock_wire.connection import MessageConnection
@@ -12,6 +13,7 @@ from vsock_wire.errors import TransportError, WireError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     Credentials,
+    EnclaveCode,
     ErrorReply,
     JsonObject,
     Operation,
@@ -52,8 +54,10 @@ class EnclaveClient:
         self._address = address
         self._timeout_s = timeout_s
         self._connection: MessageConnection | None = None
-        self._set_client_message: JsonObject | None = None
-        self._is_client_set = False
+        self._source: CredentialSource | None = None
+        self._region: str | None = None
+        self._peer_has_credentials = False
+        self._sent: Credentials | None = None
         self._is_old_peer = False
 
     def __enter__(self) -> Self:
@@ -62,34 +66,58 @@ class EnclaveClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def is_old_peer(self) -> bool:
+        """Whether what answered SetClient last is kmstool in C."""
+        return self._is_old_peer
+
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._is_client_set = False
+        self._sent = None
 
     def set_client(self, credentials: Credentials, region: str | None) -> None:
         """Take the credentials and region for the calls that follow; they are sent before the next one."""
-        self._set_client_message = SetClient(credentials, region).to_message()
-        self._is_client_set = False
+        self.set_credentials(CredentialSource.fixed(credentials), region)
+
+    def set_credentials(self, source: CredentialSource, region: str | None) -> None:
+        """Take the region, and where to ask for credentials before each call; new ones are sent when they change."""
+        self._source, self._region = source, region
+        self._sent = None
+
+    def leave_credentials_to_peer(self) -> None:
+        """Send no credentials: the peer is a ``kmstool-instance serve``, which has its own."""
+        self._peer_has_credentials = True
 
     def call(self, request: KmsRequest) -> KmsResult:
         """Return what KMS gives the enclave for ``request``.
 
         Raises:
+            CredentialsError: there are no credentials, or no longer.
             EnclaveError: the enclave refused, or KMS refused it.
             TransportError: the enclave cannot be reached or stopped answering; the next call connects anew.
             WireError: what answers does not speak the protocol.
         """
-        is_kept = self._is_client_set
+        return parse_kms_result(request.operation, self.exchange(encode_kms_request(request)))
+
+    def exchange(self, message: JsonObject) -> JsonObject:
+        """Return the fields of the reply to a request that needs credentials.
+
+        When KMS says that they have ended, and there are new ones, it is asked once more with those. No other refusal
+        is repeated.
+
+        Raises:
+            CredentialsError, EnclaveError, TransportError, WireError: as ``call``.
+        """
         try:
-            return self._call_once(request)
-        except TransportError as error:
-            # An enclave closes connections that were idle for long. Asking KMS once more changes nothing there.
-            if not is_kept or isinstance(error.__cause__, TimeoutError):
+            return self._exchange_on_any_connection(message)
+        except EnclaveError as error:
+            if not error.says_credentials_ended or not self._has_new_credentials():
                 raise
-            return self._call_once(request)
+            _logger.info("credentials: have expired: asking again with new ones")
+        return self._exchange_on_any_connection(message)
 
     def describe(self) -> JsonObject:
         """Return what the enclave says of itself. Nothing in it is proven.
@@ -113,25 +141,45 @@ class EnclaveClient:
         return parse_attestation_reply(self._request(encode_attestation_request(request)))
 
     def open(self) -> None:
-        """Connect and send the credentials, where that has not been done.
+        """Connect and send the credentials, where these have not been sent.
 
         Raises:
+            CredentialsError: there are no credentials, or no longer.
             EnclaveError: the enclave refused them, or the region.
             TransportError: the enclave cannot be reached or stopped answering.
             WireError: what answers does not speak the protocol.
         """
-        if self._is_client_set:
+        if self._peer_has_credentials:
             return
-        if self._set_client_message is None:
+        if self._source is None:
             raise ValueError("call set_client first")
-        reply = self._request(self._set_client_message)
+        credentials = self._source.current()
+        if credentials == self._sent:
+            return
+        reply = self._request(SetClient(credentials, self._region).to_message())
         self._is_old_peer = "Protocol" not in reply
-        self._is_client_set = True
+        _logger.info("enclave: speaks %s", "as kmstool in C" if self._is_old_peer else f"protocol {reply['Protocol']}")
+        self._sent = credentials
 
-    def _call_once(self, request: KmsRequest) -> KmsResult:
+    def _has_new_credentials(self) -> bool:
+        if self._source is None or self._sent is None:
+            return False
+        return self._source.renewed(self._sent) is not None
+
+    def _exchange_on_any_connection(self, message: JsonObject) -> JsonObject:
+        is_kept = self._connection is not None and (self._sent is not None or self._peer_has_credentials)
+        try:
+            return self._exchange_once(message)
+        except TransportError as error:
+            # An enclave closes connections that were idle for long. Asking KMS once more changes nothing there.
+            if not is_kept or isinstance(error.__cause__, TimeoutError):
+                raise
+            return self._exchange_once(message)
+
+    def _exchange_once(self, message: JsonObject) -> JsonObject:
         try:
             self.open()
-            return parse_kms_result(request.operation, self._request(encode_kms_request(request)))
+            return self._request(message)
         finally:
             if self._is_old_peer:
                 self.close()
@@ -144,6 +192,8 @@ class EnclaveClient:
             self.close()
             raise
         if isinstance(reply, ErrorReply):
+            if reply.code == EnclaveCode.BUSY:  # it closes behind this answer
+                self.close()
             raise EnclaveError(reply)
         return reply
 
@@ -161,6 +211,7 @@ class EnclaveClient:
         if self._connection is None:
             sock = connect_socket(self._address, timeout_s=self._timeout_s)
             self._connection = MessageConnection(sock, self._address)
+            _logger.info("connected to %s", self._address)
         try:
             self._connection.send(message, timeout_s=self._timeout_s)
         except TransportError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from instance_tool.errors import CredentialsError
 from instance_tool.imds import fetch_role_credentials
 from vsock_wire.errors import quoted
-from vsock_wire.messages import Credentials
+from vsock_wire.messages import Credentials, is_credential
 
 _CHAIN_VARIABLES = (
     "AWS_PROFILE",
@@ -44,14 +44,30 @@ def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) 
     if profile:
         return _from_chain(profile)
     if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY"):
-        return FoundCredentials(_from_environment(environ), "the environment")
+        return _sendable(_from_environment(environ), "the environment")
     if any(environ.get(name) for name in _CHAIN_VARIABLES):
         return _from_chain(None)
     try:
         found = fetch_role_credentials(environ)
     except CredentialsError as error:
         return _from_chain(None, otherwise=error)
-    return FoundCredentials(found.credentials, f"IMDSv2, role {found.role}")
+    return _sendable(found.credentials, f"IMDSv2, role {found.role}")
+
+
+def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
+    """Refuse here what cannot stand in a request; the text names the part, and quotes nothing of it."""
+    parts = {
+        "access key id": credentials.access_key_id,
+        "secret access key": credentials.secret_access_key,
+        "session token": credentials.session_token,
+    }
+    for name, part in parts.items():
+        if part is not None and not is_credential(part):
+            raise CredentialsError(
+                f"credentials from {source}: {name}: expected printable ASCII characters without blanks, got others",
+                hint="a line break or a byte of another encoding may have slipped in",
+            )
+    return FoundCredentials(credentials, source)
 
 
 def _from_environment(environ: Mapping[str, str]) -> Credentials:
@@ -70,7 +86,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         otherwise: why the places before gave none.
     """
     try:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - costs more than a whole decrypt otherwise
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
         from botocore.session import Session  # noqa: PLC0415
     except ImportError as error:
         raise otherwise or CredentialsError("boto3: not installed", hint="pip install 'kmstool[instance]'") from error
@@ -79,7 +95,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         session.get_component("credential_provider").remove("iam-role")
         credentials = session.get_credentials()
         if credentials is not None:
-            return FoundCredentials(_frozen(credentials), f"boto3's chain, {credentials.method}")
+            return _sendable(_frozen(credentials), f"boto3's chain, {credentials.method}")
     except (BotoCoreError, ClientError) as error:
         raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}") from error
     if otherwise:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import enum
+
 from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.messages import EnclaveCode, ErrorReply, KmstoolText, Service
 
 MAX_REPLY_TEXT_CHARS = 4_096
 """Most characters of an enclave's error text that are kept: KMS's own texts fit, a flood does not."""
 
+INSTANCE_SERVICE = "instance"
+"""The Service of an error reply that ``kmstool-instance serve`` makes of a failure of its own."""
+
+
+class InstanceCode(enum.StrEnum):
+    """Machine codes of errors that arise in ``kmstool-instance serve``, between its clients and the enclave."""
+
+    ENCLAVE_UNREACHABLE = "EnclaveUnreachable"
+    ENCLAVE_UNREADABLE = "EnclaveUnreadable"
+    NO_CREDENTIALS = "NoCredentials"
+
+
+_INSTANCE_EXIT_CODES: dict[str, ExitCode] = {
+    InstanceCode.ENCLAVE_UNREACHABLE: ExitCode.UNREACHABLE,
+    InstanceCode.NO_CREDENTIALS: ExitCode.NO_CREDENTIALS,
+}
+_EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - KMS's name of an error
 _UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_UNREACHABLE})
 _REFUSAL_CODES = frozenset(
     {
         "AccessDeniedException",
-        "ExpiredTokenException",
+        _EXPIRED_TOKEN,
         "IncompleteSignatureException",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
@@ -45,6 +64,20 @@ class EnclaveError(ToolError):
         super().__init__(message + _kms_details(reply), hint=_hint(reply))
         self.reply = reply
         self.exit_code = _exit_code(reply)
+
+    @property
+    def says_credentials_ended(self) -> bool:
+        """Whether KMS refused credentials because their time is over; kmstool in C never says so."""
+        return self.reply.service == Service.KMS and self.reply.code == _EXPIRED_TOKEN
+
+    @property
+    def says_operation_unknown(self) -> bool:
+        """Whether the peer does not know the operation; kmstool in C has no code for anything."""
+        return self.reply.code in (None, EnclaveCode.UNKNOWN_OPERATION)
+
+
+class BusyError(ToolError):
+    """Everything that could serve a request is in use, and stayed so."""
 
 
 class AttestationError(ToolError):
@@ -89,4 +122,6 @@ def _exit_code(reply: ErrorReply) -> ExitCode:
         return ExitCode.REFUSED
     if reply.service == Service.ENCLAVE and reply.code in _UNREACHABLE_CODES:
         return ExitCode.UNREACHABLE
+    if reply.service == INSTANCE_SERVICE:
+        return _INSTANCE_EXIT_CODES.get(reply.code or "", ExitCode.FAILED)
     return ExitCode.FAILED

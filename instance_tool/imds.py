@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from instance_tool.errors import CredentialsError
+from instance_tool.expiration import parse_expiration
 from vsock_wire.errors import quoted
 from vsock_wire.messages import Credentials
 
@@ -162,12 +163,9 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 
 def _refuse_expired(credentials: Credentials) -> None:
-    try:
-        expiration = datetime.fromisoformat(credentials.expiration or "")
-    except ValueError:
-        raise CredentialsError("IMDS: Expiration: expected an ISO 8601 time in the role's credentials") from None
-    if expiration.tzinfo is None:
-        expiration = expiration.replace(tzinfo=UTC)
+    expiration = parse_expiration(credentials.expiration)
+    if expiration is None:
+        raise CredentialsError("IMDS: Expiration: expected an ISO 8601 time in the role's credentials")
     if expiration <= datetime.now(UTC):
         raise CredentialsError(
             f"IMDS: the role's credentials expired at {credentials.expiration}",

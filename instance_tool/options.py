@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,17 +12,21 @@ import click
 from click.core import ParameterSource
 
 from instance_tool.client import TIMEOUT_S, EnclaveClient
+from instance_tool.credential_source import CredentialSource
 from instance_tool.credentials import find_credentials
+from instance_tool.errors import EnclaveError
 from instance_tool.output import OutputFormat
-from vsock_wire.address import Address, parse_address, vsock_address
+from vsock_wire.address import Address, UnixAddress, parse_address, vsock_address
 from vsock_wire.errors import InputError, quoted
+from vsock_wire.messages import reply_text
 from vsock_wire.program import parse_timeout, set_up_logging
 
 PROGRAM = "kmstool-instance"
 SERVICE_PORT = 3_000
 """kmstool's own."""
+CREDENTIALS_HELD = "CredentialsHeld"
+"""The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
 
-_logger = logging.getLogger(__name__)
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
@@ -41,16 +45,53 @@ class Settings:
         return EnclaveClient(self.enclave, timeout_s=self.timeout_s)
 
     def open_client_with_credentials(self) -> EnclaveClient:
-        """Return a client of the enclave that calls KMS with the credentials found here.
+        """Return a client whose calls KMS sees with credentials: those found here, or those of the peer.
+
+        Only a ``kmstool-instance serve`` has credentials for its clients, and it listens on unix sockets only: an
+        enclave on a vsock, perhaps kmstool in C, is not asked about it.
 
         Raises:
             CredentialsError: none were found.
+            InputError: the peer has credentials, and the options ask for others or for another region.
+            EnclaveError, TransportError, WireError: what listens on a unix socket did not say what it is.
         """
-        found = find_credentials(os.environ, profile=self.profile)
-        _logger.info("credentials: from %s", found.source)
         client = self.open_client()
-        client.set_client(found.credentials, self.region)
+        with contextlib.ExitStack() as stack:
+            stack.callback(client.close)
+            if isinstance(self.enclave, UnixAddress) and self._has_peer_credentials(client):
+                client.leave_credentials_to_peer()
+            else:
+                source = self.credential_source()
+                source.current()  # to fail here, before anything is connected
+                client.set_credentials(source, self.region)
+            stack.pop_all()
         return client
+
+    def credential_source(self) -> CredentialSource:
+        """Return where credentials are found, and found anew when they end."""
+        return CredentialSource(lambda: find_credentials(os.environ, profile=self.profile))
+
+    def _has_peer_credentials(self, client: EnclaveClient) -> bool:
+        try:
+            description = client.describe()
+        except EnclaveError as error:
+            if error.says_operation_unknown:
+                return False
+            raise
+        if description.get(CREDENTIALS_HELD) is not True:
+            return False
+        if self.profile is not None:
+            raise InputError(
+                f"--profile: expected none, because what listens on {self.enclave} has its own credentials, got one"
+            )
+        served_region = reply_text(description, "Region")
+        if self.region is not None and self.region != served_region:
+            raise InputError(
+                f"--region: expected {quoted(served_region) if served_region else 'none'}, as what listens on"
+                f" {self.enclave} has it, got {quoted(self.region)}",
+                hint="kmstool-instance serve chooses the region for its clients: leave --region off",
+            )
+        return True
 
 
 def parse_text(value: str) -> str:

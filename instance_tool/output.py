@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+from typing import NamedTuple
 
 from vsock_wire.errors import InputError
 from vsock_wire.messages import JsonObject, Operation, encode_base64
-from vsock_wire.operations import KMS_OPERATIONS, MESSAGE, KmsResult
+from vsock_wire.operations import DIGEST, KMS_OPERATIONS, MESSAGE, OUTPUT, KmsResult
 
 _LABELS = {
     Operation.GENERATE_DATA_KEY: {"CIPHERTEXT": "CiphertextBlob", "PLAINTEXT": MESSAGE},
@@ -17,7 +18,8 @@ _LABELS = {
         "PLAINTEXT": MESSAGE,
     },
 }
-"""Operations with several results: the lines they are written as, with kmstool_enclave_cli's labels for a data key."""
+"""Operations with several results: the lines they are written as, with kmstool_enclave_cli's labels for a data key.
+Where the enclave keeps the secret, the line of MESSAGE is labelled DIGEST or OUTPUT."""
 
 
 class OutputFormat(enum.StrEnum):
@@ -28,13 +30,21 @@ class OutputFormat(enum.StrEnum):
     JSON = "json"
 
 
+class _Delivered(NamedTuple):
+    """What the enclave gave out of a secret: as which line, as bytes, and as it is written raw."""
+
+    label: str
+    data: bytes
+    raw: bytes
+
+
 def encode_result(
     operation: Operation, result: KmsResult, output_format: OutputFormat, *, line_number: int | None = None
 ) -> bytes:
     """Return the bytes for one result, without the newline behind it.
 
     A result of several parts is written as labelled lines of base64, whether raw or base64 is asked for; so is, without
-    a label, the ciphertext of Encrypt.
+    a label, the ciphertext of Encrypt. A digest is written in hexadecimal, but as base64 where that is asked for.
 
     Args:
         operation: what was done.
@@ -48,19 +58,35 @@ def encode_result(
     """
     if output_format is OutputFormat.JSON:
         return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")
+    delivered = _delivered(result)
     if operation in _LABELS:
-        lines = (f"{label}: {_base64_part(result, name)}" for label, name in _LABELS[operation].items())
-        return "\n".join(lines).encode("ascii")
-    if result.secret is None:
+        return b"\n".join(_line(label, name, result, delivered) for label, name in _LABELS[operation].items())
+    if delivered is None:
         return _base64_part(result, "CiphertextBlob").encode("ascii")
     if output_format is OutputFormat.BASE64:
-        return encode_base64(result.secret).encode("ascii")
-    if line_number is not None and b"\n" in result.secret:
+        return encode_base64(delivered.data).encode("ascii")
+    if line_number is not None and b"\n" in delivered.raw:
         raise InputError(
-            "plaintext: expected no line break in a batch with --output raw, got one",
+            f"{delivered.label.lower()}: expected no line break in a batch with --output raw, got one",
             hint="use --output base64 or --output json",
         )
-    return result.secret
+    return delivered.raw
+
+
+def _delivered(result: KmsResult) -> _Delivered | None:
+    digest, output = result.fields.get(DIGEST), result.fields.get(OUTPUT)
+    if isinstance(digest, str):
+        return _Delivered("DIGEST", bytes.fromhex(digest), digest.encode("ascii"))
+    if isinstance(output, bytes):
+        return _Delivered("OUTPUT", output, output)
+    return None if result.secret is None else _Delivered("PLAINTEXT", result.secret, result.secret)
+
+
+def _line(label: str, name: str, result: KmsResult, delivered: _Delivered | None) -> bytes:
+    if name != MESSAGE or delivered is None:
+        return f"{label}: {_base64_part(result, name)}".encode("ascii")
+    text = delivered.raw if delivered.label == "DIGEST" else encode_base64(delivered.data).encode("ascii")
+    return delivered.label.encode("ascii") + b": " + text
 
 
 def _json_fields(operation: Operation, result: KmsResult, line_number: int | None) -> JsonObject:
@@ -74,5 +100,5 @@ def _json_fields(operation: Operation, result: KmsResult, line_number: int | Non
 
 
 def _base64_part(result: KmsResult, name: str) -> str:
-    value = result.secret if name == MESSAGE else result.fields.get(name)
+    value = result.fields.get(name)
     return encode_base64(value) if isinstance(value, bytes) else ""

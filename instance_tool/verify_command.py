@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,26 +65,42 @@ def verify(ctx: click.Context, /, **options: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if options["file"] == options["expect"] == STANDARD_INPUT:
         raise InputError("FILE and --expect: expected standard input for one of them, got it for both")
-    expected = {}
-    if options["expect"] is not None:
-        text = read_file(options["expect"], "measurements", max_bytes=MAX_MEASUREMENTS_BYTES)
-        expected = parse_measurements(text)
-    root_sha256 = AWS_NITRO_ROOT_SHA256 if options["root"] is None else _read_root(options["root"])
-    nonce = _parse_nonce(options["nonce"])
+    expected = read_expected(options["expect"])
+    root_sha256 = parse_root(options["root"])
+    nonce = None if options["nonce"] is None else parse_attested_bytes("--nonce", options["nonce"])
     at = _parse_at(options["at"])
     document = decode_document_file(read_file(options["file"], "document", max_bytes=MAX_DOCUMENT_FILE_BYTES))
+    verified = verify_and_warn(document, root_sha256=root_sha256, at=at, nonce=nonce, expected=expected)
+    click.echo(document_json(verified) if is_json_wanted(ctx) else document_text(verified))
+
+
+def verify_and_warn(
+    document: bytes, *, root_sha256: bytes, at: datetime | None, nonce: bytes | None, expected: Mapping[int, bytes]
+) -> VerifiedDocument:
+    """Verify a document against everything that is expected of it; of debug mode, warn on standard error.
+
+    Args:
+        document: as the NSM made it.
+        root_sha256: of the root certificate that is trusted.
+        at: when the certificates must be valid; None for the document's own time.
+        nonce: what it must hold, or None to leave it unchecked.
+        expected: measurements by PCR; empty to leave them unchecked.
+
+    Raises:
+        AttestationError: it does not verify.
+        MeasurementError: a measurement is another one.
+    """
     fields = _verify(document, root_sha256=root_sha256, at=at, nonce=nonce)
     if fields.is_debug:
         report_warning(DEBUG_WARNING)
     verify_measurements(fields, expected)
-    verified = VerifiedDocument(
+    return VerifiedDocument(
         fields,
         root_sha256=root_sha256,
         judged_at=fields.issued_at if at is None else at,
         is_nonce_checked=nonce is not None,
         compared_pcrs=tuple(sorted(expected)),
     )
-    click.echo(document_json(verified) if is_json_wanted(ctx) else document_text(verified))
 
 
 def _verify(document: bytes, *, root_sha256: bytes, at: datetime | None, nonce: bytes | None) -> AttestationDocument:
@@ -107,8 +124,27 @@ def _time_hint(document: bytes, root_sha256: bytes) -> str | None:
     )
 
 
-def _read_root(path: str) -> bytes:
-    """Return the SHA-256 of the one certificate in a PEM file."""
+def read_expected(path: str | None) -> Mapping[int, bytes]:
+    """Return the measurements in a file of nitro-cli's, or none without a file.
+
+    Raises:
+        MeasurementError: it holds no measurements.
+        OSError: it cannot be read.
+    """
+    if path is None:
+        return {}
+    return parse_measurements(read_file(path, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES))
+
+
+def parse_root(path: str | None) -> bytes:
+    """Return the SHA-256 of the one certificate in a PEM file; without a file, of AWS's root.
+
+    Raises:
+        InputError: the file does not hold one certificate.
+        OSError: it cannot be read.
+    """
+    if path is None:
+        return AWS_NITRO_ROOT_SHA256
     pem = read_file(path, "--root", max_bytes=MAX_ROOT_FILE_BYTES)
     try:
         certificates = x509.load_pem_x509_certificates(pem)
@@ -119,16 +155,19 @@ def _read_root(path: str) -> bytes:
     return certificates[0].fingerprint(hashes.SHA256())
 
 
-def _parse_nonce(text: str | None) -> bytes | None:
-    if text is None:
-        return None
+def parse_attested_bytes(option: str, text: str) -> bytes:
+    """Return what an option gives in hexadecimal for a document to hold.
+
+    Raises:
+        InputError: it is no hexadecimal text, or longer than a document holds.
+    """
     try:
-        nonce = bytes.fromhex(text)
+        data = bytes.fromhex(text)
     except ValueError:
-        raise InputError("--nonce: expected hexadecimal digits, two for each byte, got other text") from None
-    if not 1 <= len(nonce) <= MAX_NONCE_BYTES:
-        raise InputError(f"--nonce: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(nonce)}")
-    return nonce
+        raise InputError(f"{option}: expected hexadecimal digits, two for each byte, got other text") from None
+    if not 1 <= len(data) <= MAX_NONCE_BYTES:
+        raise InputError(f"{option}: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(data)}")
+    return data
 
 
 def _parse_at(text: str) -> datetime | None:

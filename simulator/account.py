@@ -36,6 +36,7 @@ KEY_ALIAS = "alias/enclave-demo"
 MODULE_ID = f"{INSTANCE_ID}-enc0123456789abcdef"
 OTHER_MODULE_ID = f"{INSTANCE_ID}-enc0fedcba9876543"
 CA_FILE = "ca.pem"
+ATTESTATION_ROOT_FILE = "attestation-root.pem"
 ALLOWLIST_FILE = "vsock-proxy.yaml"
 
 
@@ -98,6 +99,7 @@ class SimulatedAccount:
         )
         self.tls = TlsAuthority.create()
         directory.joinpath(CA_FILE).write_bytes(self.tls.ca_pem)
+        directory.joinpath(ATTESTATION_ROOT_FILE).write_bytes(authority.root_pem)
         with contextlib.ExitStack() as stack:
             certificate = self.tls.server_certificate(self.kms_host, "localhost", "127.0.0.1")
             self.kms_server = stack.enter_context(KmsServer(self.kms, tls=certificate))
@@ -128,6 +130,11 @@ class SimulatedAccount:
     def ca_file(self) -> Path:
         """PEM file of the authority behind KMS's certificate."""
         return self.directory / CA_FILE
+
+    @property
+    def attestation_root_file(self) -> Path:
+        """PEM file of the root that attestation documents chain to, in place of AWS's."""
+        return self.directory / ATTESTATION_ROOT_FILE
 
     @property
     def allowlist_file(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from simulator.account import KEY_ALIAS, REGION, SimulatedAccount
 from simulator.demo import Narrator, run_demo
 from simulator.errors import SimulatorError
 from simulator.identities import DEFAULT_LIFETIME_S
+from simulator.processes import tool_path
 from vsock_wire import __version__
 from vsock_wire.messages import encode_base64
 from vsock_wire.program import run_program, set_up_logging
@@ -87,17 +89,24 @@ def _print_commands(account: SimulatedAccount) -> None:
     answer = account.unattested_client().encrypt(KeyId=KEY_ALIAS, Plaintext=SAMPLE_PLAINTEXT)
     ciphertext_b64 = encode_base64(answer["CiphertextBlob"])
     instance = ["kmstool-instance", *commands.instance_arguments(account), ciphertext_b64]
+    proxy, enclave = commands.proxy_command(account), commands.enclave_command(account)
     credentials = " ".join(f"{name}={value}" for name, value in account.imds_environment.items())
     for title, line in (
-        ("in a second terminal, the proxy of the parent instance:", shlex.join(commands.proxy_command(account))),
-        ("in a third, the enclave:", shlex.join(commands.enclave_command(account))),
-        ("in a fourth, the parent instance asks the enclave:", f"{credentials} {shlex.join(instance)}"),
+        ("in a second terminal, the proxy of the parent instance:", _pasteable(proxy)),
+        ("in a third, the enclave:", _pasteable(enclave)),
+        ("in a fourth, the parent instance asks the enclave:", f"{credentials} {_pasteable(instance)}"),
         ("the same KMS for the AWS command line:", _aws_command(account, credentials)),
     ):
         click.secho(f"# {title}", bold=True)
         click.echo(line + "\n")
     click.echo(f"# running; sockets and files are in {account.directory}; Ctrl-C ends it")
     sys.stdout.flush()
+
+
+def _pasteable(command_line: list[str]) -> str:
+    """Return a command line that starts this installation's program, whatever else of that name is in PATH."""
+    name, own_path = command_line[0], tool_path(command_line[0])
+    return shlex.join([name if shutil.which(name) == own_path else own_path, *command_line[1:]])
 
 
 def _aws_command(account: SimulatedAccount, credentials: str) -> str:

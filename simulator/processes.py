@@ -67,24 +67,27 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], *, listens_on: Address, log_file: Path) -> Iterator[Tool]:
+def running(
+    arguments: list[str], *, listens_on: Address, log_file: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Tool]:
     """Start a server of the project, wait until it accepts connections, and stop it in the end.
 
     Args:
         arguments: its command line, the first one the command's name.
         listens_on: where it will listen.
         log_file: takes its standard output and standard error.
+        environment: variables beside a clean environment.
 
     Raises:
         SimulatorError: it ended, or did not listen in time; the text holds what it wrote.
     """
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [tool_path(arguments[0]), *arguments[1:]],
+            [tool_path(Path(arguments[0]).name), *arguments[1:]],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=clean_environment({}),
+            env=clean_environment(environment or {}),
         )
     tool = Tool(arguments, process, log_file)
     try:

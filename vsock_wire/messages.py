@@ -211,6 +211,11 @@ def decode_message(data: bytes) -> JsonObject:
     return message
 
 
+def is_credential(text: str) -> bool:
+    """Return whether ``text`` can be a part of credentials: one or more printable ASCII characters, no blank."""
+    return _CREDENTIAL.fullmatch(text) is not None
+
+
 def parse_operation(message: JsonObject) -> Operation:
     """Return which operation a request asks for.
 
@@ -340,7 +345,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def _credential(message: JsonObject, name: str) -> str:
     value = message.get(name)
-    if isinstance(value, str) and _CREDENTIAL.fullmatch(value):
+    if isinstance(value, str) and is_credential(value):
         return value
     raise RequestError(KmstoolText.NO_CREDENTIALS, hint=f"{name}: expected a string of printable ASCII characters")
 

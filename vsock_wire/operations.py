@@ -7,11 +7,13 @@ One table serves both ends. A field of a message has the name and meaning of KMS
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from vsock_wire.errors import WireError
+from vsock_wire.errors import WireError, quoted
 from vsock_wire.messages import (
     JsonObject,
     KmstoolText,
@@ -38,6 +40,26 @@ MAX_ATTESTED_BYTES = 512
 
 MESSAGE = "Message"
 """The field of a reply that carries the secret: the plaintext, data key, private key, random bytes or shared secret."""
+DIGEST = "Digest"
+"""The field in its place where only a digest leaves the enclave: SHA-256 in hexadecimal."""
+OUTPUT = "Output"
+"""The field of a KmsResult for what a program in the enclave made of the secret; in a message it travels as Message."""
+DELIVERY = "Delivery"
+"""The field of a reply that names its Delivery; absent, as from kmstool in C, it is ``reply``."""
+ACCEPTS = "Accepts"
+"""The field of a request that lists the deliveries without a Message that the client can read. kmstool in C sends none,
+and aborts on a reply that says Ok without a Message; an enclave refuses its request instead."""
+
+
+class Delivery(enum.StrEnum):
+    """What leaves the enclave of a secret that KMS delivered; set when the enclave starts, never by a request."""
+
+    REPLY = "reply"
+    DIGEST = "digest"
+    EXEC = "exec"
+
+
+_WITHOUT_MESSAGE = (Delivery.DIGEST,)
 
 
 class Kind(enum.Enum):
@@ -109,8 +131,9 @@ class KmsResult:
     """What an operation gives; ``repr`` does not show the secret.
 
     Attributes:
-        secret: what only the caller of the enclave may see, or None where the operation has none.
-        fields: the other fields of KMS's answer, by the names they have in messages; text or bytes.
+        secret: what only the caller of the enclave may see, or None where there is none or the enclave keeps it.
+        fields: the other fields of KMS's answer, by the names they have in messages; text or bytes. Where the enclave
+            keeps the secret, DIGEST or OUTPUT is among them.
     """
 
     secret: bytes | None = field(repr=False)
@@ -229,7 +252,7 @@ def parse_attestation_request(message: JsonObject) -> AttestationRequest:
         RequestError: a field is no base64 or longer than the module takes.
     """
     try:
-        return AttestationRequest(*(_read_field(spec, message.get(spec.name)) for spec in _ATTESTATION_FIELDS))
+        return AttestationRequest(*(_named_field(spec, message) for spec in _ATTESTATION_FIELDS))
     except _FieldError as error:
         raise RequestError(f"Could not get attestation document: {error}") from None
 
@@ -253,7 +276,25 @@ def encode_kms_request(request: KmsRequest) -> JsonObject:
         value = request.parameters.get(spec.parameter)
         if value is not None and value not in ({}, (), []):
             message[spec.name] = encode_base64(value) if spec.kind is Kind.BYTES else _plain(value)
+    if KMS_OPERATIONS[request.operation].delivers is not None:
+        message[ACCEPTS] = list(_WITHOUT_MESSAGE)
     return message
+
+
+def check_accepted(operation: Operation, message: JsonObject, delivery: Delivery) -> None:
+    """Refuse a request whose client could not read the reply.
+
+    Raises:
+        RequestError: the reply would have no Message, and the client does not say that it can do without.
+    """
+    if KMS_OPERATIONS[operation].delivers is None or delivery not in _WITHOUT_MESSAGE:
+        return
+    accepted = message.get(ACCEPTS)
+    if not isinstance(accepted, list) or delivery not in accepted:
+        raise RequestError(
+            f"this enclave delivers no plaintext but its {delivery}, which the client cannot read",
+            hint=f'use kmstool-instance of this project, or send "{ACCEPTS}": ["{delivery}"]',
+        )
 
 
 def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
@@ -271,23 +312,47 @@ def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
     parameters: dict[str, Any] = {}
     for spec in KMS_OPERATIONS[operation].request:
         try:
-            value = _read_field(spec, message.get(spec.name))
+            value = _named_field(spec, message)
         except _FieldError as error:
-            raise RequestError(f"{failure}: {spec.name}: {error}") from None
+            raise RequestError(f"{failure}: {error}") from None
         if value is not None:
             parameters[spec.parameter] = value
     return KmsRequest(operation, parameters)
 
 
-def encode_kms_result(operation: Operation, answer: Mapping[str, Any]) -> JsonObject:
+def encode_secret(secret: bytes) -> JsonObject:
+    """Return the fields of a reply that carry ``secret`` itself, as kmstool's do."""
+    return {MESSAGE: encode_base64(secret)}
+
+
+def encode_digest(secret: bytes) -> JsonObject:
+    """Return the fields of a reply that carry the digest of ``secret`` only.
+
+    Whoever can guess the secret can check the guess against it: it hides keys, not passwords.
+    """
+    return {DELIVERY: Delivery.DIGEST, DIGEST: hashlib.sha256(secret).hexdigest()}
+
+
+def encode_output(output: bytes) -> JsonObject:
+    """Return the fields of a reply that carry what a program in the enclave made of the secret.
+
+    It travels as Message, so that kmstool in C can print it too.
+    """
+    return {DELIVERY: Delivery.EXEC, MESSAGE: encode_base64(output)}
+
+
+def encode_kms_result(
+    operation: Operation, answer: Mapping[str, Any], deliver: Callable[[bytes], JsonObject] = encode_secret
+) -> JsonObject:
     """Return the fields of the reply beside Status.
 
     Args:
         operation: what was done.
         answer: KMS's, as boto3 returns it.
+        deliver: returns the fields for the secret; what it raises goes through.
     """
     spec = KMS_OPERATIONS[operation]
-    fields: JsonObject = {} if spec.delivers is None else {MESSAGE: encode_base64(answer[spec.delivers])}
+    fields: JsonObject = {} if spec.delivers is None else deliver(answer[spec.delivers])
     for reply_field in spec.reply:
         value = answer.get(reply_field.parameter)
         if value is not None:
@@ -299,19 +364,24 @@ def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
     """Read the fields of a reply that says Ok.
 
     Raises:
-        WireError: the Message that is due is missing, or a field is not of its type.
+        WireError: the Message or Digest that is due is missing, or a field is not of its type.
     """
     spec = KMS_OPERATIONS[operation]
+    delivery = _read_delivery(reply)
     fields: dict[str, str | bytes] = {}
     for reply_field in spec.reply:
         is_bytes = reply_field.kind is Kind.BYTES
         value = _reply_bytes(reply, reply_field.name) if is_bytes else reply_text(reply, reply_field.name)
         if value is not None:
             fields[reply_field.name] = value
-    secret = None if spec.delivers is None else _reply_bytes(reply, MESSAGE)
-    if secret is None and spec.delivers is not None:
+    if spec.delivers is None:
+        return KmsResult(None, fields)
+    if delivery is Delivery.DIGEST:
+        return KmsResult(None, {DIGEST: _reply_digest(reply), **fields})
+    delivered = _reply_bytes(reply, MESSAGE)
+    if delivered is None:
         raise WireError(f"reply: {MESSAGE}: expected base64 text, got none")
-    return KmsResult(secret, fields)
+    return KmsResult(None, {OUTPUT: delivered, **fields}) if delivery is Delivery.EXEC else KmsResult(delivered, fields)
 
 
 _ATTESTATION_FIELDS = (
@@ -320,8 +390,19 @@ _ATTESTATION_FIELDS = (
 )
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
 class _FieldError(WireError):
     """What is wrong with a field's value; never quotes it."""
+
+
+def _named_field(spec: Field, message: JsonObject) -> Any:
+    """Read one field of a message; what is wrong with it is told with its name."""
+    try:
+        return _read_field(spec, message.get(spec.name))
+    except _FieldError as error:
+        raise _FieldError(f"{spec.name}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -397,6 +478,21 @@ def _read_context(value: object) -> dict[str, str] | None:
         if not isinstance(content, str):
             raise _FieldError(f"expected strings as values, got {type(content).__name__}")
     return value or None
+
+
+def _read_delivery(reply: JsonObject) -> Delivery:
+    name = reply_text(reply, DELIVERY) or Delivery.REPLY
+    try:
+        return Delivery(name)
+    except ValueError:
+        raise WireError(f"reply: {DELIVERY}: expected one of {', '.join(Delivery)}, got {quoted(name)}") from None
+
+
+def _reply_digest(reply: JsonObject) -> str:
+    digest = reply_text(reply, DIGEST) or ""
+    if not _DIGEST.fullmatch(digest):
+        raise WireError(f"reply: {DIGEST}: expected 64 hexadecimal digits, got other text")
+    return digest
 
 
 def _reply_bytes(reply: JsonObject, name: str) -> bytes | None:

@@ -67,6 +67,8 @@ def report_error(name: str, error: ToolError, *, subject: str | None = None) -> 
         error: what failed.
         subject: what it was about, such as "line 3", where there is more than one.
     """
+    if sys.stderr is None:  # closed; print would turn to standard output, which is for results only
+        return
     about = f"{subject}: " if subject else ""
     print(f"{name}: error: {about}{printable(str(error))}", file=sys.stderr)
     if error.hint:
@@ -137,10 +139,14 @@ def _as_input_error(name: str, error: Exception) -> InputError:
 
 def _leave_stdout() -> None:
     """Keep the interpreter from flushing into a closed pipe or a full disk again at exit, and complaining of it."""
+    if sys.stdout is None:
+        return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_bug(name: str, error: Exception) -> None:
+    if sys.stderr is None:
+        return
     print(f"{name}: error: internal error: {type(error).__name__}; this is a bug, at:", file=sys.stderr)
     for frame in traceback.extract_tb(error.__traceback__)[-6:]:
         print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.errors import TransportError
 
-LISTEN_BACKLOG = 128
+LISTEN_BACKLOG = 512
 """Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
 
 _CONNECT_HINTS = {

@@ -17,6 +17,7 @@ import pytest
 
 from simulator import commands, processes
 from simulator.account import SimulatedAccount
+from simulator.clock import Clock, utc_now
 from vsock_wire.messages import encode_base64
 
 CONTEXT = {"purpose": "test"}
@@ -47,9 +48,26 @@ class Deployment:
             listens_on=commands.enclave_address(self.account, name),
         )
 
-    def _start(self, name: str, arguments: list[str], *, listens_on: Any) -> processes.Tool:
+    def start_serve(self, name: str = "serve", *options: str, enclave: str = "enclave") -> processes.Tool:
+        """Start kmstool-instance serve, with the credentials of the simulated IMDS, in place of an enclave's server."""
+        address = commands.enclave_address(self.account, name)
+        return self._start(
+            name,
+            [
+                "kmstool-instance", *commands.instance_arguments(self.account, name=enclave),
+                "serve", "--socket", address.path, *options,
+            ],
+            listens_on=address,
+            environment=self.account.imds_environment,
+        )  # fmt: skip
+
+    def _start(
+        self, name: str, arguments: list[str], *, listens_on: Any, environment: dict[str, str] | None = None
+    ) -> processes.Tool:
         log_file = self.account.directory / f"{name}.log"
-        tool = self.stack.enter_context(processes.running(arguments, listens_on=listens_on, log_file=log_file))
+        tool = self.stack.enter_context(
+            processes.running(arguments, listens_on=listens_on, log_file=log_file, environment=environment)
+        )
         self.tools[name] = tool
         return tool
 
@@ -128,11 +146,15 @@ class RawClient:
 
 
 @contextlib.contextmanager
-def deploy(*, credentials_lifetime_s: float = 21_600, start: bool = True) -> Iterator[Deployment]:
+def deploy(
+    *, credentials_lifetime_s: float = 21_600, start: bool = True, clock: Clock = utc_now
+) -> Iterator[Deployment]:
     directory = Path(tempfile.mkdtemp(prefix="kms-"))  # pytest's own paths are too long for unix sockets
     try:
         with contextlib.ExitStack() as stack:
-            account = stack.enter_context(SimulatedAccount(directory, credentials_lifetime_s=credentials_lifetime_s))
+            account = stack.enter_context(
+                SimulatedAccount(directory, credentials_lifetime_s=credentials_lifetime_s, clock=clock)
+            )
             deployment = Deployment(account, stack)
             if start:
                 deployment.start_proxy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,16 +22,18 @@ VERBOSE = "-vvv"
 
 @dataclass
 class Session:
-    """Everything that was written, by whom; standard output of kmstool-instance holds results and stays apart."""
+    """Everything that was written, by whom, and every command line that was seen."""
 
-    written: dict[str, bytes]
-    results: list[bytes]
+    logged: dict[str, bytes]
+    results: dict[str, subprocess.CompletedProcess[bytes]]
+    command_lines: set[bytes]
+    plaintexts: dict[str, bytes]
     secrets: dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    with deploy(start=False) as deployment:
+    with deploy(start=False) as deployment, _watched_command_lines() as command_lines:
         proxy = deployment.start_proxy("proxy", VERBOSE)
         enclave = deployment.start_enclave("enclave", VERBOSE)
         credentials = deployment.account.issue_credentials()
@@ -38,58 +42,93 @@ def session() -> Iterator[Session]:
             "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
             "AWS_SESSION_TOKEN": credentials.session_token or "",
         }
-        session = Session({}, [], _secrets(deployment, credentials))
-        for name, done in _runs(deployment, environment).items():
-            session.written[f"standard error of {name}"] = done.stderr
-            session.results.append(done.stdout)
+        results = _runs(deployment, environment)
         _misbehave(deployment, credentials)
         enclave.stop()
         proxy.stop()
-        session.written["log of kmstool-enclave"] = enclave.log_file.read_bytes()
-        session.written["log of vsock-proxy"] = proxy.log_file.read_bytes()
-        yield session
+        logged = {f"standard error of {name}": done.stderr for name, done in results.items()}
+        logged["log of kmstool-enclave"] = enclave.log_file.read_bytes()
+        logged["log of vsock-proxy"] = proxy.log_file.read_bytes()
+        plaintexts = {
+            "the plaintext": PLAINTEXT,
+            "the plaintext in base64": b64encode(PLAINTEXT),
+            "the plaintext in hexadecimal": PLAINTEXT.hex().encode(),
+        }
+        yield Session(logged, results, command_lines, plaintexts, _secrets(deployment))
 
 
 def test_no_secret_is_in_anything_that_was_logged(session: Session) -> None:
-    for where, text in session.written.items():
-        for name, secret in session.secrets.items():
+    for where, text in session.logged.items():
+        for name, secret in (session.secrets | session.plaintexts).items():
             assert secret not in text, f"{name} in {where}"
+
+
+def test_standard_output_holds_the_plaintext_where_it_is_due_and_no_other_secret(session: Session) -> None:
+    for run, done in session.results.items():
+        for name, secret in session.secrets.items():
+            assert secret not in done.stdout, f"{name} in standard output of {run}"
+        if done.returncode != 0 and run != "a batch":
+            assert done.stdout == b"", run
+
+
+def test_no_secret_is_in_the_arguments_of_a_process(session: Session) -> None:
+    for program in (b"kmstool-enclave", b"vsock-proxy", b"kmstool-instance"):
+        assert any(program in line for line in session.command_lines), f"{program!r} was not seen"
+    for line in session.command_lines:
+        for name, secret in (session.secrets | session.plaintexts).items():
+            assert secret not in line, f"{name} in {line!r}"
 
 
 def test_the_session_did_what_it_was_to_do_and_logged_it(session: Session) -> None:
     """Without this, the search would pass over an empty log as well."""
-    assert session.results[0] == PLAINTEXT + b"\n"
-    assert b"credentials: from" in session.written["standard error of a decrypt"]
-    assert b"AccessDeniedException" in session.written["standard error of a refusal"]
-    assert session.written["log of kmstool-enclave"].count(b"refused") >= 4
-    assert b"DEBUG" in session.written["log of kmstool-enclave"]
-    assert len(session.written["log of vsock-proxy"]) > 100
+    assert session.results["a decrypt"].stdout == PLAINTEXT + b"\n"
+    assert session.results["a decrypt by IMDSv2"].stdout == PLAINTEXT + b"\n"
+    assert session.results["a batch"].stdout == (PLAINTEXT + b"\n") * 2
+    assert b"credentials: from" in session.logged["standard error of a decrypt"]
+    assert b"AccessDeniedException" in session.logged["standard error of a refusal"]
+    assert session.logged["log of kmstool-enclave"].count(b"refused") >= 4
+    assert b"DEBUG" in session.logged["log of kmstool-enclave"]
+    assert len(session.logged["log of vsock-proxy"]) > 100
+    assert len(session.secrets) >= 2 + 4 * 2 + 1  # of the environment, of IMDSv2, and a token of IMDSv2
 
 
-def test_no_secret_is_in_the_arguments_of_a_process(session: Session) -> None:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes()
-        except OSError:
-            continue
-        for name, secret in session.secrets.items():
-            assert secret not in arguments, f"{name} in {path}"
+@contextlib.contextmanager
+def _watched_command_lines() -> Iterator[set[bytes]]:
+    """Gather the command lines of all processes, again and again, in the background."""
+    seen: set[bytes] = set()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.005):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):  # it has just ended
+                    seen.add(path.read_bytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
 
 
-def _secrets(deployment: Deployment, credentials: Credentials) -> dict[str, bytes]:
+def _secrets(deployment: Deployment) -> dict[str, bytes]:
+    """Return every secret that the simulator has handed out, and its KMS key, each in the forms a log may hold it."""
     material = deployment.account.key.material
     assert isinstance(material, bytes)
-    return {
-        "the plaintext": PLAINTEXT,
-        "the plaintext in base64": b64encode(PLAINTEXT),
-        "the plaintext in hexadecimal": PLAINTEXT.hex().encode(),
-        "the access key id": credentials.access_key_id.encode(),
-        "the secret access key": credentials.secret_access_key.encode(),
-        "the session token": (credentials.session_token or "").encode(),
-        "a part of the session token": (credentials.session_token or "").encode()[40:80],
-        "the KMS key": material.hex().encode(),
-        "a private key": b"PRIVATE KEY",
-    }
+    secrets = {"the KMS key": material.hex().encode(), "the KMS key in base64": b64encode(material)}
+    for number, identity in enumerate(deployment.account._identities._identities.values()):
+        token = (identity.credentials.session_token or "").encode()
+        secrets |= {
+            f"access key id {number}": identity.credentials.access_key_id.encode(),
+            f"secret access key {number}": identity.credentials.secret_access_key.encode(),
+            f"session token {number}": token,
+            f"a part of session token {number}": token[40:80],
+        }
+    for number, imds_token in enumerate(deployment.account.imds._tokens):
+        secrets[f"IMDS token {number}"] = imds_token.encode()
+    return {**secrets, "a private key": b"PRIVATE KEY"}
 
 
 def _runs(deployment: Deployment, environment: dict[str, str]) -> dict[str, subprocess.CompletedProcess[bytes]]:

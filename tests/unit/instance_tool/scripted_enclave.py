@@ -114,6 +114,11 @@ class Conversation:
     def operations(self) -> list[tuple[int, str]]:
         return [(number, request["Operation"]) for number, request in self.requests]
 
+    @property
+    def set_client(self) -> Message:
+        """The first SetClient."""
+        return next(request for _, request in self.requests if request["Operation"] == "SetClient")
+
     def _decrypt(self, peer: Peer, request: Message) -> None:
         plaintext = self.plaintexts.get(request["Ciphertext"])
         if plaintext is None:

@@ -126,8 +126,9 @@ class TestDecrypt:
             "EncryptionContext": {"a": "1", "b": "x=y", "c": ""},
             "KeyId": "alias/k",
             "EncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+            "Accepts": ["digest"],
         }
-        assert conversation.requests[0][1]["AwsRegion"] == "eu-west-1"
+        assert conversation.set_client["AwsRegion"] == "eu-west-1"
 
     def test_contexts_before_and_behind_the_command_are_joined(
         self, tool: Tool, enclave: str, conversation: Conversation
@@ -149,7 +150,7 @@ class TestDecrypt:
         monkeypatch.setenv("AWS_REGION", "eu-west-1")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         assert tool.run("--enclave", enclave, "AQID") == 0
-        assert "AwsRegion" not in conversation.requests[0][1]
+        assert "AwsRegion" not in conversation.set_client
 
     def test_most_verbose_run_shows_no_secret(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "-vvvv", "AQID") == 0

@@ -12,15 +12,16 @@ from typing import Any, NoReturn, Self
 
 import pytest
 
-from enclave_tool import server as server_module
-from enclave_tool.server import EnclaveServer, Limits
+from vsock_wire import server as server_module
 from vsock_wire.address import Address, TcpAddress, UnixAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import TransportError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import JsonObject
+from vsock_wire.server import Limits, MessageServer
 from vsock_wire.sockets import bound_address, connect_socket, listen_socket
 
+PROGRAM = "the-server"
 TIMEOUT_S = 10.0
 """Never waited for by a test that passes."""
 
@@ -66,7 +67,7 @@ class Conversation:
 
 
 class RunningServer:
-    """An EnclaveServer in a thread of its own."""
+    """A MessageServer in a thread of its own."""
 
     def __init__(self, address: Address, answer: Answer, limits: Limits) -> None:
         listener = listen_socket(address)
@@ -74,7 +75,7 @@ class RunningServer:
         self.listener = StoppableListener(listener)
         self.answer = answer
         self.ended_with: BaseException | None = None
-        self._server = EnclaveServer(self.listener, lambda: Conversation(self.answer), limits)
+        self._server = MessageServer(PROGRAM, self.listener, lambda: Conversation(self.answer), limits)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -178,7 +179,7 @@ class TestManyClients:
             return Conversation(lambda _: {"Status": "Ok", "session": number})
 
         listener = StoppableListener(listen_socket(UnixAddress(str(short_dir / "s"))))
-        server = EnclaveServer(listener, new_session, Limits())
+        server = MessageServer(PROGRAM, listener, new_session, Limits())
 
         def serve() -> None:
             with pytest.raises(SystemExit):
@@ -306,6 +307,7 @@ class TestLimit:
             assert reply is not None
             assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", "TooManyConnections", "enclave")
             assert reply["Message"].startswith("Too many connections")
+            assert reply["Hint"] == "try again later, or start the-server with a larger --max-connections"
             assert third.receive() is None
             assert first.ask(n=4) == {"Status": "Ok", "n": 4}
 
@@ -422,7 +424,7 @@ class TestDrain:
 def test_refusals_are_logged_with_the_peer_but_without_the_request(
     start: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "enclave_tool")
+    caplog.set_level(logging.DEBUG, "vsock_wire")
     with start(lambda _: {"Status": "Error", "Message": "refused so"}).connect() as client:
         client.ask(secret="hunter2")
     assert "unix client: refused: refused so" in caplog.text

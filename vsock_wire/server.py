@@ -1,4 +1,4 @@
-"""The server: a thread for each connection, so that no client waits for another."""
+"""A server of messages: a thread for each connection, so that no client waits for another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from enclave_tool.session import refuse
 from vsock_wire.address import VsockAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import ToolError, TransportError, WireError
@@ -21,8 +20,6 @@ _logger = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_S = 0.1
 """After a failed accept (no descriptors left), so that the loop does not spin while connections end."""
-
-
 MAX_TURNING_AWAY = 16
 """Connections over the limit that are told so at the same time; further ones are closed without a word."""
 TURN_AWAY_TIMEOUT_S = 1.0
@@ -55,16 +52,20 @@ class Answering(Protocol):
         """Return the one reply to a request; never raise."""
 
 
-class EnclaveServer:
+class MessageServer:
     """Accepts connections and answers their messages, each connection in order.
 
     Args:
+        program: the server's name, for what it tells a client.
         listener: a listening stream socket, which this object then owns.
         new_session: makes the conversation of a new connection.
         limits: what one client may take.
     """
 
-    def __init__(self, listener: socket.socket, new_session: Callable[[], Answering], limits: Limits) -> None:
+    def __init__(
+        self, program: str, listener: socket.socket, new_session: Callable[[], Answering], limits: Limits
+    ) -> None:
+        self._program = program
         self._listener = listener
         self._new_session = new_session
         self._limits = limits
@@ -107,13 +108,21 @@ class EnclaveServer:
 
         def explain() -> None:
             try:
-                _explain_and_close(connection, self._limits.max_connections)
+                _tell_and_close(connection, self._too_many())
             finally:
                 self._turning_away.release()
 
         if not _start(threading.Thread(target=explain, daemon=True)):
             self._turning_away.release()
             connection.close()
+
+    def _too_many(self) -> ErrorReply:
+        return ErrorReply(
+            f"Too many connections: {self._limits.max_connections} are open",
+            EnclaveCode.BUSY,
+            Service.ENCLAVE,
+            hint=f"try again later, or start {self._program} with a larger --max-connections",
+        )
 
     def _serve_connection(self, connection: MessageConnection) -> None:
         _logger.debug("%s: connected", connection.peer)
@@ -133,7 +142,7 @@ class EnclaveServer:
                     idle_timeout_s=self._limits.idle_timeout_s, message_timeout_s=self._limits.message_timeout_s
                 )
             except WireError as error:
-                self._reply(connection, refuse(error))
+                self._reply(connection, _error(_too_large(error)))
                 continue
             if frame is None:
                 return
@@ -176,15 +185,17 @@ def _peer_name(peer: object) -> str:
     return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
 
 
-def _explain_and_close(connection: MessageConnection, count: int) -> None:
+def _too_large(error: WireError) -> ErrorReply:
+    return ErrorReply(str(error), EnclaveCode.INVALID_MESSAGE, Service.ENCLAVE, hint=error.hint)
+
+
+def _tell_and_close(connection: MessageConnection, reply: ErrorReply) -> None:
     """Tell a client that there is no room, and take in what it sends, so that closing does not destroy the reply."""
-    reply = ErrorReply(
-        f"Too many connections: {count} are open",
-        EnclaveCode.BUSY,
-        Service.ENCLAVE,
-        hint="try again later, or start kmstool-enclave with a larger --max-connections",
-    )
     with contextlib.suppress(ToolError), connection:
-        connection.send({"Status": STATUS_ERROR, **reply.to_fields()}, timeout_s=TURN_AWAY_TIMEOUT_S)
+        connection.send(_error(reply), timeout_s=TURN_AWAY_TIMEOUT_S)
         connection.stop_writing()
         connection.receive(idle_timeout_s=TURN_AWAY_TIMEOUT_S, message_timeout_s=TURN_AWAY_TIMEOUT_S)
+
+
+def _error(reply: ErrorReply) -> JsonObject:
+    return {"Status": STATUS_ERROR, **reply.to_fields()}

@@ -1,0 +1,160 @@
+"""Runs one program for ``delivery_program``, and lets none of its processes outlive the run.
+
+A script of its own, started for each secret, standard library only. It becomes the reaper of all processes below
+it, also of those that leave their group or session, so it can find and kill every one. The secret does not pass through
+it, but through a pipe that it holds open. It does not hold against a program that kills its supervisor on purpose.
+
+Arguments: descriptor of the control socket, bytes of address space, most processes, then the program's argv. Standard
+input and output are the program's. It ends the run when the control socket is closed at the other end, and writes there
+what ``delivery_program`` reads: ``exited CODE UNREAD``, ``signalled NUMBER``, ``forked``, ``stopped`` or
+``failed ERRNO``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import termios
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+"""Both: prctl(2), <linux/prctl.h>."""
+COUNT_INTERVAL_MS = 50
+"""Between two counts of the processes; the end of the program itself is noticed at once."""
+KILL_INTERVAL_MS = 5
+LOWEST_PRIORITY = 19
+"""nice(2): however many processes the program starts, those who count and kill them get the processor first."""
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+"""All that the program sees of an environment."""
+
+
+def main() -> None:
+    """Run the program, end all its processes, and report."""
+    control, memory_bytes, most_processes = (int(argument) for argument in sys.argv[1:4])
+    os.set_inheritable(control, False)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    wake_up = _wake_up_on_child()
+    program, exec_errors = _start(sys.argv[4:], memory_bytes)
+    outcome = _watch(program, control, wake_up, most_processes)
+    _end_all(program, wake_up)
+    failure = os.read(exec_errors, 16).decode("ascii")
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        os.write(control, (f"failed {failure}" if failure else outcome).encode("ascii"))
+
+
+def _start(argv: list[str], memory_bytes: int) -> tuple[int, int]:
+    """Return the program's process id, and a pipe that holds the errno if it could not be started."""
+    supervisor = os.getpid()
+    read_end, write_end = os.pipe()
+    program = os.fork()
+    if program == 0:
+        _become(argv, memory_bytes, supervisor, write_end)
+    os.close(write_end)
+    return program, read_end
+
+
+def _become(argv: list[str], memory_bytes: int, supervisor: int, exec_errors: int) -> NoReturn:
+    try:
+        os.setsid()
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor:  # it has died before it could be told
+            os._exit(1)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and programs count on
+            signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secret
+        os.nice(LOWEST_PRIORITY)
+        os.execve(argv[0], argv, ENVIRONMENT)  # noqa: S606 - no shell, and a path fixed at the server's start
+    except OSError as error:
+        os.write(exec_errors, str(error.errno).encode("ascii"))
+    finally:
+        os._exit(127)
+
+
+def _watch(program: int, control: int, wake_up: int, most_processes: int) -> str:
+    """Wait until the program ends, starts too many processes, or is to be stopped; return which."""
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    poller.register(wake_up, select.POLLIN)
+    while True:
+        ready = [descriptor for descriptor, _ in poller.poll(COUNT_INTERVAL_MS)]
+        if control in ready:
+            return "stopped"
+        if wake_up in ready:
+            os.read(wake_up, 512)
+        # Without reaping it: its number stays its own until its whole group has been killed.
+        ended = os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and ended.si_code == os.CLD_EXITED:
+            return f"exited {ended.si_status} {_unread_bytes()}"
+        if ended is not None:
+            return f"signalled {ended.si_status}"
+        if len(_descendants()) > most_processes:
+            return "forked"
+
+
+def _end_all(program: int, wake_up: int) -> None:
+    """Kill the program's group at once, then whatever else is below this process, until nothing is."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program, signal.SIGKILL)
+    poller = select.poll()
+    poller.register(wake_up, select.POLLIN)
+    while True:
+        for process in _descendants():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        if poller.poll(KILL_INTERVAL_MS):
+            os.read(wake_up, 512)
+        try:
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        except ChildProcessError:  # no child is left, and so no child's child: those had become children
+            return
+
+
+def _descendants() -> set[int]:
+    """Return the processes below this one."""
+    parents = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib alone would double the time this script takes to start
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
+                parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    found: set[int] = set()
+    level = {os.getpid()}
+    while level:
+        level = {process for process, parent in parents.items() if parent in level} - found
+        found |= level
+    return found
+
+
+def _unread_bytes() -> int:
+    """Return how much of the secret the program has left in its standard input."""
+    (unread,) = struct.unpack("i", fcntl.ioctl(0, termios.FIONREAD, struct.pack("i", 0)))
+    return int(unread)
+
+
+def _wake_up_on_child() -> int:
+    """Return a descriptor that becomes readable when a child ends."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return read_end
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+if __name__ == "__main__":
+    main()

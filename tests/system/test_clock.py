@@ -1,0 +1,55 @@
+"""An enclave whose clock differs from AWS's, with real processes: here it is AWS whose clock is moved."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from enclave_tool.clock import MAX_CLOCK_OFFSET_S
+from simulator.clock import utc_now
+from simulator.processes import Tool
+from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+
+
+class MovableClock:
+    """Never moved back, because certificates of the simulated NSM are valid from the time it had."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(minutes=-10)
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.offset
+
+
+def _warnings(enclave: Tool) -> list[str]:
+    return re.findall(r" WARNING enclave_tool\.clock: clock: (.*)", enclave.log())
+
+
+def _decrypts(deployment: Deployment) -> None:
+    done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"in time"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"in time\n", b"")
+
+
+def test_clock_within_the_bound_is_corrected_with_a_warning_and_beyond_it_refused_with_a_hint() -> None:
+    clock = MovableClock()
+    with deploy(clock=clock) as deployment:
+        enclave = deployment.tools["enclave"]
+        _decrypts(deployment)
+        deployment.account.imds._credentials = None  # new credentials have a KMS client of their own in the enclave
+        _decrypts(deployment)
+        (behind,) = _warnings(enclave)
+        assert re.match(r"KMS's is -60[01] s from the enclave's: signing by KMS's from now on", behind)
+
+        clock.offset = timedelta(minutes=10)
+        _decrypts(deployment)
+        _, ahead = _warnings(enclave)
+        assert re.match(r"KMS's is \+(600|599) s", ahead)
+
+        clock.offset = timedelta(seconds=MAX_CLOCK_OFFSET_S + 600)
+        done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"too late"))
+        assert (done.returncode, done.stdout) == (5, b"")
+        error, hint = done.stderr.decode().splitlines()
+        assert "InvalidSignatureException: Signature expired" in error
+        assert re.match(r"hint: the enclave's clock is (4200|4199) s behind KMS's", hint)
+        assert "up to 3600 s are corrected: set the enclave's clock" in hint
+        assert len(_warnings(enclave)) == 2
