@@ -6,6 +6,7 @@ import json
 import threading
 from base64 import b64decode
 from collections.abc import Callable
+from pathlib import Path
 
 from simulator import commands
 from tests.system.conftest import CONTEXT, Deployment
@@ -142,3 +143,22 @@ def test_a_reply_echoes_the_id_of_its_request(deployment: Deployment) -> None:
         assert client.ask(json.dumps({"Operation": "Describe", "Id": "a-1"}).encode())["Id"] == "a-1"
         assert client.ask(json.dumps({"Operation": "Nothing", "Id": "a-2"}).encode())["Id"] == "a-2"
         assert "Id" not in client.ask(json.dumps({"Operation": "Describe", "Id": "x" * 65}).encode())
+
+
+def test_many_sets_of_credentials_cost_little_memory(deployment: Deployment) -> None:
+    """Jobs with credentials of their own are normal; an enclave has little memory."""
+    enclave = deployment.start_enclave("many")
+    with deployment.connect("many") as client:
+        assert client.ask(_set_client(deployment))["Status"] == "Ok"
+        before = _resident_kib(enclave.process.pid)
+        for _ in range(100):
+            assert client.ask(_set_client(deployment))["Status"] == "Ok"
+        assert b64decode(client.ask(_decrypt(deployment, b"with the last"))["Message"]) == b"with the last"
+    assert _resident_kib(enclave.process.pid) - before < 64 * 1024
+
+
+def _resident_kib(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmRSS")

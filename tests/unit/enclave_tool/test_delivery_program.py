@@ -88,7 +88,8 @@ class TestGoodProgram:
 
     def test_ignores_no_signal_for_a_start(self) -> None:
         """Python ignores SIGPIPE, and a child would inherit that."""
-        assert shell("cat >/dev/null; grep SigIgn /proc/self/status").run(SECRET).split() == [b"SigIgn:", b"0" * 16]
+        ignored = shell("cat >/dev/null; grep SigIgn /proc/self/status").run(SECRET).split()[1]
+        assert int(ignored, 16) & 0x7FFF_FFFF == 0  # signals 1 to 31; the next two are the C library's own
 
     def test_leaves_no_core_dump(self) -> None:
         assert shell("cat >/dev/null; ulimit -Hc").run(SECRET) == b"0\n"

@@ -12,7 +12,7 @@ import pytest
 
 from vsock_wire.address import CID_ANY, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.errors import TransportError
-from vsock_wire.sockets import bound_address, close_quietly, connect_socket, listen_socket
+from vsock_wire.sockets import LISTEN_BACKLOG, bound_address, close_quietly, connect_socket, listen_socket
 
 TIMEOUT_S = 10.0
 """Never waited for by a test that passes."""
@@ -217,7 +217,7 @@ class TestVsock:
     def test_connect_and_bind_are_given_cid_and_port(self, fake: type[FakeSocket]) -> None:
         connect_socket(VsockAddress(16, 3000), timeout_s=1).close()
         listen_socket(VsockAddress(CID_ANY, 3000)).close()
-        assert fake.calls == [("connect", (16, 3000)), ("bind", (0xFFFF_FFFF, 3000)), ("listen", 128)]
+        assert fake.calls == [("connect", (16, 3000)), ("bind", (0xFFFF_FFFF, 3000)), ("listen", LISTEN_BACKLOG)]
 
     @pytest.mark.parametrize(
         ("number", "hint"),
