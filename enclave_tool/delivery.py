@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from vsock_wire.errors import ToolError
 from vsock_wire.messages import JsonObject, Operation, RequestError
 from vsock_wire.operations import (
     MAX_ATTESTED_BYTES,
@@ -28,10 +27,6 @@ MAX_PROCESSES = 64
 """That one run may have at once, its own included."""
 MAX_PROGRAMS = 8
 """Runs at once; a further one waits for its turn, within its own time limit."""
-
-
-class DeliveryError(ToolError):
-    """The program that a secret is delivered to did not do its part; the secret and its output are dropped."""
 
 
 @dataclass(frozen=True)

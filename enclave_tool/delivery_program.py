@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from enclave_tool import delivery_supervisor
-from enclave_tool.delivery import MAX_OUTPUT_BYTES, MAX_PROCESSES, MAX_PROGRAMS, DeliveryError, Program
+from enclave_tool.delivery import MAX_OUTPUT_BYTES, MAX_PROCESSES, MAX_PROGRAMS, Program
+from enclave_tool.errors import DeliveryError
 from vsock_wire.errors import InputError
 
 KILL_TIMEOUT_S = 5.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.errors import ExitCode, ToolError, TransportError
+from vsock_wire.messages import KMS_REFUSAL_CODES
 
 
 class NsmError(ToolError):
@@ -41,6 +42,7 @@ class KmsError(ToolError):
         self, code: str, text: str, *, http_status: int | None, request_id: str | None, hint: str | None = None
     ) -> None:
         super().__init__(f"{code}: {text}" if text else code, hint=hint)
+        self.exit_code = ExitCode.REFUSED if code in KMS_REFUSAL_CODES else ExitCode.FAILED
         self.code = code
         self.text = text
         self.http_status = http_status
@@ -57,3 +59,13 @@ class ProxyUnreachableError(TransportError):
 
 class KmsUnreachableError(TransportError):
     """The proxy was reached, but KMS behind it was not, or stopped answering."""
+
+
+class DeliveryError(ToolError):
+    """The program that a secret is delivered to did not do its part; the secret and its output are dropped."""
+
+
+class CredentialsError(ToolError):
+    """No AWS credentials were given, or those given cannot be used."""
+
+    exit_code = ExitCode.NO_CREDENTIALS

@@ -28,7 +28,7 @@ from enclave_tool.recipient import Recipient
 from enclave_tool.session import DEFAULT_REGION
 from enclave_tool.transport import tls_context
 from vsock_wire import __version__
-from vsock_wire.errors import ExitCode, InputError, ToolError
+from vsock_wire.errors import InputError, ToolError
 from vsock_wire.messages import Operation, encode_base64
 from vsock_wire.operations import (
     KMS_OPERATIONS,
@@ -60,19 +60,6 @@ LABELS: dict[Operation, dict[str, str]] = {
 """The lines of standard output: each label, and the field of the wire protocol behind it. Those of Decrypt,
 GenerateDataKey and GenerateRandom are kmstool_enclave_cli's."""
 
-REFUSAL_CODES = frozenset(
-    {
-        "AccessDeniedException",
-        "ExpiredTokenException",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-        "UnrecognizedClientException",
-    }
-)
-"""KMS codes that refuse the caller or this enclave, not the request. Source: KMS API reference, common errors."""
-
 
 class OperationError(ToolError):
     """An operation failed; its text starts with kmstool's, where kmstool has one for it."""
@@ -83,7 +70,6 @@ class OperationError(ToolError):
         if isinstance(error, KmsError):
             known = {"HTTP": error.http_status, "request id": error.request_id}
             details = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-            self.exit_code = ExitCode.REFUSED if error.code in REFUSAL_CODES else ExitCode.FAILED
         text = f"{KMS_OPERATIONS[operation].failure}: {error}"
         super().__init__(f"{text} ({details})" if details else text, hint=error.hint)
 

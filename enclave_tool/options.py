@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from enclave_tool.config import Surroundings, parse_endpoint_host, parse_nsm_location, refuse_non_vsock
+from enclave_tool.errors import CredentialsError
 from enclave_tool.kms import PROXY_PORT
 from enclave_tool.nsm_device import NSM_DEVICE
 from vsock_wire.address import CID_PARENT, parse_address, vsock_address
-from vsock_wire.errors import ExitCode, InputError, ToolError, quoted
+from vsock_wire.errors import InputError, quoted
 from vsock_wire.messages import (
     Credentials,
     JsonObject,
@@ -46,12 +47,6 @@ _FLAGS = {
 _HINT = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or pass --credentials-fd"
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-
-
-class CredentialsError(ToolError):
-    """No AWS credentials were given, or those given cannot be used."""
-
-    exit_code = ExitCode.NO_CREDENTIALS
 
 
 class _ContextEntry(click.ParamType[tuple[str, str]]):

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from enclave_tool.delivery import Deliverer, DeliveryError
+from enclave_tool.delivery import Deliverer
 from enclave_tool.errors import (
     CmsError,
+    DeliveryError,
     KmsError,
     KmsUnreachableError,
     NsmError,
@@ -46,14 +47,14 @@ from vsock_wire.operations import (
 DEFAULT_REGION = "us-east-1"
 """kmstool's own, where neither side sets a region."""
 
-_CODES: dict[type[ToolError], str] = {
+_CODES: dict[type[ToolError], EnclaveCode] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
     KmsUnreachableError: EnclaveCode.KMS_UNREACHABLE,
     TlsError: EnclaveCode.TLS_FAILED,
     RecipientError: EnclaveCode.RECIPIENT_MISSING,
     CmsError: EnclaveCode.RECIPIENT_UNREADABLE,
     WireError: EnclaveCode.INVALID_MESSAGE,
-    DeliveryError: "DeliveryFailed",
+    DeliveryError: EnclaveCode.DELIVERY_FAILED,
 }
 _NSM_FAILED = "NsmFailed"
 

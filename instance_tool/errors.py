@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from vsock_wire.errors import ExitCode, InputError, ToolError
-from vsock_wire.messages import EnclaveCode, ErrorReply, KmstoolText, Service
+from vsock_wire.messages import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, ErrorReply, KmstoolText, Service
 
 MAX_REPLY_TEXT_CHARS = 4_096
 """Most characters of an enclave's error text that are kept: KMS's own texts fit, a flood does not."""
@@ -26,21 +26,7 @@ _INSTANCE_EXIT_CODES: dict[str, ExitCode] = {
     InstanceCode.ENCLAVE_UNREACHABLE: ExitCode.UNREACHABLE,
     InstanceCode.NO_CREDENTIALS: ExitCode.NO_CREDENTIALS,
 }
-_EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - KMS's name of an error
 _UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_UNREACHABLE})
-_REFUSAL_CODES = frozenset(
-    {
-        "AccessDeniedException",
-        _EXPIRED_TOKEN,
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-        "UnrecognizedClientException",
-    }
-)
-"""KMS codes that refuse the caller or its enclave rather than the request. Source: KMS API reference, common errors."""
-
 _REASONLESS_HINT = (
     "this enclave gives no reason, as kmstool in C never does: see its console, or run kmstool-enclave of this project"
 )
@@ -68,7 +54,7 @@ class EnclaveError(ToolError):
     @property
     def says_credentials_ended(self) -> bool:
         """Whether KMS refused credentials because their time is over; kmstool in C never says so."""
-        return self.reply.service == Service.KMS and self.reply.code == _EXPIRED_TOKEN
+        return self.reply.service == Service.KMS and self.reply.code == EXPIRED_TOKEN
 
     @property
     def says_operation_unknown(self) -> bool:
@@ -118,7 +104,7 @@ def _hint(reply: ErrorReply) -> str | None:
 
 
 def _exit_code(reply: ErrorReply) -> ExitCode:
-    if reply.service == Service.KMS and reply.code in _REFUSAL_CODES:
+    if reply.service == Service.KMS and reply.code in KMS_REFUSAL_CODES:
         return ExitCode.REFUSED
     if reply.service == Service.ENCLAVE and reply.code in _UNREACHABLE_CODES:
         return ExitCode.UNREACHABLE

@@ -66,8 +66,24 @@ class EnclaveCode(enum.StrEnum):
     TLS_FAILED = "TlsFailed"
     RECIPIENT_MISSING = "CiphertextForRecipientMissing"
     RECIPIENT_UNREADABLE = "CiphertextForRecipientUnreadable"
+    DELIVERY_FAILED = "DeliveryFailed"
     BUSY = "TooManyConnections"
     INTERNAL = "InternalError"
+
+
+EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - KMS's name of an error
+KMS_REFUSAL_CODES = frozenset(
+    {
+        "AccessDeniedException",
+        EXPIRED_TOKEN,
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""KMS codes that refuse the caller or its enclave rather than the request. Source: KMS API reference, common errors."""
 
 
 class KmstoolText(enum.StrEnum):

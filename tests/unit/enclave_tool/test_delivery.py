@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_tool.config import parse_delivery
-from enclave_tool.delivery import Deliverer, DeliveryError, Program, ProgramLimits
+from enclave_tool.delivery import Deliverer, Program, ProgramLimits
+from enclave_tool.errors import DeliveryError
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from enclave_tool.session import Enclave, Session
 from vsock_wire.errors import InputError, WireError

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from enclave_tool import delivery_program
-from enclave_tool.delivery import MAX_OUTPUT_BYTES, MAX_PROCESSES, DeliveryError, Program, ProgramLimits
+from enclave_tool.delivery import MAX_OUTPUT_BYTES, MAX_PROCESSES, Program, ProgramLimits
 from enclave_tool.delivery_program import ProgramRunner
+from enclave_tool.errors import DeliveryError
 from vsock_wire.errors import InputError
 
 SECRET = b"hunter2 hunter2"

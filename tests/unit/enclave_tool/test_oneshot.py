@@ -13,9 +13,9 @@ import cbor2
 import pytest
 
 from enclave_tool import oneshot
-from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.errors import CredentialsError, KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from enclave_tool.kms_clients import KmsCaller, KmsClients, KmsRoute
-from enclave_tool.options import CredentialsError, find_credentials
+from enclave_tool.options import find_credentials
 from enclave_tool.recipient import Recipient
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm
 from vsock_wire.address import UnixAddress, VsockAddress
