@@ -123,7 +123,7 @@ def command(**options: Any) -> None:
 
     \b
     In an enclave:     kmstool-enclave --region us-east-1
-    Secrets stay in:   kmstool-enclave --deliver exec --deliver-exec /app/sign -- ARG
+    Secrets stay in:   kmstool-enclave --deliver exec --deliver-exec /app/sign
     Without Nitro:     kmstool-sim up   prints the command to use
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("enclave_tool", verbosity=0 if options["quiet"] else 2 + options["verbose"])
