@@ -10,15 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from vsock_wire.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.messages import JsonObject, Operation, RequestError
-from vsock_wire.operations import (
-    MAX_ATTESTED_BYTES,
-    Delivery,
-    check_accepted,
-    encode_digest,
-    encode_output,
-    encode_secret,
-)
+from vsock_wire.operations import Delivery, check_accepted, encode_digest, encode_output, encode_secret
 
 MAX_OUTPUT_BYTES = 32_768
 """Of a program. In base64 it fills two thirds of a message (vsock_wire.frames.MAX_MESSAGE_BYTES); kmstool in C can take

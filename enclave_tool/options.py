@@ -15,6 +15,7 @@ from enclave_tool.errors import CredentialsError
 from enclave_tool.kms import PROXY_PORT
 from enclave_tool.nsm_device import NSM_DEVICE
 from vsock_wire.address import CID_PARENT, parse_address, vsock_address
+from vsock_wire.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.messages import (
     Credentials,
@@ -24,7 +25,6 @@ from vsock_wire.messages import (
     decode_message,
     parse_set_client,
 )
-from vsock_wire.operations import MAX_ATTESTED_BYTES
 
 MAX_CREDENTIALS_BYTES = 65_536
 """Read from --credentials-fd. IMDS's answer has less than 2 KiB; session tokens have no documented limit."""

@@ -19,6 +19,7 @@ from enclave_tool.errors import (
     TlsError,
 )
 from enclave_tool.kms_clients import KmsCaller, KmsClients
+from vsock_wire.attestation import parse_attestation_request
 from vsock_wire.errors import ToolError, WireError
 from vsock_wire.messages import (
     PROTOCOL_VERSION,
@@ -37,12 +38,7 @@ from vsock_wire.messages import (
     parse_request_id,
     parse_set_client,
 )
-from vsock_wire.operations import (
-    KMS_OPERATIONS,
-    encode_kms_result,
-    parse_attestation_request,
-    parse_kms_request,
-)
+from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request
 
 DEFAULT_REGION = "us-east-1"
 """kmstool's own, where neither side sets a region."""

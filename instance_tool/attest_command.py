@@ -13,8 +13,8 @@ from instance_tool.document_file import document_json, document_text
 from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
 from instance_tool.output import OutputFormat
 from instance_tool.verify_command import parse_attested_bytes, parse_root, read_expected, verify_and_warn
+from vsock_wire.attestation import AttestationRequest
 from vsock_wire.messages import encode_base64
-from vsock_wire.operations import AttestationRequest
 
 NONCE_BYTES = 32
 """Of a nonce chosen here: nobody guesses it, so no older document can hold it."""

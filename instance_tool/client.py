@@ -8,6 +8,7 @@ from typing import Self
 from instance_tool.credential_source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.address import Address
+from vsock_wire.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import TransportError, WireError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
@@ -21,15 +22,7 @@ from vsock_wire.messages import (
     decode_message,
     parse_reply,
 )
-from vsock_wire.operations import (
-    AttestationRequest,
-    KmsRequest,
-    KmsResult,
-    encode_attestation_request,
-    encode_kms_request,
-    parse_attestation_reply,
-    parse_kms_result,
-)
+from vsock_wire.operations import KmsRequest, KmsResult, encode_kms_request, parse_kms_result
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0

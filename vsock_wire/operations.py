@@ -11,18 +11,11 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from vsock_wire.errors import WireError, quoted
-from vsock_wire.messages import (
-    JsonObject,
-    KmstoolText,
-    Operation,
-    RequestError,
-    decode_base64,
-    encode_base64,
-    reply_text,
-)
+from vsock_wire.fields import Field, FieldError, Kind, encode_plain, read_named_field, reply_bytes
+from vsock_wire.messages import JsonObject, KmstoolText, Operation, RequestError, encode_base64, reply_text
 
 MAX_CIPHERTEXT_BYTES = 6_144
 """Decrypt: CiphertextBlob."""
@@ -34,9 +27,6 @@ MAX_PUBLIC_KEY_BYTES = 8_192
 """DeriveSharedSecret: PublicKey."""
 MAX_GRANT_TOKENS = 10
 """GrantTokens, of every operation that has them."""
-
-MAX_ATTESTED_BYTES = 512
-"""Nonce and user data of an attestation document. Source: AWS Nitro Enclaves user guide, attestation document."""
 
 MESSAGE = "Message"
 """The field of a reply that carries the secret: the plaintext, data key, private key, random bytes or shared secret."""
@@ -60,40 +50,6 @@ class Delivery(enum.StrEnum):
 
 
 _WITHOUT_MESSAGE = (Delivery.DIGEST,)
-
-
-class Kind(enum.Enum):
-    """What a field holds."""
-
-    TEXT = enum.auto()
-    TEXTS = enum.auto()
-    BYTES = enum.auto()
-    NUMBER = enum.auto()
-    CONTEXT = enum.auto()
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a request or reply.
-
-    Attributes:
-        name: in messages.
-        kind: what it holds.
-        most: most bytes, or the largest number; for BYTES and NUMBER, whose least is 1.
-        is_required: whether a request must have it.
-        kms_name: KMS's name, where it is another.
-    """
-
-    name: str
-    kind: Kind
-    most: int | None = None
-    is_required: bool = False
-    kms_name: str | None = None
-
-    @property
-    def parameter(self) -> str:
-        """KMS's name of it."""
-        return self.kms_name or self.name
 
 
 @dataclass(frozen=True)
@@ -223,59 +179,13 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
 """Every KMS operation of the protocol. All but Encrypt are attested; KMS takes no Recipient for that one."""
 
 
-@dataclass(frozen=True)
-class AttestationRequest:
-    """A request for an attestation document.
-
-    Attributes:
-        nonce: what the document is to carry to prove that it is fresh.
-        user_data: what else it is to carry.
-    """
-
-    nonce: bytes | None = None
-    user_data: bytes | None = None
-
-
-def encode_attestation_request(request: AttestationRequest) -> JsonObject:
-    """Return the request as a message."""
-    message: JsonObject = {"Operation": Operation.GET_ATTESTATION_DOCUMENT}
-    for name, value in (("Nonce", request.nonce), ("UserData", request.user_data)):
-        if value is not None:
-            message[name] = encode_base64(value)
-    return message
-
-
-def parse_attestation_request(message: JsonObject) -> AttestationRequest:
-    """Read a request for an attestation document.
-
-    Raises:
-        RequestError: a field is no base64 or longer than the module takes.
-    """
-    try:
-        return AttestationRequest(*(_named_field(spec, message) for spec in _ATTESTATION_FIELDS))
-    except _FieldError as error:
-        raise RequestError(f"Could not get attestation document: {error}") from None
-
-
-def parse_attestation_reply(reply: JsonObject) -> bytes:
-    """Return the attestation document of a reply that says Ok; it is not verified.
-
-    Raises:
-        WireError: there is none, or it is no base64.
-    """
-    document = _reply_bytes(reply, "Document")
-    if not document:
-        raise WireError("reply: Document: expected base64 text, got none")
-    return document
-
-
 def encode_kms_request(request: KmsRequest) -> JsonObject:
     """Return the request as a message, its fields in the order of the table; absent and empty ones are left out."""
     message: JsonObject = {"Operation": request.operation}
     for spec in KMS_OPERATIONS[request.operation].request:
         value = request.parameters.get(spec.parameter)
         if value is not None and value not in ({}, (), []):
-            message[spec.name] = encode_base64(value) if spec.kind is Kind.BYTES else _plain(value)
+            message[spec.name] = encode_base64(value) if spec.kind is Kind.BYTES else encode_plain(value)
     if KMS_OPERATIONS[request.operation].delivers is not None:
         message[ACCEPTS] = list(_WITHOUT_MESSAGE)
     return message
@@ -312,8 +222,8 @@ def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
     parameters: dict[str, Any] = {}
     for spec in KMS_OPERATIONS[operation].request:
         try:
-            value = _named_field(spec, message)
-        except _FieldError as error:
+            value = read_named_field(spec, message)
+        except FieldError as error:
             raise RequestError(f"{failure}: {error}") from None
         if value is not None:
             parameters[spec.parameter] = value
@@ -371,113 +281,20 @@ def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
     fields: dict[str, str | bytes] = {}
     for reply_field in spec.reply:
         is_bytes = reply_field.kind is Kind.BYTES
-        value = _reply_bytes(reply, reply_field.name) if is_bytes else reply_text(reply, reply_field.name)
+        value = reply_bytes(reply, reply_field.name) if is_bytes else reply_text(reply, reply_field.name)
         if value is not None:
             fields[reply_field.name] = value
     if spec.delivers is None:
         return KmsResult(None, fields)
     if delivery is Delivery.DIGEST:
         return KmsResult(None, {DIGEST: _reply_digest(reply), **fields})
-    delivered = _reply_bytes(reply, MESSAGE)
+    delivered = reply_bytes(reply, MESSAGE)
     if delivered is None:
         raise WireError(f"reply: {MESSAGE}: expected base64 text, got none")
     return KmsResult(None, {OUTPUT: delivered, **fields}) if delivery is Delivery.EXEC else KmsResult(delivered, fields)
 
 
-_ATTESTATION_FIELDS = (
-    Field("Nonce", Kind.BYTES, MAX_ATTESTED_BYTES),
-    Field("UserData", Kind.BYTES, MAX_ATTESTED_BYTES),
-)
-
-
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-class _FieldError(WireError):
-    """What is wrong with a field's value; never quotes it."""
-
-
-def _named_field(spec: Field, message: JsonObject) -> Any:
-    """Read one field of a message; what is wrong with it is told with its name."""
-    try:
-        return _read_field(spec, message.get(spec.name))
-    except _FieldError as error:
-        raise _FieldError(f"{spec.name}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _read_field(spec: Field, value: object) -> Any:
-    """Return the value as boto3 takes it, or None where the field is absent; null counts as absent, as in kmstool."""
-    if value is None:
-        if spec.is_required:
-            _missing(spec)
-        return None
-    match spec.kind:
-        case Kind.TEXT:
-            return _read_text(value)
-        case Kind.TEXTS:
-            return _read_texts(spec, value)
-        case Kind.BYTES:
-            return _read_bytes(spec, value)
-        case Kind.NUMBER:
-            return _read_number(spec, value)
-        case Kind.CONTEXT:
-            return _read_context(value)
-
-
-def _missing(spec: Field) -> NoReturn:
-    if spec.name == "Ciphertext":
-        raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
-    raise _FieldError("expected it, got none")
-
-
-def _read_text(value: object) -> str:
-    if isinstance(value, str) and value:
-        return value
-    raise _FieldError(f"expected a non-empty string, got {type(value).__name__}")
-
-
-def _read_texts(spec: Field, value: object) -> tuple[str, ...] | None:
-    is_list = isinstance(value, list) and len(value) <= (spec.most or 0)
-    if not isinstance(value, list) or not is_list or not all(isinstance(text, str) and text for text in value):
-        raise _FieldError(f"expected at most {spec.most} non-empty strings")
-    return tuple(value) or None
-
-
-def _read_bytes(spec: Field, value: object) -> bytes:
-    try:
-        data = decode_base64(value)
-    except ValueError as error:
-        if spec.name == "Ciphertext":
-            raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
-        raise _FieldError(str(error)) from None
-    if not data or (spec.most is not None and len(data) > spec.most):
-        raise _FieldError(f"expected 1 to {spec.most} bytes, got {len(data)}")
-    return data
-
-
-def _read_number(spec: Field, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _FieldError(f"expected a number, got {type(value).__name__}")
-    if not 1 <= value <= (spec.most or value):
-        raise _FieldError(f"expected a number from 1 to {spec.most}")
-    return value
-
-
-def _read_context(value: object) -> dict[str, str] | None:
-    """Kmstool in C crashes on anything but an object here; an empty one means none."""
-    if not isinstance(value, dict):
-        raise _FieldError(f"expected an object, got {type(value).__name__}")
-    for content in value.values():
-        if not isinstance(content, str):
-            raise _FieldError(f"expected strings as values, got {type(content).__name__}")
-    return value or None
 
 
 def _read_delivery(reply: JsonObject) -> Delivery:
@@ -493,12 +310,3 @@ def _reply_digest(reply: JsonObject) -> str:
     if not _DIGEST.fullmatch(digest):
         raise WireError(f"reply: {DIGEST}: expected 64 hexadecimal digits, got other text")
     return digest
-
-
-def _reply_bytes(reply: JsonObject, name: str) -> bytes | None:
-    if reply.get(name) is None:
-        return None
-    try:
-        return decode_base64(reply[name])
-    except ValueError as error:
-        raise WireError(f"reply: {name}: {error}") from None

@@ -13,12 +13,12 @@ from enclave_tool.delivery import Deliverer, Program, ProgramLimits
 from enclave_tool.errors import DeliveryError
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from enclave_tool.session import Enclave, Session
+from vsock_wire.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.errors import InputError, WireError
 from vsock_wire.messages import Credentials, JsonObject, Operation, RequestError, encode_base64, encode_message
 from vsock_wire.operations import (
     DIGEST,
     KMS_OPERATIONS,
-    MAX_ATTESTED_BYTES,
     OUTPUT,
     Delivery,
     KmsRequest,

@@ -7,22 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.decrypting import decrypt_answer, decrypt_request, decrypt_result
+from vsock_wire.attestation import (
+    MAX_ATTESTED_BYTES,
+    AttestationRequest,
+    encode_attestation_request,
+    parse_attestation_reply,
+    parse_attestation_request,
+)
 from vsock_wire.errors import WireError
+from vsock_wire.fields import Kind
 from vsock_wire.messages import JsonObject, Operation, RequestError, decode_message, encode_base64, encode_message
 from vsock_wire.operations import (
     KMS_OPERATIONS,
-    MAX_ATTESTED_BYTES,
     MAX_CIPHERTEXT_BYTES,
     MAX_GRANT_TOKENS,
-    AttestationRequest,
-    Kind,
     KmsRequest,
     KmsResult,
-    encode_attestation_request,
     encode_kms_request,
     encode_kms_result,
-    parse_attestation_reply,
-    parse_attestation_request,
     parse_kms_request,
     parse_kms_result,
 )
