@@ -102,8 +102,8 @@ class Service:
         config = self.source.load()
         if not config.routes:
             raise ConfigError(
-                f"{self.source.file}: routes: expected at least one, got none",
-                hint="give LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to the config file",
+                f"expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or routes in {self.source.file}, got neither",
+                hint="such as: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
             )
         inherited = inherited_sockets()
         if strange := inherited.keys() - {route.listen for route in config.routes}:
