@@ -24,7 +24,6 @@ from enclave_tool.errors import CmsError
 MAX_CMS_BYTES = 6_144
 """KMS API, Decrypt: CiphertextForRecipient."""
 AES_BLOCK_BYTES = 16
-AES_256_KEY_BYTES = 32
 
 SUBJECT = "CiphertextForRecipient"
 CANNOT_OPEN = f"{SUBJECT}: cannot be opened with this recipient's key"

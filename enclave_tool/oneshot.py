@@ -17,7 +17,6 @@ from enclave_tool.options import (
     CREDENTIAL_OPTIONS,
     ROUTE_OPTIONS,
     find_credentials,
-    parse_encryption_context,
     parse_hex,
     parse_surroundings,
     read_base64,
@@ -40,7 +39,7 @@ from vsock_wire.operations import (
     KmsRequest,
     encode_kms_result,
 )
-from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.program import parse_encryption_context, run_program, set_up_logging
 
 PROGRAM = "kmstool-enclave-cli"
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"

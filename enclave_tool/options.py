@@ -148,18 +148,6 @@ def find_credentials(options: Mapping[str, Any], environ: Mapping[str, str]) -> 
     return _credentials("environment", fields)
 
 
-def parse_encryption_context(entries: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return the encryption context of repeated --encryption-context options.
-
-    Raises:
-        InputError: a name is there twice.
-    """
-    context = dict(entries)
-    if len(context) != len(entries):
-        raise InputError("--encryption-context: expected each name once, got one twice")
-    return context
-
-
 def read_base64(flag: str, text: str, most_bytes: int, options: Mapping[str, Any]) -> bytes:
     """Return the bytes of a flag's base64 text, or of standard input's for ``-``; blanks in it do not matter.
 

@@ -19,7 +19,6 @@ from instance_tool.options import (
     SHARED_OPTIONS,
     Settings,
     merged_options,
-    parse_encryption_context,
     parse_settings,
     parse_text,
     with_options,
@@ -28,7 +27,7 @@ from instance_tool.output import encode_result
 from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.messages import Operation
 from vsock_wire.operations import MAX_PLAINTEXT_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RANDOM_BYTES, KmsRequest
-from vsock_wire.program import report_error
+from vsock_wire.program import parse_encryption_context, report_error
 
 _LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
 

@@ -211,15 +211,3 @@ def parse_settings(options: dict[str, Any]) -> Settings:
         timeout_s=options["timeout"],
         output_format=OutputFormat(options["output"]),
     )
-
-
-def parse_encryption_context(entries: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return the encryption context of repeated --encryption-context options.
-
-    Raises:
-        InputError: a name is there twice.
-    """
-    context = dict(entries)
-    if len(context) != len(entries):
-        raise InputError("--encryption-context: expected each name once, got one twice")
-    return context

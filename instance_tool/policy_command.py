@@ -20,8 +20,9 @@ from instance_tool.key_policy_report import explanation_json, explanation_text
 from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
 from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, identifying_pcrs, parse_measurements, parse_pcr_options
 from instance_tool.offline import OUTPUT_OPTION, STANDARD_INPUT, is_json_wanted, read_file, report_warning
-from instance_tool.options import CONTEXT_OPTIONS, parse_encryption_context, with_options
+from instance_tool.options import CONTEXT_OPTIONS, with_options
 from vsock_wire.errors import InputError
+from vsock_wire.program import parse_encryption_context
 
 _CONTEXT_OPTION = CONTEXT_OPTIONS[:1]  # without the key's id, which no policy asks for
 _IAM_WARNING = (

@@ -102,6 +102,18 @@ def parse_timeout(text: str | float) -> float:
     return timeout_s
 
 
+def parse_encryption_context(entries: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the encryption context of repeated --encryption-context options.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    context = dict(entries)
+    if len(context) != len(entries):
+        raise InputError("--encryption-context: expected each name once, got one twice")
+    return context
+
+
 def set_up_logging(room: str, *, verbosity: int) -> None:
     """Log what ``room`` and vsock_wire say to standard error.
 
