@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from enclave_tool.cms import SUBJECT, decrypt_enveloped_data, parse_enveloped_data
 from enclave_tool.errors import CmsError
 from enclave_tool.nsm_device import Nsm
+from vsock_wire.evidence import Attested, Opened, milliseconds_since, record
 
 KEY_BITS = (2_048, 3_072, 4_096)
 """KMS API, RecipientInfo: RSA keys it encrypts to; the first is the default, as in kmstool."""
@@ -91,14 +92,10 @@ class Recipient:
         Raises:
             NsmError: the module refused or did not answer.
         """
-        if self._max_document_age_s <= 0:
-            return self._new_document()
-        with self._lock:
-            now = time.monotonic()
-            if self._document is None or now - self._document_made_at > self._max_document_age_s:
-                self._document = self._new_document()
-                self._document_made_at = now
-            return self._document
+        started = time.perf_counter()
+        document, is_reused = self._kept_document() if self._max_document_age_s > 0 else (self._new_document(), False)
+        record(Attested(document, is_reused, milliseconds_since(started)))
+        return document
 
     def attest(self, nonce: bytes | None, user_data: bytes | None) -> bytes:
         """Return a new attestation document for somebody else than KMS: with the public key, a nonce and user data.
@@ -106,11 +103,29 @@ class Recipient:
         Raises:
             NsmError: the module refused or did not answer.
         """
-        return self._nsm.attestation_document(public_key_der=self.key.public_key_der, nonce=nonce, user_data=user_data)
+        started = time.perf_counter()
+        document = self._nsm.attestation_document(
+            public_key_der=self.key.public_key_der, nonce=nonce, user_data=user_data
+        )
+        record(Attested(document, is_reused=False, elapsed_ms=milliseconds_since(started)))
+        return document
 
     def open(self, ciphertext_for_recipient: bytes) -> bytes:
         """Return the plaintext; see ``RecipientKey.open``."""
-        return self.key.open(ciphertext_for_recipient)
+        started = time.perf_counter()
+        plaintext = self.key.open(ciphertext_for_recipient)
+        record(Opened(len(ciphertext_for_recipient), self.key.identifier.hex(), milliseconds_since(started)))
+        return plaintext
+
+    def _kept_document(self) -> tuple[bytes, bool]:
+        """Return a document that is young enough, and whether it was there already."""
+        with self._lock:
+            now = time.monotonic()
+            is_kept = now - self._document_made_at <= self._max_document_age_s
+            if self._document is None or not is_kept:
+                self._document, is_kept = self._new_document(), False
+                self._document_made_at = now
+            return self._document, is_kept
 
     def _new_document(self) -> bytes:
         return self._nsm.attestation_document(public_key_der=self.key.public_key_der)

@@ -21,6 +21,7 @@ from enclave_tool.errors import (
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from vsock_wire.attestation import parse_attestation_request
 from vsock_wire.errors import ToolError, WireError
+from vsock_wire.evidence import explained
 from vsock_wire.messages import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
@@ -90,7 +91,7 @@ class Session:
         try:
             message = decode_message(frame)
             request_id = parse_request_id(message)
-            reply = {"Status": STATUS_OK, **self._perform(message)}
+            reply = explained(message, lambda: self._reply(message))
         except ToolError as error:
             reply = refuse(error)
         except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
@@ -99,6 +100,12 @@ class Session:
             _logger.debug("internal error at %s", _place(error))
             reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
         return reply if request_id is None else {**reply, "Id": request_id}
+
+    def _reply(self, message: JsonObject) -> JsonObject:
+        try:
+            return {"Status": STATUS_OK, **self._perform(message)}
+        except ToolError as error:
+            return refuse(error)
 
     def _perform(self, message: JsonObject) -> JsonObject:
         match parse_operation(message):

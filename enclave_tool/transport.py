@@ -6,9 +6,11 @@ The parent sees TLS records, and in the clear only the server name. This file re
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from typing import Any
+import time
+from typing import Any, cast
 
 from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
 from botocore.httpsession import URLLib3Session, get_cert_path
@@ -17,7 +19,10 @@ from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.address import Address
 from vsock_wire.errors import InputError, TransportError
+from vsock_wire.evidence import KmsAnswered, TlsConnected, cut_text, is_recording, milliseconds_since, record
 from vsock_wire.sockets import connect_socket
+
+_LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class ProxySession(URLLib3Session):
@@ -83,16 +88,72 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+class _ProxyConnection(AWSHTTPSConnection):
+    """A connection through the proxy, which records what it does for a call that is to be explained."""
+
+    proxy_address: Address
+    connect_timeout_s: float
+    _connect_ms: float | None = None
+    _asked_at = 0.0
+    _sent_bytes = 0
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return connect_socket(self.proxy_address, timeout_s=self.connect_timeout_s)
+        except TransportError as error:
+            # A bare OSError would come out of botocore as an unexplained HTTPClientError.
+            raise NewConnectionError(self, str(error)) from error
+
+    def connect(self) -> None:
+        started = time.perf_counter()
+        super().connect()
+        self._connect_ms = milliseconds_since(started)
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        if is_recording():
+            record(self._describe_tls())
+        self._connect_ms = None
+        self._sent_bytes, self._asked_at = 0, time.perf_counter()
+        return super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        self._sent_bytes += len(data)
+        super().send(data)
+
+    def getresponse(self) -> Any:
+        response: Any = super().getresponse()
+        if is_recording():
+            record(self._describe_answer(response))
+        return response
+
+    def _describe_tls(self) -> TlsConnected:
+        tls = cast("ssl.SSLSocket", self.sock)
+        certificate: Any = tls.getpeercert()
+        names = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"]
+        issuer = [f"{key}={value}" for part in certificate.get("issuer", ()) for key, value in part]
+        return TlsConnected(
+            proxy=str(self.proxy_address),
+            host=cut_text(self.host),
+            version=cut_text(tls.version()),
+            cipher=cut_text((tls.cipher() or ("",))[0]),
+            certificate_names=cut_text(", ".join(names)),
+            certificate_issuer=cut_text(", ".join(issuer)),
+            is_kept=self._connect_ms is None,
+            elapsed_ms=self._connect_ms or 0.0,
+        )
+
+    def _describe_answer(self, response: Any) -> KmsAnswered:
+        length = response.headers.get("Content-Length", "")
+        return KmsAnswered(
+            sent_bytes=self._sent_bytes,
+            received_bytes=int(length) if _LENGTH.fullmatch(length) else 0,
+            http_status=response.status,
+            request_id=cut_text(response.headers.get("x-amzn-RequestId", "")),
+            elapsed_ms=milliseconds_since(self._asked_at),
+        )
+
+
 def _pool_class(proxy: Address, connect_timeout_s: float) -> type[AWSHTTPSConnectionPool]:
-    class ProxyConnection(AWSHTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            try:
-                return connect_socket(proxy, timeout_s=connect_timeout_s)
-            except TransportError as error:
-                # A bare OSError would come out of botocore as an unexplained HTTPClientError.
-                raise NewConnectionError(self, str(error)) from error
-
-    class ProxyConnectionPool(AWSHTTPSConnectionPool):
-        ConnectionCls = ProxyConnection
-
-    return ProxyConnectionPool
+    attributes = {"proxy_address": proxy, "connect_timeout_s": connect_timeout_s}
+    connection_class = type("_ProxyConnectionOfPool", (_ProxyConnection,), attributes)
+    return type("_ProxyConnectionPool", (AWSHTTPSConnectionPool,), {"ConnectionCls": connection_class})

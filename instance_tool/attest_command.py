@@ -14,7 +14,7 @@ from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings
 from instance_tool.output import OutputFormat
 from instance_tool.verify_command import parse_attested_bytes, parse_root, read_expected, verify_and_warn
 from vsock_wire.attestation import AttestationRequest
-from vsock_wire.messages import encode_base64
+from vsock_wire.messages import Operation, encode_base64
 
 NONCE_BYTES = 32
 """Of a nonce chosen here: nobody guesses it, so no older document can hold it."""
@@ -40,7 +40,7 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     nonce = parse_attested_bytes("--nonce", options["nonce"]) if options["nonce"] else secrets.token_bytes(NONCE_BYTES)
     user_data = parse_attested_bytes("--user-data", options["user_data"]) if options["user_data"] else None
     root_sha256, expected = parse_root(options["root"]), read_expected(options["expect"])
-    with settings.open_client() as client:
+    with settings.explaining(Operation.GET_ATTESTATION_DOCUMENT), settings.open_client() as client:
         document = client.attest(AttestationRequest(nonce, user_data))
     verified = verify_and_warn(document, root_sha256=root_sha256, at=datetime.now(UTC), nonce=nonce, expected=expected)
     if options["save"] is not None:

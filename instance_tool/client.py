@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Self
 
 from instance_tool.credential_source import CredentialSource
 from instance_tool.errors import EnclaveError
+from instance_tool.steps import Connected, Received, Sent
 from vsock_wire.address import Address
 from vsock_wire.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import TransportError, WireError
+from vsock_wire.evidence import EVIDENCE, EXPLAIN, is_recording, milliseconds_since, parse_evidence, record
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
+    STATUS_OK,
     Credentials,
     EnclaveCode,
     ErrorReply,
@@ -22,7 +26,7 @@ from vsock_wire.messages import (
     decode_message,
     parse_reply,
 )
-from vsock_wire.operations import KmsRequest, KmsResult, encode_kms_request, parse_kms_result
+from vsock_wire.operations import ACCEPTS, KmsRequest, KmsResult, encode_kms_request, parse_kms_result
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
@@ -121,7 +125,7 @@ class EnclaveClient:
             WireError: what answers does not speak the protocol.
         """
         reply = self._request({"Operation": Operation.DESCRIBE})
-        return {name: value for name, value in reply.items() if name != "Status"}
+        return {name: value for name, value in reply.items() if name not in ("Status", EVIDENCE)}
 
     def attest(self, request: AttestationRequest) -> bytes:
         """Return a new attestation document of the enclave, not verified.
@@ -179,8 +183,10 @@ class EnclaveClient:
 
     def _request(self, message: JsonObject) -> JsonObject:
         """Send one request and return the fields of its reply; after a broken exchange the connection is dropped."""
+        if is_recording():
+            message = {**message, EXPLAIN: True}
         try:
-            reply = parse_reply(self._read_reply(message))
+            reply = parse_reply(self._exchange_messages(message))
         except BaseException:
             self.close()
             raise
@@ -190,29 +196,47 @@ class EnclaveClient:
             raise EnclaveError(reply)
         return reply
 
-    def _read_reply(self, message: JsonObject) -> JsonObject:
-        connection = self._send(message)
+    def _exchange_messages(self, message: JsonObject) -> JsonObject:
+        connection = self._connect()
+        started = time.perf_counter()
+        self._send(connection, message)
+        reply, received_bytes = self._receive_reply(connection)
+        elapsed_ms = milliseconds_since(started)
+        for step in parse_evidence(reply):
+            record(step)
+        is_ok = reply.get("Status") == STATUS_OK
+        record(Received(message["Operation"], is_ok, _carried(reply), received_bytes, elapsed_ms))
+        return reply
+
+    def _receive_reply(self, connection: MessageConnection) -> tuple[JsonObject, int]:
+        """Return a reply and how many bytes it took, its NUL among them."""
         try:
-            return decode_message(self._receive(connection))
+            frame = self._receive(connection)
+            return decode_message(frame), len(frame) + 1
         except WireError:  # whose text is about a request of ours
             raise WireError(
                 f"reply: expected one strict JSON object of at most {MAX_MESSAGE_BYTES} bytes, got other bytes",
                 hint=f"what listens on {self._address} is no kmstool-enclave",
             ) from None
 
-    def _send(self, message: JsonObject) -> MessageConnection:
+    def _connect(self) -> MessageConnection:
         if self._connection is None:
+            started = time.perf_counter()
             sock = connect_socket(self._address, timeout_s=self._timeout_s)
             self._connection = MessageConnection(sock, self._address)
+            record(Connected(str(self._address), milliseconds_since(started)))
             _logger.info("connected to %s", self._address)
+        return self._connection
+
+    def _send(self, connection: MessageConnection, message: JsonObject) -> None:
         try:
-            self._connection.send(message, timeout_s=self._timeout_s)
+            sent_bytes = connection.send(message, timeout_s=self._timeout_s)
+            record(Sent(str(self._address), message["Operation"], _carried(message), sent_bytes))
         except TransportError as error:
             if isinstance(error.__cause__, TimeoutError):
                 raise
             # A server that has no room for us answers and closes, whether or not we have written: read on.
             _logger.debug("%s", error)
-        return self._connection
 
     def _receive(self, connection: MessageConnection) -> bytes:
         frame = connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)
@@ -224,3 +248,8 @@ class EnclaveClient:
                 hint="kmstool in C serves one client at a time: is another one connected?",
             )
         return frame
+
+
+def _carried(message: JsonObject) -> tuple[str, ...]:
+    """Return the names of what a message is there to carry."""
+    return tuple(name for name in message if name not in ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS))

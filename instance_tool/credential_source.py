@@ -13,6 +13,8 @@ from typing import Self
 from instance_tool.credentials import FoundCredentials
 from instance_tool.errors import CredentialsError
 from instance_tool.expiration import parse_expiration
+from instance_tool.steps import CredentialsFound
+from vsock_wire.evidence import milliseconds_since, record
 from vsock_wire.messages import Credentials
 
 REFRESH_MARGIN_S = 180
@@ -113,11 +115,13 @@ class CredentialSource:
         failure = self._failure
         if failure is not None and time.monotonic() - failure.failed_at < ASK_AGAIN_S:
             raise CredentialsError(str(failure.error), hint=failure.error.hint)
+        started = time.perf_counter()
         try:
             found = self._find()
         except CredentialsError as error:
             self._failure = _Failure(error)
             raise
+        record(CredentialsFound(found.source, milliseconds_since(started)))
         _logger.info("credentials: from %s", found.source)
         self._failure = None
         self._held = _Held(found.credentials, parse_expiration(found.credentials.expiration))

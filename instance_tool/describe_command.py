@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
+from vsock_wire.messages import Operation
 
 
 @click.command()
@@ -16,5 +17,6 @@ from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings
 def describe(ctx: click.Context, /, **_options: Any) -> None:
     """Print what the enclave says of itself, as JSON. Nothing in it is proven."""
     settings = parse_settings(merged_options(ctx))
-    with settings.open_client() as client:
-        click.echo(json.dumps(client.describe(), indent=2))
+    with settings.explaining(Operation.DESCRIBE), settings.open_client() as client:
+        description = client.describe()
+    click.echo(json.dumps(description, indent=2))

@@ -82,7 +82,7 @@ def document_text(verified: VerifiedDocument) -> str:
     pcrs = {f"PCR{index}": value.hex() for index, value in sorted(fields.pcrs.items()) if any(value)}
     compared = ", ".join(f"PCR{index}" for index in verified.compared_pcrs)
     lines: Mapping[str, str] = {
-        "verified": f"signature and certificates, up to {_root_name(verified.root_sha256)}",
+        "verified": f"signature and certificates, up to {root_name(verified.root_sha256)}",
         "judged at": _iso(verified.judged_at),
         "compared": compared or "no measurement: --expect FILE compares them",
         "module": quoted(fields.module_id, 128),
@@ -119,7 +119,8 @@ def document_json(verified: VerifiedDocument) -> str:
     )
 
 
-def _root_name(root_sha256: bytes) -> str:
+def root_name(root_sha256: bytes) -> str:
+    """Return how people are told which root certificate it is whose SHA-256 is given."""
     if root_sha256 == AWS_NITRO_ROOT_SHA256:
         return "AWS's root for Nitro Enclaves"
     return f"the root with SHA-256 {root_sha256.hex()}, which is NOT AWS's"

@@ -59,4 +59,4 @@ def read_file(path: str, what: str, *, max_bytes: int) -> bytes:
 
 def report_warning(text: str) -> None:
     """Print a warning to standard error: none of these is for ``--quiet`` to hide."""
-    print(f"{PROGRAM}: warning: {printable(text)}", file=sys.stderr)
+    click.echo(f"{PROGRAM}: warning: {printable(text)}", err=True)

@@ -24,7 +24,9 @@ from instance_tool.options import (
     with_options,
 )
 from instance_tool.output import encode_result
+from instance_tool.steps import Printed
 from vsock_wire.errors import ExitCode, InputError, ToolError
+from vsock_wire.evidence import record
 from vsock_wire.messages import Operation
 from vsock_wire.operations import MAX_PLAINTEXT_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RANDOM_BYTES, KmsRequest
 from vsock_wire.program import parse_encryption_context, report_error
@@ -44,6 +46,8 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
     if options["batch"]:
         if ciphertext not in (None, "-"):
             raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
+        if settings.is_explained:
+            raise InputError("--explain tells of one call: leave --batch off")
         if options["no_newline"]:
             raise InputError("--batch writes one result per line: leave --no-newline off")
         _decrypt_batch(settings, template)
@@ -149,11 +153,13 @@ def _keyed_request(operation: Operation, options: dict[str, Any], **parameters: 
 
 def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> None:
     output = _standard_output()
-    with settings.open_client_with_credentials() as client:
-        result = client.call(request)
-    encoded = encode_result(request.operation, result, settings.output_format)
-    output.write(encoded + (b"\n" if newline else b""))
-    output.flush()
+    with settings.explaining(request.operation):
+        with settings.open_client_with_credentials() as client:
+            result = client.call(request)
+        encoded = encode_result(request.operation, result, settings.output_format) + (b"\n" if newline else b"")
+        output.write(encoded)
+        output.flush()
+        record(Printed(len(encoded)))
 
 
 def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:

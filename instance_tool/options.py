@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -18,7 +19,8 @@ from instance_tool.errors import EnclaveError
 from instance_tool.output import OutputFormat
 from vsock_wire.address import Address, UnixAddress, parse_address, vsock_address
 from vsock_wire.errors import InputError, quoted
-from vsock_wire.messages import reply_text
+from vsock_wire.evidence import recording
+from vsock_wire.messages import Operation, reply_text
 from vsock_wire.program import parse_timeout, set_up_logging
 
 PROGRAM = "kmstool-instance"
@@ -39,6 +41,7 @@ class Settings:
     profile: str | None
     timeout_s: float
     output_format: OutputFormat
+    is_explained: bool = False
 
     def open_client(self) -> EnclaveClient:
         """Return a client of the enclave that has no credentials yet."""
@@ -70,6 +73,24 @@ class Settings:
     def credential_source(self) -> CredentialSource:
         """Return where credentials are found, and found anew when they end."""
         return CredentialSource(lambda: find_credentials(os.environ, profile=self.profile))
+
+    @contextlib.contextmanager
+    def explaining(self, operation: Operation) -> Iterator[None]:
+        """Where --explain was given, say afterwards on standard error what happened in the block, also where it failed.
+
+        Args:
+            operation: what the block has the enclave do.
+        """
+        if not self.is_explained:
+            yield
+            return
+        with recording() as steps:
+            try:
+                yield
+            finally:
+                from instance_tool.explanation import explain  # noqa: PLC0415 - loads what a decrypt does not need
+
+                click.echo(explain(operation, steps, at=datetime.now(UTC)) + "\n", err=True)
 
     def _has_peer_credentials(self, client: EnclaveClient) -> bool:
         try:
@@ -137,6 +158,9 @@ SHARED_OPTIONS = (
     click.option(
         "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(OutputFormat.RAW),
         show_default=True, help="How to write the result.",
+    ),
+    click.option(
+        "--explain", is_flag=True, help="Tell on standard error, step by step, how the answer came about."
     ),
     click.option("-v", "--verbose", count=True, help="Say what happens, on standard error; twice for more."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
@@ -210,4 +234,5 @@ def parse_settings(options: dict[str, Any]) -> Settings:
         profile=options["profile"],
         timeout_s=options["timeout"],
         output_format=OutputFormat(options["output"]),
+        is_explained=options["explain"],
     )

@@ -62,6 +62,8 @@ def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
+    if settings.is_explained:
+        raise InputError("--explain: expected none, because serve makes no call of its own", hint="give it to a client")
     address = parse_address(f"unix:{socket_path}")
     if address == settings.enclave or not isinstance(address, UnixAddress):
         raise InputError("--socket: expected another path than the enclave's, got the same")

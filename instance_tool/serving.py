@@ -16,6 +16,7 @@ from instance_tool.errors import (
 )
 from instance_tool.options import CREDENTIALS_HELD
 from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.evidence import explained
 from vsock_wire.messages import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
@@ -74,7 +75,7 @@ class LocalSession:
             message = decode_message(frame)
             request_id = parse_request_id(message)
             message.pop("Id", None)  # each connection to the enclave has one request at a time
-            reply = self._perform(message)
+            reply = explained(message, lambda: self._perform(message))
         except ToolError as error:
             reply = _refusal(error)
         except Exception as error:  # noqa: BLE001 - the client gets an answer, and the process keeps serving

@@ -51,12 +51,15 @@ class MessageConnection:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
-    def send(self, message: JsonObject, *, timeout_s: float) -> None:
+    def send(self, message: JsonObject, *, timeout_s: float) -> int:
         """Send one message.
 
         Args:
             message: what ``encode_message`` takes.
             timeout_s: seconds for all of it, however slowly the peer reads.
+
+        Returns:
+            How many bytes it took, its NUL among them.
 
         Raises:
             WireError: the message is longer than a frame may be.
@@ -68,6 +71,7 @@ class MessageConnection:
             self._sock.sendall(frame)
         except OSError as error:
             raise self._error("write to", error, timeout_s) from error
+        return len(frame)
 
     def receive(self, *, idle_timeout_s: float, message_timeout_s: float) -> bytes | None:
         """Return the next message without its NUL, or None when the peer has closed between two messages.

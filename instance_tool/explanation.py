@@ -1,0 +1,262 @@
+"""The steps of a call in words: what crossed which boundary, who could read it there, and what shows it (pure).
+
+It answers how the plaintext gets back into the enclave, by the very run that is explained. The enclave's own steps are
+its word, and said to be; the attestation document among them is verified here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import singledispatchmethod
+from typing import NamedTuple
+
+from instance_tool.attestation import AttestationDocument, parse_unverified_document, verify_document
+from instance_tool.document_file import DEBUG_WARNING, root_name
+from instance_tool.errors import AttestationError
+from instance_tool.steps import Connected, CredentialsFound, Printed, Received, Sent
+from vsock_wire.errors import printable, quoted
+from vsock_wire.evidence import Attested, EnclaveStep, KmsAnswered, Opened, TlsConnected
+from vsock_wire.messages import Operation
+from vsock_wire.operations import DELIVERY, DIGEST, KMS_OPERATIONS, MESSAGE
+
+LINE_CHARS = 100
+"""Of a line of prose; what cannot be broken, such as a PCR, may be longer."""
+TIME_COLUMN = 84
+"""Where a step's milliseconds end, where its heading leaves room."""
+_INDENT = "    "
+_HTTP_OK = 200
+
+_NOT_PROVEN = (
+    "Steps with a * are the enclave's own word, worth what the image is worth that the PCRs name; the attestation"
+    " document was verified here, as its step says. A reply's time counts from its request."
+)
+_NOT_TOLD = "The enclave told of no steps of its own; kmstool in C never does. A reply's time counts from its request."
+
+
+class _Told(NamedTuple):
+    """One step in words.
+
+    Attributes:
+        heading: who did what.
+        details: lines below it.
+        elapsed_ms: milliseconds it took, or None where another step's time covers it.
+    """
+
+    heading: str
+    details: tuple[str, ...] = ()
+    elapsed_ms: float | None = None
+
+
+def explain(operation: Operation, steps: Sequence[object], *, at: datetime) -> str:
+    """Return the explanation of one call as text; whatever a peer has put into it is printable.
+
+    Args:
+        operation: what was called.
+        steps: as they were recorded, the enclave's among them.
+        at: the time, with its zone, that the certificates of the attestation document are judged at.
+    """
+    documents = [step.document for step in steps if isinstance(step, Attested)]
+    narrator = _Narrator(
+        operation,
+        _Presented.judge(documents[-1], at) if documents else None,
+        is_opened=any(isinstance(step, Opened) for step in steps),
+    )
+    lines = [f"how the answer to {operation} came about", ""]
+    for number, step in enumerate(steps, start=1):
+        mark = "*" if isinstance(step, EnclaveStep) else " "
+        lines += _lines(f"{number:2}{mark} ", narrator.tell(step))
+    is_told = any(isinstance(step, EnclaveStep) for step in steps)
+    lines += ["", *textwrap.wrap(_NOT_PROVEN if is_told else _NOT_TOLD, LINE_CHARS)]
+    return "\n".join(lines)
+
+
+def _lines(number: str, told: _Told) -> Iterator[str]:
+    heading = number + printable(told.heading)
+    if told.elapsed_ms is not None:
+        time = f"{told.elapsed_ms:,.1f} ms"
+        heading = f"{heading} {time:>{max(0, TIME_COLUMN - len(heading) - 1)}}"
+    yield heading
+    for detail in told.details:
+        yield from textwrap.wrap(
+            printable(detail),
+            LINE_CHARS,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+@dataclass(frozen=True)
+class _Presented:
+    """The attestation document that went to KMS, and what is to be said of it.
+
+    Attributes:
+        fields: what it says; None where it cannot be read.
+        verdict: how its verification went.
+        key_identifier: SHA-256 of the public key in it, in hexadecimal; empty where it has none.
+    """
+
+    fields: AttestationDocument | None
+    verdict: str
+    key_identifier: str = ""
+
+    @classmethod
+    def judge(cls, document: bytes, at: datetime) -> _Presented:
+        """Verify it under its own root, and name that: another than AWS's shows that it is whole, not whose it is."""
+        try:
+            fields = parse_unverified_document(document)
+        except AttestationError as error:
+            return cls(None, f"NOT verified: {error}")
+        root_sha256 = hashlib.sha256(fields.cabundle_der[0]).digest()
+        try:
+            verify_document(document, root_sha256=root_sha256, at=at)
+            verdict = f"signature and certificates verified here, up to {root_name(root_sha256)}"
+        except AttestationError as error:
+            verdict = f"NOT verified: {error}"
+        key = fields.public_key_der
+        return cls(fields, verdict, hashlib.sha256(key).hexdigest() if key else "")
+
+
+class _Narrator:
+    """Tells the steps of one call.
+
+    Args:
+        operation: what was called.
+        presented: the attestation document that KMS was shown, where there was one.
+        is_opened: whether the enclave opened a CiphertextForRecipient in the end.
+    """
+
+    def __init__(self, operation: Operation, presented: _Presented | None, *, is_opened: bool) -> None:
+        self._operation = operation
+        self._presented = presented
+        self._is_opened = is_opened
+        self._delivers = KMS_OPERATIONS[operation].delivers if operation in KMS_OPERATIONS else None
+
+    @singledispatchmethod
+    def tell(self, step: object) -> _Told:
+        """Return the step in words."""
+        raise TypeError(f"step: expected one of those recorded, got {type(step).__name__}")
+
+    @tell.register
+    def _(self, step: CredentialsFound) -> _Told:
+        return _Told(
+            f"this instance found credentials: {step.source}",
+            ("readable by: whoever controls this instance",),
+            step.elapsed_ms,
+        )
+
+    @tell.register
+    def _(self, step: Connected) -> _Told:
+        return _Told(f"this instance connected to {step.peer}", elapsed_ms=step.elapsed_ms)
+
+    @tell.register
+    def _(self, step: Sent) -> _Told:
+        return _Told(
+            f"this instance -> enclave: {step.operation}, {step.sent_bytes:,} bytes",
+            (*_carried(step.fields), f"readable by: {_readers(step.peer)}"),
+        )
+
+    @tell.register
+    def _(self, step: Attested) -> _Told:
+        source = "enclave: an earlier call's" if step.is_reused else "Nitro Security Module -> enclave:"
+        heading = f"{source} attestation document, {len(step.document):,} bytes"
+        presented = self._presented
+        if presented is None or presented.fields is None:
+            return _Told(heading, (presented.verdict,) if presented else (), step.elapsed_ms)
+        fields = presented.fields
+        details = (
+            f"evidence: {presented.verdict}",
+            f"evidence: module {quoted(fields.module_id, 128)}",
+            f"evidence: PCR0 {fields.pcrs.get(0, b'').hex() or 'missing'}",
+            f"evidence: public key in it: SHA-256 {presented.key_identifier or 'missing'}",
+            "readable by: anybody; it holds no secret, and the private key stays in the enclave",
+        )
+        return _Told(heading, (*details, DEBUG_WARNING) if fields.is_debug else details, step.elapsed_ms)
+
+    @tell.register
+    def _(self, step: TlsConnected) -> _Told:
+        return _Told(
+            f"enclave -> KMS: {step.version} through {step.proxy}, {'kept' if step.is_kept else 'new'}",
+            (
+                f"evidence: certificate for {step.certificate_names}, issued by {step.certificate_issuer}",
+                f"evidence: checked in the enclave against the name {step.host}",
+                f"readable by: the enclave and KMS; the proxy passes on records of {step.cipher}",
+            ),
+            None if step.is_kept else step.elapsed_ms,
+        )
+
+    @tell.register
+    def _(self, step: KmsAnswered) -> _Told:
+        request_id = (f"evidence: KMS's request id {step.request_id}",) if step.request_id else ()
+        return _Told(
+            f"enclave <-> KMS: {step.sent_bytes:,} bytes; HTTP {step.http_status}, {step.received_bytes:,} bytes",
+            (*self._answer(step), *request_id),
+            step.elapsed_ms,
+        )
+
+    def _answer(self, step: KmsAnswered) -> tuple[str, ...]:
+        if step.http_status != _HTTP_OK:
+            return ("carried: a refusal",)
+        if self._delivers is None:
+            return (f"carried: the answer to {self._operation}, which KMS does not attest",)
+        if not self._is_opened:
+            return ("carried: an answer that the enclave did not take",)
+        carried = f"CiphertextForRecipient, in place of {self._delivers}: KMS encrypted it to the key in the document"
+        return (
+            f"carried: {carried}",
+            "readable by: the enclave alone; whoever broke TLS would still need its private key",
+        )
+
+    @tell.register
+    def _(self, step: Opened) -> _Told:
+        attested = self._presented.key_identifier if self._presented else ""
+        relation = "the public key" if step.key_identifier == attested else "NOT the public key"
+        return _Told(
+            f"enclave: opened CiphertextForRecipient, {step.ciphertext_for_recipient_bytes:,} bytes",
+            (
+                f"evidence: by the private key of SHA-256 {step.key_identifier}",
+                f"= {relation} in the document",
+                "readable by: the enclave alone",
+            ),
+            step.elapsed_ms,
+        )
+
+    @tell.register
+    def _(self, step: Received) -> _Told:
+        what = "reply to" if step.is_ok else "refusal of"
+        return _Told(
+            f"enclave -> this instance: {what} {step.operation}, {step.received_bytes:,} bytes",
+            (*_carried(step.fields), *self._fate_of_secret(step)),
+            step.elapsed_ms,
+        )
+
+    def _fate_of_secret(self, step: Received) -> tuple[str, ...]:
+        if self._delivers is None or step.operation != self._operation or not step.is_ok:
+            return ()
+        if DIGEST in step.fields:
+            return (f"{self._delivers}: stayed in the enclave; {DIGEST} is its SHA-256",)
+        if DELIVERY in step.fields:
+            return (f"{self._delivers}: went to a program in the enclave; {MESSAGE} is what that printed",)
+        alternative = "kmstool-enclave --deliver digest or exec keeps it inside"
+        return (f"readable by: whoever controls this instance: {MESSAGE} is the {self._delivers}; {alternative}",)
+
+    @tell.register
+    def _(self, step: Printed) -> _Told:
+        return _Told(f"this instance -> standard output: {step.printed_bytes:,} bytes")
+
+
+def _carried(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"carried: {', '.join(fields)}",) if fields else ()
+
+
+def _readers(peer: str) -> str:
+    if peer.startswith("vsock://"):
+        return "whoever controls this instance, and the enclave; vsock does not leave the machine"
+    if peer.startswith("unix:"):
+        return "whoever controls this machine"
+    return "whoever sees the network on the way"
