@@ -13,6 +13,7 @@ from enclave_tool import config as configuration
 from enclave_tool.config import Config
 from enclave_tool.delivery import Deliverer, ProgramLimits
 from enclave_tool.delivery_program import ProgramRunner
+from enclave_tool.diagnosis import Surveyor
 from enclave_tool.entropy import seed_kernel_entropy
 from enclave_tool.kms_clients import KmsClients, KmsRoute
 from enclave_tool.nsm_device import Nsm, open_nsm
@@ -149,8 +150,15 @@ def serve(config: Config) -> NoReturn:
         def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
             return recipient.attest(nonce, deliverer.user_data(user_data))
 
-        clients = KmsClients(recipient, KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host))
-        enclave = Enclave(clients, config.region, _describe(config, nsm, recipient), attest, deliverer)
+        route = KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host)
+        enclave = Enclave(
+            KmsClients(recipient, route),
+            config.region,
+            _describe(config, nsm, recipient),
+            attest,
+            Surveyor(nsm, recipient, route).survey,
+            deliverer,
+        )
         listener = listen_socket(config.listen)
         _logger.info("listening on %s", bound_address(listener, config.listen))
         MessageServer(PROGRAM, listener, lambda: Session(enclave), config.limits).serve()

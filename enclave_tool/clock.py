@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_CLOCK_OFFSET_S = 3_600
 """Most seconds that are corrected. Enclave clocks drift by seconds a week: an hour is not drift but a clock that is
 broken, or one that somebody has set."""
+SIGNATURE_TOLERANCE_S = 300
+"""How far a signature's time may be from AWS's. Source: IAM user guide, "Signature Version 4": five minutes."""
 CLOCK_OFFSET = "ClockOffsetS"
 """Where an error answer's ResponseMetadata says by how many seconds KMS's clock is ahead; negative for behind."""
 
@@ -73,7 +75,7 @@ class KmsClock:
         """Return how long to wait before the next attempt, or None where the clock calls for none."""
         if response is None or not is_skew_error(response[1].get("Error", {})):
             return None
-        offset = self._measure(response[0].headers.get("Date"))
+        offset = self.measure(response[0].headers.get("Date"))
         if offset is None:
             return None
         response[1].setdefault("ResponseMetadata", {})[CLOCK_OFFSET] = round(offset.total_seconds())
@@ -84,8 +86,12 @@ class KmsClock:
         self._take(offset)
         return 0.0
 
-    def _measure(self, date: object) -> timedelta | None:
-        """Return how far a Date header (RFC 9110 section 5.6.7) is from the enclave's clock; it has whole seconds."""
+    def measure(self, date: object) -> timedelta | None:
+        """Return how far KMS's clock is ahead of the enclave's, or None where ``date`` tells no time.
+
+        Args:
+            date: of a Date header (RFC 9110 section 5.6.7), which has whole seconds.
+        """
         try:
             return parsedate_to_datetime(str(date)).astimezone(UTC) - self._now()
         except (ValueError, OverflowError):  # no such header, or no such date

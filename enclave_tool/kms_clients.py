@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import botocore.session
-from botocore import xform_name
+from botocore import UNSIGNED, xform_name
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
@@ -97,6 +98,10 @@ def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
         )
 
 
+_UNSIGNED = Config(signature_version=UNSIGNED, ignore_configured_endpoint_urls=True)  # type: ignore[call-arg] # missing in botocore-stubs
+"""Of a client that is asked for nothing but its endpoint."""
+
+
 class _Key(NamedTuple):
     """What makes two connections share a client. Not the expiration: it is no part of what signs."""
 
@@ -144,6 +149,21 @@ class KmsClients:
                     raise
             return slot.caller
 
+    def endpoint_url(self, region: str) -> str:
+        """Return where KMS is asked for in ``region``.
+
+        Raises:
+            RequestError: botocore knows no endpoint for that region.
+        """
+        if self._route.endpoint_host:
+            return f"https://{self._route.endpoint_host}"
+        try:
+            with self._session_lock:
+                client = self._session.client("kms", region_name=region, config=_UNSIGNED)
+        except (BotoCoreError, ValueError) as error:
+            raise _no_client(error) from error
+        return client.meta.endpoint_url
+
     def _slot(self, key: _Key) -> _Slot:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
@@ -166,12 +186,16 @@ class KmsClients:
                     clock=self._clock,
                 )
         except (BotoCoreError, ValueError) as error:
-            raise RequestError(
-                KmstoolText.CLIENT_FAILED,
-                EnclaveCode.CLIENT_FAILED,
-                hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
-            ) from error
+            raise _no_client(error) from error
         return KmsCaller(client, self._route, credentials)
+
+
+def _no_client(error: Exception) -> RequestError:
+    return RequestError(
+        KmstoolText.CLIENT_FAILED,
+        EnclaveCode.CLIENT_FAILED,
+        hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
+    )
 
 
 def _isolated_session() -> boto3.Session:

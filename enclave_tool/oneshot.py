@@ -24,11 +24,10 @@ from enclave_tool.options import (
     with_options,
 )
 from enclave_tool.recipient import Recipient
-from enclave_tool.session import DEFAULT_REGION
 from enclave_tool.transport import tls_context
 from vsock_wire import __version__
 from vsock_wire.errors import InputError, ToolError
-from vsock_wire.messages import Operation, encode_base64
+from vsock_wire.messages import DEFAULT_REGION, Operation, encode_base64
 from vsock_wire.operations import (
     KMS_OPERATIONS,
     MAX_CIPHERTEXT_BYTES,

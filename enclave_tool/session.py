@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from enclave_tool.delivery import Deliverer
@@ -20,9 +20,11 @@ from enclave_tool.errors import (
 )
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from vsock_wire.attestation import parse_attestation_request
+from vsock_wire.diagnosis import Hop, encode_diagnosis
 from vsock_wire.errors import ToolError, WireError
 from vsock_wire.evidence import explained
 from vsock_wire.messages import (
+    DEFAULT_REGION,
     PROTOCOL_VERSION,
     STATUS_ERROR,
     STATUS_OK,
@@ -36,13 +38,11 @@ from vsock_wire.messages import (
     decode_message,
     encode_base64,
     parse_operation,
+    parse_region,
     parse_request_id,
     parse_set_client,
 )
 from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request
-
-DEFAULT_REGION = "us-east-1"
-"""kmstool's own, where neither side sets a region."""
 
 _CODES: dict[type[ToolError], EnclaveCode] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
@@ -67,6 +67,7 @@ class Enclave:
         region: the region set at start, or None to let the instance choose.
         description: what Describe tells beside the uptime; nothing secret.
         attest: returns an attestation document for a nonce and user data.
+        survey: looks at the hops to the endpoint of a URL.
         deliverer: makes of a secret what may leave the enclave.
     """
 
@@ -74,6 +75,7 @@ class Enclave:
     region: str | None
     description: Mapping[str, object]
     attest: Callable[[bytes | None, bytes | None], bytes]
+    survey: Callable[[str], Iterable[Hop]]
     deliverer: Deliverer = field(default_factory=Deliverer)
     started_at: float = field(default_factory=time.monotonic)
 
@@ -115,6 +117,8 @@ class Session:
                 return self._describe()
             case Operation.GET_ATTESTATION_DOCUMENT:
                 return self._attest(message)
+            case Operation.DIAGNOSE:
+                return self._diagnose(message)
             case operation:
                 return self._call_kms(operation, message)
 
@@ -141,6 +145,11 @@ class Session:
         request = parse_attestation_request(message)
         document = self._enclave.attest(request.nonce, request.user_data)
         return {"Document": encode_base64(document)}
+
+    def _diagnose(self, message: JsonObject) -> JsonObject:
+        region = choose_region(self._enclave.region, parse_region(message))
+        kms_url = self._enclave.clients.endpoint_url(region)
+        return encode_diagnosis(kms_url.removeprefix("https://"), self._enclave.survey(kms_url))
 
     def _describe(self) -> JsonObject:
         uptime_s = round(time.monotonic() - self._enclave.started_at, 1)

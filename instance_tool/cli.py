@@ -17,6 +17,7 @@ _COMMANDS = {
     "decrypt": "instance_tool.operations",
     "derive": "instance_tool.operations",
     "describe": "instance_tool.describe_command",
+    "doctor": "instance_tool.doctor_command",
     "encrypt": "instance_tool.operations",
     "genkey": "instance_tool.operations",
     "genkeypair": "instance_tool.operations",

@@ -12,6 +12,7 @@ from instance_tool.steps import Connected, Received, Sent
 from vsock_wire.address import Address
 from vsock_wire.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.connection import MessageConnection
+from vsock_wire.diagnosis import Diagnosis, encode_diagnosis_request, parse_diagnosis
 from vsock_wire.errors import TransportError, WireError
 from vsock_wire.evidence import EVIDENCE, EXPLAIN, is_recording, milliseconds_since, parse_evidence, record
 from vsock_wire.frames import MAX_MESSAGE_BYTES
@@ -62,6 +63,11 @@ class EnclaveClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def address(self) -> Address:
+        """Where the enclave is."""
+        return self._address
 
     @property
     def is_old_peer(self) -> bool:
@@ -136,6 +142,19 @@ class EnclaveClient:
             WireError: what answers does not speak the protocol.
         """
         return parse_attestation_reply(self._request(encode_attestation_request(request)))
+
+    def diagnose(self, region: str | None) -> Diagnosis:
+        """Return what the enclave finds of the hops behind it. Nothing in it is proven.
+
+        Args:
+            region: of KMS; only if the enclave sets none.
+
+        Raises:
+            EnclaveError: the enclave refused; kmstool in C does not know the operation.
+            TransportError: the enclave cannot be reached or stopped answering.
+            WireError: what answers does not speak the protocol.
+        """
+        return parse_diagnosis(self._request(encode_diagnosis_request(region)))
 
     def open(self) -> None:
         """Connect and send the credentials, where these have not been sent.

@@ -18,6 +18,8 @@ _CHAIN_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """Whoever sets one of these asks for boto3's chain. In a pod with a role of its own, IMDS has the node's role."""
+IMDS_SOURCE = "IMDSv2"
+"""How the source of credentials of the instance's role begins."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) 
         found = fetch_role_credentials(environ)
     except CredentialsError as error:
         return _from_chain(None, otherwise=error)
-    return _sendable(found.credentials, f"IMDSv2, role {found.role}")
+    return _sendable(found.credentials, f"{IMDS_SOURCE}, role {found.role}")
 
 
 def _sendable(credentials: Credentials, source: str) -> FoundCredentials:

@@ -38,6 +38,10 @@ class CredentialsError(ToolError):
     exit_code = ExitCode.NO_CREDENTIALS
 
 
+class RoleError(CredentialsError):
+    """The instance metadata service answers, but has no credentials of a role that can be used."""
+
+
 class EnclaveError(ToolError):
     """The enclave answered a request with an error.
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from instance_tool.errors import CredentialsError
+from instance_tool.errors import CredentialsError, RoleError
 from instance_tool.expiration import parse_expiration
 from vsock_wire.errors import quoted
 from vsock_wire.messages import Credentials
@@ -56,8 +56,8 @@ def fetch_role_credentials(environ: Mapping[str, str], *, timeout_s: float = TIM
         timeout_s: seconds for each of the three requests.
 
     Raises:
-        CredentialsError: IMDS is switched off or does not answer, the instance has no role, or the credentials have
-            already expired.
+        CredentialsError: IMDS is switched off or does not answer.
+        RoleError: it answers, but the instance has no role, or the role's credentials cannot be used.
     """
     if environ.get(DISABLED_VARIABLE, "").lower() == "true":
         raise CredentialsError(f"IMDS: switched off by {DISABLED_VARIABLE}")
@@ -124,11 +124,11 @@ class _Imds:
 def _read_role(answer: _Answer) -> str:
     role = answer.body.partition("\n")[0].strip()
     if answer.status == http.client.NOT_FOUND or (answer.status == http.client.OK and not role):
-        raise CredentialsError(
+        raise RoleError(
             "IMDS: the instance has no role", hint="attach an instance profile: aws ec2 associate-iam-instance-profile"
         )
     if answer.status != http.client.OK or re.fullmatch(r"[\w+=,.@-]{1,64}", role, re.ASCII) is None:
-        raise CredentialsError(f"IMDS: expected a role name, got HTTP {answer.status} {quoted(role)}")
+        raise RoleError(f"IMDS: expected a role name, got HTTP {answer.status} {quoted(role)}")
     return role
 
 
@@ -139,9 +139,9 @@ def _read_credentials(answer: _Answer) -> Credentials:
     except (ValueError, RecursionError):
         fields = None
     if answer.status != http.client.OK or not isinstance(fields, dict):
-        raise CredentialsError(f"IMDS: expected the role's credentials as JSON, got HTTP {answer.status}")
+        raise RoleError(f"IMDS: expected the role's credentials as JSON, got HTTP {answer.status}")
     if fields.get("Code", "Success") != "Success":
-        raise CredentialsError(
+        raise RoleError(
             f"IMDS: the role's credentials are not available: {quoted(str(fields['Code']))}",
             hint="check the role's trust policy: EC2 must be allowed to assume it",
         )
@@ -159,15 +159,15 @@ def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if isinstance(value, str) and value:
         return value
-    raise CredentialsError(f"IMDS: {name}: expected text in the role's credentials, got {type(value).__name__}")
+    raise RoleError(f"IMDS: {name}: expected text in the role's credentials, got {type(value).__name__}")
 
 
 def _refuse_expired(credentials: Credentials) -> None:
     expiration = parse_expiration(credentials.expiration)
     if expiration is None:
-        raise CredentialsError("IMDS: Expiration: expected an ISO 8601 time in the role's credentials")
+        raise RoleError("IMDS: Expiration: expected an ISO 8601 time in the role's credentials")
     if expiration <= datetime.now(UTC):
-        raise CredentialsError(
+        raise RoleError(
             f"IMDS: the role's credentials expired at {credentials.expiration}",
             hint="IMDS renews them by itself some minutes before; check the instance's clock",
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from instance_tool.batch import decrypt_lines, with_ciphertext
-from instance_tool.ciphertext import parse_ciphertext, read_ciphertext, read_lines
+from instance_tool.ciphertext import read_lines
+from instance_tool.kms_requests import ciphertext_argument, keyed_request, kms_request
 from instance_tool.options import (
     CONTEXT_OPTIONS,
     DECRYPT_OPTIONS,
@@ -25,11 +25,12 @@ from instance_tool.options import (
 )
 from instance_tool.output import encode_result
 from instance_tool.steps import Printed
+from instance_tool.streams import read_file, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.evidence import record
 from vsock_wire.messages import Operation
 from vsock_wire.operations import MAX_PLAINTEXT_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RANDOM_BYTES, KmsRequest
-from vsock_wire.program import parse_encryption_context, report_error
+from vsock_wire.program import report_error
 
 _LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
 
@@ -42,7 +43,7 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
     """Decrypt one CIPHERTEXT, or many with --batch. The default command."""
     options = merged_options(ctx)
     settings = parse_settings(options)
-    template = _request(Operation.DECRYPT, options)
+    template = kms_request(Operation.DECRYPT, options)
     if options["batch"]:
         if ciphertext not in (None, "-"):
             raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
@@ -57,9 +58,7 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
             hint=f"{PROGRAM} --help shows examples",
         )
     else:
-        from_pipe = ciphertext == "-"
-        parsed = read_ciphertext(_standard_input()) if from_pipe else parse_ciphertext(os.fsencode(ciphertext))
-        _call(settings, with_ciphertext(template, parsed), newline=not options["no_newline"])
+        _call(settings, with_ciphertext(template, ciphertext_argument(ciphertext)), newline=not options["no_newline"])
 
 
 @click.command()
@@ -73,7 +72,7 @@ def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_o
     if key_spec and length:
         raise InputError("--key-spec and --length exclude each other")
     spec = {"NumberOfBytes": length} if length else {"KeySpec": (key_spec or "AES_256").replace("-", "_")}
-    _call(parse_settings(options), _keyed_request(Operation.GENERATE_DATA_KEY, options, **spec))
+    _call(parse_settings(options), keyed_request(Operation.GENERATE_DATA_KEY, options, **spec))
 
 
 @click.command()
@@ -83,7 +82,7 @@ def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_o
 def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> None:
     """Generate a key pair: public key, private key, and that under --key-id."""
     options = merged_options(ctx)
-    request = _keyed_request(Operation.GENERATE_DATA_KEY_PAIR, options, KeyPairSpec=key_pair_spec)
+    request = keyed_request(Operation.GENERATE_DATA_KEY_PAIR, options, KeyPairSpec=key_pair_spec)
     _call(parse_settings(options), request)
 
 
@@ -107,8 +106,8 @@ def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
 def derive(ctx: click.Context, /, public_key: Path, **_options: Any) -> None:
     """Derive the ECDH shared secret of --key-id and a peer's public key."""
     options = merged_options(ctx)
-    public_key_der = _read_file(public_key, MAX_PUBLIC_KEY_BYTES)
-    request = _keyed_request(
+    public_key_der = read_file(public_key, "--public-key", max_bytes=MAX_PUBLIC_KEY_BYTES)
+    request = keyed_request(
         Operation.DERIVE_SHARED_SECRET, options, PublicKey=public_key_der, KeyAgreementAlgorithm="ECDH"
     )
     _call(parse_settings(options), request, newline=not options["no_newline"])
@@ -126,33 +125,16 @@ def encrypt(ctx: click.Context, /, **_options: Any) -> None:
     """
     options = merged_options(ctx)
     settings = parse_settings(options)
-    template = _keyed_request(Operation.ENCRYPT, options)
-    plaintext = _standard_input().read(MAX_PLAINTEXT_BYTES + 1)
+    template = keyed_request(Operation.ENCRYPT, options)
+    plaintext = standard_input().read(MAX_PLAINTEXT_BYTES + 1)
     if not 1 <= len(plaintext) <= MAX_PLAINTEXT_BYTES:
         got = "nothing" if not plaintext else "more"
         raise InputError(f"standard input: expected 1 to {MAX_PLAINTEXT_BYTES} bytes to encrypt, got {got}")
     _call(settings, KmsRequest(Operation.ENCRYPT, {**template.parameters, "Plaintext": plaintext}))
 
 
-def _request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
-    """Return a request with what the shared options say, and ``parameters``; what is None stays out."""
-    shared = {
-        "EncryptionContext": parse_encryption_context(options.get("encryption_context", ())) or None,
-        "KeyId": options["key_id"],
-        "EncryptionAlgorithm": options.get("encryption_algorithm"),
-    }
-    given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
-    return KmsRequest(operation, given)
-
-
-def _keyed_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
-    if not options["key_id"]:
-        raise InputError("--key-id: expected a KMS key, got none")
-    return _request(operation, options, **parameters)
-
-
 def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> None:
-    output = _standard_output()
+    output = standard_output()
     with settings.explaining(request.operation):
         with settings.open_client_with_credentials() as client:
             result = client.call(request)
@@ -169,34 +151,11 @@ def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
     with settings.open_client_with_credentials() as client:
         failed = decrypt_lines(
             client,
-            read_lines(_standard_input()),
+            read_lines(standard_input()),
             template,
             output_format=settings.output_format,
-            write_to=_standard_output(),
+            write_to=standard_output(),
             report=report,
         )
     if failed:
         sys.exit(ExitCode.FAILED)
-
-
-def _read_file(path: Path, most_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if len(data) > most_bytes:
-        raise InputError(f"{path}: expected at most {most_bytes} bytes, got more")
-    return data
-
-
-def _standard_input() -> BinaryIO:
-    if sys.stdin is None:  # started with it closed, as by <&-
-        raise InputError("standard input: expected it to be open, got it closed")
-    return sys.stdin.buffer
-
-
-def _standard_output() -> BinaryIO:
-    if sys.stdout is None:  # started with it closed, as by >&-; nothing may be decrypted only to be lost
-        raise InputError("standard output: expected it to be open, got it closed")
-    return sys.stdout.buffer

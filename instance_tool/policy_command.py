@@ -19,8 +19,9 @@ from instance_tool.key_policy_explanation import explain_policy
 from instance_tool.key_policy_report import explanation_json, explanation_text
 from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
 from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, identifying_pcrs, parse_measurements, parse_pcr_options
-from instance_tool.offline import OUTPUT_OPTION, STANDARD_INPUT, is_json_wanted, read_file, report_warning
+from instance_tool.offline import OUTPUT_OPTION, is_json_wanted, report_warning
 from instance_tool.options import CONTEXT_OPTIONS, with_options
+from instance_tool.streams import STANDARD_INPUT, read_file
 from vsock_wire.errors import InputError
 from vsock_wire.program import parse_encryption_context
 

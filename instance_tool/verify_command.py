@@ -23,8 +23,9 @@ from instance_tool.document_file import (
 )
 from instance_tool.errors import AttestationError
 from instance_tool.measurements import MAX_MEASUREMENTS_BYTES, parse_measurements, verify_measurements
-from instance_tool.offline import OUTPUT_OPTION, STANDARD_INPUT, is_json_wanted, read_file, report_warning
+from instance_tool.offline import OUTPUT_OPTION, is_json_wanted, report_warning
 from instance_tool.options import with_options
+from instance_tool.streams import STANDARD_INPUT, read_file
 from vsock_wire.errors import InputError
 
 NOW = "now"

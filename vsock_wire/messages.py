@@ -22,6 +22,8 @@ JsonObject: TypeAlias = dict[str, Any]
 PROTOCOL_VERSION = 2
 """Announced in the reply to SetClient; kmstool in C announces none and counts as 1."""
 MAX_ID_CHARS = 64
+DEFAULT_REGION = "us-east-1"
+"""kmstool's own, where neither side sets a region."""
 
 _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What can stand in an HTTP header, where credentials go."""
@@ -42,6 +44,7 @@ class Operation(enum.StrEnum):
     ENCRYPT = "Encrypt"
     GET_ATTESTATION_DOCUMENT = "GetAttestationDocument"
     DESCRIBE = "Describe"
+    DIAGNOSE = "Diagnose"
 
 
 class Service(enum.StrEnum):
@@ -279,12 +282,21 @@ def parse_set_client(message: JsonObject) -> SetClient:
         session_token=_optional_credential(message, "AwsSessionToken"),
         expiration=_optional_credential(message, "Expiration"),
     )
+    return SetClient(credentials, parse_region(message))
+
+
+def parse_region(message: JsonObject) -> str | None:
+    """Return the AwsRegion of a request, or None where it has none; an empty one counts as none.
+
+    Raises:
+        RequestError: it is no string.
+    """
     region = message.get("AwsRegion")
     if region is not None and not isinstance(region, str):
         raise RequestError(
             KmstoolText.REGION_CONFLICT, EnclaveCode.REGION_CONFLICT, hint="AwsRegion: expected a string"
         )
-    return SetClient(credentials, region or None)
+    return region or None
 
 
 def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:

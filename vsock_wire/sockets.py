@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
+from vsock_wire.address import CID_ANY, Address, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.errors import TransportError
 
+VSOCK_DEVICE = "/dev/vsock"
 LISTEN_BACKLOG = 512
 """Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
 
@@ -82,6 +85,29 @@ def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.
         raise _transport_error("listen on", address, error, _SOCKET_HINTS) from error
 
 
+def local_vsock_cid() -> int | None:
+    """Return this machine's CID, or None where the kernel does not tell it; vsock sockets can be made here.
+
+    Raises:
+        TransportError: they cannot.
+    """
+    try:
+        _new_socket(VsockAddress(CID_ANY, 0)).close()
+    except OSError as error:
+        raise _transport_error("open", "a vsock socket", error, _SOCKET_HINTS) from error
+    try:
+        device = os.open(VSOCK_DEVICE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a container may have no such device, and vsock all the same
+        return None
+    try:
+        (cid,) = struct.unpack("I", fcntl.ioctl(device, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(4)))
+    except OSError:
+        return None
+    finally:
+        os.close(device)
+    return None if cid == CID_ANY else int(cid)
+
+
 def close_quietly(sock: socket.socket) -> None:
     """Close ``sock`` for reading and writing; a peer that has already gone is no error."""
     with contextlib.suppress(OSError):
@@ -144,7 +170,7 @@ def _closed_on_error(sock: socket.socket) -> Iterator[None]:
 
 
 def _transport_error(
-    operation: str, address: Address, error: OSError | UnicodeError, hints: dict[int, str]
+    operation: str, address: Address | str, error: OSError | UnicodeError, hints: dict[int, str]
 ) -> TransportError:
     if isinstance(error, UnicodeError):
         return TransportError(operation, address, "no such host name can exist")

@@ -147,13 +147,13 @@ class RawClient:
 
 @contextlib.contextmanager
 def deploy(
-    *, credentials_lifetime_s: float = 21_600, start: bool = True, clock: Clock = utc_now
+    *, credentials_lifetime_s: float = 21_600, start: bool = True, clock: Clock = utc_now, debug: bool = False
 ) -> Iterator[Deployment]:
     directory = Path(tempfile.mkdtemp(prefix="kms-"))  # pytest's own paths are too long for unix sockets
     try:
         with contextlib.ExitStack() as stack:
             account = stack.enter_context(
-                SimulatedAccount(directory, credentials_lifetime_s=credentials_lifetime_s, clock=clock)
+                SimulatedAccount(directory, credentials_lifetime_s=credentials_lifetime_s, clock=clock, debug=debug)
             )
             deployment = Deployment(account, stack)
             if start:

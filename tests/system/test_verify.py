@@ -81,5 +81,5 @@ def test_real_document_with_a_broken_signature_is_refused() -> None:
 
 def test_missing_file_is_an_error_and_no_traceback() -> None:
     done = _verify("/nonexistent/document.cbor")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"kmstool-instance: error: /nonexistent/document.cbor: no such file or directory\n"
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"kmstool-instance: error: document: /nonexistent/document.cbor: no such file or directory\n"

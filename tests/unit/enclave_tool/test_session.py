@@ -25,6 +25,7 @@ from enclave_tool.session import Enclave, Session, choose_region, refuse
 from tests.unit.decrypting import decrypt_answer, decrypt_request
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm
 from vsock_wire.address import UnixAddress
+from vsock_wire.diagnosis import Hop, HopName, HopState
 from vsock_wire.errors import ToolError
 from vsock_wire.frames import MAX_MESSAGE_BYTES, encode_frame
 from vsock_wire.messages import (
@@ -82,13 +83,17 @@ def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
     return b"document of %r and %r" % (nonce, user_data)
 
 
+def survey(kms_url: str) -> list[Hop]:
+    return [Hop(HopName.PROXY, HopState.OK, f"on the way to {kms_url}")]
+
+
 @pytest.fixture
 def clients() -> ScriptedClients:
     return ScriptedClients()
 
 
 def new_session(clients: KmsClients, region: str | None = None) -> Session:
-    return Session(Enclave(clients, region, {"Version": "1", "ModuleId": "i-1-enc1"}, attest))
+    return Session(Enclave(clients, region, {"Version": "1", "ModuleId": "i-1-enc1"}, attest, survey))
 
 
 @pytest.fixture
@@ -192,6 +197,7 @@ class TestSetClient:
                 "Encrypt",
                 "GetAttestationDocument",
                 "Describe",
+                "Diagnose",
             ],
         }
 
@@ -452,7 +458,7 @@ def raising(error: Exception) -> Behaviour:
 
 
 def test_uptime_counts_from_the_start_of_the_process(clients: ScriptedClients) -> None:
-    enclave = Enclave(clients, None, {}, attest, started_at=-1e9)
+    enclave = Enclave(clients, None, {}, attest, survey, started_at=-1e9)
     assert ask(Session(enclave), {"Operation": "Describe"})["UptimeS"] > 1e9 - 1
 
 
