@@ -34,7 +34,9 @@ Fields = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
+    """Return one with a second enclave, of another image, whose server is named "other"."""
     with deploy() as started:
+        started.start_enclave("other", "--nsm", str(started.account.other_enclave.nsm_address))
         yield started
 
 
@@ -297,8 +299,9 @@ class TestEveryAttestedOperation:
             assert call_boto3(deployment.account.unattested_client(), operation)
             return
         other = deployment.account.other_enclave
-        if operation.name == "Decrypt":  # the program is the same client; one process shows what it makes of a refusal
-            done = run(deployment, *operation.arguments, enclave=other)
+        in_enclave = run(deployment, *operation.arguments, enclave=other)
+        on_instance = deployment.instance(*instance_arguments(deployment, operation), enclave="other")
+        for done in (in_enclave, on_instance):
             assert (done.returncode, done.stdout) == (5, b"")
             assert b"AccessDeniedException" in done.stderr
         for client in (attested(deployment, other), deployment.account.unattested_client()):
