@@ -84,6 +84,9 @@ def test_the_session_did_what_it_was_to_do_and_logged_it(session: Session) -> No
     assert session.results["a decrypt"].stdout == PLAINTEXT + b"\n"
     assert session.results["a decrypt by IMDSv2"].stdout == PLAINTEXT + b"\n"
     assert session.results["a batch"].stdout == (PLAINTEXT + b"\n") * 2
+    assert session.results["an explained decrypt"].stdout == PLAINTEXT + b"\n"
+    assert b"opened CiphertextForRecipient" in session.logged["standard error of an explained decrypt"]
+    assert session.results["a diagnosis"].returncode == 0
     assert b"credentials: from" in session.logged["standard error of a decrypt"]
     assert b"AccessDeniedException" in session.logged["standard error of a refusal"]
     assert session.logged["log of kmstool-enclave"].count(b"refused") >= 4
@@ -142,10 +145,14 @@ def _runs(deployment: Deployment, environment: dict[str, str]) -> dict[str, subp
         ),
         "a wrong context": deployment.instance(VERBOSE, good, environment=environment),
         "wrong usage": deployment.instance(VERBOSE, "--no-such-option", good, environment=environment),
+        "an explained decrypt": deployment.instance("--explain", *CONTEXT_OPTIONS, "-", stdin=good.encode()),
+        "an explained refusal": deployment.instance("--explain", good, environment=environment),
+        "a diagnosis": deployment.instance("doctor", "--ciphertext", good, *CONTEXT_OPTIONS, environment=environment),
         "a description": deployment.instance(VERBOSE, "describe", region=False, environment=environment),
     }
     deployment.account.kms.rewrite_answer = lambda _, answer: {**answer, "Plaintext": b64encode(PLAINTEXT).decode()}
-    runs["a leaking KMS"] = deployment.instance(VERBOSE, *CONTEXT_OPTIONS, good, environment=environment)
+    for name, option in (("a leaking KMS", VERBOSE), ("a leaking KMS, explained", "--explain")):
+        runs[name] = deployment.instance(option, *CONTEXT_OPTIONS, good, environment=environment)
     deployment.account.kms.rewrite_answer = None
     deployment.account.kms.put_key_policy(deployment.account.key, _deny_all())
     runs["a refusal"] = deployment.instance(VERBOSE, *CONTEXT_OPTIONS, good, environment=environment)

@@ -25,8 +25,9 @@ from enclave_tool.session import Enclave, Session, choose_region, refuse
 from tests.unit.decrypting import decrypt_answer, decrypt_request
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm
 from vsock_wire.address import UnixAddress
-from vsock_wire.diagnosis import Hop, HopName, HopState
+from vsock_wire.diagnosis import Hop, HopName, HopState, parse_diagnosis
 from vsock_wire.errors import ToolError
+from vsock_wire.evidence import Opened, parse_evidence, record
 from vsock_wire.frames import MAX_MESSAGE_BYTES, encode_frame
 from vsock_wire.messages import (
     Credentials,
@@ -40,6 +41,7 @@ from vsock_wire.operations import KmsRequest, encode_kms_request
 
 SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "theSecretAccessKey"}
 DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID"}
+OPENED = Opened(493, "ab" * 32, 0.5)
 KMSTOOL_SET_CLIENT = (
     rb'{ "Operation": "SetClient", "AwsAccessKeyId": "AKIDMOCK00000000TEST",'
     rb' "AwsSecretAccessKey": "mockSecret\/notARealOne+0000000000000000000",'
@@ -71,6 +73,9 @@ class ScriptedClients(KmsClients):
         self.behaviour: Behaviour = lambda request: decrypt_answer(
             b"plain " + request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC"
         )
+
+    def endpoint_url(self, region: str) -> str:
+        return f"https://kms.{region}.amazonaws.com"
 
     def caller(self, credentials: Credentials, region: str) -> KmsCaller:
         if region == self.bad_region:
@@ -486,3 +491,40 @@ class TestOtherOperations:
 
     def test_needs_a_client(self, session: Session) -> None:
         assert ask(session, {"Operation": "GenerateRandom", "NumberOfBytes": 8})["Message"] == "Client not initialized"
+
+
+class TestExplain:
+    def test_reply_has_the_steps_of_this_very_request(self, ready: Session, clients: ScriptedClients) -> None:
+        def behaviour(request: KmsRequest) -> dict[str, Any]:
+            record(OPENED)
+            return decrypt_answer(request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC")
+
+        clients.behaviour = behaviour
+        for _ in range(2):
+            assert parse_evidence(ask(ready, {**DECRYPT, "Explain": True})) == [OPENED]
+        assert "Evidence" not in ask(ready, DECRYPT)
+
+    def test_refusal_has_the_steps_up_to_it(self, ready: Session, clients: ScriptedClients) -> None:
+        def behaviour(_request: KmsRequest) -> dict[str, Any]:
+            record(OPENED)
+            raise CmsError("cannot be opened")
+
+        clients.behaviour = behaviour
+        reply = ask(ready, {**DECRYPT, "Explain": True})
+        assert (reply["Status"], parse_evidence(reply)) == ("Error", [OPENED])
+
+    def test_anything_but_true_and_false_is_refused(self, ready: Session, clients: ScriptedClients) -> None:
+        reply = ask(ready, {**DECRYPT, "Explain": "yes"})
+        assert (reply["Status"], reply["Code"]) == ("Error", EnclaveCode.INVALID_REQUEST)
+        assert clients.requests == []
+
+
+class TestDiagnose:
+    def test_hops_to_the_endpoint_of_the_region_are_told_without_credentials(self, session: Session) -> None:
+        diagnosis = parse_diagnosis(ask(session, {"Operation": "Diagnose", "AwsRegion": "eu-west-1"}))
+        assert diagnosis.kms_host == "kms.eu-west-1.amazonaws.com"
+        assert diagnosis.hops == tuple(survey("https://kms.eu-west-1.amazonaws.com"))
+
+    def test_region_on_both_sides_is_refused(self, clients: ScriptedClients) -> None:
+        reply = ask(new_session(clients, "us-east-1"), {"Operation": "Diagnose", "AwsRegion": "us-east-1"})
+        assert reply["Code"] == EnclaveCode.REGION_CONFLICT
