@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import shutil
 import socket
@@ -26,6 +27,7 @@ from simulator.account import SimulatedAccount
 from simulator.journal import OK
 from tests.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.address import VsockAddress
+from vsock_wire.diagnosis import HopName
 from vsock_wire.errors import ExitCode
 from vsock_wire.messages import encode_base64
 from vsock_wire.sockets import connect_socket
@@ -34,6 +36,7 @@ CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
 CLIENTS_AT_ONCE = 8
 ABSENT_CID = 77
 TIMEOUT_S = 60.0
+README = Path(__file__).parents[2] / "README.md"
 
 
 @dataclass
@@ -195,3 +198,30 @@ def test_sigterm_ends_both_servers_although_a_client_is_idle(tools: Tools) -> No
         assert tools.instance(tools.encrypt(b"before the end"), port=port).stdout == b"before the end\n"
         assert (enclave.stop(), proxy.stop()) == (0, 0)
         assert idle.recv(1) == b""
+
+
+def test_doctor_finds_every_hop_in_order_over_real_vsock(tools: Tools) -> None:
+    done = tools.instance("doctor", "--output", "json", "--ciphertext", tools.encrypt(b"not shown"))
+    report = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, report["Ok"]) == (0, b"", True)
+    assert [hop["Hop"] for hop in report["Hops"]] == list(HopName)
+    assert report["Hops"][0]["Detail"].startswith("sockets can be made here; ")
+
+
+def test_readme_shows_what_explain_tells_of_a_decrypt(tools: Tools) -> None:
+    """The README's block is the output of such a run; only what differs from run to run may differ."""
+    port = free_vsock_port()
+    with _running_enclave(tools.account, port=port, proxy_port=tools.proxy_port, name="explained"):
+        done = tools.instance("--explain", tools.encrypt(b"Hello, KMS!"), port=port)
+    assert (done.returncode, done.stdout) == (0, b"Hello, KMS!\n")
+    told = done.stderr.decode().strip()
+    section = README.read_text("utf-8").partition("\n### See it happen\n")[2]
+    shown = section.partition("```text\n")[2].partition("\n```")[0]
+    assert _without_accidents(shown) == _without_accidents(told), told
+
+
+def _without_accidents(text: str) -> str:
+    """Return ``text`` without what differs from run to run: digests, ids, sizes, ports, times, and their padding."""
+    same = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{64,96}\b", "ID", text)
+    same = re.sub(r" +[\d.,]+ ms", " TIME", same)
+    return re.sub(r"[\d,]+ bytes", "SIZE", re.sub(r"vsock://1:\d+", "vsock://1:PORT", same))
