@@ -89,10 +89,10 @@ def _walk_to_kms(chain: Chain) -> Iterator[Hop]:
         detail = "expected an enclave, got a kmstool-instance serve"
         yield Hop(HopName.PROTOCOL, HopState.FAILED, detail, "give the enclave itself: --cid")
         return
-    own_region = reply_text(description, "Region")
     try:
+        own_region = reply_text(description, "Region")
         diagnosis = chain.client.diagnose(None if own_region else chain.region)
-    except EnclaveError as error:
+    except ToolError as error:
         yield from _without_diagnosis(description, error)
         return
     yield _see_protocol(description)
@@ -126,9 +126,9 @@ def _without_description(chain: Chain, error: ToolError) -> Iterator[Hop]:
     yield _old_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
 
 
-def _without_diagnosis(description: JsonObject, error: EnclaveError) -> Iterator[Hop]:
-    """Yield what is known of an enclave that could not look behind itself."""
-    if error.reply.code == EnclaveCode.CLIENT_FAILED:
+def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Hop]:
+    """Yield what is known of an enclave that did not tell what is behind it."""
+    if isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.CLIENT_FAILED:
         yield _see_protocol(description)
         yield Hop.failed(HopName.REGION, error)
     else:

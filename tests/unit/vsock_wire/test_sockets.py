@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from vsock_wire import sockets
 from vsock_wire.address import CID_ANY, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.errors import TransportError
-from vsock_wire.sockets import LISTEN_BACKLOG, bound_address, close_quietly, connect_socket, listen_socket
+from vsock_wire.sockets import (
+    LISTEN_BACKLOG,
+    bound_address,
+    close_quietly,
+    connect_socket,
+    listen_socket,
+    local_vsock_cid,
+)
 
 TIMEOUT_S = 10.0
 """Never waited for by a test that passes."""
@@ -263,3 +271,30 @@ def test_close_quietly_of_a_socket_whose_peer_has_gone_is_no_error() -> None:
     close_quietly(ours)
     close_quietly(ours)
     assert ours.fileno() == -1
+
+
+class TestLocalVsockCid:
+    def test_is_an_error_where_python_has_no_vsock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(socket, "AF_VSOCK")
+        with pytest.raises(TransportError, match=r"^open a vsock socket: this python has no af_vsock$") as caught:
+            local_vsock_cid()
+        assert caught.value.hint is not None
+        assert "load the modules vsock" in caught.value.hint
+
+    def test_is_an_error_with_a_hint_where_a_profile_forbids_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forbidden(*_: object) -> socket.socket:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(sockets, "_new_socket", forbidden)
+        with pytest.raises(TransportError, match=r"^open a vsock socket: operation not permitted$") as caught:
+            local_vsock_cid()
+        assert "seccomp" in str(caught.value.hint)
+
+    @pytest.mark.parametrize("device", ["missing", "file"])
+    def test_is_unknown_where_the_device_does_not_tell_it(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str
+    ) -> None:
+        tmp_path.joinpath("file").write_bytes(b"no device")
+        monkeypatch.setattr(sockets, "_new_socket", lambda _address: socket.socket(socket.AF_UNIX))
+        monkeypatch.setattr(sockets, "VSOCK_DEVICE", str(tmp_path / device))
+        assert local_vsock_cid() is None
