@@ -27,7 +27,7 @@ from vsock_wire.messages import (
     decode_message,
     parse_reply,
 )
-from vsock_wire.operations import ACCEPTS, KmsRequest, KmsResult, encode_kms_request, parse_kms_result
+from vsock_wire.operations import ACCEPTS, DELIVERY, KmsRequest, KmsResult, encode_kms_request, parse_kms_result
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
@@ -221,10 +221,10 @@ class EnclaveClient:
         self._send(connection, message)
         reply, received_bytes = self._receive_reply(connection)
         elapsed_ms = milliseconds_since(started)
-        for step in parse_evidence(reply):
-            record(step)
-        is_ok = reply.get("Status") == STATUS_OK
-        record(Received(message["Operation"], is_ok, _carried(reply), received_bytes, elapsed_ms))
+        if is_recording():
+            for step in parse_evidence(reply):
+                record(step)
+            record(_received(message["Operation"], reply, received_bytes, elapsed_ms))
         return reply
 
     def _receive_reply(self, connection: MessageConnection) -> tuple[JsonObject, int]:
@@ -267,6 +267,18 @@ class EnclaveClient:
                 hint="kmstool in C serves one client at a time: is another one connected?",
             )
         return frame
+
+
+def _received(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms: float) -> Received:
+    delivery = reply.get(DELIVERY)
+    return Received(
+        operation,
+        is_ok=reply.get("Status") == STATUS_OK,
+        fields=_carried(reply),
+        delivery=delivery if isinstance(delivery, str) else None,
+        received_bytes=received_bytes,
+        elapsed_ms=elapsed_ms,
+    )
 
 
 def _carried(message: JsonObject) -> tuple[str, ...]:

@@ -1,27 +1,25 @@
 """The steps of a call in words: what crossed which boundary, who could read it there, and what shows it (pure).
 
 It answers how the plaintext gets back into the enclave, by the very run that is explained. The enclave's own steps are
-its word, and said to be; the attestation document among them is verified here.
+its word, and said to be; an attestation document among them is verified here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import singledispatchmethod
+from itertools import pairwise
 from typing import NamedTuple
 
-from instance_tool.attestation import AttestationDocument, parse_unverified_document, verify_document
-from instance_tool.document_file import DEBUG_WARNING, root_name
-from instance_tool.errors import AttestationError
+from instance_tool.document_file import DEBUG_WARNING
+from instance_tool.presented_document import PresentedDocument
 from instance_tool.steps import Connected, CredentialsFound, Printed, Received, Sent
 from vsock_wire.errors import printable, quoted
-from vsock_wire.evidence import Attested, EnclaveStep, KmsAnswered, Opened, TlsConnected
+from vsock_wire.evidence import Attested, EnclaveStep, KmsAnswered, Opened, TlsConnected, cut_text
 from vsock_wire.messages import Operation
-from vsock_wire.operations import DELIVERY, DIGEST, KMS_OPERATIONS, MESSAGE
+from vsock_wire.operations import DIGEST, KMS_OPERATIONS, MESSAGE, Delivery
 
 LINE_CHARS = 100
 """Of a line of prose; what cannot be broken, such as a PCR, may be longer."""
@@ -31,10 +29,12 @@ _INDENT = "    "
 _HTTP_OK = 200
 
 _NOT_PROVEN = (
-    "Steps with a * are the enclave's own word, worth what the image is worth that the PCRs name; the attestation"
-    " document was verified here, as its step says. A reply's time counts from its request."
+    "Steps with a * are what the enclave, or whoever answers in its place, says of itself. Only an attestation document"
+    " among them is checked here: it shows that an enclave with these PCRs named this key, not when, and not that it"
+    " told these steps; attest fetches one with a fresh nonce. A reply's time counts from its request."
 )
 _NOT_TOLD = "The enclave told of no steps of its own; kmstool in C never does. A reply's time counts from its request."
+_NOT_ANSWERED = "The enclave did not answer."
 
 
 class _Told(NamedTuple):
@@ -57,21 +57,21 @@ def explain(operation: Operation, steps: Sequence[object], *, at: datetime) -> s
     Args:
         operation: what was called.
         steps: as they were recorded, the enclave's among them.
-        at: the time, with its zone, that the certificates of the attestation document are judged at.
+        at: the time, with its zone, that the certificates of an attestation document are judged at.
     """
-    documents = [step.document for step in steps if isinstance(step, Attested)]
-    narrator = _Narrator(
-        operation,
-        _Presented.judge(documents[-1], at) if documents else None,
-        is_opened=any(isinstance(step, Opened) for step in steps),
-    )
+    narrator = _Narrator(operation, steps, at)
     lines = [f"how the answer to {operation} came about", ""]
     for number, step in enumerate(steps, start=1):
         mark = "*" if isinstance(step, EnclaveStep) else " "
         lines += _lines(f"{number:2}{mark} ", narrator.tell(step))
-    is_told = any(isinstance(step, EnclaveStep) for step in steps)
-    lines += ["", *textwrap.wrap(_NOT_PROVEN if is_told else _NOT_TOLD, LINE_CHARS)]
+    lines += ["", *textwrap.wrap(_caveat(steps), LINE_CHARS)]
     return "\n".join(lines)
+
+
+def _caveat(steps: Sequence[object]) -> str:
+    if any(isinstance(step, EnclaveStep) for step in steps):
+        return _NOT_PROVEN
+    return _NOT_TOLD if any(isinstance(step, Received) for step in steps) else _NOT_ANSWERED
 
 
 def _lines(number: str, told: _Told) -> Iterator[str]:
@@ -91,50 +91,21 @@ def _lines(number: str, told: _Told) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True)
-class _Presented:
-    """The attestation document that went to KMS, and what is to be said of it.
-
-    Attributes:
-        fields: what it says; None where it cannot be read.
-        verdict: how its verification went.
-        key_identifier: SHA-256 of the public key in it, in hexadecimal; empty where it has none.
-    """
-
-    fields: AttestationDocument | None
-    verdict: str
-    key_identifier: str = ""
-
-    @classmethod
-    def judge(cls, document: bytes, at: datetime) -> _Presented:
-        """Verify it under its own root, and name that: another than AWS's shows that it is whole, not whose it is."""
-        try:
-            fields = parse_unverified_document(document)
-        except AttestationError as error:
-            return cls(None, f"NOT verified: {error}")
-        root_sha256 = hashlib.sha256(fields.cabundle_der[0]).digest()
-        try:
-            verify_document(document, root_sha256=root_sha256, at=at)
-            verdict = f"signature and certificates verified here, up to {root_name(root_sha256)}"
-        except AttestationError as error:
-            verdict = f"NOT verified: {error}"
-        key = fields.public_key_der
-        return cls(fields, verdict, hashlib.sha256(key).hexdigest() if key else "")
-
-
 class _Narrator:
-    """Tells the steps of one call.
+    """Tells the steps of one call, in their order: a step may refer to the attestation document last told of.
 
     Args:
         operation: what was called.
-        presented: the attestation document that KMS was shown, where there was one.
-        is_opened: whether the enclave opened a CiphertextForRecipient in the end.
+        steps: all of them.
+        at: the time that certificates are judged at.
     """
 
-    def __init__(self, operation: Operation, presented: _Presented | None, *, is_opened: bool) -> None:
+    def __init__(self, operation: Operation, steps: Sequence[object], at: datetime) -> None:
         self._operation = operation
-        self._presented = presented
-        self._is_opened = is_opened
+        self._at = at
+        self._presented: PresentedDocument | None = None
+        of_enclave = [step for step in steps if isinstance(step, EnclaveStep)]
+        self._opened_answers = [step for step, next_step in pairwise(of_enclave) if isinstance(next_step, Opened)]
         self._delivers = KMS_OPERATIONS[operation].delivers if operation in KMS_OPERATIONS else None
 
     @singledispatchmethod
@@ -165,15 +136,16 @@ class _Narrator:
     def _(self, step: Attested) -> _Told:
         source = "enclave: an earlier call's" if step.is_reused else "Nitro Security Module -> enclave:"
         heading = f"{source} attestation document, {len(step.document):,} bytes"
-        presented = self._presented
-        if presented is None or presented.fields is None:
-            return _Told(heading, (presented.verdict,) if presented else (), step.elapsed_ms)
+        self._presented = presented = PresentedDocument.judge(step.document, self._at)
+        if presented.fields is None:
+            return _Told(heading, (presented.verdict,), step.elapsed_ms)
         fields = presented.fields
+        label = "evidence" if presented.is_verified else "unproven"
         details = (
-            f"evidence: {presented.verdict}",
-            f"evidence: module {quoted(fields.module_id, 128)}",
-            f"evidence: PCR0 {fields.pcrs.get(0, b'').hex() or 'missing'}",
-            f"evidence: public key in it: SHA-256 {presented.key_identifier or 'missing'}",
+            f"{label}: {presented.verdict}",
+            f"{label}: module {quoted(fields.module_id, 128)}",
+            f"{label}: PCR0 {fields.pcrs.get(0, b'').hex() or 'missing'}",
+            f"{label}: public key in it: SHA-256 {presented.key_identifier or 'missing'}",
             "readable by: anybody; it holds no secret, and the private key stays in the enclave",
         )
         return _Told(heading, (*details, DEBUG_WARNING) if fields.is_debug else details, step.elapsed_ms)
@@ -204,27 +176,30 @@ class _Narrator:
             return ("carried: a refusal",)
         if self._delivers is None:
             return (f"carried: the answer to {self._operation}, which KMS does not attest",)
-        if not self._is_opened:
+        if not any(step is answer for answer in self._opened_answers):
             return ("carried: an answer that the enclave did not take",)
-        carried = f"CiphertextForRecipient, in place of {self._delivers}: KMS encrypted it to the key in the document"
         return (
-            f"carried: {carried}",
+            f"carried: CiphertextForRecipient, which is the {self._delivers} encrypted once more, to the enclave's key",
             "readable by: the enclave alone; whoever broke TLS would still need its private key",
         )
 
     @tell.register
     def _(self, step: Opened) -> _Told:
-        attested = self._presented.key_identifier if self._presented else ""
-        relation = "the public key" if step.key_identifier == attested else "NOT the public key"
         return _Told(
             f"enclave: opened CiphertextForRecipient, {step.ciphertext_for_recipient_bytes:,} bytes",
             (
                 f"evidence: by the private key of SHA-256 {step.key_identifier}",
-                f"= {relation} in the document",
+                self._compared(step.key_identifier),
                 "readable by: the enclave alone",
             ),
             step.elapsed_ms,
         )
+
+    def _compared(self, key_identifier: str) -> str:
+        presented = self._presented
+        if presented is None or not presented.key_identifier or key_identifier != presented.key_identifier:
+            return "= NOT the public key in the document"
+        return "= the public key in the document" + ("" if presented.is_verified else ", which is NOT verified")
 
     @tell.register
     def _(self, step: Received) -> _Told:
@@ -238,9 +213,10 @@ class _Narrator:
     def _fate_of_secret(self, step: Received) -> tuple[str, ...]:
         if self._delivers is None or step.operation != self._operation or not step.is_ok:
             return ()
-        if DIGEST in step.fields:
-            return (f"{self._delivers}: stayed in the enclave; {DIGEST} is its SHA-256",)
-        if DELIVERY in step.fields:
+        if MESSAGE not in step.fields:
+            is_digest = step.delivery == Delivery.DIGEST
+            return (f"{self._delivers}: stayed in the enclave; {DIGEST} is its SHA-256",) if is_digest else ()
+        if step.delivery == Delivery.EXEC:
             return (f"{self._delivers}: went to a program in the enclave; {MESSAGE} is what that printed",)
         alternative = "kmstool-enclave --deliver digest or exec keeps it inside"
         return (f"readable by: whoever controls this instance: {MESSAGE} is the {self._delivers}; {alternative}",)
@@ -251,7 +227,7 @@ class _Narrator:
 
 
 def _carried(fields: tuple[str, ...]) -> tuple[str, ...]:
-    return (f"carried: {', '.join(fields)}",) if fields else ()
+    return (f"carried: {cut_text(', '.join(fields))}",) if fields else ()
 
 
 def _readers(peer: str) -> str:

@@ -56,6 +56,7 @@ class Received:
         operation: what was asked for.
         is_ok: whether it is no error.
         fields: the names of what the reply carries.
+        delivery: what the enclave says that it does with a secret; None where it says nothing.
         received_bytes: its size, NUL included.
         elapsed_ms: milliseconds from the request to the end of the reply.
     """
@@ -63,6 +64,7 @@ class Received:
     operation: str
     is_ok: bool
     fields: tuple[str, ...]
+    delivery: str | None
     received_bytes: int
     elapsed_ms: float
 
