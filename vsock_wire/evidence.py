@@ -26,6 +26,8 @@ STEP = "Step"
 MAX_STEPS = 64
 """That a client takes in. A call has one attestation, one opening, and a connection and an answer for each of at most
 four attempts (botocore's three, and one more for the clock)."""
+MAX_NUMBER = 2**53 - 1
+"""RFC 8259 section 6: every JSON reader takes integers up to here for what they are."""
 MAX_TEXT_CHARS = 256
 """Of one text in a step: longer than a host name may be (RFC 1035 section 2.3.4: 255)."""
 
@@ -177,7 +179,7 @@ def parse_evidence(reply: JsonObject) -> list[EnclaveStep]:
     steps = reply.get(EVIDENCE, [])
     if not isinstance(steps, list) or len(steps) > MAX_STEPS or not all(isinstance(step, dict) for step in steps):
         raise WireError(f"reply: {EVIDENCE}: expected at most {MAX_STEPS} objects, got something else")
-    return [_parse_step(step) for step in steps if step.get(STEP) in _STEPS]
+    return [_parse_step(_STEPS[name], step) for step in steps if (name := step.get(STEP)) in tuple(_STEPS)]
 
 
 def cut_text(text: object) -> str:
@@ -191,8 +193,7 @@ def _encode_step(step: EnclaveStep) -> JsonObject:
     return {STEP: type(step).__name__, **encoded}
 
 
-def _parse_step(message: JsonObject) -> EnclaveStep:
-    step = _STEPS[message[STEP]]
+def _parse_step(step: type[EnclaveStep], message: JsonObject) -> EnclaveStep:
     return step(**{field.name: _parse_value(field, message) for field in dataclasses.fields(step)})
 
 
@@ -207,9 +208,9 @@ def _parse_value(field: dataclasses.Field[Any], message: JsonObject) -> Any:
             return value
         case "bool", bool():
             return value
-        case "int", int() if not isinstance(value, bool) and value >= 0:
+        case "int", int() if not isinstance(value, bool) and 0 <= value <= MAX_NUMBER:
             return value
-        case "float", int() | float() if not isinstance(value, bool) and 0 <= value < float("inf"):
+        case "float", int() | float() if not isinstance(value, bool) and 0 <= value <= MAX_NUMBER:
             return float(value)
     raise WireError(f"reply: {EVIDENCE}: {quoted(message[STEP])}: {name}: expected a {field.type}, got something else")
 
