@@ -91,7 +91,7 @@ class Call:
 
 @dataclass
 class Answer:
-    """One answer: JSON fields or raw bytes, with a status."""
+    """One answer: JSON fields or raw bytes, with a status; a Connection header ends the connection."""
 
     body: dict[str, Any] | bytes
     status: int = 200
@@ -188,6 +188,8 @@ class CannedKms:
                     if answer is None:
                         return
                     stream.sendall(answer.to_http())
+                    if "Connection" in answer.headers:
+                        return
         except (OSError, ValueError) as error:
             self.handshake_errors.append(error)
         finally:
@@ -207,4 +209,4 @@ def _read_call(reader: Any, connection: int) -> Call | None:
         headers[name.lower()] = value.strip()
     body = reader.read(int(headers.get("content-length", "0")))
     operation = headers.get("x-amz-target", "").removeprefix("TrentService.")
-    return Call(operation, json.loads(body) if body else {}, headers, raw + body, connection)
+    return Call(operation, json.loads(body) if body else {}, headers, raw + b"\r\n" + body, connection)

@@ -15,6 +15,7 @@ from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.recipient import KEY_BITS, Recipient, RecipientKey
 from tests.unit.enclave_tool.ber_messages import seal
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm, attestation_answer
+from vsock_wire.evidence import Attested, Opened, recording
 
 
 class TestRecipientKey:
@@ -171,3 +172,68 @@ def test_recipient_makes_a_key_of_the_default_size_of_its_own(scripted_nsm: Scri
     first, second = Recipient(scripted_nsm), Recipient(scripted_nsm)
     assert first.key.identifier != second.key.identifier
     assert "PrivateKey" not in repr(first)
+
+
+class TestRecording:
+    def test_document_is_recorded_as_new_each_time(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
+    ) -> None:
+        recipient = Recipient(scripted_nsm, key=recipient_key)
+        with recording() as steps:
+            documents = [recipient.document() for _ in range(2)]
+        assert told_documents(steps) == [(documents[0], False), (documents[1], False)]
+
+    def test_document_that_serves_again_is_recorded_as_reused_until_its_age(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [1_000.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        recipient = Recipient(scripted_nsm, key=recipient_key, max_document_age_s=60)
+        with recording() as steps:
+            for now[0] in (1_000.0, 1_060.0, 1_061.0, 1_062.0):
+                recipient.document()
+        assert told_documents(steps) == [
+            (b"document 1", False),
+            (b"document 1", True),
+            (b"document 2", False),
+            (b"document 2", True),
+        ]
+
+    def test_document_made_for_somebody_else_than_kms_is_recorded_too(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
+    ) -> None:
+        recipient = Recipient(scripted_nsm, key=recipient_key, max_document_age_s=60)
+        with recording() as steps:
+            document = recipient.attest(b"nonce", None)
+            recipient.document()
+        assert told_documents(steps) == [(document, False), (b"document 2", False)]
+
+    def test_document_that_could_not_be_had_is_not_recorded(self, recipient_key: RecipientKey) -> None:
+        recipient = Recipient(ScriptedNsm(cbor2.dumps({"Error": "InternalError"})), key=recipient_key)
+        with recording() as steps, pytest.raises(NsmError):
+            recipient.document()
+        assert steps == []
+
+    def test_opening_is_recorded_with_size_and_key_and_nothing_of_the_plaintext(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
+    ) -> None:
+        sealed = seal(recipient_key, b"plaintext")
+        with recording() as steps:
+            Recipient(scripted_nsm, key=recipient_key).open(sealed)
+        (step,) = steps
+        assert isinstance(step, Opened)
+        identifier = hashlib.sha256(recipient_key.public_key_der).hexdigest()
+        assert step == Opened(len(sealed), identifier, step.elapsed_ms)
+        assert step.elapsed_ms > 0
+
+    def test_opening_that_failed_is_not_recorded(
+        self, recipient_key: RecipientKey, other_recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
+    ) -> None:
+        with recording() as steps, pytest.raises(CmsError):
+            Recipient(scripted_nsm, key=recipient_key).open(seal(other_recipient_key, b"plaintext"))
+        assert steps == []
+
+
+def told_documents(steps: list[object]) -> list[tuple[bytes, bool]]:
+    assert all(isinstance(step, Attested) and step.elapsed_ms >= 0 for step in steps)
+    return [(step.document, step.is_reused) for step in steps if isinstance(step, Attested)]
