@@ -18,10 +18,22 @@ import pytest
 from simulator import commands, processes
 from simulator.account import SimulatedAccount
 from simulator.clock import Clock, utc_now
-from vsock_wire.messages import encode_base64
+from simulator.imds import ImdsMode
+from simulator.kms_server import KmsServer
+from simulator.tls import TlsAuthority
+from vsock_wire.messages import Credentials, encode_base64
 
 CONTEXT = {"purpose": "test"}
 CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
+
+
+def credential_variables(credentials: Credentials) -> dict[str, str]:
+    """Return them as the environment variables that every AWS tool reads."""
+    return {
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_SESSION_TOKEN": credentials.session_token or "",
+    }
 
 
 @dataclass
@@ -60,6 +72,23 @@ class Deployment:
             listens_on=address,
             environment=self.account.imds_environment,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def imds_mode(self, mode: ImdsMode) -> Iterator[None]:
+        """Let the metadata service behave so for a while."""
+        self.account.imds.mode = mode
+        try:
+            yield
+        finally:
+            self.account.imds.mode = ImdsMode.NORMAL
+
+    @contextlib.contextmanager
+    def enclave_before_kms_with(self, name: str, authority: TlsAuthority, host: str) -> Iterator[str]:
+        """Start an enclave's server of that name, whose proxy leads to a KMS with a certificate of one's choice."""
+        with KmsServer(self.account.kms, tls=authority.server_certificate(host)) as other:
+            self.start_proxy(f"{name}-proxy", kms_port=other.port)
+            self.start_enclave(name, proxy_name=f"{name}-proxy")
+            yield name
 
     def _start(
         self, name: str, arguments: list[str], *, listens_on: Any, environment: dict[str, str] | None = None

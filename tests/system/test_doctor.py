@@ -23,7 +23,7 @@ from simulator.kms_server import KmsServer
 from simulator.nsm import SimulatedNsm
 from simulator.nsm_server import NsmServer
 from simulator.tls import TlsAuthority
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from tests.unit.instance_tool.scripted_enclave import Peer, ScriptedEnclave
 from vsock_wire.address import UnixAddress
 from vsock_wire.diagnosis import HopName
@@ -72,11 +72,8 @@ def _with_ciphertext(shared: Deployment, *options: str, **more: Any) -> Done:
 
 
 def _with_imds(shared: Deployment, mode: ImdsMode) -> Done:
-    shared.account.imds.mode = mode
-    try:
+    with shared.imds_mode(mode):
         return _examine(shared)
-    finally:
-        shared.account.imds.mode = ImdsMode.NORMAL
 
 
 def _behind_proxy(shared: Deployment, name: str, *options: str) -> Done:
@@ -85,9 +82,8 @@ def _behind_proxy(shared: Deployment, name: str, *options: str) -> Done:
 
 
 def _with_certificate(shared: Deployment, name: str, authority: TlsAuthority, host: str) -> Done:
-    with KmsServer(shared.account.kms, tls=authority.server_certificate(host)) as other:
-        shared.start_proxy(f"{name}-proxy", kms_port=other.port)
-        return _behind_proxy(shared, name)
+    with shared.enclave_before_kms_with(name, authority, host):
+        return _examine(shared, enclave=name)
 
 
 def _closed_port(shared: Deployment) -> int:
@@ -247,12 +243,7 @@ def _(shared: Deployment) -> Done:
 @fault("credentials that have expired", HopName.DECRYPT, "the credentials have expired")
 def _(shared: Deployment) -> Done:
     expired = shared.account.issue_credentials(lifetime_s=-1)
-    environment = {
-        "AWS_ACCESS_KEY_ID": expired.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": expired.secret_access_key,
-        "AWS_SESSION_TOKEN": expired.session_token or "",
-    }
-    return _with_ciphertext(shared, environment=environment)
+    return _with_ciphertext(shared, environment=credential_variables(expired))
 
 
 def _with_scripted(shared: Deployment, name: str, converse: Callable[[Peer], None]) -> Done:
@@ -296,12 +287,7 @@ class TestWhereAllHolds:
         assert {found["State"] for found in report["Hops"]} == {"ok"}
 
     def test_nothing_secret_is_in_the_report(self, shared: Deployment) -> None:
-        credentials = shared.account.issue_credentials()
-        environment = {
-            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-            "AWS_SESSION_TOKEN": credentials.session_token or "",
-        }
+        environment = credential_variables(shared.account.issue_credentials())
         done = _with_ciphertext(shared, "-vv", environment=environment)
         assert done.returncode == 0
         for secret in (PLAINTEXT, *(value.encode() for value in environment.values())):

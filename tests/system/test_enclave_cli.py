@@ -23,7 +23,7 @@ from simulator.account import Enclave
 from simulator.journal import OK
 from simulator.keys import KmsKey
 from simulator.processes import clean_environment, tool_path
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.messages import Credentials, encode_base64
 
 PLAINTEXT = b"Hello, KMS!"
@@ -38,14 +38,6 @@ def deployment() -> Iterator[Deployment]:
     with deploy() as started:
         started.start_enclave("other", "--nsm", str(started.account.other_enclave.nsm_address))
         yield started
-
-
-def variables(credentials: Credentials) -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-        "AWS_SESSION_TOKEN": credentials.session_token or "",
-    }
 
 
 def flags(credentials: Credentials) -> list[str]:
@@ -69,7 +61,7 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     account = deployment.account
     if environment is None:
-        environment = variables(account.issue_credentials())
+        environment = credential_variables(account.issue_credentials())
     return subprocess.run(
         [
             tool_path(name), *arguments, "--region", account.region, "--allow-non-vsock",

@@ -15,7 +15,7 @@ from simulator import commands, processes
 from simulator.imds import ImdsMode
 from simulator.kms_server import KmsServer
 from simulator.tls import TlsAuthority
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, deploy
+from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, credential_variables, deploy
 from vsock_wire.messages import JsonObject, encode_base64
 
 README = Path(__file__).parents[2] / "README.md"
@@ -98,11 +98,8 @@ def _only_client(shared: Deployment, name: str) -> RawClient:
 
 
 def _with_imds_mode(shared: Deployment, mode: ImdsMode) -> Done:
-    shared.account.imds.mode = mode
-    try:
+    with shared.imds_mode(mode):
         return _decrypt(shared)
-    finally:
-        shared.account.imds.mode = ImdsMode.NORMAL
 
 
 def _with_answer(
@@ -116,9 +113,7 @@ def _with_answer(
 
 
 def _with_certificate(shared: Deployment, name: str, authority: TlsAuthority, host: str) -> Done:
-    with KmsServer(shared.account.kms, tls=authority.server_certificate(host)) as other:
-        shared.start_proxy(f"{name}-proxy", kms_port=other.port)
-        shared.start_enclave(name, proxy_name=f"{name}-proxy")
+    with shared.enclave_before_kms_with(name, authority, host):
         return _decrypt(shared, enclave=name)
 
 
@@ -216,12 +211,7 @@ def _(shared: Deployment) -> Done:
 @situation("expired credentials")
 def _(shared: Deployment) -> Done:
     expired = shared.account.issue_credentials(lifetime_s=-1)
-    environment = {
-        "AWS_ACCESS_KEY_ID": expired.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": expired.secret_access_key,
-        "AWS_SESSION_TOKEN": expired.session_token or "",
-    }
-    return shared.instance(shared.encrypt(b"x"), environment=environment)
+    return shared.instance(shared.encrypt(b"x"), environment=credential_variables(expired))
 
 
 @situation("the key policy does not allow this enclave")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.messages import Credentials, SetClient, encode_message
 
 PLAINTEXT = b"p1aintext-that-only-the-requester-may-see"
@@ -37,12 +37,7 @@ def session() -> Iterator[Session]:
         proxy = deployment.start_proxy("proxy", VERBOSE)
         enclave = deployment.start_enclave("enclave", VERBOSE)
         credentials = deployment.account.issue_credentials()
-        environment = {
-            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-            "AWS_SESSION_TOKEN": credentials.session_token or "",
-        }
-        results = _runs(deployment, environment)
+        results = _runs(deployment, credential_variables(credentials))
         _misbehave(deployment, credentials)
         enclave.stop()
         proxy.stop()
