@@ -6,6 +6,8 @@ import itertools
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from instance_tool.attestation import parse_unverified_document
 from instance_tool.client import EnclaveClient
@@ -23,6 +25,8 @@ from vsock_wire.sockets import connect_socket, local_vsock_cid
 
 CONNECT_TIMEOUT_S = 3.0
 """For reaching KMS from here; as long as the enclave gives its proxy."""
+RESOLVE_TIMEOUT_S = 5.0
+"""For a name: the system's resolver waits as long before its second try. Source: resolv.conf(5), timeout."""
 ACCESS_DENIED = "AccessDeniedException"
 
 _BEHIND_ENCLAVE = (HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS, HopName.CLOCK)
@@ -184,14 +188,26 @@ def _see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterat
 
 
 def _resolve(address: TcpAddress) -> Hop:
+    found: SimpleQueue[list[str] | str] = SimpleQueue()
+    # The system's call has no time-out; a thread that still waits in it ends with the process.
+    Thread(target=lambda: found.put(_look_up(address)), daemon=True).start()
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = (getattr(error, "strerror", None) or "no such host name can exist").lower()
+        places = found.get(timeout=RESOLVE_TIMEOUT_S)
+    except Empty:
+        places = f"no answer within {RESOLVE_TIMEOUT_S:g} s"
+    if isinstance(places, str):
         hint = "the proxy resolves it on this instance: check the VPC's DNS settings, and the region"
-        return Hop(HopName.DNS, HopState.FAILED, f"resolve {address.host}: {reason}", hint)
-    places = sorted({str(entry[4][0]) for entry in found})
+        return Hop(HopName.DNS, HopState.FAILED, f"resolve {address.host}: {places}", hint)
     return Hop(HopName.DNS, HopState.OK, f"{address.host} is at {', '.join(places[:4])}")
+
+
+def _look_up(address: TcpAddress) -> list[str] | str:
+    """Return the addresses of a host, or why there are none."""
+    try:
+        answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return (getattr(error, "strerror", None) or "no such host name can exist").lower()
+    return sorted({str(entry[4][0]) for entry in answers})
 
 
 def _reach(address: TcpAddress, kms: Hop) -> Hop:

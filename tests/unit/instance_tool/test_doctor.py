@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,18 @@ def test_hops_that_the_enclave_leaves_out_count_as_not_looked_at(short_dir: Path
 def test_host_that_cannot_be_one_is_a_failure_and_no_crash(short_dir: Path, host: str) -> None:
     lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
     assert failed(look(short_dir, sound(*lost, host=host))).name in (HopName.PROTOCOL, HopName.DNS)
+
+
+def test_resolver_that_does_not_answer_is_waited_for_no_longer_than_its_time(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr("instance_tool.doctor.RESOLVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: released.wait() and [])
+    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
+    hop = failed(look(short_dir, sound(*lost)))
+    released.set()
+    assert (hop.name, hop.detail) == (HopName.DNS, "resolve kms.example: no answer within 0.01 s")
 
 
 def test_kms_that_this_instance_reaches_points_at_the_proxy(short_dir: Path) -> None:
