@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import enum
 import json
+import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -205,12 +206,14 @@ def decode_message(data: bytes) -> JsonObject:
     no two readers can see two meanings in one message.
 
     Raises:
-        RequestError: the bytes are not strict JSON (duplicate keys, NaN, lone surrogates and nesting too deep for
-            Python's parser included), or the JSON is no object.
+        RequestError: the bytes are not strict JSON (duplicate keys, NaN, numbers beyond a double, lone surrogates and
+            nesting too deep for Python's parser included), or the JSON is no object.
     """
     try:
         text = data.decode("utf-8")
-        message = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        message = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite_float
+        )
         if "\\u" in text:
             json.dumps(message, ensure_ascii=False).encode("utf-8")  # fails on lone surrogates
     except (ValueError, RecursionError):
@@ -365,6 +368,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
     if len(members) != len(pairs):
         raise ValueError("duplicate key")
     return members
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond a double, which no message can carry on")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

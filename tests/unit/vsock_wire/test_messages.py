@@ -111,6 +111,8 @@ class TestDecodeMessage:
             b"{'a':1}",
             b"{a:1}",
             b'{"a":1 /* c */}',
+            b'{"a":1e400}',
+            b'{"a":[-1e999]}',
             b'{"a":NaN}',
             b'{"a":[Infinity]}',
             b'{"a":{"b":-Infinity}}',

@@ -1,0 +1,187 @@
+"""Write the seeds that the fuzzer starts from: ``python -m tests.fuzz.make_corpus``.
+
+Once made they stay, since their keys and certificates are new each time; what was found later lies beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cbor2
+
+from enclave_tool.recipient import RecipientKey
+from simulator.authority import AttestationAuthority
+from simulator.nsm import SimulatedNsm
+from tests.fuzz.targets import CORPUS
+from tests.unit.enclave_tool.ber_messages import SHAPES, parts_for, write_message
+from vsock_wire.diagnosis import Hop, HopName, HopState, encode_diagnosis
+from vsock_wire.evidence import Attested, KmsAnswered, Opened, TlsConnected, encode_evidence
+from vsock_wire.messages import Credentials, JsonObject, SetClient, encode_base64, encode_message
+from vsock_wire.operations import KMS_OPERATIONS
+
+DATA = Path(__file__).parents[1] / "data"
+MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
+PUBLIC_KEY = b"a public key"
+Seeds = Iterator[tuple[str, bytes]]
+
+
+def main() -> None:
+    """Write all of them."""
+    for target, seeds in {
+        "addresses": _addresses(),
+        "attestation_documents": _documents(),
+        "cbor": _cbor(),
+        "cms": _cms(),
+        "files": _files(),
+        "frames": _frames(),
+        "key_policies": _key_policies(),
+        "measurements": _measurements(),
+        "nsm_answers": _nsm_answers(),
+        "proxy_configs": _proxy_configs(),
+        "replies": _replies(),
+        "requests": _requests(),
+    }.items():
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, seed in seeds:
+            (folder / name).write_bytes(seed)
+
+
+def _addresses() -> Seeds:
+    for index, text in enumerate(
+        (
+            *("vsock://16:3000", "vsock://3:8000", "unix:///run/kmstool.sock", "unix:relative", "tcp://[::1]:443"),
+            *("tcp://127.0.0.1:8000", "tcp://kms.us-east-1.amazonaws.com:443", "kms.us-east-1.amazonaws.com:443"),
+            *("KMS.Example.:443", "[2001:db8::1]:443", "xn--bcher-kva.example:443", "vsock://4294967295:4294967295"),
+        )
+    ):
+        yield f"address-{index}", text.encode()
+
+
+def _nsm(*, debug: bool = False) -> SimulatedNsm:
+    pcrs = {index: bytes([0xA0 + index]) * 48 for index in range(5)}
+    return SimulatedNsm(AttestationAuthority.create(), module_id=MODULE_ID, pcrs=pcrs, debug=debug)
+
+
+def _attest(nsm: SimulatedNsm, **fields: bytes | None) -> bytes:
+    request = {"Attestation": {"user_data": None, "nonce": None, "public_key": None, **fields}}
+    return nsm.answer(cbor2.dumps(request))
+
+
+def _document(answer: bytes) -> bytes:
+    document = cbor2.loads(answer)["Attestation"]["document"]
+    assert isinstance(document, bytes)
+    return document
+
+
+def _documents() -> Seeds:
+    nsm = _nsm()
+    yield "genuine-plain", _document(_attest(nsm))
+    full = _document(_attest(nsm, user_data=b"data", nonce=b"nonce", public_key=PUBLIC_KEY))
+    yield "genuine-full", full
+    yield "genuine-tagged", cbor2.dumps(cbor2.CBORTag(18, cbor2.loads(full)))
+    yield "stranger", _document(_attest(_nsm(debug=True)))
+
+
+def _cbor() -> Seeds:
+    for name, item in {
+        "map": {"a": 1, 2: b"bytes", "list": [True, None, 1.5, -1]},
+        "nested": [[[{}]]],
+        "tag": cbor2.CBORTag(18, [b""]),
+        "big": 2**70,
+    }.items():
+        yield name, cbor2.dumps(item)
+    yield "indefinite", bytes.fromhex("bf616101616282f5ffff")
+
+
+def _cms() -> Seeds:
+    key = RecipientKey.generate()
+    for shape in SHAPES:
+        content_key = bytes(range(32))
+        yield str(shape), content_key + write_message(parts_for(key, b"the plaintext", content_key=content_key), shape)
+
+
+def _files() -> Seeds:
+    yield "base64", encode_base64(bytes(range(256))).encode()
+    yield "wrapped", b"QUJD\r\nREVG\n QQ==\n"
+    yield "raw", cbor2.dumps([b"", {}, b"payload", b"signature"])
+
+
+def _frames() -> Seeds:
+    yield "two", b"\x07" + b'{"a":1}\0{"b":2}\0'
+    yield "too-large", b"\x20" + b"x" * 100 + b"\0" + b"y" * 64 + b"\0"
+    yield "empty", b"\x01\0\0\0"
+
+
+def _key_policies() -> Seeds:
+    for file in sorted((DATA / "policies").glob("*.json")):
+        yield file.name, file.read_bytes()
+
+
+def _measurements() -> Seeds:
+    digests = {f"PCR{index}": f"{0xA0 + index:02x}" * 48 for index in (0, 1, 2, 8)}
+    flat = {"HashAlgorithm": "Sha384 { ... }", **digests}
+    for name, output in {
+        "build": {"Measurements": flat},
+        "pcr": digests,
+        "describe": [{"EnclaveID": "i-0-enc0", "Flags": "NONE", "Measurements": flat}],
+        "eif": {"EifVersion": 4, "Measurements": flat, "IsSigned": False, "CheckCRC": True, "ImageName": "x"},
+    }.items():
+        yield name, json.dumps(output).encode()
+
+
+def _nsm_answers() -> Seeds:
+    nsm = _nsm()
+    yield "attestation", _attest(nsm, public_key=PUBLIC_KEY)
+    for request in ("DescribeNSM", "GetRandom"):
+        yield request.lower(), nsm.answer(cbor2.dumps(request))
+    yield "error", cbor2.dumps({"Error": "InvalidArgument"})
+
+
+def _proxy_configs() -> Seeds:
+    yield "aws", b"allowlist:\n- {address: kms.us-east-1.amazonaws.com, port: 443}\n"
+    yield (
+        "more",
+        (
+            b'allowlist:\n- address: "*.amazonaws.com"\n  ports: [443, 8443]\n- {address: 192.0.2.0/24, port: 1}\n'
+            b"routes:\n- listen: 8000\n  host: kms.us-east-1.amazonaws.com\n  port: 443\n"
+        ),
+    )
+    yield "alias", b"allowlist: &a\n- *a\n"
+
+
+def _requests() -> Seeds:
+    credentials = Credentials("AKIDEXAMPLE", "secretOfNobody", "token", "2030-01-01T00:00:00Z")
+    yield "set-client", encode_message(SetClient(credentials, "us-east-1").to_message())
+    yield "decrypt", encode_message(_kms_request("Decrypt", Ciphertext="QUJD", Explain=True, Id="1"))
+    yield "generate", encode_message(_kms_request("GenerateDataKey", KeyId="alias/x", NumberOfBytes=32))
+    yield "attest", b'{"Operation":"Attest","Nonce":"QUJD","UserData":"QUJD"}'
+    yield "surrogate", b'{"Operation":"\\ud800"}'
+    yield "numbers", b'{"a":1e400,"b":-0.0,"c":123456789012345678901234567890}'
+
+
+def _kms_request(operation: str, **fields: object) -> JsonObject:
+    context = {"EncryptionContext": {"purpose": "test"}}
+    return {"Operation": operation, **context, "Accepts": ["reply", "digest", "exec"], **fields}
+
+
+def _replies() -> Seeds:
+    steps = [
+        TlsConnected("vsock://3:8000", "kms", "TLSv1.3", "AES", "kms", "CN=x", is_kept=False, elapsed_ms=1.5),
+        Attested(b"document", is_reused=True, elapsed_ms=0.5),
+        KmsAnswered(1, 2, 200, "id", 3.5),
+        Opened(4, "ab" * 32, 1),
+    ]
+    fields = {spec.name: "QUJD" for operation in KMS_OPERATIONS.values() for spec in operation.reply}
+    done = {"Status": "Ok", **fields, "Message": "QUJD", "KeyId": "arn:aws:kms:us-east-1:1:key/x"}
+    yield "result", encode_message({**done, "Evidence": encode_evidence(steps)})
+    yield "digest", encode_message({"Status": "Ok", "Delivery": "digest", "Digest": "ab" * 32})
+    yield "error", b'{"Status":"Error","Message":"Invalid ciphertext","Code":"X","Hint":"y","RequestId":"z"}'
+    hops = [Hop(HopName.NSM, HopState.OK, "answers", elapsed_ms=1.0), Hop(HopName.KMS, HopState.FAILED, "no", "do")]
+    yield "diagnosis", encode_message({"Status": "Ok", **encode_diagnosis("kms.example", hops)})
+
+
+if __name__ == "__main__":
+    main()

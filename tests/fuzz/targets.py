@@ -1,0 +1,249 @@
+"""What is fuzzed: each decoder that reads bytes of somebody else, with the errors it documents, and what must hold.
+
+A target takes any bytes. Whatever leaves it is a finding: an error that its decoder does not document, or a property
+that does not hold of what was decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from enclave_tool.cms import decrypt_enveloped_data, parse_enveloped_data
+from enclave_tool.errors import CmsError, NsmError
+from enclave_tool.nsm import decode_attestation_response, decode_describe_response, decode_random_response
+from instance_tool.attestation import AttestationDocument, parse_unverified_document, verify_document
+from instance_tool.ciphertext import parse_ciphertext
+from instance_tool.document_file import decode_document_file
+from instance_tool.errors import AttestationError, MeasurementError, PolicyError
+from instance_tool.key_policy import parse_policy
+from instance_tool.key_policy_context import parse_caller
+from instance_tool.key_policy_explanation import explain_policy
+from instance_tool.measurements import parse_measurements
+from instance_tool.strict_cbor import decode_strict_cbor
+from vsock_proxy.config import parse_config
+from vsock_proxy.destination import parse_destination
+from vsock_proxy.errors import ConfigError, NotAllowedError
+from vsock_wire.address import parse_address
+from vsock_wire.diagnosis import parse_diagnosis
+from vsock_wire.errors import InputError, WireError
+from vsock_wire.evidence import explained, parse_evidence
+from vsock_wire.frames import FrameDecoder
+from vsock_wire.messages import (
+    JsonObject,
+    RequestError,
+    decode_message,
+    encode_message,
+    parse_operation,
+    parse_reply,
+    parse_request_id,
+    parse_set_client,
+)
+from vsock_wire.operations import KMS_OPERATIONS, parse_kms_request, parse_kms_result
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+CORPUS = Path(__file__).with_name("corpus")
+FRAME_BYTES = 64
+"""Of the frames that are fuzzed: small, so that the limit is met all the time."""
+CALLER = parse_caller("arn:aws:iam::111122223333:role/EnclaveInstanceRole")
+PCRS = {index: bytes([0xA0 + index]) * 48 for index in range(5)}
+
+Target = Callable[[bytes], None]
+TARGETS: dict[str, Target] = {}
+
+
+def _target(function: Target) -> Target:
+    TARGETS[function.__name__] = function
+    return function
+
+
+@_target
+def frames(data: bytes) -> None:
+    """Cut a stream into frames, however it arrives in pieces: the pieces must not matter."""
+    size, stream = (data[0] % 40 + 1, data[1:]) if data else (1, b"")
+    assert _cut(stream, size) == _cut(stream, len(stream) + 1)
+
+
+def _cut(stream: bytes, size: int) -> list[bytes | None]:
+    """Return the frames of a stream that comes in pieces of ``size`` bytes; None for each that is too large."""
+    decoder, found = FrameDecoder(FRAME_BYTES), list[bytes | None]()
+    for start in range(0, len(stream), size):
+        decoder.feed(stream[start : start + size])
+        while (frame := _next_frame(decoder)) != b"":
+            found.append(frame)
+    return found
+
+
+def _next_frame(decoder: FrameDecoder) -> bytes | None:
+    """Return the next frame, empty ones left out, None for one too large, and b"" where there is none yet."""
+    try:
+        while (frame := decoder.next_frame()) == b"":
+            pass
+    except WireError:
+        return None
+    return frame if frame is not None else b""
+
+
+@_target
+def requests(data: bytes) -> None:
+    """Read a request to the enclave, as every operation reads it."""
+    with contextlib.suppress(WireError):
+        message = _decode(data)
+        with contextlib.suppress(RequestError):
+            parse_operation(message)
+        with contextlib.suppress(RequestError):
+            parse_request_id(message)
+        with contextlib.suppress(RequestError):
+            _no_secret_in(repr(parse_set_client(message)), message)
+        for operation in KMS_OPERATIONS:
+            with contextlib.suppress(WireError):
+                parse_kms_request(operation, message)
+        explained(message, dict)
+
+
+@_target
+def replies(data: bytes) -> None:
+    """Read a reply of the enclave, as every operation reads it."""
+    with contextlib.suppress(WireError):
+        message = _decode(data)
+        with contextlib.suppress(WireError):
+            parse_reply(message)
+        with contextlib.suppress(WireError):
+            parse_evidence(message)
+        with contextlib.suppress(WireError):
+            parse_diagnosis(message)
+        for operation in KMS_OPERATIONS:
+            with contextlib.suppress(WireError):
+                parse_kms_result(operation, message)
+
+
+def _decode(data: bytes) -> JsonObject:
+    message = decode_message(data)
+    assert decode_message(encode_message(message)) == message
+    assert all(map(math.isfinite, _numbers(message)))
+    return message
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    match value:
+        case dict():
+            yield from (number for entry in value.values() for number in _numbers(entry))
+        case list():
+            yield from (number for entry in value for number in _numbers(entry))
+        case float():
+            yield value
+
+
+def _no_secret_in(text: str, message: JsonObject) -> None:
+    secret = message["AwsSecretAccessKey"]
+    assert len(secret) < 8 or secret not in text
+
+
+@_target
+def cms(data: bytes) -> None:
+    """Open a CiphertextForRecipient made by somebody who knows the public key, and so chose the content key."""
+    content_key, message = data[:32], data[32:]
+    with contextlib.suppress(CmsError):
+        enveloped = parse_enveloped_data(message)
+        assert len(enveloped.iv) == 16
+        assert len(enveloped.encrypted_content) % 16 == 0
+        plaintext = decrypt_enveloped_data(enveloped, cast("RSAPrivateKey", _OpenedKey(content_key)))
+        assert 0 < len(enveloped.encrypted_content) - len(plaintext) <= 16
+
+
+class _OpenedKey:
+    """Stands for the private key: says what the sender put into the encrypted key."""
+
+    def __init__(self, content_key: bytes) -> None:
+        self._content_key = content_key
+
+    def decrypt(self, _encrypted_key: bytes, _padding: object) -> bytes:
+        return self._content_key
+
+
+@_target
+def nsm_answers(data: bytes) -> None:
+    """Read what the Nitro Security Module answers."""
+    for decode in (decode_attestation_response, decode_random_response, decode_describe_response):
+        with contextlib.suppress(NsmError):
+            decode(data)
+
+
+@_target
+def cbor(data: bytes) -> None:
+    """Read any CBOR."""
+    with contextlib.suppress(ValueError):
+        decode_strict_cbor(data)
+
+
+@_target
+def attestation_documents(data: bytes) -> None:
+    """Verify a document: one that verifies says what a document of the corpus says, since nobody else can sign."""
+    with contextlib.suppress(AttestationError):
+        parse_unverified_document(data)
+        genuine = _genuine_documents()
+        root_sha256 = hashlib.sha256(genuine[0].cabundle_der[0]).digest()
+        assert verify_document(data, root_sha256=root_sha256, at=genuine[0].issued_at) in genuine
+
+
+@functools.cache
+def _genuine_documents() -> tuple[AttestationDocument, ...]:
+    files = sorted((CORPUS / attestation_documents.__name__).glob("genuine-*"))
+    return tuple(parse_unverified_document(file.read_bytes()) for file in files)
+
+
+@_target
+def proxy_configs(data: bytes) -> None:
+    """Read a config file of vsock-proxy."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(ConfigError, NotAllowedError):
+        parse_config(text, source="fuzzed")
+
+
+@_target
+def addresses(data: bytes) -> None:
+    """Read an address and a destination; what was read, written and read again is the same."""
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(InputError):
+        address = parse_address(text)
+        assert parse_address(str(address)) == address
+    host, _, port = text.rpartition(":")
+    with contextlib.suppress(ConfigError):
+        destination = parse_destination(host, int(port) if port.isdecimal() and len(port) < 9 else 443)
+        assert parse_destination(destination.host, destination.port) == destination
+
+
+@_target
+def key_policies(data: bytes) -> None:
+    """Read a key policy, and explain it."""
+    with contextlib.suppress(PolicyError):
+        policy = parse_policy(data.decode("utf-8", "replace"))
+        explanation = explain_policy(
+            policy, caller=CALLER, operation="Decrypt", pcrs=PCRS, encryption_context={"purpose": "test"}
+        )
+        assert len(explanation.statements) == len(policy.statements)
+
+
+@_target
+def measurements(data: bytes) -> None:
+    """Read measurements that nitro-cli printed."""
+    with contextlib.suppress(MeasurementError):
+        pcrs = parse_measurements(data)
+        printed = {f"PCR{index}": value.hex() for index, value in pcrs.items()}
+        assert parse_measurements(json.dumps(printed).encode()) == pcrs
+
+
+@_target
+def files(data: bytes) -> None:
+    """Read a ciphertext and a document as people keep them in files."""
+    for decode in (parse_ciphertext, decode_document_file):
+        with contextlib.suppress(InputError):
+            decode(data)
