@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,23 @@ class Deployment:
             environment=self.account.imds_environment if environment is None else environment,
             stdin=stdin,
         )
+
+    def secrets(self) -> dict[str, bytes]:
+        """Return every secret the simulator has handed out, and its KMS key, each in the forms a log may hold it."""
+        material = self.account.key.material
+        assert isinstance(material, bytes)
+        secrets = {"the KMS key": material.hex().encode(), "the KMS key in base64": b64encode(material)}
+        for number, identity in enumerate(self.account._identities._identities.values()):
+            token = (identity.credentials.session_token or "").encode()
+            secrets |= {
+                f"access key id {number}": identity.credentials.access_key_id.encode(),
+                f"secret access key {number}": identity.credentials.secret_access_key.encode(),
+                f"session token {number}": token,
+                f"a part of session token {number}": token[40:80],
+            }
+        for number, imds_token in enumerate(self.account.imds._tokens):
+            secrets[f"IMDS token {number}"] = imds_token.encode()
+        return {**secrets, "a private key": b"PRIVATE KEY"}
 
     def connect(self, enclave: str = "enclave") -> RawClient:
         """Open a raw connection to the enclave's server."""

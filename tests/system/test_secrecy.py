@@ -49,7 +49,7 @@ def session() -> Iterator[Session]:
             "the plaintext in base64": b64encode(PLAINTEXT),
             "the plaintext in hexadecimal": PLAINTEXT.hex().encode(),
         }
-        yield Session(logged, results, command_lines, plaintexts, _secrets(deployment))
+        yield Session(logged, results, command_lines, plaintexts, deployment.secrets())
 
 
 def test_no_secret_is_in_anything_that_was_logged(session: Session) -> None:
@@ -109,24 +109,6 @@ def _watched_command_lines() -> Iterator[set[bytes]]:
     finally:
         is_over.set()
         thread.join()
-
-
-def _secrets(deployment: Deployment) -> dict[str, bytes]:
-    """Return every secret that the simulator has handed out, and its KMS key, each in the forms a log may hold it."""
-    material = deployment.account.key.material
-    assert isinstance(material, bytes)
-    secrets = {"the KMS key": material.hex().encode(), "the KMS key in base64": b64encode(material)}
-    for number, identity in enumerate(deployment.account._identities._identities.values()):
-        token = (identity.credentials.session_token or "").encode()
-        secrets |= {
-            f"access key id {number}": identity.credentials.access_key_id.encode(),
-            f"secret access key {number}": identity.credentials.secret_access_key.encode(),
-            f"session token {number}": token,
-            f"a part of session token {number}": token[40:80],
-        }
-    for number, imds_token in enumerate(deployment.account.imds._tokens):
-        secrets[f"IMDS token {number}"] = imds_token.encode()
-    return {**secrets, "a private key": b"PRIVATE KEY"}
 
 
 def _runs(deployment: Deployment, environment: dict[str, str]) -> dict[str, subprocess.CompletedProcess[bytes]]:
