@@ -11,12 +11,18 @@ from typing import NoReturn
 
 import pytest
 
-from tests.vsock.guest import KERNEL
+from tests.vsock.guest import COMPILER, KERNEL
 from tests.vsock.ports import CID_LOCAL
 
 PROBE_TIMEOUT_S = 1.0
 """Loopback answers within a millisecond; a kernel with vsock but without loopback does not answer at all."""
-GUEST_PROGRAMS = {KERNEL: "user-mode-linux", "insmod": "kmod", "ip": "iproute2", "setpriv": "util-linux"}
+GUEST_PROGRAMS = {
+    KERNEL: "user-mode-linux",
+    "insmod": "kmod",
+    "ip": "iproute2",
+    "setpriv": "util-linux",
+    COMPILER: "build-essential",
+}
 """What a guest is booted with, and the Debian package each is in."""
 SYSTEM_FOLDERS = os.pathsep.join(("/usr/sbin", "/sbin"))
 """Not in every user's PATH; insmod and ip are there."""

@@ -26,6 +26,11 @@ END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 """In front of the kernel: a guest must not outlive a pytest that is killed. At SIGTERM the kernel takes its helper
 processes along; at SIGKILL they would stay."""
 INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
+COMPILER = "cc"
+WIDE_XSTATE_SOURCE = Path(__file__).parent / "wide_xstate.c"
+WIDE_XSTATE_FLAG = "amx_tile"
+"""The CPU's name, in /proc/cpuinfo, for the state that the kernel has no room for."""
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Guest:
@@ -75,7 +80,7 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                env=os.environ | _memory_location(self._root),
+                env=os.environ | _memory_location(self._root) | _wide_xstate(self._root),
                 start_new_session=True,
             )
 
@@ -117,6 +122,15 @@ def _kernel_arguments(root: Path) -> list[str]:
         "quiet",
         f"uml_dir={root}/",
     ]
+
+
+def _wide_xstate(root: Path) -> dict[str, str]:
+    """Return the variable that loads wide_xstate.c into the kernel, built on CPUs whose state the kernel cannot hold."""
+    if WIDE_XSTATE_FLAG not in CPU_INFO.read_text("utf-8").split():
+        return {}
+    library = root / "wide_xstate.so"
+    subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-o", library, WIDE_XSTATE_SOURCE, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
 
 
 def _memory_location(root: Path) -> dict[str, str]:
