@@ -125,7 +125,7 @@ def _kernel_arguments(root: Path) -> list[str]:
 
 
 def _wide_xstate(root: Path) -> dict[str, str]:
-    """Return the variable that loads wide_xstate.c into the kernel, built on CPUs whose state the kernel cannot hold."""
+    """Return the variable that loads wide_xstate.c, built here, where the CPU has more state than the kernel holds."""
     if WIDE_XSTATE_FLAG not in CPU_INFO.read_text("utf-8").split():
         return {}
     library = root / "wide_xstate.so"
