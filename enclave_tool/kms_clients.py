@@ -14,7 +14,9 @@ import boto3
 import botocore.session
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigValueStore, ConstantProvider
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 
 from enclave_tool.clock import KmsClock
@@ -199,7 +201,12 @@ def _no_client(error: Exception) -> RequestError:
 
 
 def _isolated_session() -> boto3.Session:
-    """Return a session that reads no AWS configuration file and no profile: the enclave's settings are its own."""
+    """Return a session with botocore's own defaults and data: no variable, file or profile has a say in the enclave."""
     nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-    variables = {"profile": (None, None, None, None), **nowhere}
-    return boto3.Session(botocore_session=botocore.session.Session(session_vars=variables))
+    session = botocore.session.Session(session_vars={"profile": (None, None, None, None), **nowhere})
+    defaults = {name: ConstantProvider(variable[2]) for name, variable in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    session.register_component("config_store", ConfigValueStore(mapping=defaults))
+    # The default paths would begin with ~/.aws/models.
+    data = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    session.register_component("data_loader", data)
+    return boto3.Session(botocore_session=session)

@@ -54,11 +54,18 @@ class Deployment:
             listens_on=commands.proxy_address(self.account, name),
         )
 
-    def start_enclave(self, name: str = "enclave", *options: str, proxy_name: str = "proxy") -> processes.Tool:
+    def start_enclave(
+        self,
+        name: str = "enclave",
+        *options: str,
+        proxy_name: str = "proxy",
+        environment: dict[str, str] | None = None,
+    ) -> processes.Tool:
         return self._start(
             name,
             [*commands.enclave_command(self.account, name=name, proxy_name=proxy_name), *options],
             listens_on=commands.enclave_address(self.account, name),
+            environment=environment,
         )
 
     def start_serve(self, name: str = "serve", *options: str, enclave: str = "enclave") -> processes.Tool:
