@@ -67,8 +67,9 @@ def _become(argv: list[str], memory_bytes: int, supervisor: int, exec_errors: in
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:  # it has died before it could be told
             os._exit(1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and programs count on
-            signal.signal(number, signal.SIG_DFL)
+        for number in signal.valid_signals():  # Python ignores SIGPIPE, and who started the server perhaps others
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secret
         os.nice(LOWEST_PRIORITY)
