@@ -202,10 +202,11 @@ def _no_client(error: Exception) -> RequestError:
 
 def _isolated_session() -> boto3.Session:
     """Return a session with botocore's own defaults and data: no variable, file or profile has a say in the enclave."""
-    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-    session = botocore.session.Session(session_vars={"profile": (None, None, None, None), **nowhere})
-    defaults = {name: ConstantProvider(variable[2]) for name, variable in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
-    session.register_component("config_store", ConfigValueStore(mapping=defaults))
+    session = botocore.session.Session()
+    values = {name: variable[2] for name, variable in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    values |= dict.fromkeys(("config_file", "credentials_file"), os.devnull)
+    constants = {name: ConstantProvider(value) for name, value in values.items()}
+    session.register_component("config_store", ConfigValueStore(mapping=constants))
     # The default paths would begin with ~/.aws/models.
     data = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     session.register_component("data_loader", data)

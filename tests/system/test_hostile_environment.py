@@ -69,6 +69,7 @@ def home(tmp_path: Path, trap: Trap) -> Path:
     (aws / "config").write_text(
         f"[default]\nregion = {HOSTILE_REGION}\nendpoint_url = {trap.url}\nca_bundle = {tmp_path / 'ca.pem'}\n"
         f"credential_process = /usr/bin/touch {tmp_path / 'ran'}\nretry_mode = hostile\nmax_attempts = 1\n"
+        "this line is none that botocore can parse\n"
     )
     (aws / "credentials").write_text("[default]\naws_access_key_id = AKIAHOSTILE\naws_secret_access_key = hostile\n")
     (model / "service-2.json").write_text(json.dumps({"metadata": {"endpointPrefix": "hostile"}, "operations": {}}))
