@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import NoReturn, Protocol
 from vsock_wire.address import VsockAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import ToolError, TransportError, WireError
+from vsock_wire.load import SharedLoad
 from vsock_wire.messages import STATUS_ERROR, EnclaveCode, ErrorReply, JsonObject, Service
 
 _logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ MAX_TURNING_AWAY = 16
 """Connections over the limit that are told so at the same time; further ones are closed without a word."""
 TURN_AWAY_TIMEOUT_S = 1.0
 """For telling one of them."""
+YIELD_S = 0.002
+"""For which a worker leaves a new connection to those that serve fewer."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Limits:
     """What one client may take of the server.
 
     Attributes:
-        max_connections: connections at once; one more gets an error and is closed.
+        max_connections: connections at once, of all workers together; one more gets an error and is closed. Workers
+            that accept at the same moment may go above it by one each.
         idle_timeout_s: seconds between two messages of a connection.
         message_timeout_s: seconds from the first byte of a message to its last.
         write_timeout_s: seconds for a reply, however slowly the client reads.
@@ -57,16 +62,29 @@ class MessageServer:
 
     Args:
         program: the server's name, for what it tells a client.
-        listener: a listening stream socket, which this object then owns.
+        listener: a listening stream socket, which this object then owns; workers may share it.
         new_session: makes the conversation of a new connection.
         limits: what one client may take.
+        load: what all workers serve; by default this process is the only one.
+        worker: which of them this process is.
     """
 
     def __init__(
-        self, program: str, listener: socket.socket, new_session: Callable[[], Answering], limits: Limits
+        self,
+        program: str,
+        listener: socket.socket,
+        new_session: Callable[[], Answering],
+        limits: Limits,
+        *,
+        load: SharedLoad | None = None,
+        worker: int = 0,
     ) -> None:
         self._program = program
         self._listener = listener
+        self._load = load or SharedLoad()
+        if self._load.workers > 1:
+            listener.setblocking(False)  # of the workers that a new connection wakes, all but one find nothing
+        self._worker = worker
         self._new_session = new_session
         self._limits = limits
         self._turning_away = threading.BoundedSemaphore(MAX_TURNING_AWAY)
@@ -85,8 +103,11 @@ class MessageServer:
             self._drain()
 
     def _accept(self) -> None:
+        self._let_others_accept()
         try:
             sock, peer = self._listener.accept()
+        except BlockingIOError:
+            return
         except OSError as error:
             _logger.warning("cannot accept a connection: %s", error.strerror)
             time.sleep(ACCEPT_PAUSE_S)
@@ -94,11 +115,19 @@ class MessageServer:
         connection = MessageConnection(sock, _peer_name(peer))
         thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
         with self._lock:
-            is_full = len(self._connections) >= self._limits.max_connections or not _start(thread)
+            is_full = self._load.total() >= self._limits.max_connections or not _start(thread)
             if not is_full:
                 self._connections[connection] = thread
+                self._load.set(self._worker, len(self._connections))
         if is_full:
             self._turn_away(connection)
+
+    def _let_others_accept(self) -> None:
+        """Await a new connection, and leave it to a worker that serves fewer, where there is one."""
+        if self._load.workers > 1:
+            select.select([self._listener], [], [])
+            if self._load.is_ahead(self._worker):
+                time.sleep(YIELD_S)
 
     def _turn_away(self, connection: MessageConnection) -> None:
         _logger.warning("%s: turned away: %d connections are open", connection.peer, self._limits.max_connections)
@@ -156,6 +185,7 @@ class MessageServer:
     def _forget(self, connection: MessageConnection) -> None:
         with self._lock:
             self._connections.pop(connection, None)
+            self._load.set(self._worker, len(self._connections))
         connection.close()
 
     def _drain(self) -> None:
