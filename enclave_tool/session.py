@@ -18,6 +18,7 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from vsock_wire.attestation import parse_attestation_request
 from vsock_wire.diagnosis import Hop, encode_diagnosis
@@ -28,6 +29,7 @@ from vsock_wire.messages import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
     STATUS_OK,
+    TRIES,
     EnclaveCode,
     ErrorReply,
     JsonObject,
@@ -42,7 +44,7 @@ from vsock_wire.messages import (
     parse_request_id,
     parse_set_client,
 )
-from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request
+from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request, parse_timeout_s
 
 _CODES: dict[type[ToolError], EnclaveCode] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
@@ -135,11 +137,13 @@ class Session:
                 KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
             )
         request = parse_kms_request(operation, message)
+        tries = Tries(parse_timeout_s(message))
         try:
             self._enclave.deliverer.check_client(operation, message)
-            return encode_kms_result(operation, self._caller.call(request), self._enclave.deliverer.deliver)
+            reply = encode_kms_result(operation, self._caller.call(request, tries), self._enclave.deliverer.deliver)
         except ToolError as error:
-            return refuse(error, KMS_OPERATIONS[operation].failure)
+            reply = refuse(error, KMS_OPERATIONS[operation].failure)
+        return {**reply, TRIES: tries.count} if tries.count else reply
 
     def _attest(self, message: JsonObject) -> JsonObject:
         request = parse_attestation_request(message)

@@ -18,6 +18,7 @@ from vsock_wire.evidence import EVIDENCE, EXPLAIN, is_recording, milliseconds_si
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     STATUS_OK,
+    TRIES,
     Credentials,
     EnclaveCode,
     ErrorReply,
@@ -27,11 +28,21 @@ from vsock_wire.messages import (
     decode_message,
     parse_reply,
 )
-from vsock_wire.operations import ACCEPTS, DELIVERY, KmsRequest, KmsResult, encode_kms_request, parse_kms_result
+from vsock_wire.operations import (
+    ACCEPTS,
+    DELIVERY,
+    TIMEOUT_S_FIELD,
+    KmsRequest,
+    KmsResult,
+    encode_kms_request,
+    parse_kms_result,
+)
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
+KMS_SHARE = 0.9
+"""Of that time, which the enclave may spend on KMS: the rest is for its word of what failed."""
 
 
 _logger = logging.getLogger(__name__)
@@ -114,6 +125,7 @@ class EnclaveClient:
         Raises:
             CredentialsError, EnclaveError, TransportError, WireError: as ``call``.
         """
+        message = {TIMEOUT_S_FIELD: round(KMS_SHARE * self._timeout_s, 3), **message}
         try:
             return self._exchange_on_any_connection(message)
         except EnclaveError as error:
@@ -281,6 +293,9 @@ def _received(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms
     )
 
 
+_NOT_CARGO = ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS, TIMEOUT_S_FIELD, TRIES)
+
+
 def _carried(message: JsonObject) -> tuple[str, ...]:
     """Return the names of what a message is there to carry."""
-    return tuple(name for name in message if name not in ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS))
+    return tuple(name for name in message if name not in _NOT_CARGO)

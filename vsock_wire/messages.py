@@ -30,6 +30,8 @@ _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What can stand in an HTTP header, where credentials go."""
 
 STATUS_OK = "Ok"
+TRIES = "Tries"
+"""The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
 STATUS_ERROR = "Error"
 
 
@@ -171,6 +173,7 @@ class ErrorReply:
         http_status: of KMS's answer.
         request_id: of KMS's answer.
         hint: what the reader can do about it.
+        tries: how many requests KMS was sent.
     """
 
     message: str
@@ -179,6 +182,7 @@ class ErrorReply:
     http_status: int | None = None
     request_id: str | None = None
     hint: str | None = None
+    tries: int | None = None
 
     def to_fields(self) -> JsonObject:
         """Return the fields of the reply beside Status."""
@@ -190,6 +194,7 @@ class ErrorReply:
                 "HttpStatus": self.http_status,
                 "RequestId": self.request_id,
                 "Hint": self.hint,
+                TRIES: self.tries,
             }
         )
 
@@ -313,7 +318,7 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         return message
     if status != STATUS_ERROR:
         raise WireError(f"reply: expected Status {STATUS_OK} or {STATUS_ERROR}, got {type(status).__name__}")
-    http_status = message.get("HttpStatus")
+    http_status, tries = message.get("HttpStatus"), message.get(TRIES)
     return ErrorReply(
         message=reply_text(message, "Message") or "",
         code=reply_text(message, "Code"),
@@ -321,6 +326,7 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         http_status=http_status if isinstance(http_status, int) else None,
         request_id=reply_text(message, "RequestId"),
         hint=reply_text(message, "Hint"),
+        tries=tries if isinstance(tries, int) else None,
     )
 
 

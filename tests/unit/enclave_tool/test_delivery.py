@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from enclave_tool.config import parse_delivery
 from enclave_tool.delivery import Deliverer, Program, ProgramLimits
 from enclave_tool.errors import DeliveryError
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from enclave_tool.session import Enclave, Session
 from vsock_wire.attestation import MAX_ATTESTED_BYTES
@@ -170,8 +171,9 @@ class AnsweringCaller(KmsCaller):
     def __init__(self, clients: AnsweringClients) -> None:
         self._clients = clients
 
-    def call(self, request: KmsRequest) -> dict[str, Any]:
+    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
         self._clients.calls += 1
+        tries.count += 1
         return answer_to(request.operation)
 
 
@@ -205,4 +207,5 @@ class TestSession:
             "Code": "DeliveryFailed",
             "Service": "enclave",
             "Hint": "look",
+            "Tries": 1,
         }

@@ -19,6 +19,7 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.recipient import Recipient, RecipientKey
 from enclave_tool.session import Enclave, Session, choose_region, refuse
@@ -58,8 +59,10 @@ class ScriptedCaller(KmsCaller):
         self._clients = clients
         self._seen_as = (credentials, region)
 
-    def call(self, request: KmsRequest) -> dict[str, Any]:
+    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
         self._clients.requests.append((*self._seen_as, request))
+        self._clients.tries.append(tries)
+        tries.count += 1
         return self._clients.behaviour(request)
 
 
@@ -68,6 +71,7 @@ class ScriptedClients(KmsClients):
 
     def __init__(self) -> None:
         self.requests: list[tuple[Credentials, str, KmsRequest]] = []
+        self.tries: list[Tries] = []
         self.made: list[tuple[Credentials, str]] = []
         self.bad_region = "nowhere-1"
         self.behaviour: Behaviour = lambda request: decrypt_answer(
@@ -273,7 +277,23 @@ class TestDecrypt:
             "Message": "cGxhaW4gAQID",
             "KeyId": "key-arn",
             "EncryptionAlgorithm": "SYMMETRIC",
+            "Tries": 1,
         }
+
+    @pytest.mark.parametrize(
+        ("field", "timeout_s"), [({}, None), ({"TimeoutS": 1.5}, 1.5), ({"TimeoutS": 86_400}, 86_400.0)]
+    )
+    def test_time_for_kms_is_what_the_request_says(
+        self, ready: Session, clients: ScriptedClients, field: dict[str, float], timeout_s: float | None
+    ) -> None:
+        ask(ready, {**DECRYPT, **field})
+        assert [tries.timeout_s for tries in clients.tries] == [timeout_s]
+
+    @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "5", True, [1]])
+    def test_time_out_of_range_is_refused(self, ready: Session, clients: ScriptedClients, timeout_s: object) -> None:
+        reply = ask(ready, {**DECRYPT, "TimeoutS": timeout_s})
+        assert reply["Message"] == "TimeoutS: expected a number above 0 and up to 86400, got something else"
+        assert clients.requests == []
 
     def test_all_fields_reach_kms(self, ready: Session, clients: ScriptedClients) -> None:
         request = decrypt_request(b"\1", {"a": "1", "b": ""}, "alias/k", "RSAES_OAEP_SHA_256", ("t1", "t2"))
@@ -315,6 +335,7 @@ class TestDecrypt:
             "HttpStatus": 400,
             "RequestId": "r-1",
             "Hint": "look",
+            "Tries": 1,
         }
 
     def test_internal_error_gives_neither_text_nor_log_of_it(
@@ -482,7 +503,7 @@ class TestOtherOperations:
     def test_data_key_is_delivered_with_its_ciphertext(self, ready: Session, clients: ScriptedClients) -> None:
         clients.behaviour = lambda _: {"Plaintext": b"\1", "CiphertextBlob": b"\2", "KeyId": "arn"}
         reply = ask(ready, {"Operation": "GenerateDataKey", "KeyId": "k", "KeySpec": "AES_256"})
-        assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn"}
+        assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn", "Tries": 1}
 
     def test_failure_starts_with_the_text_of_the_operation(self, ready: Session, clients: ScriptedClients) -> None:
         clients.behaviour = raising(NsmError("Attestation", "no such device"))

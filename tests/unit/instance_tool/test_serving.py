@@ -87,9 +87,14 @@ def failure(reply: Message) -> ErrorReply:
     return parsed
 
 
+def test_time_that_the_client_gives_kms_passes_on(ask: Ask, enclave: Enclave) -> None:
+    ask({**DECRYPT, "TimeoutS": 2.5})
+    assert enclave.requests[1]["TimeoutS"] == 2.5
+
+
 def test_request_and_reply_pass_as_they_are_with_the_credentials_held_here(ask: Ask, enclave: Enclave) -> None:
     assert ask(DECRYPT) == enclave.replies["Decrypt"]
-    assert enclave.requests[1] == DECRYPT
+    assert enclave.requests[1] == {"TimeoutS": 9.0, **DECRYPT}
     assert enclave.requests[0] == {
         "Operation": "SetClient",
         "AwsAccessKeyId": "AKIDOWN",
