@@ -107,6 +107,12 @@ DELIVERY_OPTIONS = (
     help="Serve at most so many clients at once.",
 )
 @click.option(
+    "--max-connections-per-cid",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of these, serve at most so many of one CID; by default all.",
+)
+@click.option(
     "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
     help="Close a connection that sends nothing for so long.",
 )  # fmt: skip
@@ -193,7 +199,11 @@ def _config(options: dict[str, Any]) -> Config:
         key_bits=int(options["key_bits"]),
         max_document_age_s=options["attestation_max_age"],
         workers=options["workers"],
-        limits=Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"]),
+        limits=Limits(
+            max_connections=options["max_connections"],
+            max_connections_per_cid=options["max_connections_per_cid"] or options["max_connections"],
+            idle_timeout_s=options["idle_timeout"],
+        ),
         delivery=delivery,
         program=program,
     )
@@ -214,6 +224,7 @@ def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, objec
             "MessageBytes": MAX_MESSAGE_BYTES,
             "CiphertextBytes": MAX_CIPHERTEXT_BYTES,
             "Connections": config.limits.max_connections,
+            "ConnectionsPerCid": config.limits.max_connections_per_cid,
             "IdleTimeoutS": config.limits.idle_timeout_s,
             "AttestationMaxAgeS": config.max_document_age_s,
         },

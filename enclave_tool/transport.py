@@ -46,6 +46,11 @@ def _within_deadline(timeout_s: float) -> float:
     return timeout_s if deadline is None else min(timeout_s, max(MIN_TIMEOUT_S, deadline - time.monotonic()))
 
 
+MAX_KMS_ANSWER_BYTES = 131_072
+"""Most bytes of an answer's body. KMS's largest, that to GenerateDataKeyPair for RSA_4096, has below 20,000 (KMS API
+reference: CiphertextForRecipient and PrivateKeyCiphertextBlob <= 6,144 bytes, PublicKey <= 8,192, in base64)."""
+
+
 class ProxySession(URLLib3Session):
     """A botocore HTTP session whose HTTPS connections all go through one address, whatever host they are for.
 
@@ -153,9 +158,30 @@ class _ProxyConnection(AWSHTTPSConnection):
 
     def getresponse(self) -> Any:
         response: Any = super().getresponse()
+        self._bound(response)
         if is_recording():
             record(self._describe_answer(response))
         return response
+
+    def _bound(self, response: Any) -> None:
+        """Refuse a body over MAX_KMS_ANSWER_BYTES: at once where its length is told, else when so many have come."""
+        if response.length_remaining is not None and response.length_remaining > MAX_KMS_ANSWER_BYTES:
+            raise self._too_large()
+        whole_stream = response.stream
+
+        def stream(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            received_bytes = 0
+            for data in whole_stream(*args, **kwargs):
+                received_bytes += len(data)
+                if received_bytes > MAX_KMS_ANSWER_BYTES:
+                    self.close()
+                    raise self._too_large()
+                yield data
+
+        response.stream = stream  # what botocore reads a body by
+
+    def _too_large(self) -> TransportError:
+        return TransportError("read answer from", self.host, f"expected at most {MAX_KMS_ANSWER_BYTES} bytes, got more")
 
     def _describe_tls(self) -> TlsConnected:
         tls = cast("ssl.SSLSocket", self.sock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import select
 import socket
 import threading
@@ -37,6 +38,8 @@ class Limits:
     Attributes:
         max_connections: connections at once, of all workers together; one more gets an error and is closed. Workers
             that accept at the same moment may go above it by one each.
+        max_connections_per_cid: of these, connections of one CID; of one host over TCP, and of all local programs over
+            a unix socket. Each worker holds its share of it, rounded up, among the connections it serves itself.
         idle_timeout_s: seconds between two messages of a connection.
         message_timeout_s: seconds from the first byte of a message to its last.
         write_timeout_s: seconds for a reply, however slowly the client reads.
@@ -44,6 +47,7 @@ class Limits:
     """
 
     max_connections: int = 256
+    max_connections_per_cid: int = 256
     idle_timeout_s: float = 300.0
     message_timeout_s: float = 10.0
     write_timeout_s: float = 10.0
@@ -90,6 +94,7 @@ class MessageServer:
         self._turning_away = threading.BoundedSemaphore(MAX_TURNING_AWAY)
         self._lock = threading.Lock()
         self._connections: dict[MessageConnection, threading.Thread] = {}
+        self._hosts: dict[MessageConnection, str] = {}
 
     def serve(self) -> NoReturn:
         """Serve until an exception, such as the SystemExit of a signal handler, leaves this method.
@@ -112,15 +117,28 @@ class MessageServer:
             _logger.warning("cannot accept a connection: %s", error.strerror)
             time.sleep(ACCEPT_PAUSE_S)
             return
-        connection = MessageConnection(sock, _peer_name(peer))
+        connection, host = MessageConnection(sock, _peer_name(peer)), _host_name(peer)
         thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
         with self._lock:
-            is_full = self._load.total() >= self._limits.max_connections or not _start(thread)
-            if not is_full:
+            refusal = self._refusal(host)
+            if refusal is None and not _start(thread):
+                refusal = self._too_many(self._limits.max_connections, "--max-connections")
+            if refusal is None:
                 self._connections[connection] = thread
+                self._hosts[connection] = host
                 self._load.set(self._worker, len(self._connections))
-        if is_full:
-            self._turn_away(connection)
+        if refusal is not None:
+            self._turn_away(connection, refusal)
+
+    def _refusal(self, host: str) -> ErrorReply | None:
+        """Return what a further connection of ``host`` is told, or None where there is room for it."""
+        limits = self._limits
+        if self._load.total() >= limits.max_connections:
+            return self._too_many(limits.max_connections, "--max-connections")
+        share = math.ceil(limits.max_connections_per_cid / self._load.workers)
+        if sum(other == host for other in self._hosts.values()) >= share:
+            return self._too_many(limits.max_connections_per_cid, "--max-connections-per-cid", f" from {host}")
+        return None
 
     def _let_others_accept(self) -> None:
         """Await a new connection, and leave it to a worker that serves fewer, where there is one."""
@@ -129,15 +147,15 @@ class MessageServer:
             if self._load.is_ahead(self._worker):
                 time.sleep(YIELD_S)
 
-    def _turn_away(self, connection: MessageConnection) -> None:
-        _logger.warning("%s: turned away: %d connections are open", connection.peer, self._limits.max_connections)
+    def _turn_away(self, connection: MessageConnection, refusal: ErrorReply) -> None:
+        _logger.warning("%s: turned away: %s", connection.peer, refusal.message)
         if not self._turning_away.acquire(blocking=False):
             connection.close()
             return
 
         def explain() -> None:
             try:
-                _tell_and_close(connection, self._too_many())
+                _tell_and_close(connection, refusal)
             finally:
                 self._turning_away.release()
 
@@ -145,12 +163,12 @@ class MessageServer:
             self._turning_away.release()
             connection.close()
 
-    def _too_many(self) -> ErrorReply:
+    def _too_many(self, limit: int, option: str, whose: str = "") -> ErrorReply:
         return ErrorReply(
-            f"Too many connections: {self._limits.max_connections} are open",
+            f"Too many connections: {limit} are open{whose}",
             EnclaveCode.BUSY,
             Service.ENCLAVE,
-            hint=f"try again later, or start {self._program} with a larger --max-connections",
+            hint=f"try again later, or start {self._program} with a larger {option}",
         )
 
     def _serve_connection(self, connection: MessageConnection) -> None:
@@ -185,6 +203,7 @@ class MessageServer:
     def _forget(self, connection: MessageConnection) -> None:
         with self._lock:
             self._connections.pop(connection, None)
+            self._hosts.pop(connection, None)
             self._load.set(self._worker, len(self._connections))
         connection.close()
 
@@ -213,6 +232,13 @@ def _peer_name(peer: object) -> str:
     if isinstance(peer, tuple) and all(isinstance(part, int) for part in peer):
         return str(VsockAddress(*peer))
     return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+
+
+def _host_name(peer: object) -> str:
+    """Name whom a connection counts for: a CID, a host, or whoever may open this machine's socket file."""
+    if isinstance(peer, tuple):
+        return f"CID {peer[0]}" if isinstance(peer[0], int) else str(peer[0])
+    return "this machine"
 
 
 def _too_large(error: WireError) -> ErrorReply:

@@ -17,7 +17,7 @@ from vsock_wire.address import Address, TcpAddress, UnixAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import TransportError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
-from vsock_wire.messages import JsonObject
+from vsock_wire.messages import EnclaveCode, JsonObject
 from vsock_wire.server import Limits, MessageServer
 from vsock_wire.sockets import bound_address, connect_socket, listen_socket
 
@@ -295,6 +295,41 @@ class TestBadClients:
             assert other.ask(n=1) == {"Status": "Ok", "n": 1}
         assert "KeyError" in caplog.text
         assert "the secret" not in caplog.text + "".join(capfd.readouterr())
+
+
+class TestLimitPerHost:
+    def test_connection_over_it_is_told_and_the_next_is_served_when_one_ends(self, start: StartServer) -> None:
+        server = start(max_connections_per_cid=2)
+        with server.connect() as first, server.connect() as second:
+            assert (first.ask(n=1), second.ask(n=2)) == ({"Status": "Ok", "n": 1}, {"Status": "Ok", "n": 2})
+            with server.connect() as third:
+                refused = third.receive()
+            assert refused is not None
+            assert refused["Code"] == EnclaveCode.BUSY
+            assert refused["Message"] == "Too many connections: 2 are open from this machine"
+            assert "--max-connections-per-cid" in refused["Hint"]
+            assert first.ask(n=3) == {"Status": "Ok", "n": 3}
+        for _ in range(1_000):
+            with server.connect() as next_one, contextlib.suppress(TransportError):
+                if (next_one.ask(n=4) or {}).get("n") == 4:
+                    return
+        raise AssertionError("no room was made")
+
+    def test_hosts_do_not_take_from_each_other(self, start: StartServer) -> None:
+        server = start(address=TcpAddress("127.0.0.1", 0), max_connections_per_cid=1)
+        with server.connect() as one, socket.socket() as other:
+            assert one.ask(n=1) == {"Status": "Ok", "n": 1}
+            other.bind(("127.0.0.2", 0))
+            other.connect(("127.0.0.1", server.listener.getsockname()[1]))
+            with Client(other) as client:
+                assert client.ask(n=2) == {"Status": "Ok", "n": 2}
+
+    @pytest.mark.parametrize(
+        ("peer", "host"),
+        [((3, 1_234), "CID 3"), (("192.0.2.1", 5), "192.0.2.1"), (("::1", 5, 0, 0), "::1"), ("", "this machine")],
+    )
+    def test_ports_of_one_host_count_together(self, peer: object, host: str) -> None:
+        assert server_module._host_name(peer) == host
 
 
 class TestLimit:
