@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
-SOURCES := $(ROOMS) tests bench deploy
+SOURCES := $(ROOMS) tests bench deploy examples
 
 .PHONY: help demo test lint format lock fuzz docs man completion clean
 help:

@@ -10,11 +10,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 NEEDS_AWS = "needs AWS"
+NEEDS_PACKAGE = frozenset({"needs flask", "needs aws-encryption-sdk"})
+"""Programs with libraries that are no business of this project; only their form is checked."""
 TESTED_BY = "tested by "
 DATA = frozenset({"text", "json", "yaml", "mermaid", "ini", "toml", "dockerfile"})
 """What nobody types into a shell or an interpreter."""
 
-_BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n\n?)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n\n?)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Every command and program in the documentation is run as it stands, or says why not.
 
-A ``console`` block is run line by line by bash, in ``kmstool-sim run``; what it shows beneath a command must be what the
-command prints, where ``...`` stands for what differs from run to run. A ``python`` block is run as a program there. A block
-that cannot be is marked with a comment above it: ``needs AWS``, or ``tested by FILE::TEST``.
+A ``console`` block is run line by line by bash, in ``kmstool-sim run``; what it shows beneath a command must be what
+it prints, where ``...`` stands for what differs from run to run. A ``python`` block is run as a program there. A block that
+cannot be is marked with a comment above it: ``needs AWS``, ``needs`` a package, or ``tested by FILE::TEST``.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import ast
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from simulator import processes
-from tests.docs.blocks import DATA, NEEDS_AWS, PAGES, ROOT, TESTED_BY, Block, all_blocks, read_blocks
+from tests.docs.blocks import DATA, NEEDS_AWS, NEEDS_PACKAGE, PAGES, ROOT, TESTED_BY, Block, all_blocks, read_blocks
 
 BLOCKS = all_blocks()
 TIMEOUT_S = 120.0
 SAMPLE = "a secret for the documentation"
-NEEDS_NITRO_OR_AWS = re.compile(r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|--cid\b|\bvsock-proxy 8000\b")
+NEEDS_NITRO_OR_AWS = re.compile(
+    r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|--cid\b|\bvsock-proxy 8000\b"
+)
 """What cannot have been run where the tests run; only a block with these may be marked as needing AWS."""
 END_OF_OUTPUT = "@@ end of output @@"
 
@@ -33,10 +34,10 @@ def runnable(kind: str) -> list[Block]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A place with what the blocks speak of: examples/ as in the project."""
     tmp_path.joinpath("examples").symlink_to(ROOT / "examples")
-    yield tmp_path
+    return tmp_path
 
 
 def run_in_simulator(arguments: list[str], cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -58,7 +59,7 @@ def steps_of(block: Block) -> list[tuple[str, str]]:
     for line in block.text.splitlines():
         if line.startswith("$ "):
             steps.append((re.sub(r"\s{3,}# .*$", "", line[2:]), ""))
-        elif steps and (line.startswith("> ") or steps[-1][0].endswith(("\\", "|")) and not steps[-1][1]):
+        elif steps and (line.startswith("> ") or (steps[-1][0].endswith(("\\", "|")) and not steps[-1][1])):
             steps[-1] = (f"{steps[-1][0]}\n{line.removeprefix('> ')}", "")
         elif steps:
             steps[-1] = (steps[-1][0], f"{steps[-1][1]}{line}\n")
@@ -79,7 +80,7 @@ def test_console_block_prints_what_it_shows(block: Block, folder: Path) -> None:
     printed = done.stdout.split(f"{END_OF_OUTPUT}\n")
     for (command, shown), output in zip(steps, printed, strict=False):
         if shown:
-            assert re.fullmatch(as_regex(shown), output.strip(), re.S), f"$ {command}\n{output}"
+            assert re.fullmatch(as_regex(shown), output.strip(), re.DOTALL), f"$ {command}\n{output}"
 
 
 PREPARATION = f"""\
@@ -93,7 +94,7 @@ cat secret.b64 secret.b64 > ciphertexts
 
 @pytest.mark.parametrize("block", runnable("python"), ids=str)
 def test_python_block_runs(block: Block, folder: Path) -> None:
-    if re.search(r"^def test_", block.text, re.M):
+    if re.search(r"^def test_", block.text, re.MULTILINE):
         folder.joinpath("test_block.py").write_text(block.text, "utf-8")
         arguments = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"]
     else:
@@ -107,20 +108,23 @@ def test_every_block_is_data_or_run_or_says_why_not() -> None:
     unknown = [str(block) for block in BLOCKS if block.kind not in DATA and block.kind not in ("console", "python")]
     assert unknown == []
     marks = {block.mark for block in BLOCKS if block.mark}
-    assert [mark for mark in marks if mark != NEEDS_AWS and not mark.startswith(TESTED_BY)] == []
+    assert [mark for mark in marks - {NEEDS_AWS} - NEEDS_PACKAGE if not mark.startswith(TESTED_BY)] == []
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == NEEDS_AWS], ids=str)
 def test_block_marked_as_needing_aws_does_need_it(block: Block) -> None:
     assert NEEDS_NITRO_OR_AWS.search(block.text)
-    if block.kind == "python":
-        ast.parse(block.text)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark and block.kind == "python"], ids=str)
+def test_program_that_is_not_run_can_be_parsed(block: Block) -> None:
+    ast.parse(block.text)
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark.startswith(TESTED_BY)], ids=str)
 def test_test_that_a_block_names_exists(block: Block) -> None:
     path, _, name = block.mark.removeprefix(TESTED_BY).partition("::")
-    assert re.search(rf"^ *def {re.escape(name)}\(", (ROOT / path).read_text("utf-8"), re.M)
+    assert re.search(rf"^ *def {re.escape(name)}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind in ("json", "yaml")], ids=str)
@@ -134,13 +138,15 @@ def test_data_can_be_read(block: Block) -> None:
 
 def _anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("https://", "http://")):
             continue
