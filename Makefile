@@ -4,15 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
-SOURCES := $(ROOMS) tests bench deploy
+SOURCES := $(ROOMS) tests bench deploy examples
 
-.PHONY: help demo test lint format lock fuzz bench profile clean
+.PHONY: help demo test lint format lock fuzz bench profile docs man completion clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
 	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
 	@echo "make bench   measure the tools against their targets (about 10 minutes; JSON=FILE writes the figures there too)"
 	@echo "make profile where the time of a decrypt goes in the enclave"
+	@echo "make docs    the documentation as a site to read in a browser, site/index.html; warnings are errors"
+	@echo "make man     write the manual pages and the shells' completions in share/ anew (also: make completion)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make lock    choose and hash-lock all dependencies anew"
@@ -50,6 +52,16 @@ profile: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@$(BIN)/python -m bench.profile
 
+docs: $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+man: $(STAMP)
+	@$(BIN)/python -m deploy.generate_manual
+
+completion: man
+
 format: $(STAMP)
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -62,6 +74,7 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) --extra fuzz --output-file requirements/fuzz.txt
 	@$(UV_COMPILE) --extra bench --output-file requirements/bench.txt
+	@$(UV_COMPILE) --extra docs --output-file requirements/docs.txt
 
 clean:
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site

@@ -138,7 +138,7 @@ def test_the_aws_command_line_is_told_how_to_use_it(state: Path) -> None:
         for name, value in account.imds_environment.items():
             patch.setenv(name, value)
         client = boto3.client(
-            "kms", region_name=account.region, endpoint_url=f"https://localhost:{account.kms_server.port}"
+            "kms", region_name=account.region, endpoint_url=account.kms_endpoint_url
         )
         answer = client.encrypt(KeyId=KEY_ALIAS, Plaintext=b"x")
         assert json.dumps(answer["KeyId"]) == json.dumps(account.key.arn)
