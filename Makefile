@@ -6,11 +6,14 @@ STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy
 
-.PHONY: help demo test lint format lock fuzz clean
+.PHONY: help demo test lint format lock fuzz soak attack kill-rounds clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
 	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
+	@echo "make soak    decrypts for 20 minutes or 1,000,000 times: memory and descriptors must stay flat"
+	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
+	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make lock    choose and hash-lock all dependencies anew"
@@ -41,6 +44,15 @@ fuzz: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	@$(BIN)/python -m tests.fuzz.campaign --seconds $(or $(TIME),$(if $(EXECUTIONS),0,60)) --executions $(or $(EXECUTIONS),0)
 
+soak: $(STAMP)
+	@$(BIN)/python -m tests.reliability.soak
+
+attack: $(STAMP)
+	@$(BIN)/python -m tests.reliability.attack
+
+kill-rounds: $(STAMP)
+	@$(BIN)/python -m tests.reliability.kill_rounds
+
 format: $(STAMP)
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -52,6 +64,7 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra instance --extra proxy --output-file requirements/instance.txt
 	@$(UV_COMPILE) --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) --extra fuzz --output-file requirements/fuzz.txt
+	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
