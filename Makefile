@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
-.PHONY: help demo test lint format lock fuzz bench profile docs man completion clean
+.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -15,6 +15,9 @@ help:
 	@echo "make profile where the time of a decrypt goes in the enclave"
 	@echo "make docs    the documentation as a site to read in a browser, site/index.html; warnings are errors"
 	@echo "make man     write the manual pages and the shells' completions in share/ anew (also: make completion)"
+	@echo "make soak    decrypts for 20 minutes or 1,000,000 times: memory and descriptors must stay flat"
+	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
+	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make lock    choose and hash-lock all dependencies anew"
@@ -62,6 +65,15 @@ man: $(STAMP)
 
 completion: man
 
+soak: $(STAMP)
+	@$(BIN)/python -m tests.reliability.soak
+
+attack: $(STAMP)
+	@$(BIN)/python -m tests.reliability.attack
+
+kill-rounds: $(STAMP)
+	@$(BIN)/python -m tests.reliability.kill_rounds
+
 format: $(STAMP)
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -75,6 +87,7 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra fuzz --output-file requirements/fuzz.txt
 	@$(UV_COMPILE) --extra bench --output-file requirements/bench.txt
 	@$(UV_COMPILE) --extra docs --output-file requirements/docs.txt
+	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 OUTPUT = Path(__file__).with_name("amazon-roots.pem")
 HEADER = """\
@@ -84,7 +86,7 @@ def amazon_roots(bundle_pem: bytes) -> str:
     by_subject = {root.subject: root for root in ROOTS}
     found: dict[str, str] = {}
     for der in _certificates_der(bundle_pem):
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = _parse(der)
         root = by_subject.get(certificate.subject.rfc4514_string())
         if root is not None:
             _verify(certificate, root)
@@ -96,11 +98,17 @@ def amazon_roots(bundle_pem: bytes) -> str:
 
 
 def _certificates_der(bundle_pem: bytes) -> list[bytes]:
-    """Return those that hold a root's common name: a bundle also has certificates that ``cryptography`` warns of."""
+    """Return those that hold a root's common name."""
     blocks = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", bundle_pem.decode(), re.DOTALL)
     names = [root.subject.removeprefix("CN=").partition(",")[0].encode("ascii") for root in ROOTS]
     ders = map(ssl.PEM_cert_to_DER_cert, blocks)
     return [der for der in ders if any(name in der for name in names)]
+
+
+def _parse(der: bytes) -> x509.Certificate:
+    with warnings.catch_warnings():  # Starfield's root has the serial number 0, which RFC 5280 forbids
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_der_x509_certificate(der)
 
 
 def _verify(certificate: x509.Certificate, root: Root) -> None:

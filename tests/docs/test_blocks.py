@@ -1,8 +1,8 @@
 """Every command and program in the documentation is run as it stands, or says why not.
 
 A ``console`` block is run line by line by bash, in ``kmstool-sim run``; what it shows beneath a command must be what
-it prints, where ``...`` stands for what differs from run to run. A ``python`` block is run as a program there. A block that
-cannot be is marked with a comment above it: ``needs AWS``, ``needs`` a package, or ``tested by FILE::TEST``.
+it prints, where ``...`` stands for what differs from run to run. A ``python`` block is run as a program there. A block
+that cannot be is marked with a comment above it: ``needs AWS``, ``needs`` a package, or ``tested by FILE::TEST``.
 """
 
 from __future__ import annotations

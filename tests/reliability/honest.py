@@ -1,4 +1,4 @@
-"""Clients that do nothing wrong: they decrypt, one request after the other, and count whatever was not as it should be."""
+"""Clients that do nothing wrong: they decrypt, one request after the other, and count what went wrong."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _rounds() -> Iterator[Rounds]:
 @click.option("--rounds", "count", default=200, show_default=True, help="How many kills.")
 @click.option("--seed", type=int, help="Of the random moments; by default another one each time.")
 def main(count: int, seed: int | None) -> None:
-    """Kill the proxy, KMS, a worker of the enclave and an instance in turn; exit code 1 where a client hangs or lies."""
+    """Kill the proxy, KMS, a worker of the enclave and an instance in turn; exit code 1 where a client hangs."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     victims = ("proxy", "KMS", "worker", "instance")
