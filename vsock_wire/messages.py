@@ -30,6 +30,9 @@ _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What can stand in an HTTP header, where credentials go."""
 
 STATUS_OK = "Ok"
+MAX_IN_FLIGHT = 16
+"""Requests with an Id that a server has in work for one connection; it reads no further one until one is answered. Far
+more than the time on the way to KMS can hide, and few enough that 256 connections leave each other room."""
 TRIES = "Tries"
 """The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
 STATUS_ERROR = "Error"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import queue
 import select
 import socket
 import threading
@@ -17,7 +18,7 @@ from vsock_wire.address import VsockAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import ToolError, TransportError, WireError
 from vsock_wire.load import SharedLoad
-from vsock_wire.messages import STATUS_ERROR, EnclaveCode, ErrorReply, JsonObject, Service
+from vsock_wire.messages import MAX_IN_FLIGHT, STATUS_ERROR, EnclaveCode, ErrorReply, JsonObject, Service
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +28,9 @@ MAX_TURNING_AWAY = 16
 """Connections over the limit that are told so at the same time; further ones are closed without a word."""
 TURN_AWAY_TIMEOUT_S = 1.0
 """For telling one of them."""
+MAX_SIDE_THREADS = 128
+"""That answer independent requests, of all connections of a process together. Where there is none left, a connection's
+requests are answered in order, as those without an Id are."""
 YIELD_S = 0.002
 """For which a worker leaves a new connection to those that serve fewer."""
 
@@ -54,15 +58,28 @@ class Limits:
     drain_s: float = 10.0
 
 
+@dataclass(frozen=True)
+class Job:
+    """A request that was read.
+
+    Attributes:
+        answer: returns the one reply to it; never raises.
+        is_independent: whether it may be answered beside others of its connection, and before earlier ones.
+    """
+
+    answer: Callable[[], JsonObject]
+    is_independent: bool = False
+
+
 class Answering(Protocol):
     """One connection's conversation."""
 
-    def answer(self, frame: bytes) -> JsonObject:
-        """Return the one reply to a request; never raise."""
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for a request; never raise."""
 
 
 class MessageServer:
-    """Accepts connections and answers their messages, each connection in order.
+    """Accepts connections and answers their messages: those that bring an Id side by side, all others in order.
 
     Args:
         program: the server's name, for what it tells a client.
@@ -91,6 +108,7 @@ class MessageServer:
         self._worker = worker
         self._new_session = new_session
         self._limits = limits
+        self._side_threads = threading.BoundedSemaphore(MAX_SIDE_THREADS)
         self._turning_away = threading.BoundedSemaphore(MAX_TURNING_AWAY)
         self._lock = threading.Lock()
         self._connections: dict[MessageConnection, threading.Thread] = {}
@@ -173,16 +191,18 @@ class MessageServer:
 
     def _serve_connection(self, connection: MessageConnection) -> None:
         _logger.debug("%s: connected", connection.peer)
+        aside = SideJobs(connection, self._reply, self._side_threads)
         try:
-            self._converse(connection, self._new_session())
+            self._converse(connection, self._new_session(), aside)
         except TransportError as error:
             _logger.info("%s", error)
         except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
             _logger.error("%s: internal error: %s", connection.peer, type(error).__name__)  # noqa: TRY400
         finally:
+            aside.finish()
             self._forget(connection)
 
-    def _converse(self, connection: MessageConnection, session: Answering) -> None:
+    def _converse(self, connection: MessageConnection, session: Answering, aside: SideJobs) -> None:
         while True:
             try:
                 frame = connection.receive(
@@ -193,7 +213,9 @@ class MessageServer:
                 continue
             if frame is None:
                 return
-            self._reply(connection, session.answer(frame))
+            job = session.take(frame)
+            if not (job.is_independent and aside.start(job)):
+                self._reply(connection, job.answer())
 
     def _reply(self, connection: MessageConnection, reply: JsonObject) -> None:
         if reply.get("Status") == STATUS_ERROR:
@@ -216,6 +238,77 @@ class MessageServer:
         deadline = time.monotonic() + self._limits.drain_s
         for thread in under_way.values():
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class SideJobs:
+    """The independent requests of one connection, at most MAX_IN_FLIGHT at a time, each in a thread.
+
+    Args:
+        connection: whose requests they are.
+        reply: sends it a reply.
+        threads: of which each thread takes one for as long as the connection lasts.
+    """
+
+    def __init__(
+        self,
+        connection: MessageConnection,
+        reply: Callable[[MessageConnection, JsonObject], None],
+        threads: threading.Semaphore,
+    ) -> None:
+        self._connection = connection
+        self._reply = reply
+        self._all_threads = threads
+        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0  # threads without a job, less the jobs that wait for one
+        self._lock = threading.Lock()
+
+    def start(self, job: Job) -> bool:
+        """Have ``job`` answered; waits while there are too many. False where the system has no room for a thread."""
+        self._room.acquire()
+        self._connection.send_from_other_threads()
+        with self._lock:
+            if self._waiting <= 0 and self._start_thread():
+                self._waiting += 1
+            if not self._threads:
+                self._room.release()
+                return False
+            self._waiting -= 1
+        self._jobs.put(job)
+        return True
+
+    def finish(self) -> None:
+        """Return when all that was started is answered."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+            self._all_threads.release()
+
+    def _start_thread(self) -> bool:
+        if not self._all_threads.acquire(blocking=False):
+            return False
+        thread = threading.Thread(target=self._work, daemon=True)
+        if not _start(thread):
+            self._all_threads.release()
+            return False
+        self._threads.append(thread)
+        return True
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._reply(self._connection, job.answer())
+            except TransportError as error:
+                _logger.info("%s", error)
+                self._connection.stop_reading()
+            except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+                _logger.error("%s: internal error: %s", self._connection.peer, type(error).__name__)  # noqa: TRY400
+                self._connection.stop_reading()
+            with self._lock:
+                self._waiting += 1
+            self._room.release()
 
 
 def _start(thread: threading.Thread) -> bool:

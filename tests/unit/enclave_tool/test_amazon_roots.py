@@ -41,7 +41,7 @@ def test_kms_of_another_authority_is_refused(kms: CannedKms) -> None:
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.subject.partition(",")[0])
 def test_bundle_without_a_root_is_refused(root: object) -> None:
-    index = ROOTS.index(root)  # type: ignore[arg-type]
+    index = ROOTS.index(root)
     blocks = re.findall(rb"-----BEGIN.*?-----END CERTIFICATE-----\n", OUTPUT.read_bytes(), re.DOTALL)
     with pytest.raises(ValueError, match=r"expected a certificate of .*, got none"):
         amazon_roots(b"".join(blocks[:index] + blocks[index + 1 :]))

@@ -181,8 +181,8 @@ def ask(deliverer: Deliverer, message: JsonObject) -> tuple[JsonObject, int]:
     """Return the reply of a session to one request, and how often KMS was asked."""
     clients = AnsweringClients()
     session = Session(Enclave(clients, None, {}, lambda *_: b"", lambda _: (), deliverer))
-    session.answer(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}')
-    return session.answer(encode_message(message)), clients.calls
+    session.take(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}').answer()
+    return session.take(encode_message(message)).answer(), clients.calls
 
 
 class TestSession:

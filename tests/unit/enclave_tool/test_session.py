@@ -117,13 +117,15 @@ def ready(session: Session) -> Session:
 
 
 def ask(session: Session, message: Mapping[str, object]) -> dict[str, Any]:
-    return session.answer(encode_message(message))
+    return session.take(encode_message(message)).answer()
 
 
 class TestKmstoolsOwnConversation:
     def test_its_set_client_and_decrypt_get_its_replies(self, session: Session, clients: ScriptedClients) -> None:
-        first = session.answer(KMSTOOL_SET_CLIENT)
-        second = session.answer(rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }')
+        first = session.take(KMSTOOL_SET_CLIENT).answer()
+        second = session.take(
+            rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }'
+        ).answer()
         assert first["Status"] == "Ok"
         assert (second["Status"], second["Message"]) == ("Ok", "cGxhaW4gAQID")
         assert clients.requests == [
@@ -161,7 +163,7 @@ class TestKmstoolsOwnConversation:
     def test_malformed_request_gets_its_text_to_the_letter(
         self, session: Session, request_bytes: bytes, message: str
     ) -> None:
-        reply = session.answer(request_bytes)
+        reply = session.take(request_bytes).answer()
         assert (reply["Status"], reply["Message"], reply["Service"]) == ("Error", message, "enclave")
 
     @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ class TestSetClient:
         replies = [
             ask(session, {**SET_CLIENT, "AwsSessionToken": "theSessionToken"}),
             ask(session, {**SET_CLIENT, "AwsSessionToken": ["theSessionToken"]}),
-            session.answer(encode_message({**SET_CLIENT, "AwsSessionToken": "theSessionToken"})[:-1]),
+            session.take(encode_message({**SET_CLIENT, "AwsSessionToken": "theSessionToken"})[:-1]).answer(),
         ]
         shown = json.dumps(replies) + caplog.text + "".join(capfd.readouterr())
         for secret in ("theSecretAccessKey", "theSessionToken", "AKIDEXAMPLE"):
@@ -385,7 +387,7 @@ class TestId:
         size = (MAX_MESSAGE_BYTES - 100) // len(character.encode())
         frame = json.dumps({"Operation": "Describe", "Id": character * size}, ensure_ascii=False).encode()
         assert len(frame) <= MAX_MESSAGE_BYTES
-        encode_frame(encode_message(session.answer(frame)))
+        encode_frame(encode_message(session.take(frame).answer()))
 
 
 class TestDescribe:
@@ -413,7 +415,7 @@ class TestAnswer:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.binary(max_size=40) | st.dictionaries(fields, json_values).map(lambda m: json.dumps(m).encode()))
     def test_is_one_reply_that_fits_a_frame_whatever_the_request(self, ready: Session, frame: bytes) -> None:
-        reply = ready.answer(frame)
+        reply = ready.take(frame).answer()
         assert reply["Status"] in ("Ok", "Error")
         assert reply.get("Code") != "InternalError"
         encode_frame(encode_message(reply))
@@ -424,7 +426,7 @@ class TestAnswer:
     def test_of_each_operation_is_never_an_internal_error(
         self, ready: Session, operation: str, fields: dict[str, object]
     ) -> None:
-        reply = ready.answer(json.dumps({"Operation": operation, **fields}).encode())
+        reply = ready.take(json.dumps({"Operation": operation, **fields}).encode()).answer()
         assert reply.get("Code") != "InternalError"
 
 
