@@ -158,9 +158,9 @@ class _ProxyConnection(AWSHTTPSConnection):
 
     def getresponse(self) -> Any:
         response: Any = super().getresponse()
-        self._bound(response)
         if is_recording():
             record(self._describe_answer(response))
+        self._bound(response)
         return response
 
     def _bound(self, response: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import SSLError
 from cryptography import x509
 
-from deploy.generate_amazon_roots import OUTPUT, ROOTS, amazon_roots
+from deploy.generate_amazon_roots import OUTPUT, ROOTS, Root, amazon_roots
 from enclave_tool.transport import tls_context
 from tests.unit.enclave_tool.canned_kms import CannedKms, ThrowawayAuthority
 from tests.unit.enclave_tool.test_transport import fetch, new_session
@@ -40,7 +40,7 @@ def test_kms_of_another_authority_is_refused(kms: CannedKms) -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.subject.partition(",")[0])
-def test_bundle_without_a_root_is_refused(root: object) -> None:
+def test_bundle_without_a_root_is_refused(root: Root) -> None:
     index = ROOTS.index(root)
     blocks = re.findall(rb"-----BEGIN.*?-----END CERTIFICATE-----\n", OUTPUT.read_bytes(), re.DOTALL)
     with pytest.raises(ValueError, match=r"expected a certificate of .*, got none"):
