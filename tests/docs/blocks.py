@@ -59,3 +59,8 @@ def read_blocks(page: Path) -> list[Block]:
 
 def all_blocks() -> list[Block]:
     return [block for page in PAGES for block in read_blocks(page)]
+
+
+def without_blocks(page: Path) -> str:
+    """Return the prose of a page."""
+    return _BLOCK.sub("", page.read_text("utf-8"))

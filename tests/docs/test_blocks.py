@@ -17,7 +17,18 @@ import pytest
 import yaml
 
 from simulator import processes
-from tests.docs.blocks import DATA, NEEDS_AWS, NEEDS_PACKAGE, PAGES, ROOT, TESTED_BY, Block, all_blocks, read_blocks
+from tests.docs.blocks import (
+    DATA,
+    NEEDS_AWS,
+    NEEDS_PACKAGE,
+    PAGES,
+    ROOT,
+    TESTED_BY,
+    Block,
+    all_blocks,
+    read_blocks,
+    without_blocks,
+)
 
 BLOCKS = all_blocks()
 TIMEOUT_S = 120.0
@@ -138,16 +149,13 @@ def test_data_can_be_read(block: Block) -> None:
 
 def _anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
-    headings = re.findall(
-        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    )
+    headings = re.findall(r"^#+ (.+)$", without_blocks(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
         if target.startswith(("https://", "http://")):
             continue
         path, _, anchor = target.partition("#")
