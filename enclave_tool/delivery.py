@@ -6,6 +6,7 @@ names that PCR0 therefore opens for an enclave of that delivery only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -86,7 +87,9 @@ class Deliverer:
         """
         if self.run_program is not None:
             return encode_output(self.run_program(secret))
-        return encode_digest(secret) if self.delivery is Delivery.DIGEST else encode_secret(secret)
+        if self.delivery is Delivery.DIGEST:
+            return encode_digest(hashlib.sha256(secret).hexdigest())
+        return encode_secret(secret)
 
     def user_data(self, requested: bytes | None) -> bytes:
         """Return the user data of an attestation document: this delivery, then what the client asked for.

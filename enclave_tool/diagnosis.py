@@ -21,7 +21,8 @@ from enclave_tool.recipient import Recipient
 from enclave_tool.transport import ProxySession
 from vsock_wire.diagnosis import Hop, HopName, HopState
 from vsock_wire.errors import ToolError
-from vsock_wire.evidence import TlsConnected, milliseconds_since, recording
+from vsock_wire.evidence import TlsConnected
+from vsock_wire.recording import milliseconds_since, recording
 
 ENTROPY_SAMPLE_BYTES = 32
 """Of each of two samples: equal ones come from a broken generator, not from chance."""

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from enclave_tool.cms import SUBJECT, decrypt_enveloped_data, parse_enveloped_data
 from enclave_tool.errors import CmsError
 from enclave_tool.nsm_device import Nsm
-from vsock_wire.evidence import Attested, Opened, milliseconds_since, record
+from vsock_wire.evidence import Attested, Opened
+from vsock_wire.recording import milliseconds_since, record
 
 KEY_BITS = (2_048, 3_072, 4_096)
 """KMS API, RecipientInfo: RSA keys it encrypts to; the first is the default, as in kmstool."""

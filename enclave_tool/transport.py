@@ -22,7 +22,8 @@ from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.address import Address
 from vsock_wire.errors import InputError, TransportError
-from vsock_wire.evidence import KmsAnswered, TlsConnected, cut_text, is_recording, milliseconds_since, record
+from vsock_wire.evidence import KmsAnswered, TlsConnected, cut_text
+from vsock_wire.recording import is_recording, milliseconds_since, record
 from vsock_wire.sockets import connect_socket
 
 MIN_TIMEOUT_S = 0.001

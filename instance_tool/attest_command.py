@@ -13,7 +13,7 @@ from instance_tool.document_file import document_json, document_text
 from instance_tool.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
 from instance_tool.output import OutputFormat
 from instance_tool.verify_command import parse_attested_bytes, parse_root, read_expected, verify_and_warn
-from vsock_wire.attestation import AttestationRequest
+from vsock_wire.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.messages import Operation, encode_base64
 
 NONCE_BYTES = 32
@@ -41,7 +41,8 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     user_data = parse_attested_bytes("--user-data", options["user_data"]) if options["user_data"] else None
     root_sha256, expected = parse_root(options["root"]), read_expected(options["expect"])
     with settings.explaining(Operation.GET_ATTESTATION_DOCUMENT), settings.open_client() as client:
-        document = client.attest(AttestationRequest(nonce, user_data))
+        reply = client.request(encode_attestation_request(AttestationRequest(nonce, user_data)))
+        document = parse_attestation_reply(reply)
     verified = verify_and_warn(document, root_sha256=root_sha256, at=datetime.now(UTC), nonce=nonce, expected=expected)
     if options["save"] is not None:
         options["save"].write_bytes(document)

@@ -8,6 +8,7 @@ from typing import BinaryIO, TypeAlias
 
 from instance_tool.ciphertext import parse_ciphertext
 from instance_tool.client import EnclaveClient
+from instance_tool.kms_requests import with_ciphertext
 from instance_tool.output import OutputFormat, encode_result
 from instance_tool.pipeline import Pipeline
 from vsock_wire.errors import InputError, ToolError, TransportError
@@ -16,11 +17,6 @@ from vsock_wire.operations import KmsRequest, KmsResult
 
 _Numbered: TypeAlias = tuple[int, KmsResult | ToolError]
 """A line's number, from 1, and what became of it."""
-
-
-def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
-    """Return the Decrypt request for one ciphertext."""
-    return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
 
 
 def decrypt_lines(

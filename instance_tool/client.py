@@ -12,11 +12,8 @@ from instance_tool.credential_source import CredentialSource
 from instance_tool.errors import EnclaveError
 from instance_tool.steps import Connected, Received, Sent
 from vsock_wire.address import Address
-from vsock_wire.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.connection import MessageConnection
-from vsock_wire.diagnosis import Diagnosis, encode_diagnosis_request, parse_diagnosis
 from vsock_wire.errors import TransportError, WireError
-from vsock_wire.evidence import EVIDENCE, EXPLAIN, is_recording, milliseconds_since, parse_evidence, record
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     STATUS_OK,
@@ -39,6 +36,7 @@ from vsock_wire.operations import (
     encode_kms_request,
     parse_kms_result,
 )
+from vsock_wire.recording import EVIDENCE, EXPLAIN, is_recording, milliseconds_since, record
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
@@ -172,31 +170,26 @@ class EnclaveClient:
             TransportError: the enclave cannot be reached or stopped answering.
             WireError: what answers does not speak the protocol.
         """
-        reply = self._request({"Operation": Operation.DESCRIBE})
+        reply = self.request({"Operation": Operation.DESCRIBE})
         return {name: value for name, value in reply.items() if name not in ("Status", EVIDENCE)}
 
-    def attest(self, request: AttestationRequest) -> bytes:
-        """Return a new attestation document of the enclave, not verified.
+    def request(self, message: JsonObject) -> JsonObject:
+        """Return the fields of the reply to one request, which needs no credentials or follows those that were sent.
 
         Raises:
-            EnclaveError: the enclave or its NSM refused; kmstool in C does not know the operation.
-            TransportError: the enclave cannot be reached or stopped answering.
-            WireError: what answers does not speak the protocol.
+            EnclaveError: the enclave refused; kmstool in C knows only SetClient and Decrypt.
+            TransportError: the enclave cannot be reached or stopped answering; the connection is dropped.
+            WireError: what answers does not speak the protocol; the connection is dropped.
         """
-        return parse_attestation_reply(self._request(encode_attestation_request(request)))
-
-    def diagnose(self, region: str | None) -> Diagnosis:
-        """Return what the enclave finds of the hops behind it. Nothing in it is proven.
-
-        Args:
-            region: of KMS; only if the enclave sets none.
-
-        Raises:
-            EnclaveError: the enclave refused; kmstool in C does not know the operation.
-            TransportError: the enclave cannot be reached or stopped answering.
-            WireError: what answers does not speak the protocol.
-        """
-        return parse_diagnosis(self._request(encode_diagnosis_request(region)))
+        if is_recording():
+            message = {**message, EXPLAIN: True}
+        with self._closing_on_failure():
+            reply = parse_reply(self._exchange_messages(message))
+        if isinstance(reply, ErrorReply):
+            if reply.code == EnclaveCode.BUSY:  # it closes behind this answer
+                self.close()
+            raise EnclaveError(reply)
+        return reply
 
     def open(self) -> None:
         """Connect and send the credentials, where these have not been sent.
@@ -214,7 +207,7 @@ class EnclaveClient:
         credentials = self._source.current()
         if credentials == self._sent:
             return
-        reply = self._request(SetClient(credentials, self._region).to_message())
+        reply = self.request(SetClient(credentials, self._region).to_message())
         self._is_old_peer = "Protocol" not in reply
         _logger.info("enclave: speaks %s", "as kmstool in C" if self._is_old_peer else f"protocol {reply['Protocol']}")
         self._sent = credentials
@@ -237,7 +230,7 @@ class EnclaveClient:
     def _exchange_once(self, message: JsonObject) -> JsonObject:
         try:
             self.open()
-            return self._request(message)
+            return self.request(message)
         finally:
             if self._is_old_peer:
                 self.close()
@@ -254,18 +247,6 @@ class EnclaveClient:
             self.close()
             raise
 
-    def _request(self, message: JsonObject) -> JsonObject:
-        """Send one request and return the fields of its reply; after a broken exchange the connection is dropped."""
-        if is_recording():
-            message = {**message, EXPLAIN: True}
-        with self._closing_on_failure():
-            reply = parse_reply(self._exchange_messages(message))
-        if isinstance(reply, ErrorReply):
-            if reply.code == EnclaveCode.BUSY:  # it closes behind this answer
-                self.close()
-            raise EnclaveError(reply)
-        return reply
-
     def _exchange_messages(self, message: JsonObject) -> JsonObject:
         connection = self._connect()
         started = time.perf_counter()
@@ -273,6 +254,8 @@ class EnclaveClient:
         reply, received_bytes = self._receive_reply(connection)
         elapsed_ms = milliseconds_since(started)
         if is_recording():
+            from vsock_wire.evidence import parse_evidence  # noqa: PLC0415 - not for calls that nobody records
+
             for step in parse_evidence(reply):
                 record(step)
             record(_received(message["Operation"], reply, received_bytes, elapsed_ms))

@@ -14,8 +14,8 @@ from instance_tool.credentials import FoundCredentials
 from instance_tool.errors import CredentialsError
 from instance_tool.expiration import parse_expiration
 from instance_tool.steps import CredentialsFound
-from vsock_wire.evidence import milliseconds_since, record
 from vsock_wire.messages import Credentials
+from vsock_wire.recording import milliseconds_since, record
 
 REFRESH_MARGIN_S = 180
 """Seconds before their end from which credentials are found anew. EC2 has new ones at least five minutes before.

@@ -16,11 +16,12 @@ from instance_tool.credentials import IMDS_SOURCE, FoundCredentials
 from instance_tool.errors import AttestationError, CredentialsError, EnclaveError, RoleError
 from instance_tool.options import CREDENTIALS_HELD
 from vsock_wire.address import TcpAddress, VsockAddress
-from vsock_wire.diagnosis import Hop, HopName, HopState
+from vsock_wire.diagnosis import Hop, HopName, HopState, encode_diagnosis_request, parse_diagnosis
 from vsock_wire.errors import ToolError, TransportError
-from vsock_wire.evidence import Attested, recording
+from vsock_wire.evidence import Attested
 from vsock_wire.messages import DEFAULT_REGION, EnclaveCode, JsonObject, reply_text
 from vsock_wire.operations import KmsRequest
+from vsock_wire.recording import recording
 from vsock_wire.sockets import connect_socket, local_vsock_cid
 
 CONNECT_TIMEOUT_S = 3.0
@@ -95,7 +96,8 @@ def _walk_to_kms(chain: Chain) -> Iterator[Hop]:
         return
     try:
         own_region = reply_text(description, "Region")
-        diagnosis = chain.client.diagnose(None if own_region else chain.region)
+        reply = chain.client.request(encode_diagnosis_request(None if own_region else chain.region))
+        diagnosis = parse_diagnosis(reply)
     except ToolError as error:
         yield from _without_diagnosis(description, error)
         return

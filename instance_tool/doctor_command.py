@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from instance_tool.batch import with_ciphertext
 from instance_tool.credentials import find_credentials
 from instance_tool.doctor import Chain, examine
-from instance_tool.kms_requests import ciphertext_argument, kms_request
+from instance_tool.kms_requests import ciphertext_argument, kms_request, with_ciphertext
 from instance_tool.options import CONTEXT_OPTIONS, SHARED_OPTIONS, merged_options, parse_settings, with_options
 from instance_tool.output import OutputFormat
 from vsock_wire.address import TcpAddress, parse_address

@@ -39,6 +39,11 @@ def keyed_request(operation: Operation, options: dict[str, Any], **parameters: A
     return kms_request(operation, options, **parameters)
 
 
+def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
+    """Return the Decrypt request for one ciphertext."""
+    return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
+
+
 def ciphertext_argument(text: str) -> bytes:
     """Return the ciphertext that an argument is, or that stands on standard input where it is STANDARD_INPUT.
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from instance_tool.batch import decrypt_lines, with_ciphertext
 from instance_tool.ciphertext import LineReader
-from instance_tool.kms_requests import ciphertext_argument, keyed_request, kms_request
+from instance_tool.kms_requests import ciphertext_argument, keyed_request, kms_request, with_ciphertext
 from instance_tool.options import (
     CONTEXT_OPTIONS,
     DECRYPT_OPTIONS,
@@ -27,10 +26,10 @@ from instance_tool.output import encode_result
 from instance_tool.steps import Printed
 from instance_tool.streams import read_file, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError, ToolError
-from vsock_wire.evidence import record
 from vsock_wire.messages import Operation
 from vsock_wire.operations import MAX_PLAINTEXT_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RANDOM_BYTES, KmsRequest
 from vsock_wire.program import report_error
+from vsock_wire.recording import record
 
 _LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
 
@@ -145,6 +144,8 @@ def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> N
 
 
 def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
+    from instance_tool.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt must not wait for it
+
     def report(line_number: int, error: ToolError) -> None:
         report_error(PROGRAM, error, subject=f"line {line_number}")
 

@@ -19,9 +19,9 @@ from instance_tool.errors import EnclaveError
 from instance_tool.output import OutputFormat
 from vsock_wire.address import Address, UnixAddress, parse_address, vsock_address
 from vsock_wire.errors import InputError, quoted
-from vsock_wire.evidence import recording
 from vsock_wire.messages import Operation, reply_text
 from vsock_wire.program import parse_timeout, set_up_logging
+from vsock_wire.recording import recording
 
 PROGRAM = "kmstool-instance"
 SERVICE_PORT = 3_000

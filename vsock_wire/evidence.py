@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from vsock_wire.errors import WireError, quoted
 from vsock_wire.messages import JsonObject, RequestError, decode_base64, encode_base64
+from vsock_wire.recording import EVIDENCE, EXPLAIN, recording
 
-EXPLAIN = "Explain"
-"""The field of a request that asks for EVIDENCE; kmstool in C ignores it."""
-EVIDENCE = "Evidence"
-"""The field of the reply, Ok or Error, that lists the steps."""
 STEP = "Step"
 """The field that names one."""
 MAX_STEPS = 64
@@ -111,36 +106,6 @@ EnclaveStep: TypeAlias = Attested | TlsConnected | KmsAnswered | Opened
 _STEPS: Mapping[str, type[EnclaveStep]] = {
     step.__name__: step for step in (Attested, TlsConnected, KmsAnswered, Opened)
 }
-
-_recorder: ContextVar[list[object] | None] = ContextVar("recorder", default=None)
-
-
-@contextlib.contextmanager
-def recording() -> Iterator[list[object]]:
-    """Gather what ``record`` is given in this thread, in order, until the block ends."""
-    steps: list[object] = []
-    token = _recorder.set(steps)
-    try:
-        yield steps
-    finally:
-        _recorder.reset(token)
-
-
-def is_recording() -> bool:
-    """Return whether what ``record`` is given goes anywhere."""
-    return _recorder.get() is not None
-
-
-def record(step: object) -> None:
-    """Add a step to the recording of this thread, where there is one."""
-    steps = _recorder.get()
-    if steps is not None:
-        steps.append(step)
-
-
-def milliseconds_since(started: float) -> float:
-    """Return how long ago ``started`` was, which ``time.perf_counter`` gave."""
-    return round((time.perf_counter() - started) * 1_000, 3)
 
 
 def explained(message: JsonObject, answer: Callable[[], JsonObject]) -> JsonObject:

@@ -7,7 +7,6 @@ One table serves both ends. A field of a message has the name and meaning of KMS
 from __future__ import annotations
 
 import enum
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -255,12 +254,12 @@ def encode_secret(secret: bytes) -> JsonObject:
     return {MESSAGE: encode_base64(secret)}
 
 
-def encode_digest(secret: bytes) -> JsonObject:
-    """Return the fields of a reply that carry the digest of ``secret`` only.
+def encode_digest(sha256_hex: str) -> JsonObject:
+    """Return the fields of a reply that carry the SHA-256 digest of a secret only, in hexadecimal.
 
     Whoever can guess the secret can check the guess against it: it hides keys, not passwords.
     """
-    return {DELIVERY: Delivery.DIGEST, DIGEST: hashlib.sha256(secret).hexdigest()}
+    return {DELIVERY: Delivery.DIGEST, DIGEST: sha256_hex}
 
 
 def encode_output(output: bytes) -> JsonObject:

@@ -15,7 +15,8 @@ from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.recipient import KEY_BITS, Recipient, RecipientKey
 from tests.unit.enclave_tool.ber_messages import seal
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm, attestation_answer
-from vsock_wire.evidence import Attested, Opened, recording
+from vsock_wire.evidence import Attested, Opened
+from vsock_wire.recording import recording
 
 
 class TestRecipientKey:

@@ -28,7 +28,7 @@ from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm
 from vsock_wire.address import UnixAddress
 from vsock_wire.diagnosis import Hop, HopName, HopState, parse_diagnosis
 from vsock_wire.errors import ToolError
-from vsock_wire.evidence import Opened, parse_evidence, record
+from vsock_wire.evidence import Opened, parse_evidence
 from vsock_wire.frames import MAX_MESSAGE_BYTES, encode_frame
 from vsock_wire.messages import (
     Credentials,
@@ -39,6 +39,7 @@ from vsock_wire.messages import (
     encode_message,
 )
 from vsock_wire.operations import KmsRequest, encode_kms_request
+from vsock_wire.recording import record
 
 SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "theSecretAccessKey"}
 DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID"}

@@ -13,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ConnectionClosedError, SSLError
 from enclave_tool.transport import ProxySession, tls_context
 from tests.unit.enclave_tool.canned_kms import Answer, CannedKms, ThrowawayAuthority
 from tests.unit.enclave_tool.test_transport import HOST, fetch, new_session
-from vsock_wire.evidence import KmsAnswered, TlsConnected, encode_evidence, parse_evidence, recording
+from vsock_wire.evidence import KmsAnswered, TlsConnected, encode_evidence, parse_evidence
+from vsock_wire.recording import recording
 
 
 @pytest.fixture

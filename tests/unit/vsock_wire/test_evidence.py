@@ -21,12 +21,10 @@ from vsock_wire.evidence import (
     cut_text,
     encode_evidence,
     explained,
-    is_recording,
     parse_evidence,
-    record,
-    recording,
 )
 from vsock_wire.messages import JsonObject, RequestError, decode_message, encode_message
+from vsock_wire.recording import is_recording, record, recording
 
 ATTESTED = Attested(b"document", is_reused=False, elapsed_ms=1.5)
 TLS = TlsConnected("vsock://3:8000", "kms.host", "TLSv1.3", "AES", "kms.host", "CN=issuer", False, 7.25)
