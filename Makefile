@@ -1,5 +1,7 @@
 # `make demo` shows the whole flow on this machine; `make test` runs every test. Both set up what they need in .venv.
 PYTHON ?= python3
+# Tools are started by the hundred, as pip installs them: with their bytecode kept.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

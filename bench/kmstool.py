@@ -6,6 +6,10 @@ Everything that is compared runs in turns, so that what else the machine does me
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.chain import measure_endurance, measure_rates
@@ -17,6 +21,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
+    with _kept_bytecode():
+        report = _measure()
+    if arguments.json:
+        report.write_json(arguments.json)
+
+
+@contextlib.contextmanager
+def _kept_bytecode() -> Iterator[None]:
+    """Have every process keep its bytecode in a folder of this run, as pip would have installed it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        yield
+
+
+def _measure() -> Report:
     report = Report()
     print(*(f"{name}: {value}" for name, value in machine().items()), sep="\n")
     single_rate = measure_instance(report)
@@ -24,8 +44,7 @@ def main() -> None:
     measure_start(report)
     measure_rates(report)
     measure_endurance(report)
-    if arguments.json:
-        report.write_json(arguments.json)
+    return report
 
 
 if __name__ == "__main__":

@@ -87,4 +87,4 @@ def _load(name: str) -> click.Command:
 
 def main() -> NoReturn:
     """Run kmstool-instance."""
-    run_program(PROGRAM, command, click.ClickException)
+    run_program(PROGRAM, command, click.ClickException, leaves_at_once=True)

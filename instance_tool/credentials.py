@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instance_tool.errors import CredentialsError
 from instance_tool.imds import fetch_role_credentials
@@ -22,8 +21,7 @@ IMDS_SOURCE = "IMDSv2"
 """How the source of credentials of the instance's role begins."""
 
 
-@dataclass(frozen=True)
-class FoundCredentials:
+class FoundCredentials(NamedTuple):
     """Credentials and where they were found, in words that may be logged."""
 
     credentials: Credentials

@@ -9,10 +9,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from instance_tool.errors import CredentialsError, RoleError
@@ -40,8 +41,7 @@ _HOP_LIMIT_HINT = (
 )
 
 
-@dataclass(frozen=True)
-class RoleCredentials:
+class RoleCredentials(NamedTuple):
     """Credentials of an instance role, and its name."""
 
     role: str
@@ -79,7 +79,6 @@ class _Imds:
         try:
             parts = urlsplit(endpoint)
             host, port = parts.hostname or "", parts.port or http.client.HTTP_PORT
-            host.encode("idna")
         except ValueError:
             host = ""
         if re.fullmatch(r"[0-9A-Za-z._:-]+", host) is None or parts.scheme != "http":
@@ -96,7 +95,7 @@ class _Imds:
         return answer.body
 
     def request(self, method: str, path: str, headers: dict[str, str]) -> _Answer:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        connection = _Connection(self._host, self._port, timeout=self._timeout_s)
         try:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
@@ -119,6 +118,13 @@ class _Imds:
         if len(body) > MAX_ANSWER_BYTES:
             raise CredentialsError(f"IMDS {self._endpoint}: expected at most {MAX_ANSWER_BYTES} bytes in answer")
         return _Answer(response.status, body.decode("utf-8", "replace"))
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        # A name as bytes is ASCII; for text, Python loads the tables of all other names, longer than the request takes.
+        address: tuple[Any, int] = (self.host.encode("ascii"), self.port)
+        self.sock = socket.create_connection(address, self.timeout)
 
 
 def _read_role(answer: _Answer) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class CredentialsFound:
+class CredentialsFound(NamedTuple):
     """Credentials were found.
 
     Attributes:
@@ -18,8 +17,7 @@ class CredentialsFound:
     elapsed_ms: float
 
 
-@dataclass(frozen=True)
-class Connected:
+class Connected(NamedTuple):
     """A connection was opened.
 
     Attributes:
@@ -31,8 +29,7 @@ class Connected:
     elapsed_ms: float
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """A request went out.
 
     Attributes:
@@ -48,8 +45,7 @@ class Sent:
     sent_bytes: int
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """Its reply came; what the enclave told of its own steps stands before this one.
 
     Attributes:
@@ -69,8 +65,7 @@ class Received:
     elapsed_ms: float
 
 
-@dataclass(frozen=True)
-class Printed:
+class Printed(NamedTuple):
     """The result went to standard output.
 
     Attributes:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vsock_wire.errors import InputError, quoted
 
@@ -25,8 +24,7 @@ MAX_UNIX_PATH_BYTES = 107
 EXPECTED_FORMS = "vsock://CID:PORT, unix:PATH or tcp://HOST:PORT"
 
 
-@dataclass(frozen=True)
-class VsockAddress:
+class VsockAddress(NamedTuple):
     """A vsock endpoint; ``cid`` is CID_ANY only for listening."""
 
     cid: int
@@ -36,8 +34,7 @@ class VsockAddress:
         return f"vsock://{'any' if self.cid == CID_ANY else self.cid}:{self.port}"
 
 
-@dataclass(frozen=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """A unix stream socket in the file system."""
 
     path: str
@@ -46,8 +43,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True)
-class TcpAddress:
+class TcpAddress(NamedTuple):
     """A TCP endpoint; ``host`` is a name or a literal address, an IPv6 one without brackets."""
 
     host: str

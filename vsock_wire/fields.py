@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from vsock_wire.errors import WireError
 from vsock_wire.messages import JsonObject, KmstoolText, RequestError, decode_base64
@@ -24,8 +23,7 @@ class Kind(enum.Enum):
     CONTEXT = enum.auto()
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of a request or reply.
 
     Attributes:

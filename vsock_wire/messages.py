@@ -14,7 +14,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from vsock_wire.errors import WireError, quoted
 
@@ -144,8 +144,7 @@ class Credentials:
         return "Credentials(...)"
 
 
-@dataclass(frozen=True)
-class SetClient:
+class SetClient(NamedTuple):
     """A SetClient request: the credentials, and the region where the enclave has none of its own."""
 
     credentials: Credentials
@@ -165,8 +164,7 @@ class SetClient:
         )
 
 
-@dataclass(frozen=True)
-class ErrorReply:
+class ErrorReply(NamedTuple):
     """An error reply. Only ``message`` may be expected of kmstool in C, and even that may be empty.
 
     Attributes:

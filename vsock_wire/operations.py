@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vsock_wire.errors import WireError, quoted
 from vsock_wire.fields import Field, FieldError, Kind, encode_plain, read_named_field, reply_bytes
@@ -55,8 +55,7 @@ class Delivery(enum.StrEnum):
 _WITHOUT_MESSAGE = (Delivery.DIGEST,)
 
 
-@dataclass(frozen=True)
-class KmsOperation:
+class KmsOperation(NamedTuple):
     """One operation of KMS as it travels.
 
     Attributes:

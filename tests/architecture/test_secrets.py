@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import collections
 import dataclasses
+import inspect
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,11 +20,15 @@ HARMLESS = re.compile(r"ttl|timeout|expires|issued|_at$|_s$|_id$|path|name|grant
 
 TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
 
-DATACLASSES = [member for member in classes() if dataclasses.is_dataclass(member)]
+RECORDS = [member for member in classes() if dataclasses.is_dataclass(member) or hasattr(member, "_fields")]
+"""Dataclasses and named tuples."""
 
 
 def shown_fields(member: type) -> set[str]:
-    """Return the fields that the generated ``repr`` of a dataclass shows."""
+    """Return the fields that the generated ``repr`` of a dataclass or a named tuple shows."""
+    if hasattr(member, "_fields"):
+        is_generated = member.__repr__.__module__ == collections.__name__
+        return set(member._fields) if is_generated else set()
     parameters = member.__dataclass_params__  # type: ignore[attr-defined] # of every dataclass
     is_generated = hasattr(member.__repr__, "__wrapped__")  # the dataclass decorator guards its own against recursion
     if not parameters.repr or not is_generated:
@@ -29,9 +36,9 @@ def shown_fields(member: type) -> set[str]:
     return {field.name for field in dataclasses.fields(member) if field.repr}
 
 
-@pytest.mark.parametrize("member", DATACLASSES, ids=lambda member: f"{member.__module__}.{member.__qualname__}")
-def test_dataclass_shows_no_field_that_is_named_for_a_secret(member: type) -> None:
-    hints = {field.name: str(field.type) for field in dataclasses.fields(member)}
+@pytest.mark.parametrize("member", RECORDS, ids=lambda member: f"{member.__module__}.{member.__qualname__}")
+def test_record_shows_no_field_that_is_named_for_a_secret(member: type) -> None:
+    hints = {name: str(hint) for name, hint in inspect.get_annotations(member).items()}
     suspicious = {
         name
         for name in shown_fields(member)
@@ -40,7 +47,7 @@ def test_dataclass_shows_no_field_that_is_named_for_a_secret(member: type) -> No
     assert suspicious == set()
 
 
-def test_reader_of_dataclasses_tells_shown_from_hidden() -> None:
+def test_reader_of_records_tells_shown_from_hidden() -> None:
     @dataclasses.dataclass
     class Shown:
         session_token: str
@@ -57,10 +64,21 @@ def test_reader_of_dataclasses_tells_shown_from_hidden() -> None:
         def __repr__(self) -> str:
             return "Own(...)"
 
+    class Named(NamedTuple):
+        session_token: str
+
+    class Quiet(NamedTuple):
+        session_token: str
+
+        def __repr__(self) -> str:
+            return "Quiet(...)"
+
     assert shown_fields(Shown) == {"session_token"}
+    assert shown_fields(Named) == {"session_token"}
+    assert shown_fields(Quiet) == set()
     assert shown_fields(Own) == set()
     assert shown_fields(Hidden) == set()
-    assert DATACLASSES
+    assert RECORDS
 
 
 @pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))

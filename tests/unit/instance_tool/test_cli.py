@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ class Tool:
         self.err = ""
 
     def run(self, *arguments: str, stdin: bytes = b"") -> int:
+        self._monkeypatch.setattr(os, "_exit", sys.exit)  # which would end pytest
         self._monkeypatch.setattr(sys, "argv", ["kmstool-instance", *arguments])
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as caught:

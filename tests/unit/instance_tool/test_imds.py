@@ -273,4 +273,4 @@ class TestTransport:
         monkeypatch.setattr(socket, "create_connection", refuse)
         for environ in ({}, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": ""}):
             failure_of(environ)
-        assert dialled == [("169.254.169.254", 80)] * 2
+        assert dialled == [(b"169.254.169.254", 80)] * 2

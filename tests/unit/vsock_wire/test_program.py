@@ -98,17 +98,24 @@ class TestStandardOutput:
     """In a process of its own, because the interpreter's end is part of the matter."""
 
     program = (
-        "import sys, click\n"
+        "import atexit, sys, click\n"
         "from vsock_wire.program import run_program\n"
+        "leaves_at_once, text = sys.argv[1:]\n"
+        "del sys.argv[1:]\n"
+        "atexit.register(lambda: print(text, end='', file=sys.stderr))\n"
         "@click.command()\n"
         "def command():\n"
         "    sys.stdout.buffer.write(b'x' * 100)\n"
-        "run_program('tool', command, click.ClickException)\n"
+        "run_program('tool', command, click.ClickException, leaves_at_once=leaves_at_once == '1')\n"
     )
 
-    def run(self, stdout: int) -> tuple[int, str]:
+    @pytest.fixture(params=["0", "1"], autouse=True, ids=["tidies up", "leaves at once"])
+    def _ending(self, request: pytest.FixtureRequest) -> None:
+        self.leaves_at_once: str = request.param
+
+    def run(self, stdout: int, text_at_exit: str = "") -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-c", self.program],
+            [sys.executable, "-c", self.program, self.leaves_at_once, text_at_exit],
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
@@ -116,6 +123,13 @@ class TestStandardOutput:
             cwd=ROOT,
         )
         return done.returncode, done.stderr
+
+    def test_gets_everything_before_the_end(self, tmp_path: Path) -> None:
+        output = tmp_path / "output"
+        with output.open("wb") as file:
+            code, err = self.run(file.fileno(), "tidied up")
+        assert (code, err) == (0, "tidied up" if self.leaves_at_once == "0" else "")
+        assert output.read_bytes() == b"x" * 100
 
     def test_that_is_a_closed_pipe_ends_quietly(self) -> None:
         reader, writer = os.pipe()
@@ -130,11 +144,6 @@ class TestStandardOutput:
         with Path("/dev/full").open("wb") as full:
             code, err = self.run(full.fileno())
         assert (code, err) == (1, "tool: error: standard output: no space left on device\n")
-
-    def test_that_works_gets_everything(self, tmp_path: Path) -> None:
-        with (tmp_path / "out").open("wb") as file:
-            assert self.run(file.fileno()) == (0, "")
-        assert (tmp_path / "out").read_bytes() == b"x" * 100
 
 
 class TestReportError:
