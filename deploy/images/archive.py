@@ -1,4 +1,4 @@
-"""Reads an image from the archive that docker save, podman save and buildah push write: its files, and how it starts."""
+"""Reads an image from the archive that docker save, podman save and buildah push write: files, and how it starts."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def read_image(path: Path) -> Image:
     return Image(entries, {name: config[name] for name in STARTS_BY if config.get(name)})
 
 
-def unpack_image(path: Path, folder: Path) -> None:
-    """Write an image's files into ``folder``; owners and modes need root.
+def read_files(path: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Yield each file of an image with its bytes, in the order of its layers.
 
     Raises:
         ValueError: a layer removes files, which images of ours, of one layer, do not.
@@ -80,9 +80,11 @@ def unpack_image(path: Path, folder: Path) -> None:
     with tarfile.open(path) as archive:
         for name in _manifest(archive)["Layers"]:
             with _open_layer(archive, name) as layer:
-                if any(PurePosixPath(member).name.startswith(WHITEOUT) for member in layer.getnames()):
-                    raise ValueError(f"{name}: expected a layer that removes nothing, got one that does")
-                layer.extractall(folder, numeric_owner=True, filter="fully_trusted")
+                for member in layer:
+                    if PurePosixPath(member.name).name.startswith(WHITEOUT):
+                        raise ValueError(f"{name}: expected a layer that removes nothing, got {member.name}")
+                    file = layer.extractfile(member) if member.isreg() else None
+                    yield member, file.read() if file else b""
 
 
 def differences(first: Image, second: Image) -> Iterator[str]:

@@ -22,7 +22,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 UNUSED_STANDARD_LIBRARY = (
-    "__phello__", "config-*", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "dist-packages",
+    "__phello__", "config-*", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data",
+    "site-packages", "dist-packages",
     "sitecustomize.py", "sqlite3", "test", "tkinter", "turtle.py", "turtledemo", "venv",
 )  # fmt: skip
 """What no program of ours imports: interpreters of source, drawing, installers, databases, and Python's own tests."""
@@ -112,7 +113,10 @@ def _copy_packages(packages: Path, site: Path, *, services: list[str]) -> None:
     for pattern in UNUSED_IN_PACKAGES:
         for path in sorted(site.rglob(pattern) if "/" not in pattern else site.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for data, kept in ((site / "botocore" / "data", {*BOTOCORE_DATA, *services}), (site / "boto3" / "data", set[str]())):
+    for data, kept in (
+        (site / "botocore" / "data", {*BOTOCORE_DATA, *services}),
+        (site / "boto3" / "data", set[str]()),
+    ):
         for path in sorted(data.iterdir()):
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -134,7 +138,7 @@ def _write_program(root: Path, name: str, target: str) -> None:
 
 
 def _copy_shared_libraries(root: Path) -> list[Path]:
-    """Copy every library that an executable or a library in ``root`` names, under the name by which it is looked for."""
+    """Copy every library that an executable or a library in ``root`` names, by the name that is looked for."""
     copied: list[Path] = []
     for path in sorted(root.rglob("*")):
         if path.is_symlink() or not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
@@ -161,7 +165,7 @@ def _copy(source: Path, root: Path) -> Path:
 
 def _debian_packages(paths: Iterable[Path]) -> Iterator[str]:
     """Yield kind, name and version of the packages that own ``paths``; nothing where dpkg does not know them."""
-    for path in {form for path in paths for form in (path, path.resolve())}:
+    for path in {form for copied in paths for form in (copied, copied.resolve())}:
         for form in (str(path), str(path).removeprefix("/usr")):
             owner = subprocess.run(["dpkg-query", "--search", form], capture_output=True, text=True, check=False)
             if owner.returncode == 0:

@@ -67,9 +67,9 @@ class Builder:
         arguments = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
         for secret, path in _secrets().items():
             arguments += ["--secret", f"id={secret},src={path}"]
-        arguments += {"docker": [], "podman": ["--timestamp", str(time_s)], "buildah": ["--timestamp", str(time_s)]}[self.name]
+        if self.name != "docker":  # which takes the time from SOURCE_DATE_EPOCH
+            arguments += ["--timestamp", str(time_s)]
         arguments += [] if cached else ["--no-cache"]
-        arguments += ["--layers"] if cached and self.name == "buildah" else []
         verb = "bud" if self.name == "buildah" else "build"
         self.run(
             verb, *self.build_options, *arguments, "--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT),
@@ -118,8 +118,12 @@ def find_builder() -> Builder:
         program = shutil.which(name)
         if program and (name == "buildah" or _answers(program)):
             options, build_options = os.environ.get("BUILDER_OPTIONS"), os.environ.get("BUILD_OPTIONS")
-            return Builder(Path(program).as_posix(), name, tuple((options or "").split()), tuple((build_options or "").split()))
-    fail(f"no builder of images: expected {', '.join(BUILDERS)}, got none that works; on Debian: apt-get install buildah")
+            return Builder(
+                Path(program).as_posix(), name, tuple((options or "").split()), tuple((build_options or "").split())
+            )
+    fail(
+        f"no builder of images: expected {', '.join(BUILDERS)}, got none that works; on Debian: apt-get install buildah"
+    )
 
 
 def find_base(builder: Builder, work: Path) -> str:
@@ -135,7 +139,10 @@ def find_base(builder: Builder, work: Path) -> str:
         return base
     if not builder.has(LOCAL_BASE):
         archive = work / "base.tar"
-        print(f"making {LOCAL_BASE} of Debian's packages; BASE_IMAGE=NAME@sha256:DIGEST takes one of a registry ...", flush=True)
+        print(
+            f"making {LOCAL_BASE} of Debian's packages; BASE_IMAGE=NAME@sha256:DIGEST takes one of a registry ...",
+            flush=True,
+        )
         work.mkdir(parents=True, exist_ok=True)
         script = Path(__file__).with_name("base_image.sh")
         made = subprocess.run(["sh", str(script), str(archive), "0", os.environ.get("DEBIAN_MIRROR", "")], check=False)

@@ -83,11 +83,12 @@ def report(image: str, content: Image) -> None:
     for part, size in sizes.most_common():
         print(f"{image}\t{size / (1 << 20):6.1f} MiB\t{part}")
     base = sum(size for part, size in sizes.items() if part.startswith("base: "))
-    print(f"{image}\t{(sizes.total() - base) / (1 << 20):6.1f} MiB\tbeyond libc and Python, of {sizes.total() / (1 << 20):.1f}")
+    total = sizes.total()
+    print(f"{image}	{(total - base) / (1 << 20):6.1f} MiB	beyond libc and Python, of {total / (1 << 20):.1f}")
     print(f"{image}\tstarts with {content.command}")
     privileged = [path for path, entry in content.entries.items() if entry.mode & (stat.S_ISUID | stat.S_ISGID)]
     print(f"{image}\tset-user-ID or set-group-ID: {', '.join(privileged) or 'none'}")
-    if privileged or sizes.total() - base > MOST_BYTES:
+    if privileged or total - base > MOST_BYTES:
         fail(f"{image}: expected no privileged file and at most {MOST_BYTES >> 20} MiB beyond the base, got more")
 
 
