@@ -4,13 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
-SOURCES := $(ROOMS) tests bench deploy
+SOURCES := $(ROOMS) tests bench deploy examples
 
-.PHONY: help demo test lint format lock fuzz clean images verify-reproducible image-report
+.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
+.PHONY: verify-reproducible image-report clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
 	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
+	@echo "make bench   measure the tools against their targets (about 10 minutes; JSON=FILE writes the figures there too)"
+	@echo "make profile where the time of a decrypt goes in the enclave"
+	@echo "make docs    the documentation as a site to read in a browser, site/index.html; warnings are errors"
+	@echo "make man     write the manual pages and the shells' completions in share/ anew (also: make completion)"
+	@echo "make soak    decrypts for 20 minutes or 1,000,000 times: memory and descriptors must stay flat"
+	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
+	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/images.md)"
@@ -43,6 +51,32 @@ fuzz: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	@$(BIN)/python -m tests.fuzz.campaign --seconds $(or $(TIME),$(if $(EXECUTIONS),0,60)) --executions $(or $(EXECUTIONS),0)
 
+bench: $(STAMP)
+	@$(BIN)/python -m bench.kmstool $(if $(JSON),--json $(JSON))
+
+profile: $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@$(BIN)/python -m bench.profile
+
+docs: $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+man: $(STAMP)
+	@$(BIN)/python -m deploy.generate_manual
+
+completion: man
+
+soak: $(STAMP)
+	@$(BIN)/python -m tests.reliability.soak
+
+attack: $(STAMP)
+	@$(BIN)/python -m tests.reliability.attack
+
+kill-rounds: $(STAMP)
+	@$(BIN)/python -m tests.reliability.kill_rounds
+
 format: $(STAMP)
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -54,9 +88,12 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra instance --extra proxy --output-file requirements/instance.txt
 	@$(UV_COMPILE) --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) --extra fuzz --output-file requirements/fuzz.txt
+	@$(UV_COMPILE) --extra bench --output-file requirements/bench.txt
+	@$(UV_COMPILE) --extra docs --output-file requirements/docs.txt
+	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
 
 IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
 images:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -21,10 +20,12 @@ from enclave_tool.options import ROUTE_OPTIONS, parse_surroundings, with_options
 from enclave_tool.recipient import KEY_BITS, Recipient, RecipientKey
 from enclave_tool.session import Enclave, Session
 from enclave_tool.transport import tls_context
+from enclave_tool.workers import MAX_WORKERS, exit_on_signal, fork_workers
 from vsock_wire import __version__
 from vsock_wire.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.frames import MAX_MESSAGE_BYTES
-from vsock_wire.messages import PROTOCOL_VERSION
+from vsock_wire.load import SharedLoad
+from vsock_wire.messages import DEFAULT_REGION, PROTOCOL_VERSION
 from vsock_wire.operations import MAX_CIPHERTEXT_BYTES, Delivery
 from vsock_wire.program import parse_seconds, parse_timeout, run_program, set_up_logging
 from vsock_wire.server import Limits, MessageServer
@@ -94,12 +95,22 @@ DELIVERY_OPTIONS = (
     help="Let one attestation document serve so long; 0 asks for a new one per call.",
 )
 @click.option(
+    "--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True, metavar="N",
+    help="Processes that decrypt side by side; one per vCPU is best.",
+)  # fmt: skip
+@click.option(
     "--max-connections",
     type=click.IntRange(1),
     default=Limits.max_connections,
     show_default=True,
     metavar="N",
     help="Serve at most so many clients at once.",
+)
+@click.option(
+    "--max-connections-per-cid",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of these, serve at most so many of one CID; by default all.",
 )
 @click.option(
     "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
@@ -132,14 +143,14 @@ def command(**options: Any) -> None:
 
 
 def serve(config: Config) -> NoReturn:
-    """Seed the kernel, make the recipient key, listen, and serve until SIGTERM.
+    """Seed the kernel, make the recipient key, listen, and serve until SIGTERM; with several workers in each of them.
 
     Raises:
         NsmError: there is no Nitro Security Module, or entropy could not be had from it.
         InputError: the CA bundle cannot be read, or the program of the delivery not be executed.
         TransportError: the address cannot be bound.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     deliverer = Deliverer(config.delivery, ProgramRunner(config.program).run if config.program else None)
     with open_nsm(config.nsm) as nsm:
         seed_kernel_entropy(nsm)  # before any key is made
@@ -151,17 +162,22 @@ def serve(config: Config) -> NoReturn:
             return recipient.attest(nonce, deliverer.user_data(user_data))
 
         route = KmsRoute(config.proxy, tls_context(config.ca_file), config.endpoint_host)
+        clients = KmsClients(recipient, route)
         enclave = Enclave(
-            KmsClients(recipient, route),
+            clients,
             config.region,
             _describe(config, nsm, recipient),
             attest,
             Surveyor(nsm, recipient, route).survey,
             deliverer,
         )
+        clients.endpoint_url(config.region or DEFAULT_REGION)  # loads botocore's data, once for all workers
         listener = listen_socket(config.listen)
         _logger.info("listening on %s", bound_address(listener, config.listen))
-        MessageServer(PROGRAM, listener, lambda: Session(enclave), config.limits).serve()
+        load, worker = SharedLoad(config.workers), 0
+        if config.workers > 1:
+            worker = fork_workers(config.workers, listener, load, drain_s=config.limits.drain_s)
+        MessageServer(PROGRAM, listener, lambda: Session(enclave), config.limits, load=load, worker=worker).serve()
 
 
 def main() -> NoReturn:
@@ -182,7 +198,12 @@ def _config(options: dict[str, Any]) -> Config:
         listen=parse_address(listen) if listen else vsock_address(CID_ANY, options["port"]),
         key_bits=int(options["key_bits"]),
         max_document_age_s=options["attestation_max_age"],
-        limits=Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"]),
+        workers=options["workers"],
+        limits=Limits(
+            max_connections=options["max_connections"],
+            max_connections_per_cid=options["max_connections_per_cid"] or options["max_connections"],
+            idle_timeout_s=options["idle_timeout"],
+        ),
         delivery=delivery,
         program=program,
     )
@@ -198,15 +219,13 @@ def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, objec
         "ModuleId": nsm.describe().module_id,
         "RecipientKeyId": recipient.key.identifier.hex(),
         "Delivery": config.delivery,
+        "Workers": config.workers,
         "Limits": {
             "MessageBytes": MAX_MESSAGE_BYTES,
             "CiphertextBytes": MAX_CIPHERTEXT_BYTES,
             "Connections": config.limits.max_connections,
+            "ConnectionsPerCid": config.limits.max_connections_per_cid,
             "IdleTimeoutS": config.limits.idle_timeout_s,
             "AttestationMaxAgeS": config.max_document_age_s,
         },
     }
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)

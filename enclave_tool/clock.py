@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, SigV4Auth
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials as BotocoreCredentials
     from mypy_boto3_kms import KMSClient
 
 MAX_CLOCK_OFFSET_S = 3_600
@@ -64,6 +66,12 @@ class KmsClock:
         events: Any = client.meta.events  # botocore-stubs have no handlers that return something
         events.register("choose-signer.kms", self._choose_signer)
         events.register("needs-retry.kms", self._correct)
+
+    def sign(self, request: AWSRequest, credentials: BotocoreCredentials, region: str) -> None:
+        """Sign a request to KMS in ``region``, for callers that have no client to do it."""
+        signer = _ShiftedSigV4Auth if self.offset else SigV4Auth
+        request.context[_OFFSET_IN_CONTEXT] = self.offset
+        signer(credentials, "kms", region).add_auth(request)
 
     def _choose_signer(self, signature_version: str, context: dict[str, Any], **_: object) -> str | None:
         if not self.offset or signature_version != _SIGNATURE_VERSION:

@@ -46,6 +46,7 @@ class Config(Surroundings):
         listen: where instances connect.
         key_bits: size of the recipient key.
         max_document_age_s: how long an attestation document may serve, in seconds.
+        workers: how many processes serve.
         limits: what one client may take.
         delivery: what leaves the enclave of a secret.
         program: what makes it, where the delivery is ``exec``.
@@ -54,6 +55,7 @@ class Config(Surroundings):
     listen: Address = VsockAddress(CID_ANY, SERVICE_PORT)
     key_bits: int = KEY_BITS[0]
     max_document_age_s: float = 0.0
+    workers: int = 1
     limits: Limits = field(default_factory=Limits)
     delivery: Delivery = Delivery.REPLY
     program: Program | None = None

@@ -40,7 +40,7 @@ def main() -> None:
     """Run the program, end all its processes, and report."""
     control, memory_bytes, most_processes = (int(argument) for argument in sys.argv[1:4])
     os.set_inheritable(control, False)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake_up = _wake_up_on_child()
     program, exec_errors = _start(sys.argv[4:], memory_bytes)
     outcome = _watch(program, control, wake_up, most_processes)
@@ -64,7 +64,7 @@ def _start(argv: list[str], memory_bytes: int) -> tuple[int, int]:
 def _become(argv: list[str], memory_bytes: int, supervisor: int, exec_errors: int) -> NoReturn:
     try:
         os.setsid()
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:  # it has died before it could be told
             os._exit(1)
         for number in signal.valid_signals():  # Python ignores SIGPIPE, and who started the server perhaps others
@@ -150,7 +150,8 @@ def _wake_up_on_child() -> int:
     return read_end
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, of those named above; OSError says why it failed."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
         number = ctypes.get_errno()

@@ -82,26 +82,63 @@ def attested_kms_client(
         NsmError: no recipient was given and /dev/nsm cannot be used.
         botocore.exceptions.BotoCoreError: botocore knows no endpoint for that region.
     """
-    client: KMSClient = (session or boto3.Session()).client(
-        "kms",
-        **_signing_arguments(credentials),
-        region_name=region,
-        endpoint_url=f"https://{endpoint_host}" if endpoint_host else None,
-        config=Config(
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # missing in botocore-stubs
-        ),
-    )
-    # Private, and the only place where a client takes another HTTP session; tests hold every version to it.
-    client._endpoint.http_session = ProxySession(  # type: ignore[attr-defined]
+    http = ProxySession(
         proxy,
         tls=tls or tls_context(),
         connect_timeout_s=connect_timeout_s,
         read_timeout_s=read_timeout_s,
         max_connections=max_connections,
     )
-    (clock or KmsClock()).attach(client)
+    client = proxied_kms_client(
+        session or boto3.Session(),
+        http,
+        clock or KmsClock(),
+        region=region,
+        endpoint_host=endpoint_host,
+        **_signing_arguments(credentials),
+    )
     attest_client(client, recipient or Recipient(open_nsm()))
+    return client
+
+
+def proxied_kms_client(
+    session: boto3.Session,
+    http: ProxySession,
+    clock: KmsClock,
+    *,
+    region: str,
+    endpoint_host: str | None = None,
+    signature_version: Any = None,
+    **arguments: Any,
+) -> KMSClient:
+    """Return a boto3 KMS client that reaches KMS through ``http`` and signs by ``clock``; it attests nothing.
+
+    Args:
+        session: the boto3 session to make it from.
+        http: the way to KMS.
+        clock: what is known of KMS's clock.
+        region: whose KMS it is.
+        endpoint_host: KMS host name, where it is not the region's usual one.
+        signature_version: botocore.UNSIGNED for a client that has no credentials.
+        arguments: more of ``boto3.Session.client``'s, such as credentials.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: botocore knows no endpoint for that region.
+    """
+    client: KMSClient = session.client(
+        "kms",
+        region_name=region,
+        endpoint_url=f"https://{endpoint_host}" if endpoint_host else None,
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            signature_version=signature_version,
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # missing in botocore-stubs
+        ),
+        **arguments,
+    )
+    # Private, and the only place where a client takes another HTTP session; tests hold every version to it.
+    client._endpoint.http_session = http  # type: ignore[attr-defined]
+    clock.attach(client)
     return client
 
 
@@ -115,20 +152,31 @@ def attest_client(client: KMSClient, recipient: Recipient) -> None:
     def attach_recipient(params: dict[str, Any], **_: object) -> None:
         if "Recipient" in params:
             raise ValueError("Recipient: this client attaches its own")
-        params["Recipient"] = {
-            "KeyEncryptionAlgorithm": KEY_ENCRYPTION_ALGORITHM,
-            "AttestationDocument": recipient.document(),
-        }
+        params["Recipient"] = recipient_parameter(recipient)
 
     def open_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: object) -> None:
         if http_response.status_code < 300:
             replace_ciphertext_for_recipient(parsed, model.name, recipient)
         else:  # becomes a ClientError that carries the whole answer
-            parsed.pop(ATTESTED_OPERATIONS[model.name], None)
+            drop_secret(parsed, model.name)
 
     for operation in ATTESTED_OPERATIONS:
         client.meta.events.register(f"before-parameter-build.kms.{operation}", attach_recipient)
         client.meta.events.register(f"after-call.kms.{operation}", open_answer)
+
+
+def recipient_parameter(recipient: Recipient) -> dict[str, Any]:
+    """Return the parameter Recipient of an attested operation, with a document as ``recipient`` gives it.
+
+    Raises:
+        NsmError: the module refused or did not answer.
+    """
+    return {"KeyEncryptionAlgorithm": KEY_ENCRYPTION_ALGORITHM, "AttestationDocument": recipient.document()}
+
+
+def drop_secret(answer: dict[str, Any], operation: str) -> None:
+    """Take out of an error answer what only a good one may carry, and that not in the clear."""
+    answer.pop(ATTESTED_OPERATIONS[operation], None)
 
 
 def replace_ciphertext_for_recipient(answer: dict[str, Any], operation: str, recipient: Recipient) -> None:

@@ -1,4 +1,4 @@
-"""The server's KMS clients: one for each set of credentials and region, kept while they are in use."""
+"""KMS as the server's connections see it: one way there for each region, and credentials to sign with."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import ssl
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import boto3
+import botocore.credentials
 import botocore.session
-from botocore import UNSIGNED, xform_name
-from botocore.config import Config
+from botocore import UNSIGNED
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigValueStore, ConstantProvider
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
@@ -21,21 +21,20 @@ from botocore.parsers import ResponseParserError
 
 from enclave_tool.clock import KmsClock
 from enclave_tool.errors import RecipientError
-from enclave_tool.kms import attested_kms_client
+from enclave_tool.kms import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, READ_TIMEOUT_S, proxied_kms_client
+from enclave_tool.kms_calls import RegionalKms, Tries
 from enclave_tool.kms_failures import kms_failure
 from enclave_tool.recipient import Recipient
+from enclave_tool.transport import ProxySession
 from vsock_wire.address import Address
 from vsock_wire.errors import quoted
 from vsock_wire.messages import Credentials, EnclaveCode, KmstoolText, RequestError
 from vsock_wire.operations import KmsRequest
 
-if TYPE_CHECKING:
-    from mypy_boto3_kms import KMSClient
-
 _logger = logging.getLogger(__name__)
 
-MAX_CLIENTS = 32
-"""Kept at once. A parent sends the same credentials with every connection until they are renewed, every few hours."""
+MAX_REGIONS = 32
+"""Kept at once. AWS has about as many; a parent uses one, or a few for multi-region keys."""
 MAX_KEY_ID_CHARS = 2_048
 """KMS API, KeyId."""
 
@@ -52,13 +51,20 @@ class KmsRoute:
 class KmsCaller:
     """KMS as one set of credentials sees it. Safe to share between threads."""
 
-    def __init__(self, client: KMSClient, route: KmsRoute, credentials: Credentials) -> None:
-        self._client = client
+    def __init__(self, kms: RegionalKms, route: KmsRoute, credentials: Credentials) -> None:
+        self._kms = kms
         self._route = route
+        self._credentials = botocore.credentials.Credentials(
+            credentials.access_key_id, credentials.secret_access_key, credentials.session_token
+        )
         self._secrets = tuple(filter(None, (credentials.secret_access_key, credentials.session_token)))
 
-    def call(self, request: KmsRequest) -> dict[str, Any]:
+    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
         """Return KMS's answer, with the plaintext where boto3 has it.
+
+        Args:
+            request: what is asked.
+            tries: counts the requests that KMS gets for it, and bounds their time.
 
         Raises:
             KmsError: KMS refused.
@@ -69,9 +75,8 @@ class KmsCaller:
             RecipientError: KMS answered without a CiphertextForRecipient, or not about the key that was asked for.
             CmsError: its CiphertextForRecipient could not be opened.
         """
-        method = getattr(self._client, xform_name(request.operation))
         try:
-            answer: dict[str, Any] = method(**request.parameters)
+            answer = self._kms.call(str(request.operation), dict(request.parameters), self._credentials, tries)
         except (BotoCoreError, ClientError) as error:
             raise kms_failure(error, self._route.proxy, self._secrets) from None
         except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
@@ -100,29 +105,16 @@ def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
         )
 
 
-_UNSIGNED = Config(signature_version=UNSIGNED, ignore_configured_endpoint_urls=True)  # type: ignore[call-arg] # missing in botocore-stubs
-"""Of a client that is asked for nothing but its endpoint."""
-
-
-class _Key(NamedTuple):
-    """What makes two connections share a client. Not the expiration: it is no part of what signs."""
-
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None
-    region: str
-
-
 @dataclass
 class _Slot:
-    """The place of one caller, which is made when it is first asked for."""
+    """The place of a region, which is filled when it is first asked for."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    caller: KmsCaller | None = None
+    kms: RegionalKms | None = None
 
 
 class KmsClients:
-    """Gives each connection the caller for its credentials; the same credentials share one, with its connections."""
+    """Gives each connection the caller for its credentials; all callers of a region share its connections."""
 
     def __init__(self, recipient: Recipient, route: KmsRoute) -> None:
         self._recipient = recipient
@@ -131,25 +123,15 @@ class KmsClients:
         self._session = _isolated_session()
         self._session_lock = threading.Lock()  # boto3's sessions make one client at a time
         self._lock = threading.Lock()
-        self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
     def caller(self, credentials: Credentials, region: str) -> KmsCaller:
-        """Return the caller for ``credentials`` in ``region``.
+        """Return a caller with ``credentials`` in ``region``.
 
         Raises:
             RequestError: botocore cannot make a client for that region.
         """
-        key = _Key(credentials.access_key_id, credentials.secret_access_key, credentials.session_token, region)
-        slot = self._slot(key)
-        with slot.lock:  # whoever has the same credentials waits for one client; nobody else waits
-            if slot.caller is None:
-                try:
-                    slot.caller = self._new_caller(credentials, region)
-                except RequestError:
-                    with self._lock:
-                        self._slots.pop(key, None)
-                    raise
-            return slot.caller
+        return KmsCaller(self._regional_kms(region), self._route, credentials)
 
     def endpoint_url(self, region: str) -> str:
         """Return where KMS is asked for in ``region``.
@@ -159,45 +141,53 @@ class KmsClients:
         """
         if self._route.endpoint_host:
             return f"https://{self._route.endpoint_host}"
-        try:
-            with self._session_lock:
-                client = self._session.client("kms", region_name=region, config=_UNSIGNED)
-        except (BotoCoreError, ValueError) as error:
-            raise _no_client(error) from error
-        return client.meta.endpoint_url
+        return self._regional_kms(region).url
 
-    def _slot(self, key: _Key) -> _Slot:
+    def _regional_kms(self, region: str) -> RegionalKms:
+        slot = self._slot(region)
+        with slot.lock:  # whoever asks for the same region waits for one client; nobody else waits
+            if slot.kms is None:
+                try:
+                    slot.kms = self._new_regional_kms(region)
+                except RequestError:
+                    with self._lock:
+                        self._slots.pop(region, None)
+                    raise
+            return slot.kms
+
+    def _slot(self, region: str) -> _Slot:
         with self._lock:
-            slot = self._slots.pop(key, None) or _Slot()
-            self._slots[key] = slot
-            if len(self._slots) > MAX_CLIENTS:
+            slot = self._slots.pop(region, None) or _Slot()
+            self._slots[region] = slot
+            if len(self._slots) > MAX_REGIONS:
                 self._slots.popitem(last=False)
             return slot
 
-    def _new_caller(self, credentials: Credentials, region: str) -> KmsCaller:
+    def _new_regional_kms(self, region: str) -> RegionalKms:
+        http = ProxySession(
+            self._route.proxy,
+            tls=self._route.tls,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=READ_TIMEOUT_S,
+            max_connections=MAX_CONNECTIONS,
+        )
         try:
             with self._session_lock:
-                client = attested_kms_client(
-                    self._recipient,
+                client = proxied_kms_client(
+                    self._session,
+                    http,
+                    self._clock,
                     region=region,
-                    credentials=credentials,
-                    session=self._session,
-                    proxy=self._route.proxy,
-                    tls=self._route.tls,
                     endpoint_host=self._route.endpoint_host,
-                    clock=self._clock,
+                    signature_version=UNSIGNED,
                 )
         except (BotoCoreError, ValueError) as error:
-            raise _no_client(error) from error
-        return KmsCaller(client, self._route, credentials)
-
-
-def _no_client(error: Exception) -> RequestError:
-    return RequestError(
-        KmstoolText.CLIENT_FAILED,
-        EnclaveCode.CLIENT_FAILED,
-        hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
-    )
+            raise RequestError(
+                KmstoolText.CLIENT_FAILED,
+                EnclaveCode.CLIENT_FAILED,
+                hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
+            ) from error
+        return RegionalKms(client, http, self._recipient, self._clock)
 
 
 def _isolated_session() -> boto3.Session:

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 from enclave_tool.clock import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from vsock_wire.address import Address
-from vsock_wire.errors import ToolError, printable
+from vsock_wire.errors import ToolError, TransportError, printable
 from vsock_wire.messages import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
@@ -69,7 +69,7 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Seq
     return KmsUnreachableError(
         "reach KMS through proxy",
         proxy,
-        f"the connection failed ({type(error).__name__})",
+        str(cause) if isinstance(cause, TransportError) else f"the connection failed ({type(error).__name__})",
         hint="the proxy answers but KMS does not: see the proxy's log for DNS, its allowlist and the way out",
     )
 

@@ -10,6 +10,7 @@ import click
 
 from enclave_tool.entropy import seed_kernel_entropy
 from enclave_tool.errors import KmsError, RecipientError
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsClients, KmsRoute
 from enclave_tool.nsm_device import open_nsm
 from enclave_tool.options import (
@@ -235,7 +236,7 @@ def _call(operation: Operation, options: dict[str, Any], **parameters: Any) -> N
         clients = KmsClients(Recipient(nsm), route)
         caller = clients.caller(credentials, surroundings.region or DEFAULT_REGION)
         try:
-            fields = encode_kms_result(operation, caller.call(request))
+            fields = encode_kms_result(operation, caller.call(request, Tries()))
             lines = {label: _field(operation, fields, name) for label, name in LABELS[operation].items()}
         except ToolError as error:
             raise OperationError(operation, error) from error

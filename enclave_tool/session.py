@@ -18,6 +18,7 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from vsock_wire.attestation import parse_attestation_request
 from vsock_wire.diagnosis import Hop, encode_diagnosis
@@ -28,6 +29,7 @@ from vsock_wire.messages import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
     STATUS_OK,
+    TRIES,
     EnclaveCode,
     ErrorReply,
     JsonObject,
@@ -42,7 +44,8 @@ from vsock_wire.messages import (
     parse_request_id,
     parse_set_client,
 )
-from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request
+from vsock_wire.operations import KMS_OPERATIONS, encode_kms_result, parse_kms_request, parse_timeout_s
+from vsock_wire.server import Job
 
 _CODES: dict[type[ToolError], EnclaveCode] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
@@ -81,19 +84,32 @@ class Enclave:
 
 
 class Session:
-    """The state of one connection. Not for use by several threads at once."""
+    """The state of one connection. For one thread to ``take`` requests; any may answer them."""
 
     def __init__(self, enclave: Enclave) -> None:
         self._enclave = enclave
         self._caller: KmsCaller | None = None
 
-    def answer(self, frame: bytes) -> JsonObject:
-        """Return the reply to one request. Never raises: a failure is a reply too."""
-        request_id: str | None = None
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for one request. Calls of KMS that bring an Id are independent of each other.
+
+        They are made with the credentials that were set when they came.
+        """
         try:
             message = decode_message(frame)
             request_id = parse_request_id(message)
-            reply = explained(message, lambda: self._reply(message))
+        except ToolError as error:
+            refusal = refuse(error)
+            return Job(lambda: refusal)
+        caller, operation = self._caller, message.get("Operation")
+        return Job(
+            lambda: self._answer(message, request_id, caller),
+            is_independent=request_id is not None and isinstance(operation, str) and operation in KMS_OPERATIONS,
+        )
+
+    def _answer(self, message: JsonObject, request_id: str | None, caller: KmsCaller | None) -> JsonObject:
+        try:
+            reply = explained(message, lambda: self._reply(message, caller))
         except ToolError as error:
             reply = refuse(error)
         except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
@@ -103,13 +119,13 @@ class Session:
             reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
         return reply if request_id is None else {**reply, "Id": request_id}
 
-    def _reply(self, message: JsonObject) -> JsonObject:
+    def _reply(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
         try:
-            return {"Status": STATUS_OK, **self._perform(message)}
+            return {"Status": STATUS_OK, **self._perform(message, caller)}
         except ToolError as error:
             return refuse(error)
 
-    def _perform(self, message: JsonObject) -> JsonObject:
+    def _perform(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
         match parse_operation(message):
             case Operation.SET_CLIENT:
                 return self._set_client(message)
@@ -120,7 +136,7 @@ class Session:
             case Operation.DIAGNOSE:
                 return self._diagnose(message)
             case operation:
-                return self._call_kms(operation, message)
+                return self._call_kms(operation, message, caller)
 
     def _set_client(self, message: JsonObject) -> JsonObject:
         request = parse_set_client(message)
@@ -129,17 +145,19 @@ class Session:
         self._caller = self._enclave.clients.caller(request.credentials, region)
         return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
 
-    def _call_kms(self, operation: Operation, message: JsonObject) -> JsonObject:
-        if self._caller is None:
+    def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+        if caller is None:
             raise RequestError(
                 KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
             )
         request = parse_kms_request(operation, message)
+        tries = Tries(parse_timeout_s(message))
         try:
             self._enclave.deliverer.check_client(operation, message)
-            return encode_kms_result(operation, self._caller.call(request), self._enclave.deliverer.deliver)
+            reply = encode_kms_result(operation, caller.call(request, tries), self._enclave.deliverer.deliver)
         except ToolError as error:
-            return refuse(error, KMS_OPERATIONS[operation].failure)
+            reply = refuse(error, KMS_OPERATIONS[operation].failure)
+        return {**reply, TRIES: tries.count} if tries.count else reply
 
     def _attest(self, message: JsonObject) -> JsonObject:
         request = parse_attestation_request(message)

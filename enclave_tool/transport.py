@@ -6,10 +6,13 @@ The parent sees TLS records, and in the clear only the server name. This file re
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, cast
 
 from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
@@ -22,7 +25,30 @@ from vsock_wire.errors import InputError, TransportError
 from vsock_wire.evidence import KmsAnswered, TlsConnected, cut_text, is_recording, milliseconds_since, record
 from vsock_wire.sockets import connect_socket
 
+MIN_TIMEOUT_S = 0.001
+"""Sockets take 0 for "do not wait at all"."""
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+@contextlib.contextmanager
+def finishing_by(deadline: float | None) -> Iterator[None]:
+    """Let no wait of a ProxySession in this thread last beyond ``deadline``, which is by time.monotonic."""
+    token = _deadline.set(deadline)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _within_deadline(timeout_s: float) -> float:
+    deadline = _deadline.get()
+    return timeout_s if deadline is None else min(timeout_s, max(MIN_TIMEOUT_S, deadline - time.monotonic()))
+
+
+MAX_KMS_ANSWER_BYTES = 131_072
+"""Most bytes of an answer's body. KMS's largest, that to GenerateDataKeyPair for RSA_4096, has below 20,000 (KMS API
+reference: CiphertextForRecipient and PrivateKeyCiphertextBlob <= 6,144 bytes, PublicKey <= 8,192, in base64)."""
 
 
 class ProxySession(URLLib3Session):
@@ -96,10 +122,20 @@ class _ProxyConnection(AWSHTTPSConnection):
     _connect_ms: float | None = None
     _asked_at = 0.0
     _sent_bytes = 0
+    _timeout_s: Any = None
+
+    @property
+    def timeout(self) -> Any:
+        """urllib3 reads it before each wait; seconds."""
+        return _within_deadline(self._timeout_s) if isinstance(self._timeout_s, (int, float)) else self._timeout_s
+
+    @timeout.setter
+    def timeout(self, timeout_s: Any) -> None:
+        self._timeout_s = timeout_s
 
     def _new_conn(self) -> socket.socket:
         try:
-            return connect_socket(self.proxy_address, timeout_s=self.connect_timeout_s)
+            return connect_socket(self.proxy_address, timeout_s=_within_deadline(self.connect_timeout_s))
         except TransportError as error:
             # A bare OSError would come out of botocore as an unexplained HTTPClientError.
             raise NewConnectionError(self, str(error)) from error
@@ -124,7 +160,28 @@ class _ProxyConnection(AWSHTTPSConnection):
         response: Any = super().getresponse()
         if is_recording():
             record(self._describe_answer(response))
+        self._bound(response)
         return response
+
+    def _bound(self, response: Any) -> None:
+        """Refuse a body over MAX_KMS_ANSWER_BYTES: at once where its length is told, else when so many have come."""
+        if response.length_remaining is not None and response.length_remaining > MAX_KMS_ANSWER_BYTES:
+            raise self._too_large()
+        whole_stream = response.stream
+
+        def stream(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            received_bytes = 0
+            for data in whole_stream(*args, **kwargs):
+                received_bytes += len(data)
+                if received_bytes > MAX_KMS_ANSWER_BYTES:
+                    self.close()
+                    raise self._too_large()
+                yield data
+
+        response.stream = stream  # what botocore reads a body by
+
+    def _too_large(self) -> TransportError:
+        return TransportError("read answer from", self.host, f"expected at most {MAX_KMS_ANSWER_BYTES} bytes, got more")
 
     def _describe_tls(self) -> TlsConnected:
         tls = cast("ssl.SSLSocket", self.sock)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import Self
 
 from instance_tool.credential_source import CredentialSource
@@ -18,6 +20,7 @@ from vsock_wire.evidence import EVIDENCE, EXPLAIN, is_recording, milliseconds_si
 from vsock_wire.frames import MAX_MESSAGE_BYTES
 from vsock_wire.messages import (
     STATUS_OK,
+    TRIES,
     Credentials,
     EnclaveCode,
     ErrorReply,
@@ -27,11 +30,21 @@ from vsock_wire.messages import (
     decode_message,
     parse_reply,
 )
-from vsock_wire.operations import ACCEPTS, DELIVERY, KmsRequest, KmsResult, encode_kms_request, parse_kms_result
+from vsock_wire.operations import (
+    ACCEPTS,
+    DELIVERY,
+    TIMEOUT_S_FIELD,
+    KmsRequest,
+    KmsResult,
+    encode_kms_request,
+    parse_kms_result,
+)
 from vsock_wire.sockets import connect_socket
 
 TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
+KMS_SHARE = 0.9
+"""Of that time, which the enclave may spend on KMS: the rest is for its word of what failed."""
 
 
 _logger = logging.getLogger(__name__)
@@ -114,6 +127,7 @@ class EnclaveClient:
         Raises:
             CredentialsError, EnclaveError, TransportError, WireError: as ``call``.
         """
+        message = self._bounded(message)
         try:
             return self._exchange_on_any_connection(message)
         except EnclaveError as error:
@@ -121,6 +135,34 @@ class EnclaveClient:
                 raise
             _logger.info("credentials: have expired: asking again with new ones")
         return self._exchange_on_any_connection(message)
+
+    @property
+    def can_send_ahead(self) -> bool:
+        """Whether ``send_ahead`` may be used now: the peer knows Ids, and has the credentials that are to be used."""
+        if self._connection is None or self._is_old_peer or is_recording():
+            return False
+        return self._peer_has_credentials or (self._source is not None and self._source.current() == self._sent)
+
+    def send_ahead(self, request: KmsRequest, request_id: str) -> None:
+        """Send a request whose reply ``receive_ahead`` will return; several may be under way, MAX_IN_FLIGHT at most.
+
+        Raises:
+            CredentialsError: there are no credentials any more.
+            TransportError: the enclave has gone, or does not read; the connection is closed.
+        """
+        message = {**self._bounded(encode_kms_request(request)), "Id": request_id}
+        with self._closing_on_failure():
+            self._connect().send(message, timeout_s=self._timeout_s)
+
+    def receive_ahead(self) -> JsonObject:
+        """Return the next reply to a request that was sent ahead, Ok or Error, whichever comes first.
+
+        Raises:
+            TransportError: the enclave cannot be reached or stopped answering; the connection is closed.
+            WireError: what answers does not speak the protocol; the connection is closed.
+        """
+        with self._closing_on_failure():
+            return self._receive_reply(self._connect())[0]
 
     def describe(self) -> JsonObject:
         """Return what the enclave says of itself. Nothing in it is proven.
@@ -200,15 +242,24 @@ class EnclaveClient:
             if self._is_old_peer:
                 self.close()
 
+    def _bounded(self, message: JsonObject) -> JsonObject:
+        """Give KMS less time than the reply has to come."""
+        return {TIMEOUT_S_FIELD: round(KMS_SHARE * self._timeout_s, 3), **message}
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def _request(self, message: JsonObject) -> JsonObject:
         """Send one request and return the fields of its reply; after a broken exchange the connection is dropped."""
         if is_recording():
             message = {**message, EXPLAIN: True}
-        try:
+        with self._closing_on_failure():
             reply = parse_reply(self._exchange_messages(message))
-        except BaseException:
-            self.close()
-            raise
         if isinstance(reply, ErrorReply):
             if reply.code == EnclaveCode.BUSY:  # it closes behind this answer
                 self.close()
@@ -281,6 +332,9 @@ def _received(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms
     )
 
 
+_NOT_CARGO = ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS, TIMEOUT_S_FIELD, TRIES)
+
+
 def _carried(message: JsonObject) -> tuple[str, ...]:
     """Return the names of what a message is there to carry."""
-    return tuple(name for name in message if name not in ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS))
+    return tuple(name for name in message if name not in _NOT_CARGO)

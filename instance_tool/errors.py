@@ -98,6 +98,8 @@ def _kms_details(reply: ErrorReply) -> str:
         details.append(f"HTTP {reply.http_status}")
     if reply.request_id:
         details.append(f"request id {reply.request_id[:64]}")
+    if reply.tries is not None and reply.tries > 1:
+        details.append(f"after {reply.tries} tries")
     return f" ({', '.join(details)})" if details else ""
 
 

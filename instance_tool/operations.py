@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from instance_tool.batch import decrypt_lines, with_ciphertext
-from instance_tool.ciphertext import read_lines
+from instance_tool.ciphertext import LineReader
 from instance_tool.kms_requests import ciphertext_argument, keyed_request, kms_request
 from instance_tool.options import (
     CONTEXT_OPTIONS,
@@ -148,14 +148,16 @@ def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
     def report(line_number: int, error: ToolError) -> None:
         report_error(PROGRAM, error, subject=f"line {line_number}")
 
+    lines = LineReader(standard_input())
     with settings.open_client_with_credentials() as client:
         failed = decrypt_lines(
             client,
-            read_lines(standard_input()),
+            lines,
             template,
             output_format=settings.output_format,
             write_to=standard_output(),
             report=report,
+            is_ready=lines.is_ready,
         )
     if failed:
         sys.exit(ExitCode.FAILED)

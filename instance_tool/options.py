@@ -26,6 +26,8 @@ from vsock_wire.program import parse_timeout, set_up_logging
 PROGRAM = "kmstool-instance"
 SERVICE_PORT = 3_000
 """kmstool's own."""
+ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
+"""The environment variable that says where the enclave is, where no option does."""
 CREDENTIALS_HELD = "CredentialsHeld"
 """The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
 
@@ -146,7 +148,10 @@ SHARED_OPTIONS = (
         "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
         help="vsock port of kmstool-enclave.",
     ),
-    click.option("--enclave", metavar="ADDRESS", help="Ask this address instead of vsock --cid and --port."),
+    click.option(
+        "--enclave", metavar="ADDRESS",
+        help=f"Ask this address instead of vsock --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
+    ),
     click.option(
         "--region", type=parse_text, metavar="REGION", help="AWS region of KMS; only if the enclave sets none."
     ),
@@ -217,19 +222,18 @@ def parse_settings(options: dict[str, Any]) -> Settings:
         InputError: it is not said, or said twice, where the enclave is.
     """
     set_up_logging("instance_tool", verbosity=0 if options["quiet"] else 1 + options["verbose"])
-    if options["enclave"] is None and options["cid"] is None:
+    enclave = options["enclave"]
+    if enclave is None and options["cid"] is None:
+        enclave = os.environ.get(ENCLAVE_VARIABLE) or None
+    if enclave is None and options["cid"] is None:
         raise InputError(
             "--cid: expected the vsock CID of the enclave, got none",
             hint="nitro-cli describe-enclaves shows EnclaveCID",
         )
-    if options["enclave"] is not None and options["cid"] is not None:
+    if enclave is not None and options["cid"] is not None:
         raise InputError("--enclave and --cid exclude each other")
     return Settings(
-        enclave=(
-            parse_address(options["enclave"])
-            if options["enclave"] is not None
-            else vsock_address(options["cid"], options["port"])
-        ),
+        enclave=(parse_address(enclave) if enclave is not None else vsock_address(options["cid"], options["port"])),
         region=options["region"] or None,
         profile=options["profile"],
         timeout_s=options["timeout"],

@@ -33,6 +33,7 @@ from vsock_wire.messages import (
     parse_request_id,
 )
 from vsock_wire.operations import KMS_OPERATIONS
+from vsock_wire.server import Job
 
 _CODES: dict[type[ToolError], InstanceCode | EnclaveCode] = {
     BusyError: EnclaveCode.BUSY,
@@ -68,13 +69,19 @@ class LocalSession:
     def __init__(self, served: ServedEnclave) -> None:
         self._served = served
 
-    def answer(self, frame: bytes) -> JsonObject:
-        """Return the reply to one request. Never raises: a failure is a reply too."""
-        request_id: str | None = None
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for one request; all of a connection are answered in order."""
         try:
             message = decode_message(frame)
             request_id = parse_request_id(message)
-            message.pop("Id", None)  # each connection to the enclave has one request at a time
+        except ToolError as error:
+            refusal = _refusal(error)
+            return Job(lambda: refusal)
+        message.pop("Id", None)  # each connection to the enclave has one request at a time
+        return Job(lambda: self._answer(message, request_id))
+
+    def _answer(self, message: JsonObject, request_id: str | None) -> JsonObject:
+        try:
             reply = explained(message, lambda: self._perform(message))
         except ToolError as error:
             reply = _refusal(error)

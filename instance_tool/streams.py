@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from vsock_wire.errors import InputError
 
@@ -12,7 +13,7 @@ STANDARD_INPUT = "-"
 """In place of a path."""
 
 
-def standard_input() -> BinaryIO:
+def standard_input() -> BufferedReader:
     """Return standard input.
 
     Raises:
@@ -20,7 +21,7 @@ def standard_input() -> BinaryIO:
     """
     if sys.stdin is None:
         raise InputError("standard input: expected it to be open, got it closed")
-    return sys.stdin.buffer
+    return cast("BufferedReader", sys.stdin.buffer)
 
 
 def standard_output() -> BinaryIO:

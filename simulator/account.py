@@ -23,7 +23,7 @@ from simulator.nsm import SimulatedNsm
 from simulator.nsm_server import NsmServer
 from simulator.pcrs import measure
 from simulator.tls import TlsAuthority
-from vsock_wire.address import UnixAddress
+from vsock_wire.address import TcpAddress, UnixAddress
 from vsock_wire.messages import Credentials
 
 if TYPE_CHECKING:
@@ -147,6 +147,11 @@ class SimulatedAccount:
         host, port = self.imds_server.address
         return {ENDPOINT_VARIABLE: f"http://{host}:{port}"}
 
+    @property
+    def kms_endpoint_url(self) -> str:
+        """Where a program outside the enclave reaches KMS, with TLS under ``ca_file``."""
+        return f"https://localhost:{self.kms_server.port}"
+
     def write_allowlist(self, *ports: int) -> None:
         """Write ``allowlist_file`` for ports of this machine."""
         entries = "".join(f"- {{address: 127.0.0.1, port: {port}}}\n" for port in ports)
@@ -162,7 +167,7 @@ class SimulatedAccount:
         client: KMSClient = boto3.client(
             "kms",
             region_name=self.region,
-            endpoint_url=f"https://localhost:{self.kms_server.port}",
+            endpoint_url=self.kms_endpoint_url,
             verify=str(self.ca_file),
             aws_access_key_id=credentials.access_key_id,
             aws_secret_access_key=credentials.secret_access_key,
@@ -170,6 +175,22 @@ class SimulatedAccount:
             config=Config(retries={"mode": "standard", "total_max_attempts": 1}, proxies={}),
         )
         return client
+
+    def attested_client(self, credentials: Credentials | None = None) -> KMSClient:
+        """Return the library's client of this KMS, as an application inside the trusted enclave has it.
+
+        It dials KMS itself instead of a vsock-proxy, which would only pass the same bytes on.
+        """
+        from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context  # noqa: PLC0415 - Linux only
+
+        nsm = self._open.enter_context(open_nsm(self.enclave.nsm_address))
+        return attested_kms_client(
+            Recipient(nsm),
+            region=self.region,
+            credentials=credentials or self.issue_credentials(),
+            proxy=TcpAddress(*self.kms_server.address),
+            tls=tls_context(str(self.ca_file)),
+        )
 
     def _start_enclave(
         self,

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from simulator import commands
 from simulator.account import KEY_ALIAS, REGION, SimulatedAccount
 from simulator.demo import Narrator, run_demo
 from simulator.errors import SimulatorError
+from simulator.flow import running_flow
 from simulator.identities import DEFAULT_LIFETIME_S
 from simulator.processes import tool_path
 from vsock_wire import __version__
+from vsock_wire.errors import InputError, quoted
 from vsock_wire.messages import encode_base64
 from vsock_wire.program import run_program, set_up_logging
 
@@ -80,6 +83,28 @@ def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mo
         _wait_for_end()
 
 
+@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARG]...")
+def run(program: tuple[str, ...]) -> int:
+    """Start everything, the proxy and the enclave too, and run PROGRAM.
+
+    PROGRAM finds all of it by its environment: kmstool-instance the enclave,
+    AWS's command line and SDKs the KMS and the role, and your own code what
+    KMSTOOL_SIM_KEY_ID, _NSM, _PROXY, _CA_FILE and _ROOT say. The exit code is
+    PROGRAM's own.
+
+    \b
+    Examples:
+      kmstool-sim run sh
+      kmstool-sim run python my_enclave_application.py
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    with _directory(None) as directory, SimulatedAccount(directory) as account, running_flow(account) as environment:
+        try:
+            return subprocess.run(program, env=environment, check=False).returncode
+        except OSError as error:
+            raise InputError(f"{quoted(program[0])}: {(error.strerror or str(error)).lower()}") from error
+
+
 def main() -> NoReturn:
     """Run kmstool-sim."""
     run_program(PROGRAM, command, click.ClickException)
@@ -112,7 +137,7 @@ def _pasteable(command_line: list[str]) -> str:
 def _aws_command(account: SimulatedAccount, credentials: str) -> str:
     return (
         f"{credentials} AWS_CA_BUNDLE={account.ca_file} aws kms encrypt --region {account.region}"
-        f" --endpoint-url https://localhost:{account.kms_server.port} --key-id {KEY_ALIAS}"
+        f" --endpoint-url {account.kms_endpoint_url} --key-id {KEY_ALIAS}"
         " --plaintext fileb:///etc/hostname --query CiphertextBlob --output text"
     )
 

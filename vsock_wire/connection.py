@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from typing import Self
 
@@ -16,7 +17,9 @@ RECEIVE_BYTES = 65_536
 
 
 class MessageConnection:
-    """One peer, messages both ways. Not for use by several threads at once, but for ``close``.
+    """One peer, messages both ways.
+
+    For one thread at a time; after ``send_from_other_threads`` any may send. ``close`` and ``stop_...`` are for any.
 
     Args:
         sock: a connected stream socket, which this object then owns.
@@ -30,6 +33,8 @@ class MessageConnection:
         self._sock = sock
         self.peer = peer
         self._decoder = FrameDecoder()
+        self._sender = sock
+        self._sending = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +45,13 @@ class MessageConnection:
     def close(self) -> None:
         """Close the connection; a thread that waits in it gets a TransportError or an end of stream."""
         close_quietly(self._sock)
+        if self._sender is not self._sock:
+            self._sender.close()
+
+    def send_from_other_threads(self) -> None:
+        """Let any thread send from now on, one at a time; called by the receiving one."""
+        if self._sender is self._sock:
+            self._sender = self._sock.dup()  # with a time-out of its own
 
     def stop_reading(self) -> None:
         """Make a ``receive`` in another thread return None; messages can still be sent."""
@@ -67,8 +79,9 @@ class MessageConnection:
         """
         frame = encode_frame(encode_message(message))
         try:
-            self._sock.settimeout(timeout_s)
-            self._sock.sendall(frame)
+            with self._sending:
+                self._sender.settimeout(timeout_s)
+                self._sender.sendall(frame)
         except OSError as error:
             raise self._error("write to", error, timeout_s) from error
         return len(frame)

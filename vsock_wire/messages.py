@@ -30,6 +30,11 @@ _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What can stand in an HTTP header, where credentials go."""
 
 STATUS_OK = "Ok"
+MAX_IN_FLIGHT = 16
+"""Requests with an Id that a server has in work for one connection; it reads no further one until one is answered. Far
+more than the time on the way to KMS can hide, and few enough that 256 connections leave each other room."""
+TRIES = "Tries"
+"""The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
 STATUS_ERROR = "Error"
 
 
@@ -171,6 +176,7 @@ class ErrorReply:
         http_status: of KMS's answer.
         request_id: of KMS's answer.
         hint: what the reader can do about it.
+        tries: how many requests KMS was sent.
     """
 
     message: str
@@ -179,6 +185,7 @@ class ErrorReply:
     http_status: int | None = None
     request_id: str | None = None
     hint: str | None = None
+    tries: int | None = None
 
     def to_fields(self) -> JsonObject:
         """Return the fields of the reply beside Status."""
@@ -190,6 +197,7 @@ class ErrorReply:
                 "HttpStatus": self.http_status,
                 "RequestId": self.request_id,
                 "Hint": self.hint,
+                TRIES: self.tries,
             }
         )
 
@@ -313,7 +321,7 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         return message
     if status != STATUS_ERROR:
         raise WireError(f"reply: expected Status {STATUS_OK} or {STATUS_ERROR}, got {type(status).__name__}")
-    http_status = message.get("HttpStatus")
+    http_status, tries = message.get("HttpStatus"), message.get(TRIES)
     return ErrorReply(
         message=reply_text(message, "Message") or "",
         code=reply_text(message, "Code"),
@@ -321,6 +329,7 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         http_status=http_status if isinstance(http_status, int) else None,
         request_id=reply_text(message, "RequestId"),
         hint=reply_text(message, "Hint"),
+        tries=tries if isinstance(tries, int) else None,
     )
 
 

@@ -40,6 +40,10 @@ ACCEPTS = "Accepts"
 """The field of a request that lists the deliveries without a Message that the client can read. kmstool in C sends none,
 and aborts on a reply that says Ok without a Message; an enclave refuses its request instead."""
 
+TIMEOUT_S_FIELD = "TimeoutS"
+"""The field of a request that bounds, in seconds, all tries of KMS together; without it only their number is bound."""
+MAX_TIMEOUT_S = 86_400
+
 
 class Delivery(enum.StrEnum):
     """What leaves the enclave of a secret that KMS delivered; set when the enclave starts, never by a request."""
@@ -228,6 +232,22 @@ def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
         if value is not None:
             parameters[spec.parameter] = value
     return KmsRequest(operation, parameters)
+
+
+def parse_timeout_s(message: JsonObject) -> float | None:
+    """Return how many seconds a request gives KMS, or None where it does not say.
+
+    Raises:
+        RequestError: it is no number above 0 and up to MAX_TIMEOUT_S.
+    """
+    timeout_s = message.get(TIMEOUT_S_FIELD)
+    if timeout_s is None:
+        return None
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise RequestError(
+            f"{TIMEOUT_S_FIELD}: expected a number above 0 and up to {MAX_TIMEOUT_S}, got something else"
+        )
+    return float(timeout_s)
 
 
 def encode_secret(secret: bytes) -> JsonObject:

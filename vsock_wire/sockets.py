@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -99,6 +98,8 @@ def local_vsock_cid() -> int | None:
         device = os.open(VSOCK_DEVICE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # a container may have no such device, and vsock all the same
         return None
+    import fcntl  # noqa: PLC0415 - not on Windows, where nothing comes this far
+
     try:
         (cid,) = struct.unpack("I", fcntl.ioctl(device, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(4)))
     except OSError:
@@ -124,12 +125,15 @@ def bound_address(sock: socket.socket, wanted: Address) -> Address:
 
 
 def _new_socket(address: VsockAddress | UnixAddress) -> socket.socket:
-    if isinstance(address, UnixAddress):
-        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    family = getattr(socket, "AF_VSOCK", None)
+    return socket.socket(_family("AF_UNIX" if isinstance(address, UnixAddress) else "AF_VSOCK"), socket.SOCK_STREAM)
+
+
+def _family(name: str) -> int:
+    """Return an address family that not every system's Python has."""
+    family: int | None = getattr(socket, name, None)
     if family is None:
-        raise OSError(errno.EAFNOSUPPORT, "this Python has no AF_VSOCK")
-    return socket.socket(family, socket.SOCK_STREAM)
+        raise OSError(errno.EAFNOSUPPORT, f"this Python has no {name}")
+    return family
 
 
 def _socket_name(address: VsockAddress | UnixAddress) -> str | tuple[int, int]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from enclave_tool.cms import decrypt_enveloped_data, parse_enveloped_data
+from enclave_tool.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
 from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.nsm import decode_attestation_response, decode_describe_response, decode_random_response
 from instance_tool.attestation import AttestationDocument, parse_unverified_document, verify_document
@@ -153,6 +153,7 @@ def cms(data: bytes) -> None:
     content_key, message = data[:32], data[32:]
     with contextlib.suppress(CmsError):
         enveloped = parse_enveloped_data(message)
+        assert enveloped == read_ber(message)
         assert len(enveloped.iv) == 16
         assert len(enveloped.encrypted_content) % 16 == 0
         plaintext = decrypt_enveloped_data(enveloped, cast("RSAPrivateKey", _OpenedKey(content_key)))

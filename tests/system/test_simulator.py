@@ -137,8 +137,6 @@ def test_the_aws_command_line_is_told_how_to_use_it(state: Path) -> None:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         for name, value in account.imds_environment.items():
             patch.setenv(name, value)
-        client = boto3.client(
-            "kms", region_name=account.region, endpoint_url=f"https://localhost:{account.kms_server.port}"
-        )
+        client = boto3.client("kms", region_name=account.region, endpoint_url=account.kms_endpoint_url)
         answer = client.encrypt(KeyId=KEY_ALIAS, Plaintext=b"x")
         assert json.dumps(answer["KeyId"]) == json.dumps(account.key.arn)

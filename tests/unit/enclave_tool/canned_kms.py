@@ -26,11 +26,15 @@ from vsock_wire.sockets import close_quietly, listen_socket
 
 
 class ThrowawayAuthority:
-    """A certificate authority that lives as long as the test run."""
+    """A certificate authority that lives as long as the test run.
 
-    def __init__(self) -> None:
+    Args:
+        name: what it calls itself.
+    """
+
+    def __init__(self, name: x509.Name | None = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "throwaway authority")])
+        self._name = name or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "throwaway authority")])
         self._certificate = self._issue(self._name, self._key.public_key(), is_authority=True)
 
     def write_bundle(self, path: Path) -> Path:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from enclave_tool.config import parse_delivery
 from enclave_tool.delivery import Deliverer, Program, ProgramLimits
 from enclave_tool.errors import DeliveryError
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients
 from enclave_tool.session import Enclave, Session
 from vsock_wire.attestation import MAX_ATTESTED_BYTES
@@ -170,8 +171,9 @@ class AnsweringCaller(KmsCaller):
     def __init__(self, clients: AnsweringClients) -> None:
         self._clients = clients
 
-    def call(self, request: KmsRequest) -> dict[str, Any]:
+    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
         self._clients.calls += 1
+        tries.count += 1
         return answer_to(request.operation)
 
 
@@ -179,8 +181,8 @@ def ask(deliverer: Deliverer, message: JsonObject) -> tuple[JsonObject, int]:
     """Return the reply of a session to one request, and how often KMS was asked."""
     clients = AnsweringClients()
     session = Session(Enclave(clients, None, {}, lambda *_: b"", lambda _: (), deliverer))
-    session.answer(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}')
-    return session.answer(encode_message(message)), clients.calls
+    session.take(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}').answer()
+    return session.take(encode_message(message)).answer(), clients.calls
 
 
 class TestSession:
@@ -205,4 +207,5 @@ class TestSession:
             "Code": "DeliveryFailed",
             "Service": "enclave",
             "Hint": "look",
+            "Tries": 1,
         }

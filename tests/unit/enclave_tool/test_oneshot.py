@@ -14,6 +14,7 @@ import pytest
 
 from enclave_tool import oneshot
 from enclave_tool.errors import CredentialsError, KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.options import find_credentials
 from enclave_tool.recipient import Recipient
@@ -65,8 +66,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         def __init__(self) -> None:
             pass
 
-        def call(self, request: KmsRequest) -> dict[str, Any]:
+        def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
             world.requests.append(request)
+            tries.count += 1
             if isinstance(world.answer, Exception):
                 raise world.answer
             return world.answer

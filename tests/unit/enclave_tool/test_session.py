@@ -19,6 +19,7 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
+from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.recipient import Recipient, RecipientKey
 from enclave_tool.session import Enclave, Session, choose_region, refuse
@@ -58,8 +59,10 @@ class ScriptedCaller(KmsCaller):
         self._clients = clients
         self._seen_as = (credentials, region)
 
-    def call(self, request: KmsRequest) -> dict[str, Any]:
+    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
         self._clients.requests.append((*self._seen_as, request))
+        self._clients.tries.append(tries)
+        tries.count += 1
         return self._clients.behaviour(request)
 
 
@@ -68,6 +71,7 @@ class ScriptedClients(KmsClients):
 
     def __init__(self) -> None:
         self.requests: list[tuple[Credentials, str, KmsRequest]] = []
+        self.tries: list[Tries] = []
         self.made: list[tuple[Credentials, str]] = []
         self.bad_region = "nowhere-1"
         self.behaviour: Behaviour = lambda request: decrypt_answer(
@@ -113,13 +117,15 @@ def ready(session: Session) -> Session:
 
 
 def ask(session: Session, message: Mapping[str, object]) -> dict[str, Any]:
-    return session.answer(encode_message(message))
+    return session.take(encode_message(message)).answer()
 
 
 class TestKmstoolsOwnConversation:
     def test_its_set_client_and_decrypt_get_its_replies(self, session: Session, clients: ScriptedClients) -> None:
-        first = session.answer(KMSTOOL_SET_CLIENT)
-        second = session.answer(rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }')
+        first = session.take(KMSTOOL_SET_CLIENT).answer()
+        second = session.take(
+            rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }'
+        ).answer()
         assert first["Status"] == "Ok"
         assert (second["Status"], second["Message"]) == ("Ok", "cGxhaW4gAQID")
         assert clients.requests == [
@@ -157,7 +163,7 @@ class TestKmstoolsOwnConversation:
     def test_malformed_request_gets_its_text_to_the_letter(
         self, session: Session, request_bytes: bytes, message: str
     ) -> None:
-        reply = session.answer(request_bytes)
+        reply = session.take(request_bytes).answer()
         assert (reply["Status"], reply["Message"], reply["Service"]) == ("Error", message, "enclave")
 
     @pytest.mark.parametrize(
@@ -259,7 +265,7 @@ class TestSetClient:
         replies = [
             ask(session, {**SET_CLIENT, "AwsSessionToken": "theSessionToken"}),
             ask(session, {**SET_CLIENT, "AwsSessionToken": ["theSessionToken"]}),
-            session.answer(encode_message({**SET_CLIENT, "AwsSessionToken": "theSessionToken"})[:-1]),
+            session.take(encode_message({**SET_CLIENT, "AwsSessionToken": "theSessionToken"})[:-1]).answer(),
         ]
         shown = json.dumps(replies) + caplog.text + "".join(capfd.readouterr())
         for secret in ("theSecretAccessKey", "theSessionToken", "AKIDEXAMPLE"):
@@ -273,7 +279,23 @@ class TestDecrypt:
             "Message": "cGxhaW4gAQID",
             "KeyId": "key-arn",
             "EncryptionAlgorithm": "SYMMETRIC",
+            "Tries": 1,
         }
+
+    @pytest.mark.parametrize(
+        ("field", "timeout_s"), [({}, None), ({"TimeoutS": 1.5}, 1.5), ({"TimeoutS": 86_400}, 86_400.0)]
+    )
+    def test_time_for_kms_is_what_the_request_says(
+        self, ready: Session, clients: ScriptedClients, field: dict[str, float], timeout_s: float | None
+    ) -> None:
+        ask(ready, {**DECRYPT, **field})
+        assert [tries.timeout_s for tries in clients.tries] == [timeout_s]
+
+    @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "5", True, [1]])
+    def test_time_out_of_range_is_refused(self, ready: Session, clients: ScriptedClients, timeout_s: object) -> None:
+        reply = ask(ready, {**DECRYPT, "TimeoutS": timeout_s})
+        assert reply["Message"] == "TimeoutS: expected a number above 0 and up to 86400, got something else"
+        assert clients.requests == []
 
     def test_all_fields_reach_kms(self, ready: Session, clients: ScriptedClients) -> None:
         request = decrypt_request(b"\1", {"a": "1", "b": ""}, "alias/k", "RSAES_OAEP_SHA_256", ("t1", "t2"))
@@ -315,6 +337,7 @@ class TestDecrypt:
             "HttpStatus": 400,
             "RequestId": "r-1",
             "Hint": "look",
+            "Tries": 1,
         }
 
     def test_internal_error_gives_neither_text_nor_log_of_it(
@@ -364,7 +387,7 @@ class TestId:
         size = (MAX_MESSAGE_BYTES - 100) // len(character.encode())
         frame = json.dumps({"Operation": "Describe", "Id": character * size}, ensure_ascii=False).encode()
         assert len(frame) <= MAX_MESSAGE_BYTES
-        encode_frame(encode_message(session.answer(frame)))
+        encode_frame(encode_message(session.take(frame).answer()))
 
 
 class TestDescribe:
@@ -392,7 +415,7 @@ class TestAnswer:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.binary(max_size=40) | st.dictionaries(fields, json_values).map(lambda m: json.dumps(m).encode()))
     def test_is_one_reply_that_fits_a_frame_whatever_the_request(self, ready: Session, frame: bytes) -> None:
-        reply = ready.answer(frame)
+        reply = ready.take(frame).answer()
         assert reply["Status"] in ("Ok", "Error")
         assert reply.get("Code") != "InternalError"
         encode_frame(encode_message(reply))
@@ -403,7 +426,7 @@ class TestAnswer:
     def test_of_each_operation_is_never_an_internal_error(
         self, ready: Session, operation: str, fields: dict[str, object]
     ) -> None:
-        reply = ready.answer(json.dumps({"Operation": operation, **fields}).encode())
+        reply = ready.take(json.dumps({"Operation": operation, **fields}).encode()).answer()
         assert reply.get("Code") != "InternalError"
 
 
@@ -482,7 +505,7 @@ class TestOtherOperations:
     def test_data_key_is_delivered_with_its_ciphertext(self, ready: Session, clients: ScriptedClients) -> None:
         clients.behaviour = lambda _: {"Plaintext": b"\1", "CiphertextBlob": b"\2", "KeyId": "arn"}
         reply = ask(ready, {"Operation": "GenerateDataKey", "KeyId": "k", "KeySpec": "AES_256"})
-        assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn"}
+        assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn", "Tries": 1}
 
     def test_failure_starts_with_the_text_of_the_operation(self, ready: Session, clients: ScriptedClients) -> None:
         clients.behaviour = raising(NsmError("Attestation", "no such device"))

@@ -18,7 +18,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from enclave_tool.transport import ProxySession, tls_context
+from enclave_tool.transport import MAX_KMS_ANSWER_BYTES, ProxySession, tls_context
 from tests.unit.enclave_tool.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
 from vsock_wire.address import UnixAddress
 from vsock_wire.errors import InputError, TransportError
@@ -192,6 +192,95 @@ class TestRefusedPeer:
         with pytest.raises(HTTPClientError):
             fetch(session, f"http://{HOST}/")
         assert kms.connections == 0
+
+
+class TestSizeOfAnswers:
+    def test_largest_answer_is_read(self, session: ProxySession, kms: CannedKms) -> None:
+        kms.answer = lambda _: Answer(b"x" * MAX_KMS_ANSWER_BYTES)
+        assert fetch(session) == (200, b"x" * MAX_KMS_ANSWER_BYTES)
+
+    def test_told_length_over_the_limit_is_refused_before_the_body(self, session: ProxySession, kms: CannedKms) -> None:
+        kms.answer = lambda _: Answer(b"", headers={"Content-Length": str(MAX_KMS_ANSWER_BYTES + 1)})
+        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+            fetch(session)
+
+    def test_chunks_without_end_are_refused_at_the_limit_and_the_next_request_served(
+        self, session: ProxySession, kms: CannedKms
+    ) -> None:
+        body = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
+        chunked = {"Transfer-Encoding": "chunked"}
+        kms.answer = lambda _: _Unsized(body * (MAX_KMS_ANSWER_BYTES // 0x1000 + 16), headers=chunked)
+        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+            fetch(session)
+        kms.answer = lambda _: Answer({})
+        assert fetch(session) == (200, b"{}")
+        assert kms.connections == 2
+
+    def test_one_chunk_of_any_size_is_refused_at_the_limit(self, session: ProxySession, kms: CannedKms) -> None:
+        kms.answer = lambda _: _Unsized(b"7fffffff\r\n" + b"x" * 500_000, headers={"Transfer-Encoding": "chunked"})
+        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+            fetch(session)
+
+
+class _Unsized(Answer):
+    """An answer that does not tell its length."""
+
+    def to_http(self) -> bytes:
+        head, _, body = super().to_http().partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+class TestNegotiation:
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_server_that_offers_sessions_to_resume_sees_each_connection_verified_anew(
+        self, short_dir: Path, authority: ThrowawayAuthority, bundle: str, version: ssl.TLSVersion
+    ) -> None:
+        """No session is kept, so none made before can stand for a certificate."""
+        context = authority.server_context(HOST)
+        context.minimum_version = context.maximum_version = version
+        with serving(short_dir, context) as server, new_session(server.address, tls_context(bundle)) as session:
+            for _ in range(2):
+                fetch_until_answered(session)
+                server.drop_connections()
+            assert server.connections >= 2
+            assert context.session_stats()["hits"] == 0
+            assert context.session_stats()["accept_good"] >= 2
+
+    def test_server_that_would_speak_http_2_gets_http_1_1(
+        self, short_dir: Path, authority: ThrowawayAuthority, bundle: str
+    ) -> None:
+        context = authority.server_context(HOST)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with serving(short_dir, context) as server, new_session(server.address, tls_context(bundle)) as session:
+            assert fetch(session) == (200, b"{}")
+            assert b" HTTP/1.1\r\n" in server.calls[0].raw
+
+    def test_server_that_speaks_http_2_only_is_an_error(
+        self, short_dir: Path, authority: ThrowawayAuthority, bundle: str
+    ) -> None:
+        context = authority.server_context(HOST)
+        context.set_alpn_protocols(["h2"])
+        with serving(short_dir, context) as server, new_session(server.address, tls_context(bundle)) as session:
+            server.answer = lambda _: _HttpTwoSettings(b"")
+            with pytest.raises((SSLError, ConnectionClosedError, HTTPClientError)):
+                fetch(session)
+
+
+class _HttpTwoSettings(Answer):
+    """The first frame of an HTTP/2 server (RFC 9113, section 3.4)."""
+
+    def to_http(self) -> bytes:
+        return b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+def fetch_until_answered(session: ProxySession) -> None:
+    while True:  # a kept connection's end may not have arrived yet
+        try:
+            assert fetch(session)[0] == 200
+            return
+        except ConnectionClosedError:
+            continue
 
 
 class TestEnvironment:

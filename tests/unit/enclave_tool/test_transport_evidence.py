@@ -78,7 +78,7 @@ def test_answer_is_recorded_with_the_bytes_that_the_other_end_saw(session: Proxy
         assert answered.elapsed_ms > 0
 
 
-@pytest.mark.parametrize("length", ["", "x", "-0", "+2", "2x", "0x2", "2, 2", "\u0662", "1" * 10, "1_0"])
+@pytest.mark.parametrize("length", ["", "x", "-0", "+2", "2x", "0x2", "2, 2", "\u0662", "1_0"])
 def test_length_that_is_no_number_counts_as_none(session: ProxySession, kms: CannedKms, length: str) -> None:
     kms.answer = lambda _: Answer({}, headers={"Content-Length": length, "Connection": "close"})
     with recording() as steps, suppress(BotoCoreError, HTTPException):  # the body is read behind what is told

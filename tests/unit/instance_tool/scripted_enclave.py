@@ -122,8 +122,13 @@ class Conversation:
     def _decrypt(self, peer: Peer, request: Message) -> None:
         plaintext = self.plaintexts.get(request["Ciphertext"])
         if plaintext is None:
-            peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext"})
+            peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext", **_same_id(request)})
         elif self._is_c:  # in one go, as the worst case: the stray reply may come at any time
             peer.send({"Status": "Ok", "Message": plaintext}, {"Status": "Error"})
         else:
-            peer.send({"Status": "Ok", "Message": plaintext, "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"})
+            fields = {"Message": plaintext, "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}
+            peer.send({"Status": "Ok", **fields, **_same_id(request)})
+
+
+def _same_id(request: Message) -> Message:
+    return {"Id": request["Id"]} if "Id" in request else {}

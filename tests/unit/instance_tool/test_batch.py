@@ -14,7 +14,7 @@ from tests.unit.decrypting import decrypt_request
 from tests.unit.instance_tool.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
 from vsock_wire.address import UnixAddress
 from vsock_wire.errors import ExitCode, InputError, ToolError, TransportError
-from vsock_wire.messages import Credentials, decode_base64, encode_base64
+from vsock_wire.messages import MAX_IN_FLIGHT, Credentials, decode_base64, encode_base64
 from vsock_wire.operations import KmsRequest
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "theSecret")
@@ -147,8 +147,9 @@ def test_connection_that_breaks_costs_one_line_at_most(short_dir: Path) -> None:
             return
         peer.receive()
         peer.send({"Status": "Ok", "Protocol": 2})
-        peer.receive()
-        peer.send({"Status": "Ok", "Message": "Zmlyc3Q="})
+        request = peer.receive()
+        assert request is not None
+        peer.send({"Status": "Ok", "Message": "Zmlyc3Q=", "Id": request["Id"]})
         peer.receive()
 
     with ScriptedEnclave(short_dir, break_on_second) as enclave:
@@ -195,9 +196,103 @@ def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Pat
                 write_to=outcome.out,
                 report=lambda number, error: outcome.reports.append((number, error)),
             )
-    assert str(caught.value).startswith("line 3: not tried, nor any line behind it: connect to unix:")
+    assert str(caught.value).startswith("line 3: no result, nor for any line behind it: connect to unix:")
     assert str(caught.value).endswith(": connection refused")
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     assert caught.value.hint is not None
     assert [number for number, _ in outcome.reports] == [2]
     assert outcome.lines == [b"a"]
+
+
+class Swapping(Conversation):
+    """Waits for as many Decrypts as it is told, and answers the last one first."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(is_c=False)
+        self._count = count
+        self._held: list[Message] = []
+        self.most_under_way = 0
+
+    def _decrypt(self, peer: Peer, request: Message) -> None:
+        self._held.append(request)
+        self.most_under_way = max(self.most_under_way, len(self._held))
+        if len(self._held) == self._count:
+            while self._held:
+                held = self._held.pop()
+                self.plaintexts[held["Ciphertext"]] = encode_base64(decode_base64(held["Ciphertext"])[::-1])
+                super()._decrypt(peer, held)
+
+
+def run_ahead(enclave: ScriptedEnclave, lines: list[bytes | InputError]) -> Outcome:
+    """Run with all lines there from the start."""
+    outcome = Outcome()
+    with EnclaveClient(enclave.address, timeout_s=10) as client:
+        client.set_client(CREDENTIALS, None)
+        outcome.failed = decrypt_lines(
+            client,
+            lines,
+            decrypt_request(b""),
+            output_format=OutputFormat.RAW,
+            write_to=outcome.out,
+            report=lambda number, error: outcome.reports.append((number, error)),
+            is_ready=lambda: True,
+        )
+    return outcome
+
+
+class TestAhead:
+    def test_replies_in_any_order_give_results_in_the_order_of_the_lines(self, short_dir: Path) -> None:
+        conversation = Swapping(8)
+        with ScriptedEnclave(short_dir, conversation) as enclave:
+            # the first line goes alone: nothing is sent ahead before the connection has its credentials
+            outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(160)])
+        assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(160)]
+        assert conversation.most_under_way == 8
+
+    def test_no_more_than_the_limit_are_under_way(self, short_dir: Path) -> None:
+        conversation = Swapping(MAX_IN_FLIGHT)
+        with ScriptedEnclave(short_dir, conversation) as enclave:
+            outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(4 * MAX_IN_FLIGHT)])
+        assert len(outcome.lines) == 4 * MAX_IN_FLIGHT
+        assert conversation.most_under_way == MAX_IN_FLIGHT
+
+    def test_errors_and_unreadable_lines_stay_with_their_numbers(self, short_dir: Path) -> None:
+        lines: list[bytes | InputError] = [line(f"{number:03}") for number in range(1, 101)]
+        lines[16], lines[98], lines[99] = b"no base64!\n", line("bad one"), InputError("CIPHERTEXT: too long")
+        with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+            outcome = run_ahead(enclave, lines)
+        assert [number for number, _ in outcome.reports] == [17, 99, 100]
+        assert outcome.lines == [
+            f"{number:03}"[::-1].encode() for number in range(1, 101) if number not in (17, 99, 100)
+        ]
+
+    def test_a_connection_that_breaks_with_many_under_way_costs_none_of_them(self, short_dir: Path) -> None:
+        class Breaking(Reversing):
+            def _decrypt(self, peer: Peer, request: Message) -> None:
+                if len(self.requests) == 10:
+                    raise ConnectionResetError
+                super()._decrypt(peer, request)
+
+        with ScriptedEnclave(short_dir, Breaking(is_c=False)) as enclave:
+            outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(100)])
+            assert enclave.connections == 2
+        assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(100)]
+        assert outcome.reports == []
+
+    def test_a_reply_to_nobody_is_refused_and_gives_no_plaintext(self, short_dir: Path) -> None:
+        class Confused(Reversing):
+            def _decrypt(self, peer: Peer, request: Message) -> None:
+                super()._decrypt(peer, {**request, "Id": "another"} if request.get("Id") == "5" else request)
+
+        with ScriptedEnclave(short_dir, Confused(is_c=False)) as enclave:
+            outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(1, 9)])
+        assert [number for number, _ in outcome.reports] == [5]
+        assert "Id: expected that of a request under way" in str(outcome.reports[0][1])
+        assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(1, 9) if number != 5]
+
+    def test_old_enclaves_get_one_after_the_other(self, short_dir: Path) -> None:
+        conversation = Reversing(is_c=True)
+        with ScriptedEnclave(short_dir, conversation) as enclave:
+            outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(20)])
+        assert len(outcome.lines) == 20
+        assert not any("Id" in request for _, request in conversation.requests)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from base64 import b64encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instance_tool.ciphertext import MAX_TEXT_BYTES, parse_ciphertext, read_ciphertext, read_lines
+from instance_tool.ciphertext import MAX_TEXT_BYTES, LineReader, parse_ciphertext, read_ciphertext
 from vsock_wire.errors import ExitCode, InputError
 from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
 
@@ -76,29 +77,43 @@ class TestReadCiphertext:
 
 class TestReadLines:
     def test_yields_each_line(self) -> None:
-        assert list(read_lines(io.BytesIO(b"a\nb\n\nlast"))) == [b"a\n", b"b\n", b"\n", b"last"]
+        assert list(LineReader(io.BytesIO(b"a\nb\n\nlast"))) == [b"a\n", b"b\n", b"\n", b"last"]
 
     def test_empty_stream_has_no_line(self) -> None:
-        assert list(read_lines(io.BytesIO(b""))) == []
+        assert list(LineReader(io.BytesIO(b""))) == []
 
     @pytest.mark.parametrize("length", [MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, MAX_TEXT_BYTES * 3 + 7])
     def test_line_too_long_is_an_error_in_its_place_and_the_next_one_is_read(self, length: int) -> None:
-        before, too_long, after = read_lines(io.BytesIO(b"a\n" + b"x" * length + b"\nb\n"))
+        before, too_long, after = LineReader(io.BytesIO(b"a\n" + b"x" * length + b"\nb\n"))
         assert (before, after) == (b"a\n", b"b\n")
         assert isinstance(too_long, InputError)
 
     def test_line_too_long_at_the_end_is_an_error(self) -> None:
-        (too_long,) = read_lines(io.BytesIO(b"x" * (MAX_TEXT_BYTES + 1)))
+        (too_long,) = LineReader(io.BytesIO(b"x" * (MAX_TEXT_BYTES + 1)))
         assert isinstance(too_long, InputError)
 
     def test_line_at_the_limit_is_a_line(self) -> None:
         line = b"x" * (MAX_TEXT_BYTES - 1) + b"\n"
-        assert list(read_lines(io.BytesIO(line * 2))) == [line] * 2
+        assert list(LineReader(io.BytesIO(line * 2))) == [line] * 2
 
     def test_lines_are_yielded_as_they_come(self) -> None:
-        class OneLine(io.BytesIO):
-            def readline(self, size: int | None = -1) -> bytes:
-                assert self.tell() == 0, "read ahead"
-                return super().readline(size)
-
-        assert next(read_lines(OneLine(b"a\nb\n"))) == b"a\n"
+        read_end, write_end = os.pipe()
+        with os.fdopen(read_end, "rb") as stream, os.fdopen(write_end, "wb", buffering=0) as writer:
+            lines = LineReader(stream)
+            assert not lines.is_ready()
+            writer.write(b"a\nb")
+            assert lines.is_ready()
+            assert next(lines) == b"a\n"
+            assert not lines.is_ready()  # half a line is none
+            writer.write(b"c\n" + b"x" * (MAX_TEXT_BYTES - 20_000))
+            assert next(lines) == b"bc\n"
+            assert not lines.is_ready()
+            writer.write(b"x" * 30_000)
+            assert not lines.is_ready()
+            writer.write(b"\nlast")
+            assert lines.is_ready()
+            assert isinstance(next(lines), InputError)
+            assert not lines.is_ready()
+            writer.close()
+            assert lines.is_ready()
+            assert list(lines) == [b"last"]

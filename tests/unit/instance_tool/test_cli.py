@@ -127,7 +127,14 @@ class TestDecrypt:
             "KeyId": "alias/k",
             "EncryptionAlgorithm": "RSAES_OAEP_SHA_256",
             "Accepts": ["digest"],
+            "TimeoutS": 27.0,
         }
+
+    def test_the_enclave_gets_less_time_for_kms_than_it_has_to_answer(
+        self, tool: Tool, enclave: str, conversation: Conversation
+    ) -> None:
+        assert tool.run("--enclave", enclave, "--region", "eu-west-1", "--timeout", "4", "AQID") == 0
+        assert decrypt_request(conversation)["TimeoutS"] == 3.6
         assert conversation.set_client["AwsRegion"] == "eu-west-1"
 
     def test_contexts_before_and_behind_the_command_are_joined(

@@ -75,7 +75,7 @@ def ask(short_dir: Path, enclave: Enclave) -> Iterator[Ask]:
         local, pool = session(scripted.address)
 
         def ask(request: Any) -> Message:
-            return local.answer(request if isinstance(request, bytes) else json.dumps(request).encode())
+            return local.take(request if isinstance(request, bytes) else json.dumps(request).encode()).answer()
 
         yield ask
         pool.close()
@@ -87,9 +87,14 @@ def failure(reply: Message) -> ErrorReply:
     return parsed
 
 
+def test_time_that_the_client_gives_kms_passes_on(ask: Ask, enclave: Enclave) -> None:
+    ask({**DECRYPT, "TimeoutS": 2.5})
+    assert enclave.requests[1]["TimeoutS"] == 2.5
+
+
 def test_request_and_reply_pass_as_they_are_with_the_credentials_held_here(ask: Ask, enclave: Enclave) -> None:
     assert ask(DECRYPT) == enclave.replies["Decrypt"]
-    assert enclave.requests[1] == DECRYPT
+    assert enclave.requests[1] == {"TimeoutS": 9.0, **DECRYPT}
     assert enclave.requests[0] == {
         "Operation": "SetClient",
         "AwsAccessKeyId": "AKIDOWN",
@@ -139,7 +144,7 @@ def test_describe_is_the_enclaves_with_what_is_held_here(ask: Ask) -> None:
 def test_describe_of_kmstool_in_c_does_not_ask_it_and_says_that_credentials_are_held(short_dir: Path) -> None:
     _, pool = session(UnixAddress(str(short_dir / "nobody")))
     local = LocalSession(ServedEnclave(pool, None, is_old_enclave=True))
-    assert local.answer(b'{"Operation":"Describe"}') == {
+    assert local.take(b'{"Operation":"Describe"}').answer() == {
         "Status": "Ok",
         "Protocol": 2,
         "Region": None,
@@ -173,10 +178,10 @@ def test_connection_that_broke_is_opened_again_once(ask: Ask, enclave: Enclave) 
 
 def test_enclave_that_is_gone_is_named_with_kmstools_text_in_front(short_dir: Path) -> None:
     local, _ = session(UnixAddress(str(short_dir / "nobody")))
-    reply = failure(local.answer(json.dumps(DECRYPT).encode()))
+    reply = failure(local.take(json.dumps(DECRYPT).encode()).answer())
     assert reply.message.startswith(f"Could not decrypt ciphertext: connect to unix:{short_dir}/nobody: ")
     assert EnclaveError(reply).exit_code is ExitCode.UNREACHABLE
-    assert failure(local.answer(b'{"Operation":"Describe"}')).code == "EnclaveUnreachable"
+    assert failure(local.take(b'{"Operation":"Describe"}').answer()).code == "EnclaveUnreachable"
 
 
 def test_missing_credentials_are_named(short_dir: Path) -> None:
@@ -184,7 +189,7 @@ def test_missing_credentials_are_named(short_dir: Path) -> None:
         raise CredentialsError("IMDS: the instance has no role", hint="attach one")
 
     local, _ = session(UnixAddress(str(short_dir / "nobody")), find)
-    reply = failure(local.answer(json.dumps(DECRYPT).encode()))
+    reply = failure(local.take(json.dumps(DECRYPT).encode()).answer())
     assert (reply.message, reply.hint) == (
         "Could not decrypt ciphertext: IMDS: the instance has no role",
         "attach one",

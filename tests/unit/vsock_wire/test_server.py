@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -17,8 +18,8 @@ from vsock_wire.address import Address, TcpAddress, UnixAddress
 from vsock_wire.connection import MessageConnection
 from vsock_wire.errors import TransportError
 from vsock_wire.frames import MAX_MESSAGE_BYTES
-from vsock_wire.messages import JsonObject
-from vsock_wire.server import Limits, MessageServer
+from vsock_wire.messages import MAX_IN_FLIGHT, EnclaveCode, JsonObject
+from vsock_wire.server import Job, Limits, MessageServer
 from vsock_wire.sockets import bound_address, connect_socket, listen_socket
 
 PROGRAM = "the-server"
@@ -62,8 +63,9 @@ class Conversation:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
-    def answer(self, frame: bytes) -> JsonObject:
-        return self._answer(json.loads(frame))
+    def take(self, frame: bytes) -> Job:
+        request = json.loads(frame)
+        return Job(lambda: self._answer(request), is_independent="Id" in request)
 
 
 class RunningServer:
@@ -297,6 +299,41 @@ class TestBadClients:
         assert "the secret" not in caplog.text + "".join(capfd.readouterr())
 
 
+class TestLimitPerHost:
+    def test_connection_over_it_is_told_and_the_next_is_served_when_one_ends(self, start: StartServer) -> None:
+        server = start(max_connections_per_cid=2)
+        with server.connect() as first, server.connect() as second:
+            assert (first.ask(n=1), second.ask(n=2)) == ({"Status": "Ok", "n": 1}, {"Status": "Ok", "n": 2})
+            with server.connect() as third:
+                refused = third.receive()
+            assert refused is not None
+            assert refused["Code"] == EnclaveCode.BUSY
+            assert refused["Message"] == "Too many connections: 2 are open from this machine"
+            assert "--max-connections-per-cid" in refused["Hint"]
+            assert first.ask(n=3) == {"Status": "Ok", "n": 3}
+        for _ in range(1_000):
+            with server.connect() as next_one, contextlib.suppress(TransportError):
+                if (next_one.ask(n=4) or {}).get("n") == 4:
+                    return
+        raise AssertionError("no room was made")
+
+    def test_hosts_do_not_take_from_each_other(self, start: StartServer) -> None:
+        server = start(address=TcpAddress("127.0.0.1", 0), max_connections_per_cid=1)
+        with server.connect() as one, socket.socket() as other:
+            assert one.ask(n=1) == {"Status": "Ok", "n": 1}
+            other.bind(("127.0.0.2", 0))
+            other.connect(("127.0.0.1", server.listener.getsockname()[1]))
+            with Client(other) as client:
+                assert client.ask(n=2) == {"Status": "Ok", "n": 2}
+
+    @pytest.mark.parametrize(
+        ("peer", "host"),
+        [((3, 1_234), "CID 3"), (("192.0.2.1", 5), "192.0.2.1"), (("::1", 5, 0, 0), "::1"), ("", "this machine")],
+    )
+    def test_ports_of_one_host_count_together(self, peer: object, host: str) -> None:
+        assert server_module._host_name(peer) == host
+
+
 class TestLimit:
     def test_client_over_the_limit_is_told_and_closed(self, start: StartServer) -> None:
         server = start(max_connections=2)
@@ -434,3 +471,92 @@ def test_refusals_are_logged_with_the_peer_but_without_the_request(
 def send_for_ever(sock: socket.socket) -> NoReturn:
     while True:
         sock.sendall(b'{"n":0}\0' * 100)
+
+
+class TestIndependentRequests:
+    """Those with an Id, here."""
+
+    def test_are_answered_side_by_side_and_as_they_are_done(self, start: StartServer) -> None:
+        may_answer = {number: threading.Event() for number in range(4)}
+
+        def answer(request: JsonObject) -> JsonObject:
+            assert may_answer[request["Id"]].wait(TIMEOUT_S)
+            return echo(request)
+
+        with start(answer).connect() as client:
+            for number in range(4):
+                client.send(Id=number)
+            for number in (2, 0, 3, 1):
+                may_answer[number].set()
+                assert client.receive() == {"Status": "Ok", "Id": number}
+
+    def test_no_more_than_the_limit_are_in_work(self, start: StartServer) -> None:
+        in_work, most, may_answer = [], [0], threading.Event()
+
+        def answer(request: JsonObject) -> JsonObject:
+            in_work.append(request["Id"])
+            most[0] = max(most[0], len(in_work))
+            assert may_answer.wait(TIMEOUT_S)
+            in_work.remove(request["Id"])
+            return echo(request)
+
+        with start(answer).connect() as client:
+            for number in range(3 * MAX_IN_FLIGHT):
+                client.send(Id=number)
+            deadline = time.monotonic() + TIMEOUT_S
+            while len(in_work) < MAX_IN_FLIGHT and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            may_answer.set()
+            answered = [reply["Id"] for reply in (client.receive() for _ in range(3 * MAX_IN_FLIGHT)) if reply]
+        assert sorted(answered) == list(range(3 * MAX_IN_FLIGHT))
+        assert most[0] == MAX_IN_FLIGHT
+
+    def test_one_without_an_id_is_answered_before_what_comes_behind_it_is_read(self, start: StartServer) -> None:
+        with start().connect() as client:
+            client.sock.sendall(b"".join(b'{"n":%d}\0{"Id":%d}\0' % (number, number) for number in range(50)))
+            replies = [reply for reply in (client.receive() for _ in range(100)) if reply]
+        assert [reply["n"] for reply in replies if "n" in reply] == list(range(50))
+        assert sorted(reply["Id"] for reply in replies if "Id" in reply) == list(range(50))
+        for number in range(49):
+            assert replies.index({"Status": "Ok", "n": number}) < replies.index({"Status": "Ok", "Id": number})
+
+    def test_are_answered_in_order_where_there_are_no_threads_left(
+        self, start: StartServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "MAX_SIDE_THREADS", 0)
+        with start().connect() as client:
+            client.sock.sendall(b"".join(b'{"Id":%d}\0' % number for number in range(50)))
+            assert [client.receive() for _ in range(50)] == [{"Status": "Ok", "Id": number} for number in range(50)]
+
+    def test_a_client_that_goes_with_many_in_work_leaves_nothing_behind(self, start: StartServer) -> None:
+        may_answer = threading.Event()
+
+        def answer(request: JsonObject) -> JsonObject:
+            assert may_answer.wait(TIMEOUT_S)
+            return echo(request)
+
+        running = start(answer)
+        before = threading.active_count()
+        client = running.connect()
+        for number in range(MAX_IN_FLIGHT):
+            client.send(Id=number)
+        client.connection.close()
+        may_answer.set()
+        deadline = time.monotonic() + TIMEOUT_S
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert threading.active_count() <= before
+
+    def test_a_bug_in_one_costs_the_connection_only(self, start: StartServer) -> None:
+        def answer(request: JsonObject) -> JsonObject:
+            if request.get("Id") == 1:
+                raise KeyError("the plaintext is hunter2")
+            return echo(request)
+
+        running = start(answer)
+        with running.connect() as client:
+            client.send(Id=1)
+            assert client.receive() is None
+        with running.connect() as client:
+            assert client.ask(n=1) == {"Status": "Ok", "n": 1}

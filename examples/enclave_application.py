@@ -1,0 +1,49 @@
+"""An enclave application: takes messages from the parent, and signs them with a secret that never leaves.
+
+usage: enclave_application.py LISTEN [NSM PROXY CA_FILE]   such as vsock://any:5000, and without Nitro the simulator's
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+from enclave_tool import Credentials, Recipient, attested_kms_client, open_nsm, parse_address, tls_context
+from vsock_wire.address import UnixAddress
+from vsock_wire.sockets import listen_socket
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+MAX_REQUEST_BYTES = 65_536
+
+
+def make_client(region: str, credentials: Credentials, nsm: str = "", proxy: str = "", ca_file: str = "") -> KMSClient:
+    """Return the client that is right in an enclave, or one for the simulator where its addresses are given."""
+    if not nsm:
+        return attested_kms_client(region=region, credentials=credentials)
+    recipient = Recipient(open_nsm(UnixAddress(nsm.removeprefix("unix:"))))
+    route = parse_address(proxy)
+    return attested_kms_client(recipient, region=region, credentials=credentials, proxy=route, tls=tls_context(ca_file))
+
+
+def main() -> None:
+    """Read one line with credentials and ciphertext, then answer each further line with its HMAC-SHA-256."""
+    listen, *simulator = sys.argv[1:]
+    connection, _ = listen_socket(parse_address(listen)).accept()
+    with connection, connection.makefile("rwb") as lines:
+        setup = json.loads(lines.readline(MAX_REQUEST_BYTES))
+        credentials = Credentials(setup["AccessKeyId"], setup["SecretAccessKey"], setup["Token"])
+        kms = make_client(setup["Region"], credentials, *simulator)
+        secret = kms.decrypt(CiphertextBlob=b64decode(setup["Ciphertext"]), KeyId=setup["KeyId"])["Plaintext"]
+        while message := lines.readline(MAX_REQUEST_BYTES):
+            lines.write(hmac.new(secret, message.rstrip(b"\n"), hashlib.sha256).hexdigest().encode() + b"\n")
+            lines.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""docs/limits.md says what the enclave's limits are: each value is that of the code, and each test is there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROWS = re.findall(
+    r"^\| `([\w.]+):([\w.]+)` \| ([\d,.]+) \|.*\| `(tests/[^`]+)` \|$",
+    (ROOT / "docs/limits.md").read_text("utf-8"),
+    re.MULTILINE,
+)
+
+
+def test_table_is_read() -> None:
+    assert len(ROWS) > 20
+
+
+@pytest.mark.parametrize(("module", "name", "value", "test"), ROWS)
+def test_row_is_true(module: str, name: str, value: str, test: str) -> None:
+    number: Any = importlib.import_module(module)
+    for part in name.split("."):
+        number = getattr(number, part)
+    assert float(value.replace(",", "")) == number
+    path, *parts = test.split("::")
+    scope: list[ast.stmt] = ast.parse((ROOT / path).read_text("utf-8")).body
+    for part in parts:
+        found = [node for node in scope if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part]
+        assert found, f"no {part}"
+        scope = found[0].body

@@ -1,0 +1,28 @@
+"""What the README says of the project's own files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.docs.blocks import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_two_commands_of_the_readme_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    section = README.partition("\n## Two commands\n")[2].partition("\n```\n")[0]
+    targets = re.findall(r"^\$ make (\w+)", section, re.MULTILINE)
+    assert targets == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_extras_of_the_readme_are_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    section = README.partition("\n## Install\n")[2].partition("\n## ")[0]
+    extras = [name for group in re.findall(r"pip install '\.\[([\w,]+)\]'", section) for name in group.split(",")]
+    assert extras
+    assert set(extras) <= set(project["optional-dependencies"])
+    commands = re.findall(r"#.*: (kmstool-[\w-]+)(?:, ([\w-]+))?", section)
+    assert {name for found in commands for name in found if name} - {"everything"} <= set(project["scripts"])
