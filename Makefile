@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
-.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion clean
+.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
+.PHONY: verify-reproducible image-report clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -22,6 +23,8 @@ help:
 	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  rewrite the sources in the project's format"
+	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/images.md)"
+	@echo "make verify-reproducible   each image twice from the start, compared file by file"
 	@echo "make lock    choose and hash-lock all dependencies anew"
 	@echo "make clean   remove the virtual environment and every cache"
 
@@ -93,3 +96,14 @@ lock: $(STAMP)
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
+
+IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
+images:
+	@$(IMAGE_PYTHON) build
+
+# PLANT=1 makes every file of the second build a second younger, which has to be found.
+verify-reproducible:
+	@$(IMAGE_PYTHON) verify --plant "$(PLANT)"
+
+image-report:
+	@$(IMAGE_PYTHON) report

@@ -25,6 +25,8 @@ SHARED_MEMORY = Path("/dev/shm")
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 """In front of the kernel: a guest must not outlive a pytest that is killed. At SIGTERM the kernel takes its helper
 processes along; at SIGKILL they would stay."""
+ROOT_ON_HOST = ("rootfstype=hostfs", "rootflags=/", "ro")
+"""The host's file system, read-only, as the guest's root."""
 INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
 COMPILER = "cc"
 WIDE_XSTATE_SOURCE = Path(__file__).parent / "wide_xstate.c"
@@ -74,9 +76,23 @@ class Guest:
         init.write_text(
             shlex.join(["exec", "sh", *map(str, (INIT_SCRIPT, self.ram, self.out, directory)), *command]) + "\n"
         )
+        self._start([*ROOT_ON_HOST, "init=/bin/sh", "--", str(init)])
+
+    def boot_ramdisk(self, ramdisk: Path, script: str) -> None:
+        """Start the guest on a ramdisk of one's own and return.
+
+        Args:
+            ramdisk: its /init is called with the paths of ``script``, ``ram`` and ``out``.
+            script: text of a shell script that it runs on the host's files.
+        """
+        path = self._root / "script"
+        path.write_text(script)
+        self._start([f"initrd={ramdisk}", "--", str(path), str(self.ram), str(self.out)])
+
+    def _start(self, arguments: list[str]) -> None:
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
-                [*END_WITH_PARENT, str(self._kernel), *_kernel_arguments(self._root), "init=/bin/sh", "--", str(init)],
+                [*END_WITH_PARENT, str(self._kernel), *_kernel_arguments(self._root), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -114,9 +130,6 @@ class Guest:
 def _kernel_arguments(root: Path) -> list[str]:
     return [
         f"mem={MEMORY_MIB}M",
-        "rootfstype=hostfs",
-        "rootflags=/",
-        "ro",
         "con=null",
         "con0=null,fd:1",
         "quiet",
