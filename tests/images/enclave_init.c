@@ -1,4 +1,4 @@
-/* The first process of a guest that runs an enclave's image: /init SCRIPT RAM OUT
+/* The first process of a guest that runs an enclave's image: /init, with SCRIPT, RAM and OUT in its environment.
  *
  * Its ramdisk has the layout of an enclave image file's: /init, the image's command in /cmd and environment in /env, one
  * entry a line, and its root file system in /rootfs. As the init of Nitro Enclaves does, it mounts what programs
@@ -65,13 +65,13 @@ static void start(const char *root, char **command, char **environment) {
     end(command[0]);
 }
 
-int main(int count, char **arguments) {
+int main(void) {
     struct timespec now, pause_time = {0, 10 * 1000 * 1000};
-    if (count < 4) {
+    char *script = getenv("SCRIPT"), *ram = getenv("RAM"), *out = getenv("OUT");
+    if (!script || !ram || !out) {
         errno = EINVAL;
-        end("expected /init SCRIPT RAM OUT");
+        end("expected SCRIPT, RAM and OUT in the environment");
     }
-    arguments += count - 4; /* the kernel may put arguments of its own in front */
     mount_at("devtmpfs", "", "/dev", "devtmpfs", MS_NOSUID, NULL);
     freopen("/dev/console", "w", stdout);
     dup2(fileno(stdout), 1);
@@ -79,11 +79,11 @@ int main(int count, char **arguments) {
     mount_at("proc", "", "/proc", "proc", 0, NULL);
     mount_at("sysfs", "", "/sys", "sysfs", 0, NULL);
     mount_at("hostfs", "", "/host", "hostfs", MS_RDONLY, "/");
-    mount_at("hostfs", "/host", arguments[3], "hostfs", 0, arguments[3]);
-    mount_at("tmpfs", "/host", arguments[2], "tmpfs", 0, NULL);
+    mount_at("hostfs", "/host", out, "hostfs", 0, out);
+    mount_at("tmpfs", "/host", ram, "tmpfs", 0, NULL);
     mount_at("tmpfs", "/rootfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
     char shared[4096];
-    snprintf(shared, sizeof shared, "%s/run", arguments[2]);
+    snprintf(shared, sizeof shared, "%s/run", ram);
     mount_at("/rootfs/run", "/host", shared, NULL, MS_BIND, NULL);
     const char *kernels[] = {"/dev", "/proc", "/sys"}, *roots[] = {"/host", "/rootfs"};
     for (int root = 0; root < 2; root++)
@@ -92,7 +92,7 @@ int main(int count, char **arguments) {
 
     pid_t parent_side = fork();
     if (parent_side == 0) {
-        char *shell[] = {"sh", arguments[1], NULL}, *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+        char *shell[] = {"sh", script, NULL}, *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
         start("/host", shell, environment);
     }
     for (int waited = 0; access("/dev/nsm", F_OK) != 0; waited += 10) {

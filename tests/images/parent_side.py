@@ -1,7 +1,7 @@
 """What stands beside the enclave in its guest: NSM, proxy and KMS, and kmstool-instance, which has it decrypt.
 
-python -m tests.images.parent_side DEVICE RAM OUT: DEVICE is the program that plays /dev/nsm, RAM/run the enclave's /run,
-and OUT takes what came out, as JSON.
+python -m tests.images.parent_side DEVICE RAM OUT: DEVICE is the program that plays /dev/nsm, RAM/run the
+enclave's /run, and OUT takes what came out, as JSON.
 """
 
 from __future__ import annotations

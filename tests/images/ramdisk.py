@@ -10,7 +10,8 @@ from typing import IO
 from deploy.images.archive import Image, read_files
 
 TRAILER = "TRAILER!!!"
-"""Name of the entry that ends an archive. Source: kernel, Documentation/driver-api/early-userspace/buffer-format.rst."""
+"""Name of the entry that ends an archive.
+Source: kernel, Documentation/driver-api/early-userspace/buffer-format.rst."""
 ROOT_FILE_SYSTEM = "rootfs"
 
 
@@ -67,6 +68,7 @@ class _Writer:
 
     def _write(self, data: bytes) -> None:
         self._file.write(data + bytes(-self._file.tell() - len(data) & 3))
+
 
 def _lines(entries: list[str]) -> bytes:
     return "".join(f"{entry}\n" for entry in entries).encode()

@@ -82,12 +82,13 @@ class Guest:
         """Start the guest on a ramdisk of one's own and return.
 
         Args:
-            ramdisk: its /init is called with the paths of ``script``, ``ram`` and ``out``.
+            ramdisk: its /init finds the paths of ``script``, ``ram`` and ``out`` in its environment, in capitals.
             script: text of a shell script that it runs on the host's files.
         """
         path = self._root / "script"
         path.write_text(script)
-        self._start([f"initrd={ramdisk}", "--", str(path), str(self.ram), str(self.out)])
+        # What the kernel does not know of NAME=VALUE becomes the first process's environment.
+        self._start([f"initrd={ramdisk}", f"SCRIPT={path}", f"RAM={self.ram}", f"OUT={self.out}"])
 
     def _start(self, arguments: list[str]) -> None:
         with self._console.open("wb") as console:
