@@ -101,9 +101,9 @@ IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
 images:
 	@$(IMAGE_PYTHON) build
 
-# PLANT=1 makes every file of the second build a second younger, which has to be found.
+# PLANT=1 makes everything in the second build a second younger, which has to be found.
 verify-reproducible:
-	@$(IMAGE_PYTHON) verify --plant "$(PLANT)"
+	@$(IMAGE_PYTHON) verify $(if $(PLANT),--plant $(PLANT))
 
 image-report:
 	@$(IMAGE_PYTHON) report

@@ -63,8 +63,8 @@ class _ContextEntry(click.ParamType[tuple[str, str]]):
 
 ROUTE_OPTIONS = (
     click.option(
-        "--proxy-port", type=int, metavar="PORT", default=PROXY_PORT, show_default=True,
-        help="vsock port of vsock-proxy.",
+        "--proxy-port", envvar="PROXY_PORT", show_envvar=True, type=int, metavar="PORT", default=PROXY_PORT,
+        show_default=True, help="vsock port of vsock-proxy.",
     ),
     click.option(
         "--parent-cid", type=int, metavar="CID", default=CID_PARENT, show_default=True, help="CID of vsock-proxy."

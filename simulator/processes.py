@@ -60,7 +60,7 @@ def tool_path(name: str) -> str:
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without anything that AWS's tools or kmstool read, and ``extra``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOTO"))}
-    for name in ("REGION", "ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+    for name in ("REGION", "ENDPOINT", "PROXY_PORT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         kept.pop(name, None)
     no_files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     return {**kept, **no_files, **extra}

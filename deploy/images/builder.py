@@ -14,7 +14,10 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[2]
 BUILDERS = ("docker", "podman", "buildah")
 IMAGES = {
-    "enclave": ("Dockerfile.enclave", ("vsock_wire", "enclave_tool", "requirements/enclave.txt")),
+    "enclave": (
+        "Dockerfile.enclave",
+        ("vsock_wire", "enclave_tool", "requirements/enclave.txt", "deploy/amazon-roots.pem"),
+    ),
     "instance": ("Dockerfile.instance", ("vsock_wire", "instance_tool", "vsock_proxy", "requirements/instance.txt")),
 }
 """Each image's Dockerfile, and what beside it and the assembling script decides its content."""
@@ -50,7 +53,7 @@ class Builder:
         """
         self._run([*self.options, *arguments], environment)
 
-    def build(self, image: str, tag: str, *, base: str, cached: bool, plant: str = "") -> None:
+    def build(self, image: str, tag: str, *, base: str, cached: bool, plant_s: int = 0) -> None:
         """Build one of IMAGES.
 
         Args:
@@ -58,16 +61,17 @@ class Builder:
             tag: what the result is called.
             base: the base image.
             cached: whether steps of an earlier build may serve.
-            plant: added to the time of every file, to show that a difference is found.
+            plant_s: seconds added to the time of every file, to show that a difference is found.
         """
         dockerfile, _ = IMAGES[image]
         commit, time_s = source_of(image)
-        values = {"BASE_IMAGE": base, "COMMIT": commit, "SOURCE_DATE_EPOCH": str(time_s + int(plant or 0))}
+        time_s += plant_s
+        values = {"BASE_IMAGE": base, "COMMIT": commit, "SOURCE_DATE_EPOCH": str(time_s)}
         values |= {name: os.environ[name] for name in BUILD_ARGUMENTS if os.environ.get(name)}
         arguments = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
         for secret, path in _secrets().items():
             arguments += ["--secret", f"id={secret},src={path}"]
-        if self.name != "docker":  # which takes the time from SOURCE_DATE_EPOCH
+        if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
             arguments += ["--timestamp", str(time_s)]
         arguments += [] if cached else ["--no-cache"]
         verb = "bud" if self.name == "buildah" else "build"

@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("build", "verify", "report"))
     parser.add_argument("images", nargs="*", default=list(IMAGES))
-    parser.add_argument("--plant", default="", help="seconds to add to the times in the second build")
+    parser.add_argument("--plant", type=int, default=0, metavar="SECONDS", help="add them to the second build's times")
     options = parser.parse_args()
     for image in options.images:
         if options.action == "report":
@@ -51,16 +51,16 @@ def build(builder: Builder, image: str, base: str) -> None:
     print(f"{tag(image)}: built by {builder.name}; as an archive in {saved(image)}")
 
 
-def verify(builder: Builder, image: str, base: str, plant: str) -> None:
+def verify(builder: Builder, image: str, base: str, plant_s: int) -> None:
     """Build an image twice from the start, and compare every file.
 
     Raises:
         SystemExit: the builds differ; the files are named.
     """
     builds = []
-    for number, planted in ((1, ""), (2, plant)):
+    for number, planted_s in ((1, 0), (2, plant_s)):
         name, archive = f"localhost/kmstool-{image}:build-{number}", WORK / f"{image}-{number}.tar"
-        builder.build(image, name, base=base, cached=False, plant=planted)
+        builder.build(image, name, base=base, cached=False, plant_s=planted_s)
         builder.save(name, archive)
         builds.append(read_image(archive))
     found = list(differences(*builds))
@@ -77,19 +77,33 @@ def report(image: str, content: Image) -> None:
     Raises:
         SystemExit: there is a file with set-user-ID or set-group-ID, or too much of everything.
     """
-    sizes: Counter[str] = Counter()
-    for path, entry in content.entries.items():
-        sizes[_part(path)] += entry.size_bytes
-    for part, size in sizes.most_common():
+    for part, size in sizes_by_part(content).most_common():
         print(f"{image}\t{size / (1 << 20):6.1f} MiB\t{part}")
-    base = sum(size for part, size in sizes.items() if part.startswith("base: "))
-    total = sizes.total()
-    print(f"{image}	{(total - base) / (1 << 20):6.1f} MiB	beyond libc and Python, of {total / (1 << 20):.1f}")
+    size, total = beyond_base_bytes(content), sizes_by_part(content).total()
+    print(f"{image}\t{size / (1 << 20):6.1f} MiB\tbeyond libc and Python, of {total / (1 << 20):.1f}")
     print(f"{image}\tstarts with {content.command}")
-    privileged = [path for path, entry in content.entries.items() if entry.mode & (stat.S_ISUID | stat.S_ISGID)]
+    privileged = privileged_paths(content)
     print(f"{image}\tset-user-ID or set-group-ID: {', '.join(privileged) or 'none'}")
-    if privileged or total - base > MOST_BYTES:
+    if privileged or size > MOST_BYTES:
         fail(f"{image}: expected no privileged file and at most {MOST_BYTES >> 20} MiB beyond the base, got more")
+
+
+def sizes_by_part(image: Image) -> Counter[str]:
+    """Return the bytes of an image's files by what they belong to."""
+    sizes: Counter[str] = Counter()
+    for path, entry in image.entries.items():
+        sizes[_part(path)] += entry.size_bytes
+    return sizes
+
+
+def beyond_base_bytes(image: Image) -> int:
+    """Return the bytes of an image beyond what a base of libc and Python has."""
+    return sum(size for part, size in sizes_by_part(image).items() if not part.startswith("base: "))
+
+
+def privileged_paths(image: Image) -> list[str]:
+    """Return the files that run with the rights of their owner or group."""
+    return [path for path, entry in image.entries.items() if entry.mode & (stat.S_ISUID | stat.S_ISGID)]
 
 
 def _part(path: str) -> str:

@@ -53,6 +53,7 @@ class TestConfiguration:
     def test_without_options_is_kmstools(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
         monkeypatch.delenv("REGION", raising=False)
         monkeypatch.delenv("ENDPOINT", raising=False)
+        monkeypatch.delenv("PROXY_PORT", raising=False)
         assert run(monkeypatch) == 0
         assert served == [Config()]
 
@@ -62,15 +63,17 @@ class TestConfiguration:
         assert served[0].listen == VsockAddress(CID_ANY, 5_000)
         assert served[0].proxy == VsockAddress(3, 2_000)
 
-    def test_region_and_endpoint_come_from_the_environment_too(
+    def test_what_an_image_is_built_for_comes_from_the_environment_too(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
     ) -> None:
         monkeypatch.setenv("REGION", "eu-west-1")
         monkeypatch.setenv("ENDPOINT", "kms.local")
+        monkeypatch.setenv("PROXY_PORT", "2000")
         assert run(monkeypatch) == 0
         assert (served[0].region, served[0].endpoint_host) == ("eu-west-1", "kms.local")
+        assert served[0].proxy == VsockAddress(3, 2_000)
 
-    @pytest.mark.parametrize("name", ["REGION", "ENDPOINT"])
+    @pytest.mark.parametrize("name", ["REGION", "ENDPOINT", "PROXY_PORT"])
     def test_empty_variable_counts_as_none(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config], name: str
     ) -> None:
