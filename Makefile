@@ -9,7 +9,7 @@ ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
-.PHONY: verify-reproducible image-report clean
+.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -25,6 +25,10 @@ help:
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/images.md)"
 	@echo "make verify-reproducible   each image twice from the start, compared file by file"
+	@echo "make eif     the enclave image file and its measurements.json, by nitro-cli"
+	@echo "make policy  the key policy for it: ROLE=ARN ADMIN=ARN"
+	@echo "make run-enclave, console, describe   nitro-cli's own, for CID=16 CPUS=2 MEMORY=512"
+	@echo "make dist    wheel and sdist in dist/"
 	@echo "make lock    choose and hash-lock all dependencies anew"
 	@echo "make clean   remove the virtual environment and every cache"
 
@@ -107,3 +111,44 @@ verify-reproducible:
 
 image-report:
 	@$(IMAGE_PYTHON) report
+
+EIF := build/images/kmstool-enclave.eif
+MEASUREMENTS := build/images/measurements.json
+CID ?= 16
+CPUS ?= 2
+MEMORY ?= 512
+NITRO_CLI ?= nitro-cli
+nitro-cli:
+	@command -v $(NITRO_CLI) >/dev/null || { \
+	echo "error: $(NITRO_CLI): not found; it runs on an EC2 instance with enclaves: dnf install aws-nitro-enclaves-cli" >&2; \
+	exit 2; }
+NEEDS_EIF = @[ -e $(EIF) ] || { echo "error: $(EIF): not there yet; call make eif first" >&2; exit 2; }
+
+# nitro-cli asks Docker for the image; another builder's is loaded into it first.
+eif: nitro-cli images
+	@docker image inspect localhost/kmstool-enclave:latest >/dev/null 2>&1 || \
+		docker load --quiet --input build/images/enclave.tar
+	@$(NITRO_CLI) build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file $(EIF) > $(MEASUREMENTS).part
+	@mv $(MEASUREMENTS).part $(MEASUREMENTS)
+	@echo "$(EIF); its measurements: $(MEASUREMENTS)"
+
+policy: $(STAMP)
+	@[ -e $(MEASUREMENTS) ] || { echo "error: $(MEASUREMENTS): not there yet; call make eif first" >&2; exit 2; }
+	@[ "$(ROLE)" ] && [ "$(ADMIN)" ] || { echo "error: expected make policy ROLE=ARN ADMIN=ARN" >&2; exit 2; }
+	@$(BIN)/kmstool-instance policy --measurements $(MEASUREMENTS) $(ROLE:%=--role %) $(ADMIN:%=--admin %)
+
+run-enclave: nitro-cli
+	$(NEEDS_EIF)
+	@$(NITRO_CLI) run-enclave --eif-path $(EIF) --enclave-cid $(CID) --cpu-count $(CPUS) --memory $(MEMORY) $(if $(DEBUG),--debug-mode)
+
+console: nitro-cli
+	@$(NITRO_CLI) console --enclave-name $(or $(ENCLAVE),kmstool-enclave)
+
+describe: nitro-cli
+	@$(NITRO_CLI) describe-enclaves
+
+# From what is committed, so that --version can say which commit it is.
+dist: $(STAMP)
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
+	@ls dist/*

@@ -30,6 +30,7 @@ from vsock_wire.operations import MAX_CIPHERTEXT_BYTES, Delivery
 from vsock_wire.program import parse_seconds, parse_timeout, run_program, set_up_logging
 from vsock_wire.server import Limits, MessageServer
 from vsock_wire.sockets import bound_address, listen_socket
+from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-enclave"
 MAX_MEMORY_MIB = 1_048_576
@@ -63,7 +64,7 @@ DELIVERY_OPTIONS = (
         "allow_interspersed_args": False,  # what stands behind the first ARG belongs to PROGRAM, options too
     },
 )
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(version_text(), prog_name=PROGRAM)
 @click.option(
     "--region",
     envvar="REGION",

@@ -26,7 +26,6 @@ from enclave_tool.options import (
 )
 from enclave_tool.recipient import Recipient
 from enclave_tool.transport import tls_context
-from vsock_wire import __version__
 from vsock_wire.errors import InputError, ToolError
 from vsock_wire.messages import DEFAULT_REGION, Operation, encode_base64
 from vsock_wire.operations import (
@@ -40,6 +39,7 @@ from vsock_wire.operations import (
     encode_kms_result,
 )
 from vsock_wire.program import parse_encryption_context, run_program, set_up_logging
+from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-enclave-cli"
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
@@ -107,7 +107,7 @@ _KMS = (*_SHARED, *CREDENTIAL_OPTIONS)
 @click.group(
     PROGRAM, cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
 )  # fmt: skip
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(version_text(), prog_name=PROGRAM)
 def command() -> None:
     """Call AWS KMS from inside a Nitro Enclave, attested, and print base64.
 

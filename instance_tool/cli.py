@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import click
 
 from instance_tool.options import DECRYPT_OPTIONS, PROGRAM, SHARED_OPTIONS, with_options
-from vsock_wire import __version__
 from vsock_wire.program import run_program
+from vsock_wire.version import version_text
 
 DEFAULT_COMMAND = "decrypt"
 _COMMANDS = {
@@ -56,7 +56,7 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(version_text(), prog_name=PROGRAM)
 @with_options(SHARED_OPTIONS, DECRYPT_OPTIONS)
 @click.pass_context
 def command(ctx: click.Context, /, **_options: Any) -> None:

@@ -23,17 +23,17 @@ from simulator.errors import SimulatorError
 from simulator.flow import running_flow
 from simulator.identities import DEFAULT_LIFETIME_S
 from simulator.processes import tool_path
-from vsock_wire import __version__
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.messages import encode_base64
 from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-sim"
 SAMPLE_PLAINTEXT = b"a secret that only the enclave may see"
 
 
 @click.group(PROGRAM, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(version_text(), prog_name=PROGRAM)
 def command() -> None:
     """Stand-ins for what only AWS has, to run kmstool without Nitro hardware.
 

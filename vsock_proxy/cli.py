@@ -20,10 +20,10 @@ from vsock_proxy.errors import AwsText, ConfigError
 from vsock_proxy.logs import log_as_json
 from vsock_proxy.resolver import REFRESH_S, Family
 from vsock_proxy.service import ConfigSource, Service, choose_max_connections
-from vsock_wire import __version__
 from vsock_wire.address import CID_ANY, MAX_CID, MAX_TCP_PORT, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
 from vsock_wire.errors import ExitCode, quoted
 from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.version import version_text
 
 PROGRAM = "vsock-proxy"
 ROOM = "vsock_proxy"
@@ -105,7 +105,7 @@ def _route_options(command: Command) -> Command:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-v", "--verbose", count=True, help="Log more.")
 @click.option("-q", "--quiet", count=True, help="Log warnings only; twice: errors only.")
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(version_text(), prog_name=PROGRAM)
 def serve(
     *,
     ipv4: bool,
