@@ -9,7 +9,7 @@ ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
-.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli dist clean
+.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -28,6 +28,7 @@ help:
 	@echo "make eif     the enclave image file and its measurements.json, by nitro-cli"
 	@echo "make policy  the key policy for it: ROLE=ARN ADMIN=ARN"
 	@echo "make run-enclave, console, describe   nitro-cli's own, for CID=16 CPUS=2 MEMORY=512"
+	@echo "make validate  what is in deploy/ against the schemas of Kubernetes and CloudFormation, and by systemd"
 	@echo "make dist    wheel and sdist in dist/"
 	@echo "make lock    choose and hash-lock all dependencies anew"
 	@echo "make clean   remove the virtual environment and every cache"
@@ -95,11 +96,12 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) --extra fuzz --output-file requirements/fuzz.txt
 	@$(UV_COMPILE) --extra bench --output-file requirements/bench.txt
+	@$(UV_COMPILE) --extra deploy --output-file requirements/deploy.txt
 	@$(UV_COMPILE) --extra docs --output-file requirements/docs.txt
 	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
+	@rm -rf $(VENV) $(VENV)-validation .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
 
 IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
 images:
@@ -146,6 +148,16 @@ console: nitro-cli
 
 describe: nitro-cli
 	@$(NITRO_CLI) describe-enclaves
+
+# In an environment of its own: what judges the files would triple the other one.
+VALIDATION := $(VENV)-validation
+validate:
+	@[ -e $(VALIDATION)/bin/cfn-lint ] || $(PYTHON) -m venv $(VALIDATION)
+	@$(VALIDATION)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
+	@$(VALIDATION)/bin/kubernetes-validate --strict --quiet deploy/kubernetes/kmstool.yaml
+	@$(VALIDATION)/bin/cfn-lint deploy/cloudformation/kmstool.yaml
+	@echo "deploy/kubernetes and deploy/cloudformation follow the schemas of Kubernetes and CloudFormation"
+	@sh deploy/systemd/verify.sh
 
 # From what is committed, so that --version can say which commit it is.
 dist: $(STAMP)

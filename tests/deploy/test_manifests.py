@@ -1,0 +1,132 @@
+"""What the schemas of Kubernetes and CloudFormation (`make validate`) do not say about the files in deploy/."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from instance_tool.key_policy import parse_policy
+from instance_tool.key_policy_context import attestation_context, parse_caller
+from instance_tool.key_policy_evaluation import AccessRequest, evaluate_policy
+from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
+from vsock_proxy.config import parse_config
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes/kmstool.yaml").read_text("utf-8")))
+ROLE, ADMINISTRATOR = (f"arn:aws:iam::111122223333:role/{name}" for name in ("Instance", "Administrator"))
+PCR0 = bytes(range(48))
+PARAMETERS = {"Pcr0": PCR0.hex(), "AdministratorArn": ADMINISTRATOR}
+ATTRIBUTES = {"InstanceRole.Arn": ROLE}
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    (found,) = (document for document in MANIFESTS if document["kind"] == kind)
+    return dict(found)
+
+
+POD = manifest("Deployment")["spec"]["template"]["spec"]
+CONTAINERS: dict[str, dict[str, Any]] = {container["name"]: container for container in POD["containers"]}
+
+
+class Template(yaml.SafeLoader):
+    """Reads a template with its parameters and attributes filled in."""
+
+
+Template.add_constructor("!Ref", lambda loader, node: PARAMETERS.get(str(loader.construct_scalar(node)), "a reference"))
+Template.add_constructor("!GetAtt", lambda loader, node: ATTRIBUTES.get(str(loader.construct_scalar(node)), "an ARN"))
+Template.add_constructor("!Sub", lambda loader, node: loader.construct_scalar(node))
+TEMPLATE = yaml.load((DEPLOY / "cloudformation/kmstool.yaml").read_text("utf-8"), Template)  # noqa: S506 - it is a SafeLoader
+
+
+class TestKubernetes:
+    def test_proxy_takes_its_configuration(self) -> None:
+        text = manifest("ConfigMap")["data"]["vsock-proxy.yaml"]
+        config = parse_config(text, source="ConfigMap")
+        (route,) = config.routes
+        assert (route.listen.port, str(route.destination)) == (8_000, "kms.us-east-1.amazonaws.com:443")
+
+    def test_enclave_and_serve_agree_on_the_cid(self) -> None:
+        environment = {entry["name"]: entry["value"] for entry in CONTAINERS["enclave"]["env"]}
+        command = CONTAINERS["serve"]["command"]
+        assert command[command.index("--cid") + 1] == environment["CID"]
+
+    def test_enclave_has_the_huge_pages_that_its_memory_takes(self) -> None:
+        environment = {entry["name"]: entry["value"] for entry in CONTAINERS["enclave"]["env"]}
+        for resources in CONTAINERS["enclave"]["resources"].values():
+            assert resources["hugepages-2Mi"] == f"{environment['MEMORY']}Mi"
+            assert resources["aws.ec2.nitro/nitro_enclaves"] == "1"
+
+    def test_program_finds_the_socket_of_serve_and_may_open_it(self) -> None:
+        command, program = CONTAINERS["serve"]["command"], CONTAINERS["program"]
+        socket = command[command.index("--socket") + 1]
+        assert program["env"] == [{"name": "KMSTOOL_ENCLAVE", "value": f"unix:{socket}"}]
+        assert "runAsUser" not in {**program["securityContext"], **CONTAINERS["serve"]["securityContext"]}
+        assert program["volumeMounts"] == CONTAINERS["serve"]["volumeMounts"]
+
+    @pytest.mark.parametrize("name", CONTAINERS)
+    def test_container_has_no_more_rights_than_it_needs(self, name: str) -> None:
+        context = CONTAINERS[name]["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context.get("readOnlyRootFilesystem", False) is (name != "enclave")
+        assert {"limits", "requests"} == CONTAINERS[name]["resources"].keys()
+
+    @pytest.mark.parametrize("name", CONTAINERS)
+    def test_image_is_given_by_digest(self, name: str) -> None:
+        assert re.fullmatch(r"EXAMPLE/[a-z-]+@sha256:[0-9a-f]{64}", CONTAINERS[name]["image"])
+
+    def test_nothing_comes_in_and_only_names_https_and_pod_identity_go_out(self) -> None:
+        policy = manifest("NetworkPolicy")["spec"]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert policy["ingress"] == []
+        ports = [(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]]
+        assert ports == [("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 80)]
+        assert policy["podSelector"] == manifest("Deployment")["spec"]["selector"]
+
+
+class TestCloudFormation:
+    policy: dict[str, Any] = TEMPLATE["Resources"]["Key"]["Properties"]["KeyPolicy"]
+
+    def test_key_policy_is_the_one_that_the_tool_writes(self) -> None:
+        written = attested_key_policy(
+            roles=[ROLE], administrators=[ADMINISTRATOR], pcrs={0: PCR0}, operations=["Decrypt", ENCRYPT]
+        )
+        assert json.loads(written) == self.policy
+
+    @pytest.mark.parametrize(
+        ("caller", "pcr0", "is_allowed"),
+        [(ROLE, PCR0, True), (ROLE, bytes(48), False), (ROLE, None, False), (ADMINISTRATOR, PCR0, False)],
+        ids=["with it", "with another", "with none", "administrator"],
+    )
+    def test_only_the_role_with_the_enclaves_document_can_decrypt(
+        self, caller: str, pcr0: bytes | None, is_allowed: bool
+    ) -> None:
+        context = {} if pcr0 is None else attestation_context({0: pcr0})
+        request = AccessRequest(parse_caller(caller), "kms:Decrypt", None, context)
+        assert evaluate_policy(parse_policy(json.dumps(self.policy)), request).is_allowed is is_allowed
+
+    def test_instances_have_enclaves_and_imdsv2(self) -> None:
+        data = TEMPLATE["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+        assert data["EnclaveOptions"] == {"Enabled": True}
+        assert data["MetadataOptions"]["HttpTokens"] == "required"
+
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_unit_has_the_hardening_of_the_others(unit: Path) -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign] # systemd's names have capitals
+    parser.read_string(unit.read_text("utf-8"))
+    service = dict(parser["Service"])
+    assert (service["NoNewPrivileges"], service["ProtectSystem"], service["UMask"]) == ("yes", "strict", "0077")
+    assert service["CapabilityBoundingSet"] == ""
+    assert "AF_VSOCK" in service["RestrictAddressFamilies"]
+    assert service.get("Restart") in ("always", "on-failure")
