@@ -13,7 +13,7 @@ command -v mmdebstrap >/dev/null || {
     exit 2
 }
 # Nothing below is in an image of ours, which takes Python and its libraries only; leaving it out saves build time.
-mmdebstrap --quiet --variant=essential --include=python3,python3-venv,ca-certificates \
+mmdebstrap --quiet --format=tar --variant=essential --include=python3,python3-venv,ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \

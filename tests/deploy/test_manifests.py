@@ -38,9 +38,9 @@ class Template(yaml.SafeLoader):
     """Reads a template with its parameters and attributes filled in."""
 
 
-Template.add_constructor("!Ref", lambda loader, node: PARAMETERS.get(str(loader.construct_scalar(node)), "a reference"))
-Template.add_constructor("!GetAtt", lambda loader, node: ATTRIBUTES.get(str(loader.construct_scalar(node)), "an ARN"))
-Template.add_constructor("!Sub", lambda loader, node: loader.construct_scalar(node))
+Template.add_constructor("!Ref", lambda _loader, node: PARAMETERS.get(node.value, "a reference"))
+Template.add_constructor("!GetAtt", lambda _loader, node: ATTRIBUTES.get(node.value, "an ARN"))
+Template.add_constructor("!Sub", lambda _loader, node: node.value)
 TEMPLATE = yaml.load((DEPLOY / "cloudformation/kmstool.yaml").read_text("utf-8"), Template)  # noqa: S506 - it is a SafeLoader
 
 
@@ -49,7 +49,7 @@ class TestKubernetes:
         text = manifest("ConfigMap")["data"]["vsock-proxy.yaml"]
         config = parse_config(text, source="ConfigMap")
         (route,) = config.routes
-        assert (route.listen.port, str(route.destination)) == (8_000, "kms.us-east-1.amazonaws.com:443")
+        assert (str(route.listen), str(route.destination)) == ("vsock://any:8000", "kms.us-east-1.amazonaws.com:443")
 
     def test_enclave_and_serve_agree_on_the_cid(self) -> None:
         environment = {entry["name"]: entry["value"] for entry in CONTAINERS["enclave"]["env"]}
