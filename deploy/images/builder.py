@@ -73,7 +73,10 @@ class Builder:
             arguments += ["--secret", f"id={secret},src={path}"]
         if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
             arguments += ["--timestamp", str(time_s)]
-        arguments += [] if cached else ["--no-cache"]
+        if not cached:
+            arguments.append("--no-cache")
+        elif self.name == "buildah":  # the others keep layers anyway
+            arguments.append("--layers")
         verb = "bud" if self.name == "buildah" else "build"
         self.run(
             verb, *self.build_options, *arguments, "--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT),
