@@ -60,7 +60,7 @@ class Builder:
             image: its name.
             tag: what the result is called.
             base: the base image.
-            cached: whether steps of an earlier build may serve.
+            cached: whether steps of an earlier build may serve; buildah keeps none unless BUILD_OPTIONS has --layers.
             plant_s: seconds added to the time of every file, to show that a difference is found.
         """
         dockerfile, _ = IMAGES[image]
@@ -73,10 +73,7 @@ class Builder:
             arguments += ["--secret", f"id={secret},src={path}"]
         if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
             arguments += ["--timestamp", str(time_s)]
-        if not cached:
-            arguments.append("--no-cache")
-        elif self.name == "buildah":  # the others keep layers anyway
-            arguments.append("--layers")
+        arguments += [] if cached else ["--no-cache"]
         verb = "bud" if self.name == "buildah" else "build"
         self.run(
             verb, *self.build_options, *arguments, "--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT),
