@@ -9,7 +9,7 @@ ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
-.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate dist clean
+.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -29,6 +29,8 @@ help:
 	@echo "make policy  the key policy for it: ROLE=ARN ADMIN=ARN"
 	@echo "make run-enclave, console, describe   nitro-cli's own, for CID=16 CPUS=2 MEMORY=512"
 	@echo "make validate  what is in deploy/ against the schemas of Kubernetes and CloudFormation, and by systemd"
+	@echo "make sbom    what the enclave's and the instance's packages are, as CycloneDX, in build/sbom/"
+	@echo "make audit   whether a vulnerability of a locked package is known"
 	@echo "make dist    wheel and sdist in dist/"
 	@echo "make lock    choose and hash-lock all dependencies anew"
 	@echo "make clean   remove the virtual environment and every cache"
@@ -101,7 +103,7 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
-	@rm -rf $(VENV) $(VENV)-validation .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
+	@rm -rf $(VENV) $(VENV)-validation $(VENV)-supply .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
 
 IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
 images:
@@ -158,6 +160,22 @@ validate:
 	@$(VALIDATION)/bin/cfn-lint deploy/cloudformation/kmstool.yaml
 	@echo "deploy/kubernetes and deploy/cloudformation follow the schemas of Kubernetes and CloudFormation"
 	@sh deploy/systemd/verify.sh
+
+SUPPLY := $(VENV)-supply
+$(SUPPLY)/bin/pip-audit: requirements/supply.txt
+	@$(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/supply.txt
+	@touch $@
+
+SBOM = PYTHONWARNINGS=ignore $(SUPPLY)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
+sbom: $(SUPPLY)/bin/pip-audit
+	@mkdir -p build/sbom
+	@$(SBOM) --output-file build/sbom/enclave.cdx.json requirements/enclave.txt
+	@$(SBOM) --output-file build/sbom/instance.cdx.json requirements/instance.txt
+	@ls build/sbom/*.cdx.json
+
+audit: $(STAMP) $(SUPPLY)/bin/pip-audit
+	@$(BIN)/python -m deploy.audit $(SUPPLY)/bin/pip-audit requirements/enclave.txt requirements/instance.txt requirements/dev.txt
 
 # From what is committed, so that --version can say which commit it is.
 dist: $(STAMP)

@@ -26,6 +26,7 @@ PROXY_USES_OF_THE_WIRE = {
     "vsock_wire.sockets",
     "vsock_wire.errors",
     "vsock_wire.program",
+    "vsock_wire.version",
 }
 """The proxy carries bytes; it has no business with messages. ``program`` is how every command line tool starts."""
 
