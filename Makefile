@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
 SOURCES := $(ROOMS) tests bench deploy examples
 
-.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion images
+.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
@@ -18,6 +18,7 @@ help:
 	@echo "make profile where the time of a decrypt goes in the enclave"
 	@echo "make docs    the documentation as a site to read in a browser, site/index.html; warnings are errors"
 	@echo "make man     write the manual pages and the shells' completions in share/ anew (also: make completion)"
+	@echo "make install-manual  manual pages and completions for PREFIX=~/.local"
 	@echo "make soak    decrypts for 20 minutes or 1,000,000 times: memory and descriptors must stay flat"
 	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
 	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
@@ -76,6 +77,12 @@ man: $(STAMP)
 	@$(BIN)/python -m deploy.generate_manual
 
 completion: man
+
+# For the shells and man of this user: bash and fish look there by themselves.
+install-manual:
+	@mkdir -p $(or $(PREFIX),$(HOME)/.local)/share
+	@cp -R share/. $(or $(PREFIX),$(HOME)/.local)/share/
+	@echo "manual pages and completions: $(or $(PREFIX),$(HOME)/.local)/share"
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.reliability.soak

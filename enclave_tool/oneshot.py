@@ -119,6 +119,9 @@ def command() -> None:
     \b
     Exit codes: 0 done, 1 failed, 2 usage, 3 not reached, 4 no credentials,
     5 refused by KMS, 130 interrupted.
+
+    \b
+    kmstool-enclave-cli decrypt --region us-east-1 --ciphertext "$TEXT"
     """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 
@@ -134,7 +137,10 @@ def decrypt(ciphertext: str, key_id: str | None, encryption_algorithm: str | Non
     Unlike kmstool's, --key-id needs no algorithm beside it, as a symmetric key
     has but one; an asymmetric algorithm without a key is an error, where
     kmstool ignores it: no ciphertext of such a key names the key.
-    """
+
+    \b
+    kmstool-enclave-cli decrypt --ciphertext "$TEXT" --key-id alias/app
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     if encryption_algorithm not in (None, SYMMETRIC_DEFAULT) and not key_id:
         raise InputError("--encryption-algorithm: expected --key-id beside an asymmetric algorithm, got none")
     blob = read_base64("--ciphertext", ciphertext, MAX_CIPHERTEXT_BYTES, options)
@@ -146,7 +152,11 @@ def decrypt(ciphertext: str, key_id: str | None, encryption_algorithm: str | Non
 @click.option("--key-spec", type=click.Choice(["AES-256", "AES-128"]), required=True, help="Kind of data key.")
 @with_options(CONTEXT_OPTIONS, _KMS)
 def genkey(key_id: str, key_spec: str, **options: Any) -> None:
-    """Generate a data key, and print CIPHERTEXT and PLAINTEXT."""
+    """Generate a data key, and print CIPHERTEXT and PLAINTEXT.
+
+    \b
+    kmstool-enclave-cli genkey --key-id alias/app --key-spec AES-256
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_DATA_KEY, options, KeyId=key_id, KeySpec=key_spec.replace("-", "_"))
 
 
@@ -158,7 +168,11 @@ def genkeypair(key_id: str, key_pair_spec: str, **options: Any) -> None:
     """Generate a key pair, and print CIPHERTEXT, PUBLIC_KEY and PLAINTEXT.
 
     CIPHERTEXT and PLAINTEXT are the private key, under --key-id and in DER.
-    """
+
+    \b
+    kmstool-enclave-cli genkeypair --key-id alias/app
+        --key-pair-spec ECC_NIST_P256
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_DATA_KEY_PAIR, options, KeyId=key_id, KeyPairSpec=key_pair_spec)
 
 
@@ -168,7 +182,11 @@ def genkeypair(key_id: str, key_pair_spec: str, **options: Any) -> None:
 )
 @with_options(_KMS)
 def genrandom(length: int, **options: Any) -> None:
-    """Generate random bytes, and print PLAINTEXT."""
+    """Generate random bytes, and print PLAINTEXT.
+
+    \b
+    kmstool-enclave-cli genrandom --length 32
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_RANDOM, options, NumberOfBytes=length)
 
 
@@ -177,7 +195,11 @@ def genrandom(length: int, **options: Any) -> None:
 @click.option("--public-key", metavar="BASE64", required=True, help="The peer's, in DER; - reads standard input.")
 @with_options(_KMS)
 def derive(key_id: str, public_key: str, **options: Any) -> None:
-    """Derive the ECDH shared secret with a peer, and print PLAINTEXT."""
+    """Derive the ECDH shared secret with a peer, and print PLAINTEXT.
+
+    \b
+    kmstool-enclave-cli derive --key-id alias/ecc --public-key - < peer.b64
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     der = read_base64("--public-key", public_key, MAX_PUBLIC_KEY_BYTES, options)
     _call(Operation.DERIVE_SHARED_SECRET, options, KeyId=key_id, PublicKey=der, KeyAgreementAlgorithm="ECDH")
 
@@ -191,7 +213,10 @@ def encrypt(key_id: str, encryption_algorithm: str | None, **options: Any) -> No
 
     KMS does not attest this operation: whom the key policy lets encrypt can,
     with or without an enclave.
-    """
+
+    \b
+    kmstool-enclave-cli encrypt --key-id alias/app < secret
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     plaintext = read_standard_input(MAX_PLAINTEXT_BYTES, options)
     if not plaintext:
         raise InputError(f"standard input: expected 1 to {MAX_PLAINTEXT_BYTES} bytes to encrypt, got nothing")
@@ -206,7 +231,10 @@ def attest(nonce: str | None, user_data: str | None, **options: Any) -> None:
     """Print an attestation document of this enclave as DOCUMENT.
 
     Neither KMS nor credentials are needed. The document carries no public key.
-    """
+
+    \b
+    kmstool-enclave-cli attest --nonce 00ff
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("enclave_tool", verbosity=1 + options["verbose"])
     surroundings = parse_surroundings(options)
     fields = {"nonce": parse_hex("--nonce", nonce), "user_data": parse_hex("--user-data", user_data)}

@@ -34,7 +34,10 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     Verified are the signature, the certificate chain up to AWS's root, the
     time, the nonce and, with --expect, the measurements. --output base64
     prints the document itself.
-    """
+
+    \b
+    kmstool-instance attest --cid 16 --expect measurements.json
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
     nonce = parse_attested_bytes("--nonce", options["nonce"]) if options["nonce"] else secrets.token_bytes(NONCE_BYTES)

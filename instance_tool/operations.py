@@ -39,7 +39,12 @@ _LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
 @with_options(SHARED_OPTIONS, DECRYPT_OPTIONS)
 @click.pass_context
 def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: Any) -> None:
-    """Decrypt one CIPHERTEXT, or many with --batch. The default command."""
+    """Decrypt one CIPHERTEXT, or many with --batch. The default command.
+
+    \b
+    kmstool-instance decrypt --cid 16 --key-id alias/app - < secret.b64
+    kmstool-instance decrypt --cid 16 --batch < ciphertexts > plaintexts
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
     template = kms_request(Operation.DECRYPT, options)
@@ -66,7 +71,11 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
 @click.option("--length", type=_LENGTH, metavar="BYTES", help="Size of the data key, instead of --key-spec.")
 @click.pass_context
 def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_options: Any) -> None:
-    """Generate a data key: as it is, and under the KMS key --key-id."""
+    """Generate a data key: as it is, and under the KMS key --key-id.
+
+    \b
+    kmstool-instance genkey --cid 16 --key-id alias/app --output json
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     if key_spec and length:
         raise InputError("--key-spec and --length exclude each other")
@@ -79,7 +88,12 @@ def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_o
 @click.option("--key-pair-spec", required=True, metavar="SPEC", help="Such as RSA_2048 or ECC_NIST_P256.")
 @click.pass_context
 def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> None:
-    """Generate a key pair: public key, private key, and that under --key-id."""
+    """Generate a key pair: public key, private key, and that under --key-id.
+
+    \b
+    kmstool-instance genkeypair --cid 16 --key-id alias/app
+        --key-pair-spec RSA_2048
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     request = keyed_request(Operation.GENERATE_DATA_KEY_PAIR, options, KeyPairSpec=key_pair_spec)
     _call(parse_settings(options), request)
@@ -91,7 +105,11 @@ def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> No
 @click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the bytes.")
 @click.pass_context
 def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
-    """Generate random bytes."""
+    """Generate random bytes.
+
+    \b
+    kmstool-instance genrandom --cid 16 --length 32 --output base64
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     request = KmsRequest(Operation.GENERATE_RANDOM, {"NumberOfBytes": length})
     _call(parse_settings(options), request, newline=not options["no_newline"])
@@ -103,7 +121,11 @@ def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
 @click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the secret.")
 @click.pass_context
 def derive(ctx: click.Context, /, public_key: Path, **_options: Any) -> None:
-    """Derive the ECDH shared secret of --key-id and a peer's public key."""
+    """Derive the ECDH shared secret of --key-id and a peer's public key.
+
+    \b
+    kmstool-instance derive --cid 16 --key-id alias/ecc --public-key peer.der
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     public_key_der = read_file(public_key, "--public-key", max_bytes=MAX_PUBLIC_KEY_BYTES)
     request = keyed_request(
@@ -121,7 +143,10 @@ def encrypt(ctx: click.Context, /, **_options: Any) -> None:
 
     KMS does not attest this operation: anybody whom the key policy lets
     encrypt can, with or without an enclave.
-    """
+
+    \b
+    kmstool-instance encrypt --cid 16 --key-id alias/app < secret > secret.b64
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
     template = keyed_request(Operation.ENCRYPT, options)

@@ -41,9 +41,10 @@ _IAM_WARNING = (
     "--operation",
     multiple=True,
     type=click.Choice([*ATTESTED_OPERATIONS, ENCRYPT]),
+    metavar="NAME",
     default=[DECRYPT],
     show_default=True,
-    help="What the role may do; repeatable.",
+    help=f"What the role may do; repeatable: {', '.join((*ATTESTED_OPERATIONS, ENCRYPT))}.",
 )
 @click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too.")
 @click.pass_context
@@ -87,7 +88,10 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
 @policy.command()
 @click.option("--policy", "policy_file", required=True, metavar="FILE", help="The key policy; - reads standard input.")
 @click.option("--document", required=True, metavar="FILE", help="An attestation document, as CBOR or base64.")
-@click.option("--operation", type=click.Choice(ATTESTED_OPERATIONS), default=DECRYPT, show_default=True)
+@click.option(
+    "--operation", type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
+    help=f"What is asked for: {', '.join(ATTESTED_OPERATIONS)}.",
+)  # fmt: skip
 @click.option("--role", metavar="ARN", help="Who asks; by default the one role the policy allows it.")
 @with_options(_CONTEXT_OPTION, (OUTPUT_OPTION,))
 @click.pass_context
@@ -103,6 +107,9 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     Exit codes: 0 allowed, and only to this enclave; 1 allowed, but there are
     ways around the attestation, or the document cannot be read; 2 usage, or
     not a policy; 5 denied.
+
+    \b
+    kmstool-instance policy explain --policy policy.json --document document
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if options["policy_file"] == options["document"] == STANDARD_INPUT:
         raise InputError("--policy and --document: expected standard input for one of them, got it for both")

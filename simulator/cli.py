@@ -40,12 +40,20 @@ def command() -> None:
     A Nitro Security Module that signs real attestation documents, a KMS that
     verifies them and enforces key policies, and IMDSv2. All keys are made at
     the start and thrown away at the end; no real secret belongs in here.
-    """
+
+    \b
+    kmstool-sim demo
+    kmstool-sim run sh
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 
 @command.command()
 def demo() -> None:
-    """Run the whole flow on this machine, and show each step."""
+    """Run the whole flow on this machine, and show each step.
+
+    \b
+    kmstool-sim demo
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     count = 0
 
     def step(title: str) -> None:
@@ -71,7 +79,11 @@ def demo() -> None:
 )  # fmt: skip
 @click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
 def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> None:
-    """Start everything, print the commands to paste, and run until Ctrl-C."""
+    """Start everything, print the commands to paste, and run until Ctrl-C.
+
+    \b
+    kmstool-sim up --state ~/sim
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("simulator", verbosity=1)
     with (
         _directory(state) as directory,

@@ -55,7 +55,13 @@ def _route_options(command: Command) -> Command:
         click.argument("remote_port", required=False),
         click.argument("remote_addr", required=False),
         click.argument("local_port", required=False),
-        click.option("--cid", type=click.IntRange(0, MAX_CID), default=CID_ANY, help="Listen on this CID only."),
+        click.option(
+            "--cid",
+            type=click.IntRange(0, MAX_CID),
+            metavar="CID",
+            default=CID_ANY,
+            help="Listen on this CID only; any, if not given.",
+        ),
         click.option(
             "--config",
             "config_path",
@@ -71,7 +77,7 @@ def _route_options(command: Command) -> Command:
     return command
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}, epilog=_EPILOG)
 @_route_options
 @click.option(
     "-w",
@@ -81,7 +87,14 @@ def _route_options(command: Command) -> Command:
     metavar="N",
     help="Most simultaneous connections; further ones are refused. [default: what the limit of file descriptors holds]",
 )
-@click.option("--connect-timeout", type=_SECONDS, default=CONNECT_TIMEOUT_S, show_default=True, metavar="SECONDS")
+@click.option(
+    "--connect-timeout",
+    type=_SECONDS,
+    default=CONNECT_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for a destination to answer, all its addresses together.",
+)
 @click.option(
     "--idle-timeout",
     type=click.FloatRange(min=0),
@@ -98,11 +111,20 @@ def _route_options(command: Command) -> Command:
     metavar="SECONDS",
     help="Time for connections to end after SIGTERM.",
 )
-@click.option("--dns-refresh", type=_SECONDS, default=REFRESH_S, show_default=True, metavar="SECONDS")
+@click.option(
+    "--dns-refresh",
+    type=_SECONDS,
+    default=REFRESH_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Resolve names again after so long.",
+)
 @click.option(
     "--metrics", type=click.IntRange(0, MAX_TCP_PORT), metavar="PORT", help="Prometheus metrics on 127.0.0.1."
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
+)
 @click.option("-v", "--verbose", count=True, help="Log more.")
 @click.option("-q", "--quiet", count=True, help="Log warnings only; twice: errors only.")
 @click.version_option(version_text(), prog_name=PROGRAM)
@@ -125,7 +147,12 @@ def serve(
     verbose: int,
     quiet: int,
 ) -> ExitCode:
-    """Forward connections from an enclave's vsock to TCP destinations that an allowlist permits."""
+    """Forward connections from an enclave's vsock to TCP destinations that an allowlist permits.
+
+    \b
+    vsock-proxy 8000 kms.us-east-1.amazonaws.com 443
+    vsock-proxy --config /etc/nitro_enclaves/vsock-proxy.yaml
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging(ROOM, verbosity=INFO_VERBOSITY + verbose - quiet)
     if log_format == "json":
         log_as_json(ROOM)
