@@ -28,6 +28,7 @@ def decrypt_lines(
     write_to: BinaryIO,
     report: Callable[[int, ToolError], None],
     is_ready: Callable[[], bool] = lambda: False,
+    show_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Decrypt line by line, and write each result as soon as those of all lines before it are written.
 
@@ -43,6 +44,7 @@ def decrypt_lines(
         report: called with the line's number, from 1, and the error, in the order of the lines.
         is_ready: whether the next of ``lines`` can be had without waiting; by default never, so that one line is under
             way at a time.
+        show_progress: called with the number of each line that is done.
 
     Returns:
         The number of lines that failed.
@@ -67,6 +69,7 @@ def decrypt_lines(
         else:
             write_to.write(result + b"\n")
             write_to.flush()
+        show_progress(number)
     return failed
 
 

@@ -55,7 +55,7 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
             raise InputError("--explain tells of one call: leave --batch off")
         if options["no_newline"]:
             raise InputError("--batch writes one result per line: leave --no-newline off")
-        _decrypt_batch(settings, template)
+        _decrypt_batch(settings, template, is_quiet=options["quiet"])
     elif ciphertext is None:
         raise InputError(
             "CIPHERTEXT: expected base64 text, or - for standard input, got nothing",
@@ -168,10 +168,14 @@ def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> N
         record(Printed(len(encoded)))
 
 
-def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
-    from instance_tool.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt must not wait for it
+def _decrypt_batch(settings: Settings, template: KmsRequest, *, is_quiet: bool) -> None:
+    from instance_tool.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt must not wait for them
+    from instance_tool.progress import Progress  # noqa: PLC0415
+
+    progress = Progress(is_quiet=is_quiet)
 
     def report(line_number: int, error: ToolError) -> None:
+        progress.clear()
         report_error(PROGRAM, error, subject=f"line {line_number}")
 
     lines = LineReader(standard_input())
@@ -183,7 +187,9 @@ def _decrypt_batch(settings: Settings, template: KmsRequest) -> None:
             output_format=settings.output_format,
             write_to=standard_output(),
             report=report,
+            show_progress=progress.show,
             is_ready=lines.is_ready,
         )
+    progress.clear()
     if failed:
         sys.exit(ExitCode.FAILED)
