@@ -139,12 +139,11 @@ class MessageServer:
         thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
         with self._lock:
             refusal = self._refusal(host)
-            if refusal is None and not _start(thread):
-                refusal = self._too_many(self._limits.max_connections, "--max-connections")
             if refusal is None:
-                self._connections[connection] = thread
-                self._hosts[connection] = host
-                self._load.set(self._worker, len(self._connections))
+                self._count(connection, thread, host)  # before it serves: the other workers must not see too few
+                if not _start(thread):
+                    self._discount(connection)
+                    refusal = self._too_many(self._limits.max_connections, "--max-connections")
         if refusal is not None:
             self._turn_away(connection, refusal)
 
@@ -224,10 +223,18 @@ class MessageServer:
 
     def _forget(self, connection: MessageConnection) -> None:
         with self._lock:
-            self._connections.pop(connection, None)
-            self._hosts.pop(connection, None)
-            self._load.set(self._worker, len(self._connections))
+            self._discount(connection)
         connection.close()
+
+    def _count(self, connection: MessageConnection, thread: threading.Thread, host: str) -> None:
+        self._connections[connection] = thread
+        self._hosts[connection] = host
+        self._load.set(self._worker, len(self._connections))
+
+    def _discount(self, connection: MessageConnection) -> None:
+        self._connections.pop(connection, None)
+        self._hosts.pop(connection, None)
+        self._load.set(self._worker, len(self._connections))
 
     def _drain(self) -> None:
         self._listener.close()
