@@ -1,6 +1,7 @@
 """Runs the tests of this folder where vsock loopback is: on this kernel, or in a User Mode Linux guest.
 
-Where it is nowhere to be had, they are skipped, or fail if REQUIRE_VSOCK=1. Nothing else in the project skips a test.
+Where it is nowhere to be had, they are skipped, or fail if REQUIRE_VSOCK=1. Nothing
+else in the project skips a test but tests/images, in the same way.
 Tests marked ``boots_guest`` run on the host in any case, and boot a guest of their own.
 """
 
