@@ -58,7 +58,17 @@ async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
-KINDS: tuple[Attack, ...] = (idle, slow, garbage, oversized, deaf)
+async def crowding(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Have far more requests under way than one connection may, and read what comes back."""
+    while True:
+        requests = (b'{"Operation":"Decrypt","Id":"%d","Ciphertext":"AAAA"}\0' % number for number in range(64))
+        writer.write(b"".join(requests))
+        await writer.drain()
+        await reader.read(65_536)
+        await asyncio.sleep(PAUSE_S)
+
+
+KINDS: tuple[Attack, ...] = (idle, slow, garbage, oversized, deaf, crowding)
 
 
 async def _attack(path: str, attack: Attack, opened: asyncio.Semaphore) -> None:
