@@ -121,7 +121,8 @@ def command() -> None:
     5 refused by KMS, 130 interrupted.
 
     \b
-    kmstool-enclave-cli decrypt --region us-east-1 --ciphertext "$TEXT"
+    Example:
+      kmstool-enclave-cli decrypt --region us-east-1 --ciphertext "$TEXT"
     """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 
@@ -139,7 +140,8 @@ def decrypt(ciphertext: str, key_id: str | None, encryption_algorithm: str | Non
     kmstool ignores it: no ciphertext of such a key names the key.
 
     \b
-    kmstool-enclave-cli decrypt --ciphertext "$TEXT" --key-id alias/app
+    Example:
+      kmstool-enclave-cli decrypt --ciphertext "$TEXT" --key-id alias/app
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if encryption_algorithm not in (None, SYMMETRIC_DEFAULT) and not key_id:
         raise InputError("--encryption-algorithm: expected --key-id beside an asymmetric algorithm, got none")
@@ -155,7 +157,8 @@ def genkey(key_id: str, key_spec: str, **options: Any) -> None:
     """Generate a data key, and print CIPHERTEXT and PLAINTEXT.
 
     \b
-    kmstool-enclave-cli genkey --key-id alias/app --key-spec AES-256
+    Example:
+      kmstool-enclave-cli genkey --key-id alias/app --key-spec AES-256
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_DATA_KEY, options, KeyId=key_id, KeySpec=key_spec.replace("-", "_"))
 
@@ -170,8 +173,9 @@ def genkeypair(key_id: str, key_pair_spec: str, **options: Any) -> None:
     CIPHERTEXT and PLAINTEXT are the private key, under --key-id and in DER.
 
     \b
-    kmstool-enclave-cli genkeypair --key-id alias/app
-        --key-pair-spec ECC_NIST_P256
+    Example:
+      kmstool-enclave-cli genkeypair --key-id alias/app \\
+          --key-pair-spec ECC_NIST_P256
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_DATA_KEY_PAIR, options, KeyId=key_id, KeyPairSpec=key_pair_spec)
 
@@ -185,7 +189,8 @@ def genrandom(length: int, **options: Any) -> None:
     """Generate random bytes, and print PLAINTEXT.
 
     \b
-    kmstool-enclave-cli genrandom --length 32
+    Example:
+      kmstool-enclave-cli genrandom --length 32
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     _call(Operation.GENERATE_RANDOM, options, NumberOfBytes=length)
 
@@ -198,7 +203,8 @@ def derive(key_id: str, public_key: str, **options: Any) -> None:
     """Derive the ECDH shared secret with a peer, and print PLAINTEXT.
 
     \b
-    kmstool-enclave-cli derive --key-id alias/ecc --public-key - < peer.b64
+    Example:
+      kmstool-enclave-cli derive --key-id alias/ecc --public-key - < peer.b64
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     der = read_base64("--public-key", public_key, MAX_PUBLIC_KEY_BYTES, options)
     _call(Operation.DERIVE_SHARED_SECRET, options, KeyId=key_id, PublicKey=der, KeyAgreementAlgorithm="ECDH")
@@ -215,7 +221,8 @@ def encrypt(key_id: str, encryption_algorithm: str | None, **options: Any) -> No
     with or without an enclave.
 
     \b
-    kmstool-enclave-cli encrypt --key-id alias/app < secret
+    Example:
+      kmstool-enclave-cli encrypt --key-id alias/app < secret
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     plaintext = read_standard_input(MAX_PLAINTEXT_BYTES, options)
     if not plaintext:
@@ -233,7 +240,8 @@ def attest(nonce: str | None, user_data: str | None, **options: Any) -> None:
     Neither KMS nor credentials are needed. The document carries no public key.
 
     \b
-    kmstool-enclave-cli attest --nonce 00ff
+    Example:
+      kmstool-enclave-cli attest --nonce 00ff
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("enclave_tool", verbosity=1 + options["verbose"])
     surroundings = parse_surroundings(options)

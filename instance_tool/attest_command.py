@@ -36,7 +36,8 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     prints the document itself.
 
     \b
-    kmstool-instance attest --cid 16 --expect measurements.json
+    Example:
+      kmstool-instance attest --cid 16 --expect measurements.json
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)

@@ -67,10 +67,11 @@ def command(ctx: click.Context, /, **_options: Any) -> None:
     chain, in this order.
 
     \b
-    kmstool-instance --cid 16 --region us-east-1 CIPHERTEXT
-    aws kms encrypt ... --query CiphertextBlob --output text |
-        kmstool-instance --cid 16 -
-    kmstool-instance --cid 16 --batch < ciphertexts > plaintexts
+    Examples:
+      kmstool-instance --cid 16 --region us-east-1 CIPHERTEXT
+      aws kms encrypt ... --query CiphertextBlob --output text |
+          kmstool-instance --cid 16 -
+      kmstool-instance --cid 16 --batch < ciphertexts > plaintexts
 
     \b
     Exit codes: 0 done, 1 failed, 2 usage, 3 not reached, 4 no credentials,

@@ -18,7 +18,8 @@ def describe(ctx: click.Context, /, **_options: Any) -> None:
     """Print what the enclave says of itself, as JSON. Nothing in it is proven.
 
     \b
-    kmstool-instance describe --cid 16
+    Example:
+      kmstool-instance describe --cid 16
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     settings = parse_settings(merged_options(ctx))
     with settings.explaining(Operation.DESCRIBE), settings.open_client() as client:

@@ -40,8 +40,9 @@ def doctor(ctx: click.Context, /, **_options: Any) -> None:
     to decrypt, and its answer read against the PCRs it was shown.
 
     \b
-    kmstool-instance doctor --cid 16 --region us-east-1
-    kmstool-instance doctor --cid 16 --ciphertext - --output json < secret.b64
+    Examples:
+      kmstool-instance doctor --cid 16 --region us-east-1
+      kmstool-instance doctor --cid 16 --ciphertext - --output json < secret.b64
 
     Exit codes: 0 every hop holds, 1 one does not, 2 usage.
     """  # noqa: D301 - \b is click's mark for text not to rewrap

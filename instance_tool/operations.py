@@ -42,8 +42,9 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
     """Decrypt one CIPHERTEXT, or many with --batch. The default command.
 
     \b
-    kmstool-instance decrypt --cid 16 --key-id alias/app - < secret.b64
-    kmstool-instance decrypt --cid 16 --batch < ciphertexts > plaintexts
+    Examples:
+      kmstool-instance decrypt --cid 16 --key-id alias/app - < secret.b64
+      kmstool-instance decrypt --cid 16 --batch < ciphertexts > plaintexts
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
@@ -74,7 +75,8 @@ def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_o
     """Generate a data key: as it is, and under the KMS key --key-id.
 
     \b
-    kmstool-instance genkey --cid 16 --key-id alias/app --output json
+    Example:
+      kmstool-instance genkey --cid 16 --key-id alias/app --output json
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     if key_spec and length:
@@ -91,8 +93,9 @@ def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> No
     """Generate a key pair: public key, private key, and that under --key-id.
 
     \b
-    kmstool-instance genkeypair --cid 16 --key-id alias/app
-        --key-pair-spec RSA_2048
+    Example:
+      kmstool-instance genkeypair --cid 16 --key-id alias/app \\
+          --key-pair-spec RSA_2048
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     request = keyed_request(Operation.GENERATE_DATA_KEY_PAIR, options, KeyPairSpec=key_pair_spec)
@@ -108,7 +111,8 @@ def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
     """Generate random bytes.
 
     \b
-    kmstool-instance genrandom --cid 16 --length 32 --output base64
+    Example:
+      kmstool-instance genrandom --cid 16 --length 32 --output base64
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     request = KmsRequest(Operation.GENERATE_RANDOM, {"NumberOfBytes": length})
@@ -124,7 +128,8 @@ def derive(ctx: click.Context, /, public_key: Path, **_options: Any) -> None:
     """Derive the ECDH shared secret of --key-id and a peer's public key.
 
     \b
-    kmstool-instance derive --cid 16 --key-id alias/ecc --public-key peer.der
+    Example:
+      kmstool-instance derive --cid 16 --key-id alias/ecc --public-key peer.der
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     public_key_der = read_file(public_key, "--public-key", max_bytes=MAX_PUBLIC_KEY_BYTES)
@@ -145,7 +150,8 @@ def encrypt(ctx: click.Context, /, **_options: Any) -> None:
     encrypt can, with or without an enclave.
 
     \b
-    kmstool-instance encrypt --cid 16 --key-id alias/app < secret > secret.b64
+    Example:
+      kmstool-instance encrypt --cid 16 --key-id alias/app < secret > secret.b64
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)

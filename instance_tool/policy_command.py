@@ -56,11 +56,12 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
     measurements. The administrators can change the policy, and cannot decrypt.
 
     \b
-    nitro-cli build-enclave ... > measurements.json
-    kmstool-instance policy --measurements measurements.json
-        --role arn:aws:iam::111122223333:role/Instance
-        --admin arn:aws:iam::111122223333:role/KeyAdministrator > policy.json
-    aws kms put-key-policy --key-id KEY --policy file://policy.json
+    Examples:
+      nitro-cli build-enclave ... > measurements.json
+      kmstool-instance policy --measurements measurements.json \\
+          --role arn:aws:iam::111122223333:role/Instance \\
+          --admin arn:aws:iam::111122223333:role/KeyAdministrator > policy.json
+      aws kms put-key-policy --key-id KEY --policy file://policy.json
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if ctx.invoked_subcommand is not None:
         _refuse_options_before(ctx)
@@ -109,7 +110,8 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     not a policy; 5 denied.
 
     \b
-    kmstool-instance policy explain --policy policy.json --document document
+    Example:
+      kmstool-instance policy explain --policy policy.json --document document
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if options["policy_file"] == options["document"] == STANDARD_INPUT:
         raise InputError("--policy and --document: expected standard input for one of them, got it for both")

@@ -57,8 +57,9 @@ def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
     root, can connect. Runs until SIGTERM, and then finishes what is under way.
 
     \b
-    kmstool-instance serve --cid 16 --socket $XDG_RUNTIME_DIR/kms &
-    kmstool-instance --enclave unix:$XDG_RUNTIME_DIR/kms CIPHERTEXT
+    Examples:
+      kmstool-instance serve --cid 16 --socket $XDG_RUNTIME_DIR/kms &
+      kmstool-instance --enclave unix:$XDG_RUNTIME_DIR/kms CIPHERTEXT
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)

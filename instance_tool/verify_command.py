@@ -59,8 +59,9 @@ def verify(ctx: click.Context, /, **options: Any) -> None:
     Without --expect nothing is said of which image the enclave runs.
 
     \b
-    kmstool-instance verify document.cbor --expect measurements.json
-    kmstool-instance verify --at document --output json archived.b64
+    Examples:
+      kmstool-instance verify document.cbor --expect measurements.json
+      kmstool-instance verify --at document --output json archived.b64
 
     Exit codes: 0 verified, 1 not, 2 usage.
     """  # noqa: D301 - \b is click's mark for text not to rewrap

@@ -42,8 +42,9 @@ def command() -> None:
     the start and thrown away at the end; no real secret belongs in here.
 
     \b
-    kmstool-sim demo
-    kmstool-sim run sh
+    Examples:
+      kmstool-sim demo
+      kmstool-sim run sh
     """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 
@@ -52,7 +53,8 @@ def demo() -> None:
     """Run the whole flow on this machine, and show each step.
 
     \b
-    kmstool-sim demo
+    Example:
+      kmstool-sim demo
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     count = 0
 
@@ -82,7 +84,8 @@ def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mo
     """Start everything, print the commands to paste, and run until Ctrl-C.
 
     \b
-    kmstool-sim up --state ~/sim
+    Example:
+      kmstool-sim up --state ~/sim
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("simulator", verbosity=1)
     with (

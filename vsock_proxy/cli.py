@@ -150,8 +150,9 @@ def serve(
     """Forward connections from an enclave's vsock to TCP destinations that an allowlist permits.
 
     \b
-    vsock-proxy 8000 kms.us-east-1.amazonaws.com 443
-    vsock-proxy --config /etc/nitro_enclaves/vsock-proxy.yaml
+    Examples:
+      vsock-proxy 8000 kms.us-east-1.amazonaws.com 443
+      vsock-proxy --config /etc/nitro_enclaves/vsock-proxy.yaml
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging(ROOM, verbosity=INFO_VERBOSITY + verbose - quiet)
     if log_format == "json":
