@@ -5,14 +5,10 @@
 set -eu
 : "${EIF:?expected the path of an enclave image file}" "${CID:?expected a vsock CID, such as 16}"
 POLL_S=${POLL_S:-5}
-enclave='' stopping=''
 
-terminate() {
-    stopping=1
-    [ -z "$enclave" ] || nitro-cli terminate-enclave --enclave-id "$enclave" >/dev/null
-    exit 0
-}
-trap terminate TERM INT
+# Until the enclave has an id nobody can terminate it, so that a signal waits for that.
+stopping=''
+trap 'stopping=1' TERM INT
 
 started=$(nitro-cli run-enclave --eif-path "$EIF" --enclave-cid "$CID" \
     --cpu-count "${CPUS:-2}" --memory "${MEMORY:-512}")
@@ -21,6 +17,13 @@ enclave=$(printf '%s\n' "$started" | sed -n 's/.*"EnclaveID": *"\([^"]*\)".*/\1/
     echo "error: nitro-cli run-enclave: expected an EnclaveID in what it printed, got none" >&2
     exit 1
 }
+
+terminate() {
+    nitro-cli terminate-enclave --enclave-id "$enclave" >/dev/null
+    exit 0
+}
+trap terminate TERM INT
+[ -z "$stopping" ] || terminate
 echo "enclave $enclave runs with CID $CID"
 
 # A shell runs its trap only between commands, or while it waits.
@@ -28,5 +31,5 @@ while nitro-cli describe-enclaves | grep -qF "\"$enclave\""; do
     sleep "$POLL_S" &
     wait $!
 done
-[ -n "$stopping" ] || echo "error: enclave $enclave has ended; nitro-cli console shows why, for one in debug mode" >&2
+echo "error: enclave $enclave has ended; nitro-cli console shows why, for one in debug mode" >&2
 exit 1

@@ -19,6 +19,7 @@ echo "$@" >> "$FOLDER/calls"
 case $1 in
 run-enclave)
     [ ! -e "$FOLDER/refuses" ] || {{ echo "[ E26 ] Insufficient memory requested." >&2; exit 26; }}
+    while [ -e "$FOLDER/is-slow" ]; do sleep 0.05; done
     touch "$FOLDER/runs"
     printf '{{\\n  "EnclaveName": "kmstool-enclave",\\n  "EnclaveID": "{ENCLAVE}",\\n  "EnclaveCID": 16\\n}}\\n' ;;
 describe-enclaves)
@@ -83,6 +84,18 @@ def test_it_is_terminated_with_its_launcher(launcher: Launcher) -> None:
     process = launcher.start()
     launcher.await_call(lambda call: call == "describe-enclaves")
     process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert launcher.calls()[-1] == f"terminate-enclave --enclave-id {ENCLAVE}"
+    assert not (launcher.folder / "runs").exists()
+
+
+def test_enclave_that_was_still_starting_is_terminated_too(launcher: Launcher) -> None:
+    (launcher.folder / "is-slow").touch()
+    process = launcher.start()
+    launcher.await_call(lambda call: call.startswith("run-enclave"))
+    process.send_signal(signal.SIGTERM)
+    (launcher.folder / "is-slow").unlink()
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert launcher.calls()[-1] == f"terminate-enclave --enclave-id {ENCLAVE}"
