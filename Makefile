@@ -135,11 +135,12 @@ nitro-cli:
 	exit 2; }
 NEEDS_EIF = @[ -e $(EIF) ] || { echo "error: $(EIF): not there yet; call make eif first" >&2; exit 2; }
 
-# nitro-cli asks Docker for the image; another builder's is loaded into it first.
+# nitro-cli asks Docker for the image. Whatever built it, it is loaded anew: what Docker has by that name may be older.
+# It empties the file before it builds, so that a failure would leave an older image's measurements beside nothing.
 eif: nitro-cli images
-	@docker image inspect localhost/kmstool-enclave:latest >/dev/null 2>&1 || \
-		docker load --quiet --input build/images/enclave.tar
-	@$(NITRO_CLI) build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file $(EIF) > $(MEASUREMENTS).part
+	@docker load --quiet --input build/images/enclave.tar
+	@$(NITRO_CLI) build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file $(EIF).part > $(MEASUREMENTS).part
+	@mv $(EIF).part $(EIF)
 	@mv $(MEASUREMENTS).part $(MEASUREMENTS)
 	@echo "$(EIF); its measurements: $(MEASUREMENTS)"
 

@@ -23,7 +23,9 @@ echo "$@" >> "$CALLS"
 case $1 in
 build-enclave)
     echo "Start building the Enclave Image..." >&2
+    : > "$5" # as nitro-cli does before it builds
     [ -z "$FAIL" ] || exit 39
+    echo eif > "$5"
     echo '{json.dumps({"Measurements": PCRS})}' ;;
 esac
 """
@@ -70,8 +72,11 @@ def targets(tmp_path: Path) -> Targets:
 def test_eif_keeps_the_measurements_and_policy_takes_them(targets: Targets) -> None:
     done = targets.make("eif")
     assert done.returncode == 0, done.stderr
-    build = f"build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file {targets.eif}"
-    assert targets.seen()[-1] == build
+    assert targets.seen() == [
+        "docker load --quiet --input build/images/enclave.tar",
+        f"build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file {targets.eif}.part",
+    ]
+    assert targets.eif.read_text("utf-8") == "eif\n"
     assert json.loads(targets.measurements.read_text("utf-8"))["Measurements"] == PCRS
     policy = targets.make("policy", f"ROLE={ROLE}", f"ADMIN={ADMIN}")
     assert policy.returncode == 0, policy.stderr
@@ -82,7 +87,16 @@ def test_eif_keeps_the_measurements_and_policy_takes_them(targets: Targets) -> N
 def test_eif_that_fails_leaves_no_measurements(targets: Targets) -> None:
     done = targets.make("eif", FAIL="1")
     assert done.returncode == 2
+    assert not targets.eif.exists()
     assert not targets.measurements.exists()
+
+
+def test_eif_that_fails_keeps_the_older_one_and_its_measurements(targets: Targets) -> None:
+    targets.eif.write_text("older", "utf-8")
+    targets.measurements.write_text("of the older", "utf-8")
+    assert targets.make("eif", FAIL="1").returncode == 2
+    assert targets.eif.read_text("utf-8") == "older"
+    assert targets.measurements.read_text("utf-8") == "of the older"
 
 
 def test_policy_before_eif_or_without_roles_says_what_is_missing(targets: Targets) -> None:
