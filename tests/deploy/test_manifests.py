@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import email
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from instance_tool.key_policy import parse_policy
 from instance_tool.key_policy_context import attestation_context, parse_caller
 from instance_tool.key_policy_evaluation import AccessRequest, evaluate_policy
 from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
+from instance_tool.serve_socket import listen_private_socket
 from vsock_proxy.config import parse_config
+from vsock_wire.address import UnixAddress
+from vsock_wire.errors import InputError
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes/kmstool.yaml").read_text("utf-8")))
@@ -32,6 +38,9 @@ def manifest(kind: str) -> dict[str, Any]:
 
 POD = manifest("Deployment")["spec"]["template"]["spec"]
 CONTAINERS: dict[str, dict[str, Any]] = {container["name"]: container for container in POD["containers"]}
+INIT_CONTAINERS: list[dict[str, Any]] = POD.get("initContainers", [])
+MODE_OF_EMPTY_DIR = 0o2777
+"""With fsGroup, as the pod has it."""
 
 
 class Template(yaml.SafeLoader):
@@ -42,6 +51,17 @@ Template.add_constructor("!Ref", lambda _loader, node: PARAMETERS.get(node.value
 Template.add_constructor("!GetAtt", lambda _loader, node: ATTRIBUTES.get(node.value, "an ARN"))
 Template.add_constructor("!Sub", lambda _loader, node: node.value)
 TEMPLATE = yaml.load((DEPLOY / "cloudformation/kmstool.yaml").read_text("utf-8"), Template)  # noqa: S506 - it is a SafeLoader
+
+
+LAUNCH_TEMPLATES: dict[str, dict[str, Any]] = {
+    name: resource["Properties"]["LaunchTemplateData"]
+    for name, resource in TEMPLATE["Resources"].items()
+    if resource["Type"] == "AWS::EC2::LaunchTemplate"
+}
+
+
+def user_data(name: str) -> str:
+    return str(LAUNCH_TEMPLATES[name]["UserData"]["Fn::Base64"])
 
 
 class TestKubernetes:
@@ -68,6 +88,35 @@ class TestKubernetes:
         assert program["env"] == [{"name": "KMSTOOL_ENCLAVE", "value": f"unix:{socket}"}]
         assert "runAsUser" not in {**program["securityContext"], **CONTAINERS["serve"]["securityContext"]}
         assert program["volumeMounts"] == CONTAINERS["serve"]["volumeMounts"]
+
+    def test_serve_takes_the_folder_that_the_pod_prepares(self, tmp_path: Path) -> None:
+        user, command = POD["securityContext"]["runAsUser"], CONTAINERS["serve"]["command"]
+        socket = Path(command[command.index("--socket") + 1])
+        folder = tmp_path / "emptyDir"
+        folder.mkdir()
+        folder.chmod(MODE_OF_EMPTY_DIR)
+        address = UnixAddress(str(folder / socket.name))
+        with pytest.raises(InputError, match="others may write to"), listen_private_socket(address):
+            pass
+        here = {
+            str(socket.parent): str(folder),
+            f"--owner={user}": f"--owner={os.geteuid()}",
+            f"--group={user}": f"--group={os.getegid()}",
+        }
+        for container in INIT_CONTAINERS:
+            assert container["volumeMounts"] == CONTAINERS["serve"]["volumeMounts"]
+            assert here.keys() <= set(container["command"])
+            subprocess.run([here.get(word, word) for word in container["command"]], check=True)
+        with listen_private_socket(address):
+            assert folder.stat().st_mode & 0o777 == 0o700
+
+    def test_only_what_gives_a_folder_to_a_user_is_added_to_an_init_containers_rights(self) -> None:
+        for container in INIT_CONTAINERS:
+            context = container["securityContext"]
+            assert context["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN", "FOWNER"]}
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert container["image"] == CONTAINERS["enclave"]["image"]
 
     @pytest.mark.parametrize("name", CONTAINERS)
     def test_container_has_no_more_rights_than_it_needs(self, name: str) -> None:
@@ -111,10 +160,54 @@ class TestCloudFormation:
         request = AccessRequest(parse_caller(caller), "kms:Decrypt", None, context)
         assert evaluate_policy(parse_policy(json.dumps(self.policy)), request).is_allowed is is_allowed
 
-    def test_instances_have_enclaves_and_imdsv2(self) -> None:
-        data = TEMPLATE["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+    @pytest.mark.parametrize(
+        "action",
+        [
+            "EnableKeyRotation",
+            "DescribeKey",
+            "GetKeyPolicy",
+            "GetKeyRotationStatus",
+            "ListResourceTags",
+            "PutKeyPolicy",
+        ],
+    )
+    @pytest.mark.parametrize(("caller", "is_allowed"), [(ADMINISTRATOR, True), (ROLE, False)], ids=["admin", "role"])
+    def test_administrator_may_do_what_cloudformation_does_in_his_name(
+        self, caller: str, is_allowed: bool, action: str
+    ) -> None:
+        request = AccessRequest(parse_caller(caller), f"kms:{action}", None, {})
+        assert evaluate_policy(parse_policy(json.dumps(self.policy)), request).is_allowed is is_allowed
+
+    def test_key_that_its_maker_could_not_manage_is_not_made(self) -> None:
+        assert "BypassPolicyLockoutSafetyCheck" not in TEMPLATE["Resources"]["Key"]["Properties"]
+
+    @pytest.mark.parametrize("name", LAUNCH_TEMPLATES)
+    def test_instances_have_enclaves_and_imdsv2(self, name: str) -> None:
+        data = LAUNCH_TEMPLATES[name]
         assert data["EnclaveOptions"] == {"Enabled": True}
         assert data["MetadataOptions"]["HttpTokens"] == "required"
+
+    @pytest.mark.parametrize("name", LAUNCH_TEMPLATES)
+    def test_allocator_is_configured_behind_the_mark_that_it_reads_from(self, name: str) -> None:
+        (line,) = (
+            line for line in user_data(name).splitlines() if line.endswith("> /etc/nitro_enclaves/allocator.yaml")
+        )
+        shell = line.rpartition(">")[0].replace("${EnclaveCpus}", "2").replace("${EnclaveMemoryMib}", "512")
+        written = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+        assert written.splitlines()[0] == "---"
+        assert yaml.safe_load(written) == {"cpu_count": 2, "memory_mib": 512}
+
+    def test_node_group_takes_the_launch_template_of_nodes(self) -> None:
+        data = LAUNCH_TEMPLATES["NodeLaunchTemplate"]
+        assert not {"IamInstanceProfile", "ImageId"} & data.keys()
+        assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+        message = email.message_from_string(user_data("NodeLaunchTemplate"))
+        parts = [part for part in message.walk() if not part.is_multipart()]
+        assert [part.get_content_type() for part in parts] == ["text/cloud-config", "text/x-shellscript"]
+        install, script = (str(part.get_payload()) for part in parts)
+        assert install.startswith("#cloud-config\n")
+        assert yaml.safe_load(install) == {"bootcmd": ["dnf install -y aws-nitro-enclaves-cli"]}
+        assert script.startswith("#!/bin/sh -eu\n")
 
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -130,3 +223,7 @@ def test_unit_has_the_hardening_of_the_others(unit: Path) -> None:
     assert service["CapabilityBoundingSet"] == ""
     assert "AF_VSOCK" in service["RestrictAddressFamilies"]
     assert service.get("Restart") in ("always", "on-failure")
+
+
+def test_enclave_is_terminated_by_its_launcher_and_not_by_systemd() -> None:
+    assert "\nKillMode=mixed\n" in (DEPLOY / "systemd/kmstool-enclave.service").read_text("utf-8")
