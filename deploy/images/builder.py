@@ -14,17 +14,16 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[2]
 BUILDERS = ("docker", "podman", "buildah")
 IMAGES = {
-    "enclave": (
-        "Dockerfile.enclave",
-        ("vsock_wire", "enclave_tool", "requirements/enclave.txt", "deploy/amazon-roots.pem"),
-    ),
+    "enclave": ("Dockerfile.enclave", ("vsock_wire", "enclave_tool", "requirements/enclave.txt")),
     "instance": ("Dockerfile.instance", ("vsock_wire", "instance_tool", "vsock_proxy", "requirements/instance.txt")),
 }
-"""Each image's Dockerfile, and what beside it and the assembling script decides its content."""
+"""Each image's Dockerfile, and what beside it, the assembling script and CA_FILE decides its content."""
 ASSEMBLY = "deploy/images/assemble.py"
 LOCAL_BASE = "localhost/kmstool-base"
 BUILD_ARGUMENTS = ("REGION", "ENDPOINT", "PROXY_PORT", "CA_FILE", "PIP_INDEX_URL")
-"""Passed on from the environment where they are set there."""
+"""Passed on from the environment where they are set there, if only to nothing."""
+CA_FILE = "deploy/amazon-roots.pem"
+"""The Dockerfile's own CA_FILE, which takes no bundle but one of this folder: see .dockerignore."""
 SECRETS = {"pip_ca": ("PIP_CERT", "SSL_CERT_FILE"), "pip_conf": ("PIP_CONFIG_FILE",)}
 """Files of this machine that pip needs in the build, and the variables that name them."""
 
@@ -62,12 +61,15 @@ class Builder:
             base: the base image.
             cached: whether steps of an earlier build may serve; buildah keeps none unless BUILD_OPTIONS has --layers.
             plant_s: seconds added to the time of every file, to show that a difference is found.
+
+        Raises:
+            SystemExit: the build failed, or CA_FILE names a file that the build cannot see.
         """
         dockerfile, _ = IMAGES[image]
         commit, time_s = source_of(image)
         time_s += plant_s
         values = {"BASE_IMAGE": base, "COMMIT": commit, "SOURCE_DATE_EPOCH": str(time_s)}
-        values |= {name: os.environ[name] for name in BUILD_ARGUMENTS if os.environ.get(name)}
+        values |= {name: os.environ[name] for name in BUILD_ARGUMENTS if name in os.environ}
         arguments = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
         for secret, path in _secrets().items():
             arguments += ["--secret", f"id={secret},src={path}"]
@@ -164,12 +166,30 @@ def source_of(image: str) -> tuple[str, int]:
     committed show as "+changes" behind it.
     """
     dockerfile, sources = IMAGES[image]
-    paths = [dockerfile, ASSEMBLY, *sources]
+    paths = [dockerfile, ASSEMBLY, *sources, *ca_files(image)]
     commit, _, time_s = _git("log", "-1", "--format=%H %ct", "--", *paths).partition(" ")
     if not commit:
         return "", 0
     is_changed = bool(_git("status", "--porcelain", "--", *paths))
     return commit[:12] + ("+changes" if is_changed else ""), int(time_s)
+
+
+def ca_files(image: str) -> list[str]:
+    """Return the bundle of authorities that goes into an image, or none where its botocore keeps its own.
+
+    Raises:
+        SystemExit: CA_FILE of the environment names a file that the build cannot see.
+    """
+    ca_file = os.environ.get("CA_FILE", CA_FILE)
+    if image != "enclave" or not ca_file:
+        return []
+    path = Path(ca_file)
+    if path.parent != Path("deploy") or path.suffix != ".pem" or not (ROOT / path).is_file():
+        fail(
+            f"CA_FILE: expected deploy/NAME.pem, a file in this project, or nothing for all that botocore ships, "
+            f"got {ca_file}; copy your bundle to deploy/"
+        )
+    return [ca_file]
 
 
 def fail(reason: str) -> NoReturn:

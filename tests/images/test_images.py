@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import botocore
+import certifi
 import pytest
 
 from deploy.images.archive import Image, differences, read_files, read_image
@@ -76,6 +79,12 @@ def run_in(root: Path, *command: str, **environment: str) -> subprocess.Complete
     )
 
 
+def bundle_of(image: Image) -> str:
+    """Return the SHA-256 of the authorities in an image."""
+    (bundle,) = (entry for path, entry in image.entries.items() if path.endswith("/botocore/cacert.pem"))
+    return bundle.content
+
+
 def test_no_file_gives_its_caller_more_rights(image: Image) -> None:
     assert privileged_paths(image) == []
 
@@ -114,9 +123,28 @@ def test_botocore_knows_only_the_services_that_are_asked(name: str, image: Image
 
 
 def test_only_amazons_roots_may_name_kms(archive_of: Callable[[str], Path]) -> None:
-    entries = read_image(archive_of("enclave")).entries
-    (bundle,) = (entry for path, entry in entries.items() if path.endswith("/botocore/cacert.pem"))
-    assert bundle.content == hashlib.sha256((ROOT / "deploy/amazon-roots.pem").read_bytes()).hexdigest()
+    assert (
+        bundle_of(read_image(archive_of("enclave")))
+        == hashlib.sha256((ROOT / "deploy/amazon-roots.pem").read_bytes()).hexdigest()
+    )
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["a bundle of one's own", "nothing"])
+def test_ca_file_says_who_may_name_kms(
+    is_own: bool, builder: Builder, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ROOT / "deploy/test-roots.pem"
+    bundle = Path(certifi.where()) if is_own else Path(botocore.__file__).with_name("cacert.pem")
+    archive = ROOT / WORK / "enclave-ca-file.tar"
+    try:
+        if is_own:
+            shutil.copyfile(bundle, own)
+        monkeypatch.setenv("CA_FILE", "deploy/test-roots.pem" if is_own else "")
+        builder.build("enclave", "localhost/kmstool-enclave:ca-file", base=base, cached=True)
+    finally:
+        own.unlink(missing_ok=True)
+    builder.save("localhost/kmstool-enclave:ca-file", archive)
+    assert bundle_of(read_image(archive)) == hashlib.sha256(bundle.read_bytes()).hexdigest()
 
 
 def test_instance_image_is_not_for_root(archive_of: Callable[[str], Path]) -> None:
