@@ -90,22 +90,19 @@ int main(void) {
         for (int folder = 0; folder < 3; folder++)
             mount_at(kernels[folder], roots[root], kernels[folder], NULL, MS_BIND, NULL);
 
-    pid_t parent_side = fork();
-    if (parent_side == 0) {
+    pid_t beside = fork();
+    if (beside == 0) {
         char *shell[] = {"sh", script, NULL}, *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
         start("/host", shell, environment);
     }
     for (int waited = 0; access("/dev/nsm", F_OK) != 0; waited += 10) {
-        if (waited > NSM_WAIT_MS || waitpid(parent_side, NULL, WNOHANG) == parent_side)
+        if (waited > NSM_WAIT_MS || waitpid(beside, NULL, WNOHANG) == beside)
             end("/dev/nsm");
         nanosleep(&pause_time, NULL);
     }
     char **command = read_lines("/cmd"), **environment = read_lines("/env");
     clock_gettime(CLOCK_MONOTONIC, &now);
-    printf("init: starts %s\n", command[0]);
-    FILE *started = fopen("/rootfs/run/started", "w");
-    fprintf(started, "%lld.%09ld\n", (long long)now.tv_sec, now.tv_nsec);
-    fclose(started);
+    printf("init: starts %s at %lld.%09ld s\n", command[0], (long long)now.tv_sec, now.tv_nsec);
     fflush(stdout);
     pid_t enclave = fork();
     if (enclave == 0)
@@ -115,7 +112,7 @@ int main(void) {
         pid_t ended = wait(&status);
         if (ended == enclave)
             printf("init: the command ended, status %#x\n", status);
-        if (ended == parent_side || ended < 0)
+        if (ended == beside || ended < 0)
             end(NULL);
     }
 }

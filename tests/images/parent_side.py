@@ -1,7 +1,7 @@
-"""What stands beside the enclave in its guest: NSM, proxy and KMS, and kmstool-instance, which has it decrypt.
+"""What stands at an enclave's parent: NSM, proxy and KMS, and kmstool-instance, which has the enclave decrypt.
 
-python -m tests.images.parent_side DEVICE RAM OUT: DEVICE is the program that plays /dev/nsm, RAM/run the
-enclave's /run, and OUT takes what came out, as JSON.
+python -m tests.images.parent_side CID RAM OUT: CID is the enclave's, RAM a folder in memory; OUT gets KMS's
+authority as soon as all is ready, and what came out, as JSON.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import stat
-import subprocess
 import sys
 import threading
 import time
@@ -24,19 +22,10 @@ from vsock_wire.errors import TransportError
 from vsock_wire.messages import encode_base64
 from vsock_wire.sockets import connect_socket, listen_socket
 
-MODULES = (
-    "net/vmw_vsock/vsock",
-    "net/vmw_vsock/vmw_vsock_virtio_transport_common",
-    "net/vmw_vsock/vsock_loopback",
-    "fs/fuse/fuse",
-    "fs/fuse/cuse",
-)
-"""Each needs the one before it."""
 ENCLAVE_PORT, PROXY_PORT, MODULE_PORT = 3_000, 8_000, 9_000
 LISTEN_TIMEOUT_S = 60.0
 POLL_S = 0.01
 PLAINTEXT = b"for the image alone"
-NSM_DEVICE = Path("/dev/nsm")
 
 
 class ModuleSwitch:
@@ -57,59 +46,56 @@ class ModuleSwitch:
 
 def main() -> None:
     """Run everything, and write what came out."""
-    device, ram, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    _prepare_kernel()
+    enclave_cid, ram, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     (ram / "state").mkdir()
     with SimulatedAccount(ram / "state") as account:
-        (ram / "run" / "ca.pem").write_bytes(account.ca_file.read_bytes())
         switch = ModuleSwitch(account.enclave)
         kms_host, kms_port = account.kms_server.address
         with processes.running(
-            ["vsock-proxy", "--config", str(account.allowlist_file), str(PROXY_PORT), kms_host, str(kms_port)],
+            ["vsock-proxy", "--config", str(account.allowlist_file), "--drain-timeout", "1", str(PROXY_PORT),
+             kms_host, str(kms_port)],
             listens_on=VsockAddress(CID_LOCAL, PROXY_PORT),
             log_file=out / "proxy.log",
-        ):
-            subprocess.Popen([device, str(CID_LOCAL), str(MODULE_PORT)])
-            start_up_s = _await_enclave(ram / "run" / "started")
+        ):  # fmt: skip
+            _write_whole(out / "ca.pem", account.ca_file.read_text())
             found: dict[str, object] = {
-                "start_up_s": start_up_s,
-                "is_character_device": stat.S_ISCHR(NSM_DEVICE.stat().st_mode),
-                "enclave": _decrypt(account),
+                "listens_at_s": _await_enclave(enclave_cid),
+                "enclave": _decrypt(account, enclave_cid),
             }
             found["pcr0 seen by KMS"] = account.kms.journal.entries()[-1].pcr0
             switch.enclave = account.other_enclave
-            found["other_enclave"] = _decrypt(account)
+            found["other_enclave"] = _decrypt(account, enclave_cid)
             found["pcr0 refused by KMS"] = account.kms.journal.entries()[-1].pcr0
             found["expected_pcr0"] = account.enclave.pcr0.hex()
             found["other_pcr0"] = account.other_enclave.pcr0.hex()
-        (out / "result.json").write_text(json.dumps(found))
+        _write_whole(out / "result.json", json.dumps(found))
         os._exit(0)  # what listens on is the guest's, and ends with it
 
 
-def _prepare_kernel() -> None:
-    folder = Path("/usr/lib/uml/modules", os.uname().release, "kernel")
-    for module in MODULES:
-        subprocess.run(["insmod", folder / f"{module}.ko"], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen in part."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
-def _await_enclave(started: Path) -> float:
-    """Return the seconds from the start of the image's command until it listened."""
+def _await_enclave(cid: int) -> float:
+    """Return when the enclave listened, in seconds of this kernel's monotonic clock."""
     deadline = time.monotonic() + LISTEN_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            connect_socket(VsockAddress(CID_LOCAL, ENCLAVE_PORT), timeout_s=1.0).close()
+            connect_socket(VsockAddress(cid, ENCLAVE_PORT), timeout_s=1.0).close()
         except TransportError:
             time.sleep(POLL_S)
         else:
-            return time.monotonic() - float(started.read_text())
+            return time.monotonic()
     sys.exit("error: the enclave does not listen")
 
 
-def _decrypt(account: SimulatedAccount) -> dict[str, object]:
+def _decrypt(account: SimulatedAccount, cid: int) -> dict[str, object]:
     ciphertext = encode_base64(account.key.seal(PLAINTEXT, encryption_context={}))
     done = processes.run_instance(
-        ["--cid", str(CID_LOCAL), "--region", account.region, ciphertext], environment=account.imds_environment
+        ["--cid", str(cid), "--region", account.region, ciphertext], environment=account.imds_environment
     )
     return {"exit code": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
 

@@ -27,6 +27,8 @@ END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 processes along; at SIGKILL they would stay."""
 ROOT_ON_HOST = ("rootfstype=hostfs", "rootflags=/", "ro")
 """The host's file system, read-only, as the guest's root."""
+VIRTIO_ID_VSOCK = 19
+"""Source: <linux/virtio_ids.h>."""
 INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
 COMPILER = "cc"
 WIDE_XSTATE_SOURCE = Path(__file__).parent / "wide_xstate.c"
@@ -40,14 +42,16 @@ class Guest:
 
     Args:
         kernel: path of linux.uml.
+        vsock_device: socket of the virtual device that gives it a CID; without one it has loopback alone.
 
     Attributes:
         out: a folder of the host that the guest can write.
         ram: a path that is a file system in memory for the guest, and an empty folder for the host.
     """
 
-    def __init__(self, kernel: Path) -> None:
+    def __init__(self, kernel: Path, *, vsock_device: Path | None = None) -> None:
         self._kernel = kernel
+        self._devices = [f"virtio_uml.device={vsock_device}:{VIRTIO_ID_VSOCK}"] if vsock_device else []
         self._folder = tempfile.TemporaryDirectory(prefix="vsock-guest-")
         self._root = Path(self._folder.name)
         self._console = self._root / "console"
@@ -93,7 +97,7 @@ class Guest:
     def _start(self, arguments: list[str]) -> None:
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
-                [*END_WITH_PARENT, str(self._kernel), *_kernel_arguments(self._root), *arguments],
+                [*END_WITH_PARENT, str(self._kernel), *_kernel_arguments(self._root), *self._devices, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

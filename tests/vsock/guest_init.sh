@@ -18,10 +18,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs "$ram"
 mount -t hostfs -o "$out" hostfs "$out"
-for module in vsock vmw_vsock_virtio_transport_common vsock_loopback; do # each needs the one before it
-    insmod "/usr/lib/uml/modules/$(uname -r)/kernel/net/vmw_vsock/$module.ko"
-done
-ip link set lo up
+. "${0%/*}/load_vsock.sh"
 
 cd "$directory"
 echo "guest: up"
