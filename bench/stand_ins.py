@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import os
+import selectors
 import signal
 import socket
 import struct
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from simulator.authority import AttestationAuthority
 from simulator.clock import utc_now
-from simulator.nsm import SimulatedNsm
+from simulator.nsm import MAX_REQUEST_BYTES, SimulatedNsm
 from simulator.recipient_cms import seal_for_recipient
 from simulator.tls import TlsAuthority
 from vsock_wire.address import UnixAddress
@@ -62,15 +63,25 @@ def kept_nsm(address: UnixAddress) -> Callable[[], None]:
     listener = listen_socket(address)
     answers: dict[bytes, bytes] = {}
 
+    def accept(selector: selectors.BaseSelector) -> None:
+        sock = listener.accept()[0]
+        selector.register(sock, selectors.EVENT_READ, lambda: answer(selector, sock))
+
+    def answer(selector: selectors.BaseSelector, sock: socket.socket) -> None:
+        request = sock.recv(MAX_REQUEST_BYTES + _LENGTH.size)[_LENGTH.size :]  # which comes whole
+        if not request:
+            selector.unregister(sock)
+            sock.close()
+            return
+        kept = answers.get(request) or answers.setdefault(request, nsm.answer(request))
+        sock.sendall(_LENGTH.pack(len(kept)) + kept)
+
     def serve() -> None:
-        while True:
-            with listener.accept()[0] as sock, sock.makefile("rb") as stream:
-                header = stream.read(_LENGTH.size)
-                if len(header) < _LENGTH.size:
-                    continue
-                request = stream.read(*_LENGTH.unpack(header))
-                answer = answers.get(request) or answers.setdefault(request, nsm.answer(request))
-                sock.sendall(_LENGTH.pack(len(answer)) + answer)
+        with selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ, lambda: accept(selector))
+            while True:
+                for key, _ in selector.select():
+                    key.data()
 
     return serve
 

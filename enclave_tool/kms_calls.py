@@ -11,8 +11,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import urlsplit
 
-from botocore.awsrequest import AWSPreparedRequest, AWSRequest
+from botocore.awsrequest import AWSRequest
 from botocore.endpoint import convert_to_response_dict
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 from botocore.parsers import create_parser
@@ -21,7 +22,7 @@ from botocore.serialize import create_serializer
 from enclave_tool.clock import KmsClock
 from enclave_tool.kms import ATTESTED_OPERATIONS, drop_secret, recipient_parameter, replace_ciphertext_for_recipient
 from enclave_tool.recipient import Recipient
-from enclave_tool.transport import ProxySession, finishing_by
+from enclave_tool.transport import HttpAnswer, ProxyPool, finishing_by
 from vsock_wire import __version__
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 USER_AGENT = f"kmstool-enclave/{__version__}"
 """What CloudTrail shows of who called."""
 
-_Response: TypeAlias = tuple[Any, dict[str, Any]]
-"""botocore's HTTP response, and what its parser makes of it."""
+HTTPS_PORT = ":443"
+"""Not named in the Host header (RFC 9110, section 7.2)."""
+
+_Response: TypeAlias = tuple[HttpAnswer, dict[str, Any]]
+"""An answer, and what botocore's parser makes of it."""
 
 
 @dataclass
@@ -64,7 +68,7 @@ class RegionalKms:
 
     Args:
         client: an unsigned boto3 client of that region, from ``proxied_kms_client``; its retry rules are used.
-        http: how it reaches KMS.
+        http: connections to its endpoint.
         recipient: whom attested operations are for.
         clock: by which requests are signed; attached to ``client``.
 
@@ -72,12 +76,13 @@ class RegionalKms:
         url: of its endpoint.
     """
 
-    def __init__(self, client: KMSClient, http: ProxySession, recipient: Recipient, clock: KmsClock) -> None:
+    def __init__(self, client: KMSClient, http: ProxyPool, recipient: Recipient, clock: KmsClock) -> None:
         self._client = client
         self._http = http
         self._recipient = recipient
         self._clock = clock
         self.url = client.meta.endpoint_url.rstrip("/")
+        self._host = urlsplit(self.url).netloc.removesuffix(HTTPS_PORT)
         self._region = client.meta.region_name
         self._serializer: Any = create_serializer("json")
         self._parser: Any = create_parser("json")
@@ -149,22 +154,22 @@ class RegionalKms:
         self, request: dict[str, Any], model: OperationModel, credentials: Credentials, tries: Tries
     ) -> tuple[_Response | None, Exception | None]:
         """Return the answer, or else the failure that another try may mend."""
-        prepared = self._sign(request, credentials)
+        headers = self._sign(request, credentials)
         try:
             with finishing_by(tries.deadline):
-                http_response = self._http.send(prepared)
+                http_response = self._http.post(request["url_path"], headers, request["body"])
         except (HTTPClientError, ConnectionError) as error:
             return None, error
-        fields = convert_to_response_dict(http_response, model)
+        fields = convert_to_response_dict(cast("Any", http_response), model)
         return (http_response, self._parser.parse(fields, model.output_shape)), None
 
-    def _sign(self, request: dict[str, Any], credentials: Credentials) -> AWSPreparedRequest:
+    def _sign(self, request: dict[str, Any], credentials: Credentials) -> dict[str, str]:
+        """Return the headers of a request."""
         unsigned = AWSRequest("POST", self.url + request["url_path"], request["headers"], request["body"])
         unsigned.headers["User-Agent"] = USER_AGENT
+        unsigned.headers["Host"] = self._host  # which the signer would work out twice
         self._clock.sign(unsigned, credentials, self._region)
-        # A dict in place of botocore's own kind of headers, which computes a hash in Python for every look at one.
-        headers: Any = {**dict(unsigned.headers.items()), "Content-Length": str(len(request["body"]))}
-        return AWSPreparedRequest("POST", str(unsigned.url), headers, request["body"], False)
+        return {**dict(unsigned.headers.items()), "Content-Length": str(len(request["body"]))}
 
     def _delay_s(
         self,

@@ -6,9 +6,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 import struct
+import weakref
+from collections import deque
 from pathlib import Path
 from typing import Protocol, Self
+
+from urllib3.util import wait_for_read
 
 from enclave_tool import nsm
 from enclave_tool.errors import NsmError
@@ -62,23 +67,63 @@ class _DeviceCarrier:
 
 
 class _SocketCarrier:
-    """A unix socket on which each request and answer stands behind its length: 4 bytes, big-endian."""
+    """A unix socket on which each request and answer stands behind its length: 4 bytes, big-endian.
+
+    Connections are kept for later exchanges, as many as there were exchanges at once.
+    """
 
     def __init__(self, address: UnixAddress) -> None:
         self._address = address
+        self._kept: deque[tuple[int, socket.socket]] = deque()  # each with the process that may use it
+        weakref.finalize(self, _close_all, self._kept)
 
     def exchange(self, request: bytes) -> bytes:
-        with connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S) as sock, sock.makefile("rb") as stream:
+        sock = self._take_kept() or connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S)
+        try:
             sock.sendall(_LENGTH.pack(len(request)) + request)
-            header = stream.read(_LENGTH.size)
-            length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
-            response = stream.read(min(length, nsm.MAX_RESPONSE_BYTES))
-        if not response or len(response) != length:
-            raise OSError(errno.EPROTO, "the simulated module gave no whole answer")
+            response = _receive_response(sock)
+        except BaseException:
+            sock.close()  # what may still come on it is no answer to another request
+            raise
+        self._kept.append((os.getpid(), sock))
         return response
 
     def close(self) -> None:
-        """Nothing stays open between two exchanges."""
+        _close_all(self._kept)
+
+    def _take_kept(self) -> socket.socket | None:
+        while self._kept:
+            try:
+                pid, sock = self._kept.pop()
+            except IndexError:  # another thread has it
+                return None
+            # A worker that was forked shares its parent's; and one with something to read has ended, or is out of step.
+            if pid == os.getpid() and not wait_for_read(sock, 0):
+                return sock
+            sock.close()
+        return None
+
+
+def _close_all(kept: deque[tuple[int, socket.socket]]) -> None:
+    while kept:
+        kept.pop()[1].close()
+
+
+def _receive_response(sock: socket.socket) -> bytes:
+    header = _receive(sock, _LENGTH.size)
+    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
+    response = _receive(sock, min(length, nsm.MAX_RESPONSE_BYTES))
+    if not response or len(response) != length:
+        raise OSError(errno.EPROTO, "the simulated module gave no whole answer")
+    return response
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    """Return the next ``size`` bytes, or fewer where the stream ends before."""
+    data = b""
+    while len(data) < size and (chunk := sock.recv(size - len(data))):
+        data += chunk
+    return data
 
 
 class Nsm:

@@ -11,13 +11,24 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
+import urllib3.exceptions
 from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+    SSLError,
+)
 from botocore.httpsession import URLLib3Session, get_cert_path
-from urllib3 import PoolManager
+from urllib3 import HTTPSConnectionPool, PoolManager, Retry, Timeout
 from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.address import Address
@@ -29,6 +40,7 @@ from vsock_wire.sockets import connect_socket
 MIN_TIMEOUT_S = 0.001
 """Sockets take 0 for "do not wait at all"."""
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_NO_RETRIES = Retry(False)
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -91,6 +103,71 @@ class ProxySession(URLLib3Session):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
+class HttpAnswer(NamedTuple):
+    """What botocore's parser and retry rules look at of an answer."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class ProxyPool:
+    """HTTPS connections to one host through one address: a ProxySession less what botocore does for other services.
+
+    Args:
+        url: of the host.
+        proxy, tls, connect_timeout_s, read_timeout_s, max_connections: as for ProxySession.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        proxy: Address,
+        *,
+        tls: ssl.SSLContext,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        max_connections: int,
+    ) -> None:
+        self._url = url
+        host, port = urlsplit(url).hostname, urlsplit(url).port
+        self._pool: HTTPSConnectionPool = _pool_class(proxy, connect_timeout_s)(
+            cast("str", host), port, maxsize=max_connections,
+            timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
+            ssl_context=tls, cert_reqs="CERT_REQUIRED",
+        )  # fmt: skip
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a request and return the answer to it, whatever its status.
+
+        Raises:
+            HTTPClientError, ConnectionError: botocore's; there was none.
+        """
+        try:
+            response = self._pool.urlopen(
+                "POST", path, body=body, headers=headers, retries=_NO_RETRIES, redirect=False, assert_same_host=False,
+                preload_content=False, decode_content=False, enforce_content_length=False,
+            )  # fmt: skip
+            return HttpAnswer(response.status, response.headers, b"".join(response.stream()))
+        except Exception as error:
+            raise self._botocore_error(error) from error
+
+    def _botocore_error(self, error: Exception) -> BotoCoreError:
+        """Return what a botocore session raises for an error of urllib3's."""
+        match error:
+            case urllib3.exceptions.SSLError():
+                return SSLError(endpoint_url=self._url, error=error)
+            case NewConnectionError():
+                return EndpointConnectionError(endpoint_url=self._url, error=error)
+            case urllib3.exceptions.ConnectTimeoutError():
+                return ConnectTimeoutError(endpoint_url=self._url, error=error)
+            case urllib3.exceptions.ReadTimeoutError():
+                return ReadTimeoutError(endpoint_url=self._url, error=error)
+            case urllib3.exceptions.ProtocolError():
+                return ConnectionClosedError(endpoint_url=self._url, error=error)
+        return HTTPClientError(error=error)
+
+
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Return a client context: TLS 1.2 or later, certificate and host name checked.
 
@@ -123,6 +200,7 @@ class _ProxyConnection(AWSHTTPSConnection):
     _connect_ms: float | None = None
     _asked_at = 0.0
     _sent_bytes = 0
+    _held: list[Any] | None = None
     _timeout_s: Any = None
 
     @property
@@ -151,9 +229,18 @@ class _ProxyConnection(AWSHTTPSConnection):
             record(self._describe_tls())
         self._connect_ms = None
         self._sent_bytes, self._asked_at = 0, time.perf_counter()
-        return super().request(*args, **kwargs)
+        # urllib3 sends headers and body each by itself, in a TLS record and through the proxy; together they cost half.
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            held, self._held = self._held, None
+        self.send(b"".join(held))
 
     def send(self, data: Any) -> None:
+        if self._held is not None:
+            self._held.append(data)
+            return
         self._sent_bytes += len(data)
         super().send(data)
 

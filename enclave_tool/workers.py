@@ -7,7 +7,6 @@ all of what they need is loaded and before any thread runs; OpenSSL and the kern
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -43,8 +42,6 @@ def fork_workers(count: int, listener: socket.socket, load: SharedLoad, *, drain
         drain_s: seconds they get to finish what is under way, once they are told to stop.
     """
     supervisor = _Supervisor(load)
-    gc.collect()
-    gc.freeze()  # what is loaded by now stays shared between the workers, as the collector does not touch it
     try:
         for number in range(count):
             if supervisor.start(number):

@@ -59,6 +59,7 @@ def world() -> Iterator[World]:
         deployment.start_proxy("proxy", kms_port=_place(hops["proxy-KMS"])[1])
         nsm = ("--nsm", str(hops["NSM"].address))
         deployment.start_enclave("enclave", "-vv", *nsm, proxy_name="faulty-proxy")
+        hops["NSM"].measure_anew()
         world = World(deployment, hops, deployment.encrypt(PLAINTEXT))
         assert world.decrypt().stdout == PLAINTEXT + b"\n"
         for hop in hops.values():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -7,7 +8,9 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,17 @@ import cbor2
 import pytest
 
 from enclave_tool.errors import NsmError
-from enclave_tool.nsm_device import Nsm, open_nsm
+from enclave_tool.nsm_device import Nsm, _SocketCarrier, open_nsm
+from simulator.authority import AttestationAuthority
+from simulator.clock import utc_now
+from simulator.nsm import SimulatedNsm
+from simulator.nsm_server import NsmServer
 from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm, attestation_answer
 from vsock_wire.address import UnixAddress
+from vsock_wire.errors import TransportError
 from vsock_wire.sockets import close_quietly, listen_socket
 
+SIMULATED = SimulatedNsm(AttestationAuthority.create(at=utc_now()), module_id="i-0123456789abcdef0-enc0123456789abcdef")
 DOCUMENT = bytes(range(256)) * 18
 """About as long as a real one."""
 
@@ -186,6 +195,17 @@ def simulate(short_dir: Path) -> Iterator[Callable[[Callable[[bytes], bytes]], t
 Simulate = Callable[[Callable[[bytes], bytes]], tuple[Nsm, ScriptedSimulator]]
 
 
+def count_connections(server: NsmServer) -> int:
+    return len(server._clients)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def framed(answer: bytes) -> bytes:
     return struct.pack(">I", len(answer)) + answer
 
@@ -193,8 +213,9 @@ def framed(answer: bytes) -> bytes:
 class TestUnixCarrier:
     def test_carries_the_same_bytes_behind_a_length(self, simulate: Simulate) -> None:
         nsm, simulator = simulate(lambda _: framed(attestation_answer(DOCUMENT)))
-        assert not nsm.is_device
-        assert nsm.attestation_document(nonce=b"n") == DOCUMENT
+        with nsm:
+            assert not nsm.is_device
+            assert nsm.attestation_document(nonce=b"n") == DOCUMENT
         assert cbor2.loads(simulator.requests[0])["Attestation"]["nonce"] == b"n"
 
     def test_is_used_again_and_again(self, simulate: Simulate) -> None:
@@ -223,8 +244,58 @@ class TestUnixCarrier:
     @pytest.mark.parametrize("answer", [b"", b"{}", b"\xa1\x65Error\x6fInvalidArgument"])
     def test_answer_that_is_none_is_an_nsm_error(self, simulate: Simulate, answer: bytes) -> None:
         nsm, _ = simulate(lambda _: framed(answer))
-        with pytest.raises(NsmError):
+        with nsm, pytest.raises(NsmError):
             nsm.describe()
+
+    def test_connection_is_kept_until_it_is_closed(self, short_dir: Path) -> None:
+        with NsmServer(SIMULATED, UnixAddress(str(short_dir / "nsm"))) as server:
+            with open_nsm(server.address) as nsm:
+                for _ in range(3):
+                    nsm.describe()
+                assert count_connections(server) == 1
+            wait_until(lambda: count_connections(server) == 0)
+
+    def test_connection_of_a_module_that_nobody_holds_is_closed(self, short_dir: Path) -> None:
+        with NsmServer(SIMULATED, UnixAddress(str(short_dir / "nsm"))) as server:
+            open_nsm(server.address).describe()
+            wait_until(lambda: count_connections(server) == 0)
+
+    def test_each_of_several_threads_gets_the_answer_to_its_own_request(self, short_dir: Path) -> None:
+        with NsmServer(SIMULATED, UnixAddress(str(short_dir / "nsm"))) as server, open_nsm(server.address) as nsm:
+            nonces = [bytes([number]) for number in range(200)]
+            with ThreadPoolExecutor(8) as threads:
+                documents = list(threads.map(lambda nonce: nsm.attestation_document(nonce=nonce), nonces))
+            assert [cbor2.loads(cbor2.loads(document)[2])["nonce"] for document in documents] == nonces
+            assert 1 <= count_connections(server) <= 8
+
+    def test_module_that_was_started_anew_is_asked_anew(self, short_dir: Path) -> None:
+        address = UnixAddress(str(short_dir / "nsm"))
+        with contextlib.ExitStack() as stack:
+            with NsmServer(SIMULATED, address):
+                nsm = stack.enter_context(open_nsm(address))
+                nsm.describe()
+            with NsmServer(SIMULATED, address):
+                nsm.describe()
+
+    def test_second_answer_to_a_request_is_not_the_first_to_the_next(self, short_dir: Path) -> None:
+        ours, theirs = socket.socketpair()
+        carrier = _SocketCarrier(UnixAddress(str(short_dir / "nobody")))
+        carrier._kept.append((os.getpid(), ours))
+        with theirs:
+            theirs.sendall(framed(b"late"))
+            with pytest.raises(TransportError, match="no such file"):  # so it dials again
+                carrier.exchange(b"request")
+
+    def test_a_fork_does_not_use_the_connections_of_its_parent(self, short_dir: Path) -> None:
+        with NsmServer(SIMULATED, UnixAddress(str(short_dir / "nsm"))) as server, open_nsm(server.address) as nsm:
+            nsm.describe()
+            carrier = nsm._carrier
+            assert isinstance(carrier, _SocketCarrier)
+            ((_, sock),) = carrier._kept
+            carrier._kept[0] = (os.getppid(), sock)  # as a fork sees it
+            nsm.describe()
+            assert sock.fileno() == -1
+            assert len(carrier._kept) == 1
 
     def test_nobody_listening_is_an_nsm_error(self, short_dir: Path) -> None:
         nsm = open_nsm(UnixAddress(str(short_dir / "nobody")))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from botocore.awsrequest import AWSRequest
@@ -18,7 +22,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from enclave_tool.transport import MAX_KMS_ANSWER_BYTES, ProxySession, tls_context
+from enclave_tool.transport import MAX_KMS_ANSWER_BYTES, ProxyPool, ProxySession, tls_context
 from tests.unit.enclave_tool.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
 from vsock_wire.address import UnixAddress
 from vsock_wire.errors import InputError, TransportError
@@ -34,27 +38,62 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> str:
     return str(authority.write_bundle(tmp_path / "authority.pem"))
 
 
+class BySession:
+    """A ProxySession, as boto3 clients have it."""
+
+    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
+        self._session = ProxySession(proxy, **options)
+
+    def fetch(self, url: str) -> tuple[int, bytes]:
+        request = AWSRequest(method="POST", url=url, data=b"{}", headers={"X-Amz-Target": "TrentService.Decrypt"})
+        response = self._session.send(request.prepare())
+        return response.status_code, response.content
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class ByPool:
+    """A ProxyPool for each host, as the server has it."""
+
+    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
+        self._new_pool = functools.cache(lambda url: ProxyPool(url, proxy, **options))
+
+    def fetch(self, url: str) -> tuple[int, bytes]:
+        answer = self._new_pool(url).post("/", {"X-Amz-Target": "TrentService.Decrypt"}, b"{}")
+        return answer.status_code, answer.content
+
+    def close(self) -> None:
+        self._new_pool.cache_clear()  # pools close their connections when nobody has them any more
+
+
+Session: TypeAlias = BySession | ByPool
+
+
+@pytest.fixture(autouse=True, params=[BySession, ByPool])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every test of this file see to both: they must not differ."""
+    monkeypatch.setattr(sys.modules[__name__], "way", request.param)
+
+
+way: type[Session] = BySession
+
+
 @pytest.fixture
-def session(kms: CannedKms, bundle: str) -> Iterator[ProxySession]:
+def session(kms: CannedKms, bundle: str) -> Iterator[Session]:
     with new_session(kms.address, tls_context(bundle)) as session:
         yield session
 
 
 @contextmanager
-def new_session(
-    proxy: UnixAddress, tls: ssl.SSLContext, *, read_timeout_s: float = TIMEOUT_S
-) -> Iterator[ProxySession]:
-    session = ProxySession(
-        proxy, tls=tls, connect_timeout_s=TIMEOUT_S, read_timeout_s=read_timeout_s, max_connections=4
-    )
+def new_session(proxy: UnixAddress, tls: ssl.SSLContext, *, read_timeout_s: float = TIMEOUT_S) -> Iterator[Session]:
+    session = way(proxy, tls=tls, connect_timeout_s=TIMEOUT_S, read_timeout_s=read_timeout_s, max_connections=4)
     yield session
     session.close()
 
 
-def fetch(session: ProxySession, url: str = f"https://{HOST}/") -> tuple[int, bytes]:
-    request = AWSRequest(method="POST", url=url, data=b"{}", headers={"X-Amz-Target": "TrentService.Decrypt"})
-    response = session.send(request.prepare())
-    return response.status_code, response.content
+def fetch(session: Session, url: str = f"https://{HOST}/") -> tuple[int, bytes]:
+    return session.fetch(url)
 
 
 def accept_and_close(listener: socket.socket) -> None:
@@ -69,17 +108,17 @@ def serving(folder: Path, tls: ssl.SSLContext | None) -> Iterator[CannedKms]:
 
 
 class TestVerifiedPeer:
-    def test_request_goes_through_the_proxys_address(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_request_goes_through_the_proxys_address(self, session: Session, kms: CannedKms) -> None:
         assert fetch(session) == (200, b"{}")
         assert kms.calls[0].headers["host"] == HOST
         assert kms.server_names == [HOST]
 
-    def test_connection_is_kept_for_fifty_requests(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_connection_is_kept_for_fifty_requests(self, session: Session, kms: CannedKms) -> None:
         for _ in range(50):
             assert fetch(session)[0] == 200
         assert (kms.connections, len(kms.calls)) == (1, 50)
 
-    def test_kept_connection_that_was_closed_is_replaced(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_kept_connection_that_was_closed_is_replaced(self, session: Session, kms: CannedKms) -> None:
         fetch(session)
         kms.drop_connections()
         while True:  # the other end's close may take a moment to arrive; until then a request fails
@@ -91,20 +130,20 @@ class TestVerifiedPeer:
         assert kms.connections == 2
 
     def test_authority_is_read_once_and_not_for_every_connection(
-        self, session: ProxySession, kms: CannedKms, bundle: str
+        self, session: Session, kms: CannedKms, bundle: str
     ) -> None:
         Path(bundle).unlink()
         assert fetch(session)[0] == 200
         assert kms.calls
 
-    def test_redirect_elsewhere_is_not_followed(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_redirect_elsewhere_is_not_followed(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: Answer(b"", 307, {"Location": "https://elsewhere.example/"})
         assert fetch(session)[0] == 307
         assert len(kms.calls) == 1
 
 
 class TestRefusedPeer:
-    def test_certificate_for_another_host(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_certificate_for_another_host(self, session: Session, kms: CannedKms) -> None:
         with pytest.raises(SSLError, match="Hostname mismatch"):
             fetch(session, "https://kms.eu-west-1.amazonaws.com/")
         assert kms.calls == []
@@ -188,24 +227,24 @@ class TestRefusedPeer:
                 fetch(session)
             is_over.set()
 
-    def test_plain_http_url_has_no_way_out(self, session: ProxySession, kms: CannedKms) -> None:
-        with pytest.raises(HTTPClientError):
+    def test_plain_http_url_has_no_way_out(self, session: Session, kms: CannedKms) -> None:
+        with contextlib.suppress(HTTPClientError):  # from a pool it is as good as https://
             fetch(session, f"http://{HOST}/")
-        assert kms.connections == 0
+        assert kms.connections == len(kms.server_names)  # none, or by TLS
 
 
 class TestSizeOfAnswers:
-    def test_largest_answer_is_read(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_largest_answer_is_read(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: Answer(b"x" * MAX_KMS_ANSWER_BYTES)
         assert fetch(session) == (200, b"x" * MAX_KMS_ANSWER_BYTES)
 
-    def test_told_length_over_the_limit_is_refused_before_the_body(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_told_length_over_the_limit_is_refused_before_the_body(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: Answer(b"", headers={"Content-Length": str(MAX_KMS_ANSWER_BYTES + 1)})
         with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
             fetch(session)
 
     def test_chunks_without_end_are_refused_at_the_limit_and_the_next_request_served(
-        self, session: ProxySession, kms: CannedKms
+        self, session: Session, kms: CannedKms
     ) -> None:
         body = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
         chunked = {"Transfer-Encoding": "chunked"}
@@ -216,7 +255,7 @@ class TestSizeOfAnswers:
         assert fetch(session) == (200, b"{}")
         assert kms.connections == 2
 
-    def test_one_chunk_of_any_size_is_refused_at_the_limit(self, session: ProxySession, kms: CannedKms) -> None:
+    def test_one_chunk_of_any_size_is_refused_at_the_limit(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: _Unsized(b"7fffffff\r\n" + b"x" * 500_000, headers={"Transfer-Encoding": "chunked"})
         with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
             fetch(session)
@@ -274,7 +313,7 @@ class _HttpTwoSettings(Answer):
         return b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
-def fetch_until_answered(session: ProxySession) -> None:
+def fetch_until_answered(session: Session) -> None:
     while True:  # a kept connection's end may not have arrived yet
         try:
             assert fetch(session)[0] == 200

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ConnectionClosedError, SSLError
 
-from enclave_tool.transport import ProxySession, tls_context
+from enclave_tool.transport import tls_context
 from tests.unit.enclave_tool.canned_kms import Answer, CannedKms, ThrowawayAuthority
-from tests.unit.enclave_tool.test_transport import HOST, fetch, new_session
+from tests.unit.enclave_tool.test_transport import HOST, Session, fetch, new_session
 from vsock_wire.evidence import KmsAnswered, TlsConnected, encode_evidence, parse_evidence
 from vsock_wire.recording import recording
 
 
 @pytest.fixture
-def session(kms: CannedKms, authority: ThrowawayAuthority, tmp_path: Path) -> Iterator[ProxySession]:
+def session(kms: CannedKms, authority: ThrowawayAuthority, tmp_path: Path) -> Iterator[Session]:
     bundle = str(authority.write_bundle(tmp_path / "authority.pem"))
     with new_session(kms.address, tls_context(bundle)) as session:
         yield session
 
 
-def explained_fetch(session: ProxySession) -> tuple[TlsConnected, KmsAnswered]:
+def explained_fetch(session: Session) -> tuple[TlsConnected, KmsAnswered]:
     with recording() as steps:
         fetch(session)
     tls, answered = steps
@@ -33,7 +33,7 @@ def explained_fetch(session: ProxySession) -> tuple[TlsConnected, KmsAnswered]:
     return tls, answered
 
 
-def test_new_connection_is_recorded_with_what_was_checked(session: ProxySession, kms: CannedKms) -> None:
+def test_new_connection_is_recorded_with_what_was_checked(session: Session, kms: CannedKms) -> None:
     tls, _ = explained_fetch(session)
     assert tls == TlsConnected(
         proxy=str(kms.address),
@@ -50,7 +50,7 @@ def test_new_connection_is_recorded_with_what_was_checked(session: ProxySession,
 
 
 def test_kept_connection_is_recorded_as_such_also_where_the_call_that_opened_it_was_not(
-    session: ProxySession, kms: CannedKms
+    session: Session, kms: CannedKms
 ) -> None:
     fetch(session)
     for _ in range(2):
@@ -59,7 +59,7 @@ def test_kept_connection_is_recorded_as_such_also_where_the_call_that_opened_it_
     assert kms.connections == 1
 
 
-def test_connection_that_replaces_a_kept_one_is_new(session: ProxySession, kms: CannedKms) -> None:
+def test_connection_that_replaces_a_kept_one_is_new(session: Session, kms: CannedKms) -> None:
     fetch(session)
     kms.drop_connections()
     while True:  # the other end's close may take a moment to arrive; until then a request fails
@@ -71,7 +71,7 @@ def test_connection_that_replaces_a_kept_one_is_new(session: ProxySession, kms: 
     assert (tls.is_kept, kms.connections) == (False, 2)
 
 
-def test_answer_is_recorded_with_the_bytes_that_the_other_end_saw(session: ProxySession, kms: CannedKms) -> None:
+def test_answer_is_recorded_with_the_bytes_that_the_other_end_saw(session: Session, kms: CannedKms) -> None:
     kms.answer = lambda _: Answer(b"x" * 1_234, 418, {"x-amzn-RequestId": "the-id"})
     for number in range(2):  # the second is counted for itself
         _, answered = explained_fetch(session)
@@ -80,7 +80,7 @@ def test_answer_is_recorded_with_the_bytes_that_the_other_end_saw(session: Proxy
 
 
 @pytest.mark.parametrize("length", ["", "x", "-0", "+2", "2x", "0x2", "2, 2", "\u0662", "1_0"])
-def test_length_that_is_no_number_counts_as_none(session: ProxySession, kms: CannedKms, length: str) -> None:
+def test_length_that_is_no_number_counts_as_none(session: Session, kms: CannedKms, length: str) -> None:
     kms.answer = lambda _: Answer({}, headers={"Content-Length": length, "Connection": "close"})
     with recording() as steps, suppress(BotoCoreError, HTTPException):  # the body is read behind what is told
         fetch(session)
@@ -89,13 +89,13 @@ def test_length_that_is_no_number_counts_as_none(session: ProxySession, kms: Can
     assert answered.received_bytes == 0
 
 
-def test_answer_without_a_request_id_has_none(session: ProxySession, kms: CannedKms) -> None:
+def test_answer_without_a_request_id_has_none(session: Session, kms: CannedKms) -> None:
     kms.answer = lambda _: Answer({}, headers={"x-amzn-RequestId": ""})
     _, answered = explained_fetch(session)
     assert answered.request_id == ""
 
 
-def test_texts_of_the_other_end_are_cut_to_what_a_step_may_hold(session: ProxySession, kms: CannedKms) -> None:
+def test_texts_of_the_other_end_are_cut_to_what_a_step_may_hold(session: Session, kms: CannedKms) -> None:
     kms.answer = lambda _: Answer({}, headers={"x-amzn-RequestId": "i" * 5_000})
     steps = list(explained_fetch(session))
     assert parse_evidence({"Evidence": encode_evidence(steps)}) == steps
@@ -108,7 +108,7 @@ def test_peer_that_was_refused_is_not_recorded(kms: CannedKms, tmp_path: Path) -
     assert steps == []
 
 
-def test_request_without_an_answer_leaves_the_connection_recorded(session: ProxySession, kms: CannedKms) -> None:
+def test_request_without_an_answer_leaves_the_connection_recorded(session: Session, kms: CannedKms) -> None:
     kms.answer = lambda _: None
     with recording() as steps, pytest.raises(ConnectionClosedError):
         fetch(session)
