@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, SigV4Auth
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as BotocoreCredentials
     from mypy_boto3_kms import KMSClient
 
@@ -45,6 +45,23 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass
+class SignableRequest:
+    """What botocore's signer looks at of a request, without what its AWSRequest works out anew at every look.
+
+    Attributes:
+        headers: gets the signature, and what belongs to it.
+        params: of the query; KMS's requests have none.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    params: dict[str, str] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+
+
 class KmsClock:
     """How far KMS's clock is from the enclave's. Share one between clients; safe to share between threads.
 
@@ -67,11 +84,11 @@ class KmsClock:
         events.register("choose-signer.kms", self._choose_signer)
         events.register("needs-retry.kms", self._correct)
 
-    def sign(self, request: AWSRequest, credentials: BotocoreCredentials, region: str) -> None:
+    def sign(self, request: SignableRequest, credentials: BotocoreCredentials, region: str) -> None:
         """Sign a request to KMS in ``region``, for callers that have no client to do it."""
         signer = _ShiftedSigV4Auth if self.offset else SigV4Auth
         request.context[_OFFSET_IN_CONTEXT] = self.offset
-        signer(credentials, "kms", region).add_auth(request)
+        signer(credentials, "kms", region).add_auth(cast("Any", request))
 
     def _choose_signer(self, signature_version: str, context: dict[str, Any], **_: object) -> str | None:
         if not self.offset or signature_version != _SIGNATURE_VERSION:

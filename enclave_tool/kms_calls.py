@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from botocore.awsrequest import AWSRequest
 from botocore.endpoint import convert_to_response_dict
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from enclave_tool.clock import KmsClock
+from enclave_tool.clock import KmsClock, SignableRequest
 from enclave_tool.kms import ATTESTED_OPERATIONS, drop_secret, recipient_parameter, replace_ciphertext_for_recipient
 from enclave_tool.recipient import Recipient
 from enclave_tool.transport import HttpAnswer, ProxyPool, finishing_by
@@ -165,11 +164,10 @@ class RegionalKms:
 
     def _sign(self, request: dict[str, Any], credentials: Credentials) -> dict[str, str]:
         """Return the headers of a request."""
-        unsigned = AWSRequest("POST", self.url + request["url_path"], request["headers"], request["body"])
-        unsigned.headers["User-Agent"] = USER_AGENT
-        unsigned.headers["Host"] = self._host  # which the signer would work out twice
+        headers = {**request["headers"], "User-Agent": USER_AGENT, "Host": self._host}
+        unsigned = SignableRequest("POST", self.url + request["url_path"], headers, request["body"])
         self._clock.sign(unsigned, credentials, self._region)
-        return {**dict(unsigned.headers.items()), "Content-Length": str(len(request["body"]))}
+        return {**headers, "Content-Length": str(len(request["body"]))}
 
     def _delay_s(
         self,
