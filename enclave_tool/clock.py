@@ -45,7 +45,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass
+@dataclass(repr=False)  # it would show the session token
 class SignableRequest:
     """What botocore's signer looks at of a request, without what its AWSRequest works out anew at every look.
 

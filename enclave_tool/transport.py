@@ -110,6 +110,9 @@ class HttpAnswer(NamedTuple):
     headers: Mapping[str, str]
     content: bytes
 
+    def __repr__(self) -> str:
+        return f"HttpAnswer(status_code={self.status_code}, {len(self.content)} bytes)"
+
 
 class ProxyPool:
     """HTTPS connections to one host through one address: a ProxySession less what botocore does for other services.

@@ -12,6 +12,7 @@ from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
 from enclave_tool import kms_clients
+from enclave_tool.clock import SignableRequest
 from enclave_tool.errors import (
     CmsError,
     KmsError,
@@ -26,7 +27,7 @@ from enclave_tool.kms_calls import Tries
 from enclave_tool.kms_clients import KmsClients, KmsRoute
 from enclave_tool.kms_failures import kms_failure
 from enclave_tool.recipient import Recipient, RecipientKey
-from enclave_tool.transport import tls_context
+from enclave_tool.transport import HttpAnswer, tls_context
 from tests.unit.decrypting import decrypt_answer, decrypt_request
 from tests.unit.enclave_tool.ber_messages import seal
 from tests.unit.enclave_tool.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
@@ -352,6 +353,14 @@ class TestTries:
             failures = iter([Answer(b"", 503)])
             kms.answer = lambda call, failures=failures: next(failures, sealed(call))  # type: ignore[misc] # binds early
             assert caller.call(REQUEST, Tries())["Plaintext"] == b"plaintext"
+
+
+def test_repr_of_a_request_and_of_an_answer_shows_no_secret() -> None:
+    request = SignableRequest("POST", "https://kms/", {"X-Amz-Security-Token": "t0ken"}, b"b0dy")
+    answer = HttpAnswer(200, {"Set-Cookie": "t0ken"}, b"b0dy")
+    for text in (repr(request), str(request), repr(answer), str(answer), f"{(answer, {})}"):
+        assert "t0ken" not in text
+        assert "b0dy" not in text
 
 
 class TestSameAsBoto3:
