@@ -25,7 +25,7 @@ from enclave_tool.kms import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, READ_TIMEOUT_S,
 from enclave_tool.kms_calls import RegionalKms, Tries
 from enclave_tool.kms_failures import kms_failure
 from enclave_tool.recipient import Recipient
-from enclave_tool.transport import ProxyPool, ProxySession
+from enclave_tool.transport import ProxySession
 from vsock_wire.address import Address
 from vsock_wire.errors import quoted
 from vsock_wire.messages import Credentials, EnclaveCode, KmstoolText, RequestError
@@ -164,17 +164,18 @@ class KmsClients:
             return slot
 
     def _new_regional_kms(self, region: str) -> RegionalKms:
-        limits: dict[str, Any] = {
-            "tls": self._route.tls,
-            "connect_timeout_s": CONNECT_TIMEOUT_S,
-            "read_timeout_s": READ_TIMEOUT_S,
-            "max_connections": MAX_CONNECTIONS,
-        }
+        http = ProxySession(
+            self._route.proxy,
+            tls=self._route.tls,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=READ_TIMEOUT_S,
+            max_connections=MAX_CONNECTIONS,
+        )
         try:
             with self._session_lock:
                 client = proxied_kms_client(
                     self._session,
-                    ProxySession(self._route.proxy, **limits),
+                    http,
                     self._clock,
                     region=region,
                     endpoint_host=self._route.endpoint_host,
@@ -186,8 +187,7 @@ class KmsClients:
                 EnclaveCode.CLIENT_FAILED,
                 hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
             ) from error
-        http = ProxyPool(client.meta.endpoint_url, self._route.proxy, **limits)
-        return RegionalKms(client, http, self._recipient, self._clock)
+        return RegionalKms(client, http.pool(client.meta.endpoint_url), self._recipient, self._clock)
 
 
 def _isolated_session() -> boto3.Session:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit
 
 import urllib3.exceptions
 from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
@@ -28,7 +27,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.httpsession import URLLib3Session, get_cert_path
-from urllib3 import HTTPSConnectionPool, PoolManager, Retry, Timeout
+from urllib3 import HTTPConnectionPool, PoolManager, Retry
 from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.address import Address
@@ -95,6 +94,12 @@ class ProxySession(URLLib3Session):
         self._manager: PoolManager
         self._manager.pool_classes_by_scheme = {"https": _pool_class(proxy, connect_timeout_s)}
 
+    def pool(self, url: str) -> ProxyPool:
+        """Return the connections to the host of an https:// URL; for as long as this session is open."""
+        pool = self._manager.connection_from_url(url)
+        self._setup_ssl_cert(pool, url, True)
+        return ProxyPool(url, pool)
+
     def _get_ssl_context(self) -> ssl.SSLContext:
         return self._tls
 
@@ -115,30 +120,16 @@ class HttpAnswer(NamedTuple):
 
 
 class ProxyPool:
-    """HTTPS connections to one host through one address: a ProxySession less what botocore does for other services.
+    """The connections of a ProxySession to one host, without what botocore's session does beside for other services.
 
     Args:
         url: of the host.
-        proxy, tls, connect_timeout_s, read_timeout_s, max_connections: as for ProxySession.
+        pool: urllib3's.
     """
 
-    def __init__(
-        self,
-        url: str,
-        proxy: Address,
-        *,
-        tls: ssl.SSLContext,
-        connect_timeout_s: float,
-        read_timeout_s: float,
-        max_connections: int,
-    ) -> None:
+    def __init__(self, url: str, pool: HTTPConnectionPool) -> None:
         self._url = url
-        host, port = urlsplit(url).hostname, urlsplit(url).port
-        self._pool: HTTPSConnectionPool = _pool_class(proxy, connect_timeout_s)(
-            cast("str", host), port, maxsize=max_connections,
-            timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
-            ssl_context=tls, cert_reqs="CERT_REQUIRED",
-        )  # fmt: skip
+        self._pool = pool
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a request and return the answer to it, whatever its status.
