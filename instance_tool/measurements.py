@@ -21,10 +21,12 @@ PCR_BYTES = 48
 """SHA-384, the only digest of a Nitro Enclave."""
 IMAGE_PCR = 0
 SIGNER_PCR = 8
-HASH_ALGORITHM = "Sha384"
-"""What the HashAlgorithm starts with; nitro-cli writes "Sha384 { ... }"."""
+HASH_ALGORITHMS = ("Sha384", "Sha512_48")
+"""Two names of SHA-384. nitro-cli prints its hasher's debug text: "Sha384 { ... }" up to 1.4.4, and "Sha512_48 { .. }"
+(SHA-512 cut to 48 bytes, which is SHA-384) since 1.5.0. Source: nitro-cli's output and its sha2 dependency."""
 DEBUG_FLAG = "DEBUG_MODE"
 
+_HASH_ALGORITHM = re.compile(rf"(?:{'|'.join(HASH_ALGORITHMS)})\s*(?:\{{.*\}})?", re.ASCII | re.DOTALL)
 _PCR_NAME = re.compile(r"PCR(0|[1-9][0-9]?)", re.ASCII)
 _SOURCES_HINT = "nitro-cli build-enclave, describe-eif, describe-enclaves and pcr print measurements"
 _DEBUG_HINT = (
@@ -58,9 +60,7 @@ def parse_measurements(text: bytes) -> dict[int, bytes]:
     measured = output.get("Measurements", output)
     if not isinstance(measured, dict):
         raise MeasurementError(f"Measurements: expected an object, got {type(measured).__name__}")
-    algorithm = measured.get("HashAlgorithm", HASH_ALGORITHM)
-    if not (isinstance(algorithm, str) and algorithm.startswith(HASH_ALGORITHM)):
-        raise MeasurementError(f"HashAlgorithm: expected {HASH_ALGORITHM}, got {quoted(str(algorithm))}")
+    _check_algorithm(measured.get("HashAlgorithm", HASH_ALGORITHMS[0]))
     pcrs = {int(match[1]): _pcr(name, measured[name]) for name in measured if (match := _PCR_NAME.fullmatch(name))}
     if not pcrs or max(pcrs) >= PCR_COUNT:
         raise MeasurementError(
@@ -168,6 +168,12 @@ def _check_flags(output: Mapping[str, Any]) -> None:
     for name in ("CheckCRC", "SignatureCheck"):
         if output.get(name) is False:
             raise MeasurementError(f"{name}: expected true, got false", hint="the enclave image file is damaged")
+
+
+def _check_algorithm(algorithm: object) -> None:
+    if not (isinstance(algorithm, str) and _HASH_ALGORITHM.fullmatch(algorithm)):
+        expected = " or ".join(HASH_ALGORITHMS)
+        raise MeasurementError(f"HashAlgorithm: expected {expected}, got {quoted(str(algorithm))}")
 
 
 def _pcr(name: str, value: object) -> bytes:

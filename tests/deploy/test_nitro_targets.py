@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PCRS = {"HashAlgorithm": "Sha384 { ... }", "PCR0": "1f" * 48, "PCR1": "2e" * 48, "PCR2": "3d" * 48}
+PCRS = {"HashAlgorithm": "Sha512_48 { .. }", "PCR0": "1f" * 48, "PCR1": "2e" * 48, "PCR2": "3d" * 48}
 ROLE = "arn:aws:iam::111122223333:role/Instance"
 ADMIN = "arn:aws:iam::111122223333:role/KeyAdministrator"
 NITRO_CLI = f"""#!/bin/sh

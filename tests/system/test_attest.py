@@ -20,7 +20,7 @@ def _attest(deployment: Deployment, *options: str, root: bool = True) -> subproc
 
 def _measurements(deployment: Deployment, pcr0: bytes) -> Path:
     path = deployment.account.directory / f"{pcr0.hex()[:8]}.json"
-    path.write_text(json.dumps({"Measurements": {"HashAlgorithm": "Sha384 { ... }", "PCR0": pcr0.hex()}}), "utf-8")
+    path.write_text(json.dumps({"Measurements": {"HashAlgorithm": "Sha512_48 { .. }", "PCR0": pcr0.hex()}}), "utf-8")
     return path
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +41,46 @@ def _changed(**changes: Any) -> dict[str, Any]:
 )
 def test_output_of_nitro_cli_is_read(output: object) -> None:
     assert _parse(output) == MEASURED
+
+
+HASH_ALGORITHMS = {
+    "nitro-cli up to 1.4.4": "Sha384 { ... }",
+    "nitro-cli 1.5.0": "Sha512_48 { .. }",
+}
+OUTPUTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "build-enclave": lambda printed: printed,
+    "describe-eif": lambda printed: {
+        "EifVersion": 4,
+        **printed,
+        "IsSigned": "PCR8" in printed["Measurements"],
+        "CheckCRC": True,
+        "ImageName": "hello",
+        "ImageVersion": "1.0",
+        "Metadata": {"BuildTool": "nitro-cli"},
+    },
+    "sign-eif": lambda printed: printed,
+    "describe-enclaves": lambda printed: [{"EnclaveName": "hello", "EnclaveCID": 16, "Flags": "NONE", **printed}],
+}
+"""What each command of nitro-cli that prints measurements puts around them."""
+
+
+@pytest.mark.parametrize("algorithm", HASH_ALGORITHMS.values(), ids=HASH_ALGORITHMS)
+@pytest.mark.parametrize("wrap", OUTPUTS.values(), ids=OUTPUTS)
+@pytest.mark.parametrize("pcrs", [MEASURED, MEASURED | {8: SIGNED_PCRS[8]}], ids=["unsigned", "signed"])
+def test_both_spellings_of_sha384_are_read(
+    algorithm: str, wrap: Callable[[dict[str, Any]], object], pcrs: dict[int, bytes]
+) -> None:
+    printed = {"Measurements": {"HashAlgorithm": algorithm, **{f"PCR{i}": pcr.hex() for i, pcr in pcrs.items()}}}
+    assert _parse(wrap(printed)) == pcrs
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    ["Sha512 { .. }", "Sha512_480 { .. }", "Sha512_32 { .. }", "Sha3840", "Sha384 {", "Sha384 x", "sha512_48", None],
+)
+def test_other_hash_algorithm_is_refused(algorithm: object) -> None:
+    with pytest.raises(MeasurementError, match="HashAlgorithm: expected Sha384 or Sha512_48"):
+        _parse(_changed(HashAlgorithm=algorithm))
 
 
 def test_signed_image_has_pcr8_too() -> None:
