@@ -5,8 +5,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ROOMS := vsock_wire enclave_tool instance_tool vsock_proxy simulator
-SOURCES := $(ROOMS) tests bench deploy examples
+ROOMS := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
+SOURCES := $(ROOMS) tests bench tools examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
@@ -74,7 +74,7 @@ docs: $(STAMP)
 	@echo "site/index.html"
 
 man: $(STAMP)
-	@$(BIN)/python -m deploy.generate_manual
+	@$(BIN)/python -m tools.generate_manual
 
 completion: man
 
@@ -112,7 +112,7 @@ lock: $(STAMP)
 clean:
 	@rm -rf $(VENV) $(VENV)-validation $(VENV)-supply .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
 
-IMAGE_PYTHON = $(PYTHON) -m deploy.images.make
+IMAGE_PYTHON = $(PYTHON) -m tools.images.make
 images:
 	@$(IMAGE_PYTHON) build
 
@@ -183,7 +183,7 @@ sbom: $(SUPPLY)/bin/pip-audit
 	@ls build/sbom/*.cdx.json
 
 audit: $(STAMP) $(SUPPLY)/bin/pip-audit
-	@$(BIN)/python -m deploy.audit $(SUPPLY)/bin/pip-audit requirements/enclave.txt requirements/instance.txt requirements/dev.txt
+	@$(BIN)/python -m tools.audit $(SUPPLY)/bin/pip-audit requirements/enclave.txt requirements/instance.txt requirements/dev.txt
 
 # From what is committed, so that --version can say which commit it is.
 dist: $(STAMP)

@@ -25,13 +25,13 @@ import cbor2
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from simulator.authority import AttestationAuthority
-from simulator.clock import utc_now
-from simulator.nsm import MAX_REQUEST_BYTES, SimulatedNsm
-from simulator.recipient_cms import seal_for_recipient
-from simulator.tls import TlsAuthority
-from vsock_wire.address import UnixAddress
-from vsock_wire.sockets import listen_socket
+from nitro_simulator.clock import utc_now
+from nitro_simulator.kms.recipient_cms import seal_for_recipient
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import MAX_REQUEST_BYTES, SimulatedNsm
+from nitro_simulator.tls import TlsAuthority
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import listen_socket
 
 KMS_HOST = "kms.us-east-1.amazonaws.com"
 KMS_PROCESSES = 2

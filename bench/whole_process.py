@@ -20,11 +20,11 @@ from pathlib import Path
 from bench.chain import Chain, ask, chain, connect
 from bench.figures import Report
 from bench.processes import proportional_mib, resident_mib
-from simulator.account import SimulatedAccount
-from simulator.processes import clean_environment, tool_path
-from vsock_wire.address import UnixAddress
+from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.flow.processes import clean_environment, tool_path
 from vsock_wire.errors import TransportError
-from vsock_wire.sockets import connect_socket
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import connect_socket
 
 ROUNDS = 15
 BATCH_LINES = 10_000
@@ -38,9 +38,9 @@ STAGES = """
 import json, os, sys, time
 stamps = [("start", time.perf_counter())]
 def stamp(name): stamps.append((name, time.perf_counter()))
-import instance_tool.cli
+import instance_tool.main
 from instance_tool.client import EnclaveClient
-import instance_tool.operations
+import instance_tool.commands.operations
 from instance_tool.imds import fetch_role_credentials
 from vsock_wire.address import parse_address
 from vsock_wire.messages import Operation

@@ -4,13 +4,13 @@ Import ``attested_kms_client`` to use that client in an enclave application of y
 """
 
 from enclave_tool.errors import CmsError, NsmError, RecipientError
-from enclave_tool.kms import attest_client, attested_kms_client
-from enclave_tool.nsm_device import open_nsm
-from enclave_tool.recipient import Recipient, RecipientKey
-from enclave_tool.transport import tls_context
-from vsock_wire.address import parse_address
+from enclave_tool.kms.client import attest_client, attested_kms_client
+from enclave_tool.kms.transport import tls_context
+from enclave_tool.nsm.device import open_nsm
+from enclave_tool.recipient.recipient import Recipient, RecipientKey
 from vsock_wire.errors import ToolError
-from vsock_wire.messages import Credentials
+from vsock_wire.net.address import parse_address
+from vsock_wire.protocol.messages import Credentials
 
 __all__ = [
     "CmsError",

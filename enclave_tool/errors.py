@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vsock_wire.errors import ExitCode, ToolError, TransportError
-from vsock_wire.messages import KMS_REFUSAL_CODES
+from vsock_wire.protocol.vocabulary import KMS_REFUSAL_CODES
 
 
 class NsmError(ToolError):

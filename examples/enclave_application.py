@@ -13,8 +13,8 @@ from base64 import b64decode
 from typing import TYPE_CHECKING
 
 from enclave_tool import Credentials, Recipient, attested_kms_client, open_nsm, parse_address, tls_context
-from vsock_wire.address import UnixAddress
-from vsock_wire.sockets import listen_socket
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import listen_socket
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from vsock_wire.errors import ExitCode, InputError, ToolError
-from vsock_wire.messages import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, ErrorReply, KmstoolText, Service
+from vsock_wire.errors import ExitCode, ToolError
+from vsock_wire.protocol.messages import ErrorReply
+from vsock_wire.protocol.vocabulary import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, KmstoolText, Service
 
 MAX_REPLY_TEXT_CHARS = 4_096
 """Most characters of an enclave's error text that are kept: KMS's own texts fit, a flood does not."""
@@ -68,28 +69,6 @@ class EnclaveError(ToolError):
 
 class BusyError(ToolError):
     """Everything that could serve a request is in use, and stayed so."""
-
-
-class AttestationError(ToolError):
-    """An attestation document is malformed, or does not prove what it says.
-
-    Attributes:
-        field: the part of the document that failed, such as "pcrs[3]", "certificate" or "signature".
-        reason: what was expected of it, and what it is.
-    """
-
-    def __init__(self, field: str, reason: str, *, hint: str | None = None) -> None:
-        super().__init__(f"attestation document: {field}: {reason}", hint=hint)
-        self.field = field
-        self.reason = reason
-
-
-class PolicyError(InputError):
-    """A key policy is malformed, or says something that is not evaluated here."""
-
-
-class MeasurementError(InputError):
-    """Measurements of an enclave image are malformed, or identify no image."""
 
 
 def _kms_details(reply: ErrorReply) -> str:

@@ -6,11 +6,11 @@ import time
 
 import click
 
-from vsock_proxy.config import Config, Route
-from vsock_proxy.destination import IpAddress
-from vsock_proxy.dial import CONNECT_TIMEOUT_S, connect_upstream
+from vsock_proxy.config.destination import IpAddress
+from vsock_proxy.config.file import Config, Route
+from vsock_proxy.dial.race import CONNECT_TIMEOUT_S, connect_upstream
+from vsock_proxy.dial.resolver import Family, look_up
 from vsock_proxy.errors import AwsText, NotAllowedError
-from vsock_proxy.resolver import Family, look_up
 
 
 async def check_config(config: Config, family: Family, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:

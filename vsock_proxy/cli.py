@@ -12,17 +12,25 @@ from typing import Any
 import click
 
 from vsock_proxy.check import check_config
-from vsock_proxy.config import DEFAULT_CONFIG_PATH, Route
-from vsock_proxy.connections import DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S, Limits
-from vsock_proxy.destination import parse_destination
-from vsock_proxy.dial import CONNECT_TIMEOUT_S
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.config.file import DEFAULT_CONFIG_PATH, Route
+from vsock_proxy.dial.race import CONNECT_TIMEOUT_S
+from vsock_proxy.dial.resolver import REFRESH_S, Family
 from vsock_proxy.errors import AwsText, ConfigError
 from vsock_proxy.logs import log_as_json
-from vsock_proxy.resolver import REFRESH_S, Family
+from vsock_proxy.relay.connections import DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S, Limits
 from vsock_proxy.service import ConfigSource, Service, choose_max_connections
-from vsock_wire.address import CID_ANY, MAX_CID, MAX_TCP_PORT, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
+from vsock_wire.cli.program import run_program, set_up_logging
 from vsock_wire.errors import ExitCode, quoted
-from vsock_wire.program import run_program, set_up_logging
+from vsock_wire.net.address import (
+    CID_ANY,
+    MAX_CID,
+    MAX_TCP_PORT,
+    MAX_VSOCK_PORT,
+    Address,
+    VsockAddress,
+    parse_address,
+)
 from vsock_wire.version import version_text
 
 PROGRAM = "vsock-proxy"

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsock_proxy.dial import tune
-from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
-from vsock_wire.sockets import bound_address, listen_socket
+from vsock_proxy.dial.race import tune
+from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
+from vsock_wire.net.sockets import bound_address, listen_socket
 
 BACKLOG = 4_096
 """Connections the kernel holds until they are accepted; it cuts this to net.core.somaxconn (4,096 since Linux 5.4)."""

@@ -12,9 +12,9 @@ from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from vsock_proxy.stats import RouteStats
-from vsock_wire.address import TcpAddress
+from vsock_proxy.relay.stats import RouteStats
 from vsock_wire.errors import TransportError
+from vsock_wire.net.address import TcpAddress
 
 LOOPBACK = "127.0.0.1"
 

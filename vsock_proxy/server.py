@@ -7,16 +7,16 @@ import logging
 import socket
 from collections.abc import Mapping
 
-from vsock_proxy.allowlist import Allowlist
-from vsock_proxy.config import Config, Route
-from vsock_proxy.connections import Connections, Limits
-from vsock_proxy.destination import IpAddress
-from vsock_proxy.dial import connect_upstream
+from vsock_proxy.config.allowlist import Allowlist
+from vsock_proxy.config.destination import IpAddress
+from vsock_proxy.config.file import Config, Route
+from vsock_proxy.dial.race import connect_upstream
+from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import AwsText, DialError, NotAllowedError, ResolveError
 from vsock_proxy.listener import Listener
-from vsock_proxy.resolver import Resolver
-from vsock_proxy.stats import Refusal
-from vsock_wire.address import Address
+from vsock_proxy.relay.connections import Connections, Limits
+from vsock_proxy.relay.stats import Refusal
+from vsock_wire.net.address import Address
 
 logger = logging.getLogger(__name__)
 

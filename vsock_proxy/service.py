@@ -10,14 +10,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsock_proxy.config import BUILT_IN_CONFIG_PATH, DEFAULT_CONFIG_PATH, Config, Route, load_config
-from vsock_proxy.connections import Limits
+from vsock_proxy.config.file import BUILT_IN_CONFIG_PATH, DEFAULT_CONFIG_PATH, Config, Route, load_config
+from vsock_proxy.dial.resolver import Family, Resolver
 from vsock_proxy.errors import AwsText, ConfigError, NotAllowedError
-from vsock_proxy.resolver import Family, Resolver
+from vsock_proxy.relay.connections import Limits
 from vsock_proxy.server import ProxyServer
 from vsock_proxy.systemd import inherited_sockets, notify, watchdog_interval_s
-from vsock_wire.address import CID_ANY
 from vsock_wire.errors import ExitCode, ToolError, printable
+from vsock_wire.net.address import CID_ANY
 
 DESCRIPTORS_PER_CONNECTION = 3
 """The client, the upstream, and a second address in the race to the upstream."""

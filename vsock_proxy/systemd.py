@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 
-from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
+from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 
 FIRST_INHERITED_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.rooms import ROOT, source_files
+from tests.support.packages import ROOT, source_files
 
 PURE = [path for path in source_files() if "(pure)" in (ast.get_docstring(ast.parse(path.read_text())) or "")[:400]]
 
@@ -54,15 +54,15 @@ FORBIDDEN_CALLS = frozenset(
 FORBIDDEN_METHODS = frozenset({"read_bytes", "read_text", "write_bytes", "write_text", "connect", "listen", "unlink"})
 
 MUST_BE_PURE = {
-    "vsock_wire/address.py",
+    "vsock_wire/net/address.py",
     "vsock_wire/errors.py",
-    "vsock_wire/frames.py",
-    "vsock_wire/messages.py",
-    "enclave_tool/cms.py",
-    "enclave_tool/nsm.py",
-    "enclave_tool/kms_failures.py",
-    "instance_tool/output.py",
-    "vsock_proxy/allowlist.py",
+    "vsock_wire/protocol/frames.py",
+    "vsock_wire/protocol/messages.py",
+    "enclave_tool/recipient/cms.py",
+    "enclave_tool/nsm/codec.py",
+    "enclave_tool/kms/failures.py",
+    "instance_tool/console/output.py",
+    "vsock_proxy/config/allowlist.py",
 }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.rooms import ROOT, classes, source_files
+from tests.support.packages import ROOT, classes, source_files
 from vsock_wire.errors import ToolError
-from vsock_wire.messages import KmstoolText
+from vsock_wire.protocol.vocabulary import KmstoolText
 
 FORBIDDEN_NAMES = frozenset({"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "misc.py"})
 MARKS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from instance_tool.key_policy import parse_policy
-from instance_tool.key_policy_context import attestation_context, parse_caller
-from instance_tool.key_policy_evaluation import AccessRequest, evaluate_policy
-from instance_tool.key_policy_writing import ENCRYPT, attested_key_policy
-from instance_tool.serve_socket import listen_private_socket
-from vsock_proxy.config import parse_config
-from vsock_wire.address import UnixAddress
+from instance_tool.local_service.socket import listen_private_socket
+from nitro_attestation.key_policy.context import attestation_context, parse_caller
+from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
+from nitro_attestation.key_policy.model import parse_policy
+from nitro_attestation.key_policy.writing import ENCRYPT, attested_key_policy
+from vsock_proxy.config.file import parse_config
 from vsock_wire.errors import InputError
+from vsock_wire.net.address import UnixAddress
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes/kmstool.yaml").read_text("utf-8")))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simulator import processes
-from tests.docs.blocks import (
+from nitro_simulator.flow import processes
+from tests.support.doc_blocks import (
     DATA,
     NEEDS_AWS,
     NEEDS_PACKAGE,

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simulator import commands, processes
-from simulator.account import SimulatedAccount
+from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
 from tests.system.conftest import Deployment, deploy
-from vsock_wire.messages import encode_base64
+from vsock_wire.protocol.json_codec import encode_base64
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 120.0

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import cbor2
 
-from enclave_tool.recipient import RecipientKey
-from simulator.authority import AttestationAuthority
-from simulator.nsm import SimulatedNsm
+from enclave_tool.recipient.recipient import RecipientKey
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import SimulatedNsm
 from tests.fuzz.targets import CORPUS
-from tests.unit.enclave_tool.ber_messages import SHAPES, parts_for, write_message
-from vsock_wire.diagnosis import Hop, HopName, HopState, encode_diagnosis
-from vsock_wire.evidence import Attested, KmsAnswered, Opened, TlsConnected, encode_evidence
-from vsock_wire.messages import Credentials, JsonObject, SetClient, encode_base64, encode_message
-from vsock_wire.operations import KMS_OPERATIONS
+from tests.support.ber_messages import SHAPES, parts_for, write_message
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
+from vsock_wire.protocol.messages import Credentials, SetClient
+from vsock_wire.protocol.trace import Attested, KmsAnswered, Opened, TlsConnected, encode_evidence
 
 DATA = Path(__file__).parents[1] / "data"
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"

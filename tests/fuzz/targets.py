@@ -15,37 +15,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from enclave_tool.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
 from enclave_tool.errors import CmsError, NsmError
-from enclave_tool.nsm import decode_attestation_response, decode_describe_response, decode_random_response
-from instance_tool.attestation import AttestationDocument, parse_unverified_document, verify_document
-from instance_tool.ciphertext import parse_ciphertext
-from instance_tool.document_file import decode_document_file
-from instance_tool.errors import AttestationError, MeasurementError, PolicyError
-from instance_tool.key_policy import parse_policy
-from instance_tool.key_policy_context import parse_caller
-from instance_tool.key_policy_explanation import explain_policy
-from instance_tool.measurements import parse_measurements
-from instance_tool.strict_cbor import decode_strict_cbor
-from vsock_proxy.config import parse_config
-from vsock_proxy.destination import parse_destination
+from enclave_tool.nsm.codec import decode_attestation_response, decode_describe_response, decode_random_response
+from enclave_tool.recipient.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
+from instance_tool.console.ciphertext import parse_ciphertext
+from nitro_attestation.document.cbor import decode_strict_cbor
+from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document, verify_document
+from nitro_attestation.document.report import decode_document_file
+from nitro_attestation.errors import AttestationError, DocumentFileError, MeasurementError, PolicyError
+from nitro_attestation.key_policy.context import parse_caller
+from nitro_attestation.key_policy.explanation import explain_policy
+from nitro_attestation.key_policy.model import parse_policy
+from nitro_attestation.measurements import parse_measurements
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.config.file import parse_config
 from vsock_proxy.errors import ConfigError, NotAllowedError
-from vsock_wire.address import parse_address
-from vsock_wire.diagnosis import parse_diagnosis
 from vsock_wire.errors import InputError, WireError
-from vsock_wire.evidence import explained, parse_evidence
-from vsock_wire.frames import FrameDecoder
-from vsock_wire.messages import (
-    JsonObject,
-    RequestError,
-    decode_message,
-    encode_message,
-    parse_operation,
-    parse_reply,
-    parse_request_id,
-    parse_set_client,
-)
-from vsock_wire.operations import KMS_OPERATIONS, parse_kms_request, parse_kms_result
+from vsock_wire.net.address import parse_address
+from vsock_wire.protocol.diagnosis import parse_diagnosis
+from vsock_wire.protocol.frames import FrameDecoder
+from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, parse_kms_request, parse_kms_result
+from vsock_wire.protocol.messages import parse_operation, parse_reply, parse_request_id, parse_set_client
+from vsock_wire.protocol.trace import explained, parse_evidence
+from vsock_wire.protocol.vocabulary import RequestError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -246,5 +239,5 @@ def measurements(data: bytes) -> None:
 def files(data: bytes) -> None:
     """Read a ciphertext and a document as people keep them in files."""
     for decode in (parse_ciphertext, decode_document_file):
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, DocumentFileError):
             decode(data)

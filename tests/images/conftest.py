@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.images.builder import Builder, find_base, find_builder
-from deploy.images.make import WORK, saved, tag
-from tests.images.availability import need_images
+from tests.support.image_availability import need_images
+from tools.images.builder import Builder, find_base, find_builder
+from tools.images.make import WORK, saved, tag
 
 ROOT = Path(__file__).parents[2]
 

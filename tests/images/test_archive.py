@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.images.archive import Entry, Image, differences, read_files, read_image
+from tools.images.archive import Entry, Image, differences, read_files, read_image
 
 Layer = dict[str, bytes | str | None]
 """By path: a file's bytes, what a link leads to, or None for a folder."""

@@ -19,19 +19,19 @@ from typing import Any
 
 import pytest
 
-from deploy.images.archive import read_image
-from tests.images.availability import need_images
-from tests.images.parent_side import PLAINTEXT
-from tests.images.ramdisk import write_ramdisk
-from tests.vsock.availability import find_program
-from tests.vsock.guest import COMPILER, KERNEL, Guest
-from tests.vsock.ports import CID_LOCAL
-from tests.vsock.vsock_switch import VsockSwitch
-from vsock_wire.address import CID_PARENT
+from tests.support.image_availability import need_images
+from tests.support.image_parent_side import PLAINTEXT
+from tests.support.ramdisk import write_ramdisk
+from tests.support.vsock.availability import find_program
+from tests.support.vsock.guest import COMPILER, KERNEL, Guest
+from tests.support.vsock.ports import CID_LOCAL
+from tests.support.vsock.vsock_switch import VsockSwitch
+from tools.images.archive import read_image
 from vsock_wire.errors import ExitCode
+from vsock_wire.net.address import CID_PARENT
 
-FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[1]
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "tests" / "support" / "images"
 GUEST_TIMEOUT_S = 180.0
 MOST_START_UP_S = 15.0
 """Far above what was measured (docs/images.md), so that only an image that does not start by itself fails."""
@@ -109,7 +109,7 @@ def _enclave_side(programs: Path, module_cid: int, guest: Guest, *, parent: Gues
 
 
 def _parent_side(enclave_cid: int, guest: Guest) -> list[str]:
-    command = [sys.executable, "-m", "tests.images.parent_side", enclave_cid, guest.ram, guest.out]
+    command = [sys.executable, "-m", "tests.support.image_parent_side", enclave_cid, guest.ram, guest.out]
     return ["env", f"TMPDIR={guest.ram}", *map(str, command)]
 
 

@@ -15,10 +15,10 @@ import botocore
 import certifi
 import pytest
 
-from deploy.images.archive import Image, differences, read_files, read_image
-from deploy.images.assemble import PACKAGES_FILE
-from deploy.images.builder import Builder
-from deploy.images.make import MOST_BYTES, WORK, beyond_base_bytes, privileged_paths
+from tools.images.archive import Image, differences, read_files, read_image
+from tools.images.assemble import PACKAGES_FILE
+from tools.images.builder import Builder
+from tools.images.make import MOST_BYTES, WORK, beyond_base_bytes, privileged_paths
 from vsock_wire import __version__
 
 ROOT = Path(__file__).parents[2]

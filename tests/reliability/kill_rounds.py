@@ -18,13 +18,14 @@ from multiprocessing.context import ForkProcess
 
 import click
 
-from simulator import commands, processes
-from simulator.kms_server import KmsServer
-from tests.reliability.processes import children_of, is_running
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from nitro_simulator.kms.server import KmsServer
+from tests.support.reliability_processes import children_of, is_running
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
-from vsock_wire.address import TcpAddress
 from vsock_wire.errors import TransportError
-from vsock_wire.sockets import connect_socket
+from vsock_wire.net.address import TcpAddress
+from vsock_wire.net.sockets import connect_socket
 
 WORKERS = 2
 MOST_DELAY_S = 1.5

@@ -9,8 +9,8 @@ from collections import defaultdict
 
 import click
 
-from tests.reliability.honest import Honest
-from tests.reliability.processes import Held, children_of, look
+from tests.support.honest_clients import Honest
+from tests.support.reliability_processes import Held, children_of, look
 from tests.system.conftest import Deployment, deploy
 
 CLIENTS = 4

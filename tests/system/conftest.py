@@ -16,13 +16,15 @@ from typing import Any, Self
 
 import pytest
 
-from simulator import commands, processes
-from simulator.account import SimulatedAccount
-from simulator.clock import Clock, utc_now
-from simulator.imds import ImdsMode
-from simulator.kms_server import KmsServer
-from simulator.tls import TlsAuthority
-from vsock_wire.messages import Credentials, encode_base64
+from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.clock import Clock, utc_now
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from nitro_simulator.imds import ImdsMode
+from nitro_simulator.kms.server import KmsServer
+from nitro_simulator.tls import TlsAuthority
+from vsock_wire.protocol.json_codec import encode_base64
+from vsock_wire.protocol.messages import Credentials
 
 CONTEXT = {"purpose": "test"}
 CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]

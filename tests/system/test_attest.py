@@ -7,9 +7,10 @@ import subprocess
 from base64 import b64decode
 from pathlib import Path
 
-from instance_tool.attestation import parse_unverified_document
-from simulator import commands, processes
-from simulator.account import MODULE_ID
+from nitro_attestation.document.cose import parse_unverified_document
+from nitro_simulator.account import MODULE_ID
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
 from tests.system.conftest import Deployment
 
 
@@ -90,7 +91,7 @@ def test_a_replayed_document_does_not_hold_the_nonce(deployment: Deployment) -> 
 
 
 def test_debug_mode_is_warned_of_loudly(deployment: Deployment) -> None:
-    from simulator.account import SimulatedAccount
+    from nitro_simulator.account import SimulatedAccount
 
     folder = deployment.account.directory / "d"
     folder.mkdir()

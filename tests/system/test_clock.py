@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from enclave_tool.clock import MAX_CLOCK_OFFSET_S
-from simulator.clock import utc_now
-from simulator.processes import Tool
+from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S
+from nitro_simulator.clock import utc_now
+from nitro_simulator.flow.processes import Tool
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
 
 

@@ -8,11 +8,12 @@ from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
-from simulator import commands
+from nitro_simulator.flow import command_lines as commands
+from tests.support.decrypting import decrypt_request
 from tests.system.conftest import CONTEXT, Deployment
-from tests.unit.decrypting import decrypt_request
-from vsock_wire.messages import SetClient, encode_message
-from vsock_wire.operations import encode_kms_request
+from vsock_wire.protocol.json_codec import encode_message
+from vsock_wire.protocol.kms_operations import encode_kms_request
+from vsock_wire.protocol.messages import SetClient
 
 CLIENTS = 50
 TIMEOUT_S = 60.0

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from instance_tool.client import EnclaveClient
-from instance_tool.credential_source import CredentialSource
-from instance_tool.credentials import find_credentials
-from simulator import commands
-from simulator.journal import OK
+from instance_tool.client.client import EnclaveClient
+from instance_tool.credentials.find import find_credentials
+from instance_tool.credentials.source import CredentialSource
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.kms.journal import OK
+from tests.support.decrypting import decrypt_request
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
-from tests.unit.decrypting import decrypt_request
-from vsock_wire.messages import decode_base64, encode_message
-from vsock_wire.operations import encode_kms_request
+from vsock_wire.protocol.json_codec import decode_base64, encode_message
+from vsock_wire.protocol.kms_operations import encode_kms_request
 
 IS_LONG = bool(os.environ.get("KMSTOOL_LONG_RUN"))
 LIFETIME_S = 5.0 if IS_LONG else 2.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 
-from simulator.journal import OK
+from nitro_simulator.kms.journal import OK
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment
-from vsock_wire.messages import encode_base64
-from vsock_wire.operations import MAX_CIPHERTEXT_BYTES
+from vsock_wire.protocol.json_codec import encode_base64
+from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 
 
 def test_ciphertext_from_standard_input_prints_exactly_the_plaintext(deployment: Deployment) -> None:
@@ -129,7 +129,7 @@ def test_bigger_recipient_keys_work(deployment: Deployment) -> None:
 def test_the_underscore_names_of_kmstool_are_the_same_programs(deployment: Deployment) -> None:
     import subprocess
 
-    from simulator.processes import tool_path
+    from nitro_simulator.flow.processes import tool_path
 
     for name in ("kmstool_instance", "kmstool_enclave"):
         done = subprocess.run([tool_path(name), "--version"], capture_output=True, check=True)

@@ -22,10 +22,11 @@ from zlib import crc32
 import cbor2
 import pytest
 
-from simulator import commands, processes
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, RawClient, deploy
-from vsock_wire.address import UnixAddress
-from vsock_wire.sockets import close_quietly, connect_socket, listen_socket
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import close_quietly, connect_socket, listen_socket
 
 PLAINTEXT = b"p1aintext-that-must-stay-inside"
 MARK = f"8{os.getpid()}.5"

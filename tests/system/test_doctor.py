@@ -15,22 +15,22 @@ from typing import Any
 import cbor2
 import pytest
 
-from simulator import processes
-from simulator.authority import AttestationAuthority
-from simulator.clock import utc_now
-from simulator.imds import ImdsMode
-from simulator.kms_server import KmsServer
-from simulator.nsm import SimulatedNsm
-from simulator.nsm_server import NsmServer
-from simulator.tls import TlsAuthority
+from nitro_simulator.clock import utc_now
+from nitro_simulator.flow import processes
+from nitro_simulator.imds import ImdsMode
+from nitro_simulator.kms.server import KmsServer
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.tls import TlsAuthority
+from tests.support.scripted_enclave import Peer, ScriptedEnclave
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
-from tests.unit.instance_tool.scripted_enclave import Peer, ScriptedEnclave
-from vsock_wire.address import UnixAddress
-from vsock_wire.diagnosis import HopName
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.protocol.diagnosis import HopName
 
 Done = subprocess.CompletedProcess[bytes]
 PLAINTEXT = b"p1aintext-the-doctor-must-not-show"
-FORBID_VSOCK = Path(__file__).with_name("forbid_vsock.py")
+FORBID_VSOCK = Path(__file__).parents[1] / "support" / "forbid_vsock.py"
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context
-from simulator import commands
-from simulator.account import Enclave
-from simulator.journal import OK
-from simulator.keys import KmsKey
-from simulator.processes import clean_environment, tool_path
+from nitro_simulator.account import Enclave
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow.processes import clean_environment, tool_path
+from nitro_simulator.kms.journal import OK
+from nitro_simulator.kms.keys import KmsKey
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
-from vsock_wire.messages import Credentials, encode_base64
+from vsock_wire.protocol.json_codec import encode_base64
+from vsock_wire.protocol.messages import Credentials
 
 PLAINTEXT = b"Hello, KMS!"
 PUBLIC_DER = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from simulator import processes
+from nitro_simulator.flow import processes
+from tests.support.scripted_enclave import Peer, ScriptedEnclave
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
-from tests.unit.instance_tool.scripted_enclave import Peer, ScriptedEnclave
 
 PLAINTEXT = b"p1aintext-that-explains-itself"
 TITLE = "how the answer to {} came about"

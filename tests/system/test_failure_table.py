@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from simulator import commands, processes
-from simulator.imds import ImdsMode
-from simulator.kms_server import KmsServer
-from simulator.tls import TlsAuthority
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from nitro_simulator.imds import ImdsMode
+from nitro_simulator.kms.server import KmsServer
+from nitro_simulator.tls import TlsAuthority
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, credential_variables, deploy
-from vsock_wire.messages import JsonObject, encode_base64
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 
 README = Path(__file__).parents[2] / "README.md"
 Done = subprocess.CompletedProcess[bytes]

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from simulator import commands, processes
-from simulator.account import SimulatedAccount
+from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from tests.support.faulty_hop import Fault, FaultyHop
+from tests.support.scripted_enclave import Peer, ScriptedEnclave
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
-from tests.system.faulty_hop import Fault, FaultyHop
-from tests.unit.instance_tool.scripted_enclave import Peer, ScriptedEnclave
-from vsock_wire.address import TcpAddress, UnixAddress
 from vsock_wire.errors import ExitCode
+from vsock_wire.net.address import TcpAddress, UnixAddress
 
 PLAINTEXT = b"p1aintext-that-must-come-whole-or-not-at-all"
 TIMEOUT_S = 3.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
-from simulator.journal import OK
+from nitro_simulator.kms.journal import OK
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment
 
 HOSTILE_REGION = "eu-hostile-1"

@@ -8,7 +8,7 @@ from base64 import b64decode
 import pytest
 
 from tests.system.conftest import CONTEXT, Deployment, RawClient
-from vsock_wire.messages import Credentials
+from vsock_wire.protocol.messages import Credentials
 
 
 def _set_client(credentials: Credentials, *, region: str = ', "AwsRegion": "us-east-1"') -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from simulator import processes
+from nitro_simulator.flow import processes
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIDMOCK00000000TEST",

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from simulator.journal import OK
+from nitro_simulator.kms.journal import OK
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment
 
 

@@ -34,7 +34,7 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog
 SYSTEMS = pytest.mark.parametrize("system", [WITHOUT_VSOCK, WITHOUT_UNIX], ids=["no vsock", "no vsock, no Unix"])
 LOAD_ALL = """
 import importlib, pathlib
-for room in ("vsock_wire", "instance_tool", "simulator"):
+for room in ("vsock_wire", "instance_tool", "nitro_simulator"):
     for path in sorted(pathlib.Path(room).glob("*.py")):
         importlib.import_module(f"{room}.{path.stem}")
 print("loaded")
@@ -63,7 +63,7 @@ def test_every_module_can_be_loaded(system: str) -> None:
 
 
 @SYSTEMS
-@pytest.mark.parametrize("module", ["instance_tool.cli", "simulator.cli"])
+@pytest.mark.parametrize("module", ["instance_tool.main", "nitro_simulator.cli"])
 def test_help_is_shown(system: str, module: str) -> None:
     done = run_tool(system, module, "--help")
     assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
@@ -72,20 +72,20 @@ def test_help_is_shown(system: str, module: str) -> None:
 
 @SYSTEMS
 def test_enclave_on_a_vsock_is_an_error_that_says_what_is_missing(system: str) -> None:
-    done = run_tool(system, "instance_tool.cli", "--cid", "16", "AAAA")
+    done = run_tool(system, "instance_tool.main", "--cid", "16", "AAAA")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
     assert "vsock://16:3000: this python has no af_vsock" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 
 
 def test_socket_file_where_there_are_none_is_such_an_error_too() -> None:
-    done = run_tool(WITHOUT_UNIX, "instance_tool.cli", "--enclave", "unix:/e", "AAAA")
+    done = run_tool(WITHOUT_UNIX, "instance_tool.main", "--enclave", "unix:/e", "AAAA")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
     assert "no af_unix" in done.stderr.lower()
 
 
 @SYSTEMS
 def test_enclave_by_tcp_can_be_asked(system: str) -> None:
-    done = run_tool(system, "instance_tool.cli", "--enclave", "tcp://127.0.0.1:1", "AAAA")
+    done = run_tool(system, "instance_tool.main", "--enclave", "tcp://127.0.0.1:1", "AAAA")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
     assert "connection refused" in done.stderr

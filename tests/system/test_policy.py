@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator import commands, processes
-from simulator.account import ADMINISTRATOR_ROLE, ROLE, Enclave
-from simulator.journal import OK
+from nitro_simulator.account import ADMINISTRATOR_ROLE, ROLE, Enclave
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from nitro_simulator.kms.journal import OK
+from tests.support.documents import ADMIN_ARN, POLICIES, ROLE_ARN, make_document, measurements
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
-from tests.unit.instance_tool.documents import ADMIN_ARN, POLICIES, ROLE_ARN, make_document, measurements
 
 IMAGE = "kms:RecipientAttestation:ImageSha384"
 FAILING = {

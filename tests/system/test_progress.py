@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator import commands, processes
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment
 
 LINES = 400

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
-from vsock_wire.messages import Credentials, SetClient, encode_message
+from vsock_wire.protocol.json_codec import encode_message
+from vsock_wire.protocol.messages import Credentials, SetClient
 
 PLAINTEXT = b"p1aintext-that-only-the-requester-may-see"
 VERBOSE = "-vvv"

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from simulator import commands, processes
-from simulator.clock import utc_now
+from nitro_simulator.clock import utc_now
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
+from tests.support.decrypting import decrypt_request
 from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, RawClient, deploy
 from tests.system.test_old_peer import OldEnclave
-from tests.unit.decrypting import decrypt_request
-from vsock_wire.messages import SetClient, encode_message
-from vsock_wire.operations import encode_kms_request
+from vsock_wire.protocol.json_codec import encode_message
+from vsock_wire.protocol.kms_operations import encode_kms_request
+from vsock_wire.protocol.messages import SetClient
 
 NO_CREDENTIALS = {"AWS_EC2_METADATA_DISABLED": "true"}
 TIMEOUT_S = 60.0

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from simulator import processes
-from simulator.cli import SAMPLE_PLAINTEXT
-from vsock_wire.address import UnixAddress
+from nitro_simulator.cli import SAMPLE_PLAINTEXT
+from nitro_simulator.flow import processes
+from vsock_wire.net.address import UnixAddress
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_the_commands_that_up_prints_work_as_printed(state: Path) -> None:
 
 
 def test_a_debug_mode_enclave_is_refused_by_a_policy_that_wants_its_measurement(state: Path) -> None:
-    from simulator import commands
-    from simulator.account import SimulatedAccount
-    from vsock_wire.messages import encode_base64
+    from nitro_simulator.account import SimulatedAccount
+    from nitro_simulator.flow import command_lines as commands
+    from vsock_wire.protocol.json_codec import encode_base64
 
     with SimulatedAccount(state, debug=True) as account:
         ciphertext = encode_base64(account.key.seal(b"x", encryption_context={}))
@@ -127,7 +127,7 @@ def test_the_aws_command_line_is_told_how_to_use_it(state: Path) -> None:
     """The AWS CLI is not installed here; boto3 reads the same variables."""
     import boto3
 
-    from simulator.account import KEY_ALIAS, SimulatedAccount
+    from nitro_simulator.account import KEY_ALIAS, SimulatedAccount
 
     with SimulatedAccount(state) as account, pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:

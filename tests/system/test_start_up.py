@@ -7,7 +7,13 @@ import re
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment
 
 EXPENSIVE = {"boto3", "botocore", "asyncio", "cryptography", "cbor2"}
-OTHERS_BUSINESS = {"encodings.idna", "hashlib", "instance_tool.batch", "vsock_wire.diagnosis", "vsock_wire.evidence"}
+OTHERS_BUSINESS = {
+    "encodings.idna",
+    "hashlib",
+    "instance_tool.console.batch",
+    "vsock_wire.protocol.diagnosis",
+    "vsock_wire.protocol.trace",
+}
 """What names that are not ASCII, digests, batches, doctor and --explain take, in this order."""
 IMPORT_LINE = re.compile(rb"import time:[^|]*\|[^|]*\|\s*(\S+)\n")
 """Source: python -X importtime, which PYTHONPROFILEIMPORTTIME stands for."""
@@ -22,6 +28,6 @@ def test_decrypt_with_credentials_by_imdsv2_loads_no_expensive_library(deploymen
     )
     assert done.stdout == b"cheaply\n"
     loaded = {name.decode() for name in IMPORT_LINE.findall(done.stderr)}
-    assert "instance_tool.kms_requests" in loaded
+    assert "instance_tool.console.kms_requests" in loaded
     assert {name.partition(".")[0] for name in loaded} & EXPENSIVE == set()
     assert loaded & OTHERS_BUSINESS == set()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator import processes
-from tests.unit.instance_tool.documents import PCRS, make_document, measurements, root_pem
-from tests.unit.vectors import real_vectors
-from vsock_wire.messages import encode_base64
+from nitro_simulator.flow import processes
+from tests.support.documents import PCRS, make_document, measurements, root_pem
+from tests.support.vectors import real_vectors
+from vsock_wire.protocol.json_codec import encode_base64
 
 
 def _verify(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

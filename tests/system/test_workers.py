@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator import commands, processes
+from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.flow import processes
 from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, deploy
-from vsock_wire.messages import EnclaveCode, SetClient, encode_message
+from vsock_wire.protocol.json_codec import encode_message
+from vsock_wire.protocol.messages import SetClient
+from vsock_wire.protocol.vocabulary import EnclaveCode
 
 WORKERS = 2
 PLAINTEXT = b"opened by one of several"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.vsock import availability
-from tests.vsock.availability import Place
-from tests.vsock.guest import KERNEL, Guest
-from tests.vsock.guest_run import REPORTS_VARIABLE, GuestItem, GuestReporter, GuestRun
+from tests.support.vsock import availability
+from tests.support.vsock.availability import Place
+from tests.support.vsock.guest import KERNEL, Guest
+from tests.support.vsock.guest_run import REPORTS_VARIABLE, GuestItem, GuestReporter, GuestRun
 
 FOLDER = Path(__file__).parent
 PLACE = pytest.StashKey[Place]()

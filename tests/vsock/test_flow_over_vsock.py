@@ -22,15 +22,15 @@ from pathlib import Path
 
 import pytest
 
-from simulator import processes
-from simulator.account import SimulatedAccount
-from simulator.journal import OK
-from tests.vsock.ports import CID_LOCAL, free_vsock_port
-from vsock_wire.address import VsockAddress
-from vsock_wire.diagnosis import HopName
+from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.flow import processes
+from nitro_simulator.kms.journal import OK
+from tests.support.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.errors import ExitCode
-from vsock_wire.messages import encode_base64
-from vsock_wire.sockets import connect_socket
+from vsock_wire.net.address import VsockAddress
+from vsock_wire.net.sockets import connect_socket
+from vsock_wire.protocol.diagnosis import HopName
+from vsock_wire.protocol.json_codec import encode_base64
 
 CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
 CLIENTS_AT_ONCE = 8

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.vsock import availability
-from tests.vsock.availability import Place
-from tests.vsock.guest import Guest
-from tests.vsock.guest_run import GuestRun
+from tests.support.vsock import availability
+from tests.support.vsock.availability import Place
+from tests.support.vsock.guest import Guest
+from tests.support.vsock.guest_run import GuestRun
 
 FOLDER = Path(__file__).parent
 TIMEOUT_S = 120.0
@@ -97,7 +97,9 @@ OUTCOMES = {
 @pytest.mark.boots_guest
 def test_each_outcome_in_the_guest_is_the_outcome_here(tmp_path: Path) -> None:
     project = tmp_path / "a project"
-    shutil.copytree(FOLDER, project / "tests" / "vsock", ignore=shutil.ignore_patterns("test_*", "__pycache__"))
+    for folder in ("vsock", "support/vsock"):
+        ignored = shutil.ignore_patterns("test_*", "__pycache__")
+        shutil.copytree(FOLDER.parent / folder, project / "tests" / folder, ignore=ignored)
     (project / "tests" / "vsock" / "test_sample.py").write_text(SAMPLE)
     (project / "conftest.py").write_text(ALWAYS_IN_GUEST)
     (project / "pytest.ini").write_text(INI)

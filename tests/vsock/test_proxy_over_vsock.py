@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.proxy.processes import READY, Proxy, Upstream, ask, echo, read_all, read_exactly
-from tests.vsock.ports import CID_LOCAL, free_vsock_port
-from vsock_wire.address import VsockAddress
+from tests.support.proxy_processes import READY, Proxy, Upstream, ask, echo, read_all, read_exactly
+from tests.support.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.errors import ExitCode
-from vsock_wire.sockets import connect_socket
+from vsock_wire.net.address import VsockAddress
+from vsock_wire.net.sockets import connect_socket
 
 TIMEOUT_S = 60.0
 ABSENT_CID = 77

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.vsock.ports import CID_LOCAL, free_vsock_port
-from vsock_wire.address import CID_ANY, VsockAddress, parse_address
-from vsock_wire.connection import MessageConnection
+from tests.support.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.errors import ExitCode, TransportError
-from vsock_wire.frames import encode_frame
-from vsock_wire.messages import JsonObject, decode_message, encode_message
-from vsock_wire.sockets import close_quietly, connect_socket, listen_socket
+from vsock_wire.net.address import CID_ANY, VsockAddress, parse_address
+from vsock_wire.net.sockets import close_quietly, connect_socket, listen_socket
+from vsock_wire.protocol.frames import encode_frame
+from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
+from vsock_wire.rpc.connection import MessageConnection
 
 TIMEOUT_S = 60.0
 """Generous, because a guest on a loaded machine is slow; nothing here waits for its end."""

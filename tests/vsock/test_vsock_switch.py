@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vsock.vsock_switch import HEADER, OPERATION_RESET, Packet, parse_packet
+from tests.support.vsock.vsock_switch import HEADER, OPERATION_RESET, Packet, parse_packet
 
 DATA = bytes(range(256)) * 16
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.proxy.processes import PATIENCE_S, READY, Proxy
+from tests.support.proxy_processes import PATIENCE_S, READY, Proxy
 
 
 class Bench:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.proxy_processes import Upstream, ask, closed_port, echo
 from tests.system.proxy.conftest import Bench
-from tests.system.proxy.processes import Upstream, ask, closed_port, echo
-from vsock_proxy.config import BUILT_IN_CONFIG_PATH
+from vsock_proxy.config.file import BUILT_IN_CONFIG_PATH
 
 Run = Callable[..., tuple[int, str, str]]
 

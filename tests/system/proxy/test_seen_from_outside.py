@@ -12,8 +12,7 @@ import sys
 
 import pytest
 
-from tests.system.proxy.conftest import Bench
-from tests.system.proxy.processes import (
+from tests.support.proxy_processes import (
     PATIENCE_S,
     READY,
     VSOCK_PROXY,
@@ -24,6 +23,7 @@ from tests.system.proxy.processes import (
     echo,
     read_all,
 )
+from tests.system.proxy.conftest import Bench
 
 PLAY_SYSTEMD = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True); os.environ['LISTEN_PID'] = str(os.getpid());"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from enclave_tool.recipient import RecipientKey
-from tests.unit.enclave_tool.canned_kms import CannedKms, ThrowawayAuthority
-from tests.unit.enclave_tool.scripted_nsm import ScriptedNsm
-from vsock_wire.address import UnixAddress
+from enclave_tool.recipient.recipient import RecipientKey
+from tests.support.canned_kms import CannedKms, ThrowawayAuthority
+from tests.support.scripted_nsm import ScriptedNsm
+from vsock_wire.net.address import UnixAddress
 
 settings.register_profile("kmstool", max_examples=60, deadline=None)
 settings.load_profile("kmstool")

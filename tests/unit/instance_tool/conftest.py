@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.instance_tool.scripted_imds import ScriptedImds
+from tests.support.scripted_imds import ScriptedImds
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from instance_tool.errors import AttestationError, CredentialsError, EnclaveError
-from vsock_wire.errors import ExitCode, ToolError
-from vsock_wire.messages import EnclaveCode, ErrorReply
+from instance_tool.errors import CredentialsError, EnclaveError
+from vsock_wire.errors import ExitCode
+from vsock_wire.protocol.messages import ErrorReply
+from vsock_wire.protocol.vocabulary import EnclaveCode
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,3 @@ def test_hint_and_text_of_a_flooding_peer_are_cut() -> None:
 
 def test_credentials_error_has_its_exit_code() -> None:
     assert CredentialsError("x").exit_code is ExitCode.NO_CREDENTIALS
-
-
-def test_attestation_error_names_the_field() -> None:
-    error = AttestationError("pcrs[3]", "expected 48 bytes, got 3")
-    assert isinstance(error, ToolError)
-    assert str(error) == "attestation document: pcrs[3]: expected 48 bytes, got 3"
-    assert (error.field, error.exit_code) == ("pcrs[3]", ExitCode.FAILED)

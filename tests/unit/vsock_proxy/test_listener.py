@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vsock_proxy.listener import peer_name
-from vsock_wire.address import Address, TcpAddress, UnixAddress, VsockAddress
+from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 
 
 @pytest.mark.parametrize(

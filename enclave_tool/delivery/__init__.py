@@ -1,0 +1,1 @@
+"""What leaves the enclave of a secret, and the program that a secret can be piped to."""

@@ -1,0 +1,192 @@
+"""Pipes a secret through a program of the enclave image, and contains the program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from enclave_tool.delivery import supervisor as delivery_supervisor
+from enclave_tool.delivery.policy import MAX_OUTPUT_BYTES, MAX_PROCESSES, MAX_PROGRAMS, Program
+from enclave_tool.errors import DeliveryError
+from vsock_wire.errors import InputError
+
+KILL_TIMEOUT_S = 5.0
+"""For the supervisor to kill everything below it, which takes milliseconds."""
+READ_BYTES = 65_536
+"""More than MAX_OUTPUT_BYTES and as much as a pipe holds: when everything has been killed, one read gets all of it."""
+MAX_OUTCOME_BYTES = 64
+
+
+class ProgramRunner:
+    """Runs the program once for each secret. Safe to use from several threads, which run side by side.
+
+    The program gets the secret on standard input and nothing else: its argv is fixed, its environment is
+    ``delivery_supervisor.ENVIRONMENT``, its standard error is discarded, and no descriptor of the server is open in it.
+    It is part of the measured image and runs as the server's user: what contains it is made for accidents, not for
+    a program that means harm.
+
+    Args:
+        program: which, and what one run may take.
+
+    Raises:
+        InputError: there is no such program, or it may not be executed.
+    """
+
+    def __init__(self, program: Program) -> None:
+        path = Path(program.argv[0])
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise InputError(f"--deliver-exec: expected a program that can be executed, got {path}")
+        self._program = program
+        self._turns = threading.BoundedSemaphore(MAX_PROGRAMS)
+
+    def run(self, secret: bytes) -> bytes:
+        """Return what the program writes to its standard output for ``secret``, at most MAX_OUTPUT_BYTES.
+
+        When this returns or raises, no process of the run is left.
+
+        Raises:
+            DeliveryError: the program could not be started, did not end in time or with exit code 0, left a part of
+                the secret unread, or wrote or forked too much.
+        """
+        deadline = time.monotonic() + self._program.limits.time_s
+        if not self._turns.acquire(timeout=self._program.limits.time_s):
+            raise self._error(
+                f"expected a free place in time, got {MAX_PROGRAMS} runs under way", hint="try again later"
+            )
+        try:
+            return self._run(secret, deadline)
+        finally:
+            self._turns.release()
+
+    def _run(self, secret: bytes, deadline: float) -> bytes:
+        control, theirs = socket.socketpair()
+        with control:
+            with theirs:
+                supervisor = self._start_supervisor(theirs)
+            try:
+                output, outcome = self._converse(supervisor, control, secret, deadline)
+                self._check_outcome(outcome)
+            finally:
+                control.close()  # which stops a run that is still under way
+                _await_end(supervisor)
+        return output
+
+    def _start_supervisor(self, control: socket.socket) -> subprocess.Popen[bytes]:
+        limits = (control.fileno(), self._program.limits.memory_bytes, MAX_PROCESSES)
+        script = [sys.executable, "-I", "-S", delivery_supervisor.__file__]
+        try:
+            return subprocess.Popen(
+                [*script, *map(str, limits), *self._program.argv],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(control.fileno(),),
+                cwd="/",
+                env=delivery_supervisor.ENVIRONMENT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise self._error(f"cannot be started: {(error.strerror or str(error)).lower()}") from error
+
+    def _converse(
+        self, supervisor: subprocess.Popen[bytes], control: socket.socket, secret: bytes, deadline: float
+    ) -> tuple[bytes, str]:
+        """Write the secret, and return the output and the supervisor's report, which comes when all has been killed."""
+        if supervisor.stdin is None or supervisor.stdout is None:
+            raise ValueError("supervisor: expected pipes")
+        output, unwritten = bytearray(), memoryview(secret)
+        for pipe in (supervisor.stdin, supervisor.stdout):
+            os.set_blocking(pipe.fileno(), False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(supervisor.stdout, selectors.EVENT_READ)
+            selector.register(supervisor.stdin, selectors.EVENT_WRITE)
+            selector.register(control, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))]
+                if supervisor.stdin in ready:
+                    unwritten = _write_some(supervisor.stdin.fileno(), unwritten)
+                    if not unwritten:
+                        selector.unregister(supervisor.stdin)
+                        supervisor.stdin.close()
+                if supervisor.stdout in ready or control in ready:
+                    output += _read_some(supervisor.stdout.fileno())
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise self._error(f"expected at most {MAX_OUTPUT_BYTES} bytes of output, got more")
+                if control in ready:
+                    return bytes(output), control.recv(MAX_OUTCOME_BYTES).decode("ascii", "replace")
+                if time.monotonic() >= deadline:
+                    raise self._error(f"expected it to end within {self._program.limits.time_s:g} s, got no end")
+
+    def _check_outcome(self, outcome: str) -> None:
+        match outcome.split():
+            case ["exited", "0", "0"]:
+                return
+            case ["exited", "0", unread]:
+                raise self._error(f"expected it to read the whole secret, got {unread} bytes left unread")
+            case ["exited", code, _]:
+                raise self._error(f"expected exit code 0, got {code}", hint=self._died_hint())
+            case ["signalled", number]:
+                raise self._error(f"expected exit code 0, got {_signal_name(int(number))}", hint=self._died_hint())
+            case ["forked"]:
+                raise self._error(f"expected at most {MAX_PROCESSES} processes, got more")
+            case ["failed", number]:
+                raise self._error(f"cannot be started: {os.strerror(int(number)).lower()}")
+            case _:
+                raise self._error("expected its supervisor to report how it ended, got no report")
+
+    def _died_hint(self) -> str:
+        limits = self._program.limits
+        return (
+            f"it may take {limits.memory_bytes >> 20} MiB and {limits.time_s:g} s; it gets the secret on standard input"
+            " and no environment, and its standard error is discarded"
+        )
+
+    def _error(self, text: str, *, hint: str | None = None) -> DeliveryError:
+        return DeliveryError(f"program {self._program.name}: {text}", hint=hint)
+
+
+def _write_some(descriptor: int, data: memoryview) -> memoryview:
+    """Return what is left of ``data``; nothing, where the reader has gone."""
+    try:
+        return data[os.write(descriptor, data) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return data[:0]
+
+
+def _read_some(descriptor: int) -> bytes:
+    """Return what is there to be read, up to READ_BYTES."""
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except BlockingIOError:
+        return b""
+
+
+def _await_end(supervisor: subprocess.Popen[bytes]) -> None:
+    """Wait until the supervisor has killed everything below it and ended."""
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    try:
+        supervisor.wait(KILL_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,1 @@
+"""Attested calls of AWS KMS through the parent's proxy, with TLS ending in the enclave."""

@@ -1,0 +1,142 @@
+"""What botocore raises, turned into errors that say which hop failed and what to do about it (pure)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+    SSLError,
+)
+
+from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.kms.clock_skew import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
+from vsock_wire.errors import ToolError, TransportError, printable
+from vsock_wire.net.address import Address
+from vsock_wire.protocol.vocabulary import RequestError
+
+MAX_KMS_TEXT_CHARS = 4_096
+"""KMS's texts are shorter by far; kmstool in C can take in a reply of 8,192 bytes."""
+MAX_KMS_CODE_CHARS = 128
+"""For error codes, of which KMS's longest has 33 characters, and for request ids, which are UUIDs."""
+
+_KMS_HINTS = {
+    "AccessDeniedException": (
+        "compare the key policy with this caller and this enclave: the role in Principal, and PCR0 in"
+        " kms:RecipientAttestation:ImageSha384 (an enclave in debug mode shows zeros in PCR0 to PCR2)"
+    ),
+    "InvalidCiphertextException": (
+        "KMS gives no reason for this one: check that the encryption context equals the one used to encrypt, and that"
+        " the ciphertext is whole and of this account and region"
+    ),
+    "ExpiredTokenException": "the credentials have expired: fetch new ones, and try again",
+    "UnrecognizedClientException": "KMS does not know these credentials: check the access key and the session token",
+    "InvalidSignatureException": (
+        "check the secret access key, and the clock of the enclave: it may differ from KMS's by 5 minutes at most"
+    ),
+    "NotFoundException": "no such key here: check the region, the account and the key id",
+    "IncorrectKeyException": "the ciphertext was made with another key than the KeyId of the request",
+    "DisabledException": "the key is disabled: enable it in KMS",
+    "KMSInvalidStateException": "the key's state forbids this: look it up with aws kms describe-key",
+    "ThrottlingException": "too many calls for this account and region: try again later, or raise the KMS quota",
+}
+
+
+def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Sequence[str] = ()) -> ToolError:
+    """Return the error of ours that says what ``error`` means here.
+
+    Args:
+        error: what a call of the attested client raised.
+        proxy: where the client dials, for the text.
+        secrets: what was signed with; where KMS's text repeats one, it is left out.
+    """
+    if isinstance(error, ClientError):
+        return _refusal(error, secrets)
+    if isinstance(error, ParamValidationError):
+        # Its text may quote the parameter's value.
+        return RequestError("the request was refused before it was sent", hint="a field has a length KMS does not take")
+    cause = error.kwargs.get("error")
+    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+        return _proxy_unreachable(cause, proxy)
+    if isinstance(error, SSLError):
+        return _tls_failure(error, cause, proxy)
+    return KmsUnreachableError(
+        "reach KMS through proxy",
+        proxy,
+        str(cause) if isinstance(cause, TransportError) else f"the connection failed ({type(error).__name__})",
+        hint="the proxy answers but KMS does not: see the proxy's log for DNS, its allowlist and the way out",
+    )
+
+
+def _refusal(error: ClientError, secrets: Sequence[str]) -> KmsError:
+    details: dict[str, Any] = dict(error.response.get("Error", {}))
+    metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
+    code = printable(str(details.get("Code", "Unknown")))[:MAX_KMS_CODE_CHARS]
+    return KmsError(
+        code,
+        printable(_without(secrets, str(details.get("Message") or "")))[:MAX_KMS_TEXT_CHARS],
+        http_status=metadata.get("HTTPStatusCode"),
+        request_id=printable(str(metadata.get("RequestId") or ""))[:MAX_KMS_CODE_CHARS] or None,
+        hint=_clock_hint(metadata.get(CLOCK_OFFSET)) or _KMS_HINTS.get(code),
+    )
+
+
+def _without(secrets: Sequence[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "(left out)")
+    return text
+
+
+def _clock_hint(offset_s: int | None) -> str | None:
+    """Say how wrong the enclave's clock is, where KMS refused a signature for its time."""
+    if offset_s is None:
+        return None
+    return (
+        f"the enclave's clock is {abs(offset_s)} s {'behind' if offset_s > 0 else 'ahead of'} KMS's; up to"
+        f" {MAX_CLOCK_OFFSET_S} s are corrected: set the enclave's clock, or start the enclave anew"
+    )
+
+
+def _proxy_unreachable(cause: object, proxy: Address) -> ProxyUnreachableError:
+    dialled = getattr(cause, "__cause__", None)  # the TransportError that transport.py wrapped for urllib3
+    reason = str(dialled).partition(f"{proxy}: ")[2] if dialled else "no answer in time"
+    return ProxyUnreachableError(
+        "connect to proxy",
+        proxy,
+        reason or str(dialled),
+        hint="is vsock-proxy running on the parent instance, on this port?",
+    )
+
+
+def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
+    original = cause.args[0] if isinstance(cause, Exception) and cause.args else cause
+    host = str(error.kwargs.get("endpoint_url", "")).removeprefix("https://").strip("/")
+    if isinstance(original, ssl.SSLCertVerificationError):
+        return TlsError(
+            f"TLS with {host}: certificate refused: {original.verify_message.rstrip('.')}",
+            hint=(
+                "the peer behind the proxy is not that host (does vsock-proxy lead to the same region?), or its"
+                " authority is not in the enclave's CA bundle"
+            ),
+        )
+    if isinstance(original, (ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError)) and not _is_protocol_error(original):
+        return KmsUnreachableError(
+            f"start TLS with {host} through proxy",
+            proxy,
+            "the connection was closed",
+            hint="the proxy refused or could not reach KMS: see its log for DNS, its allowlist and the way out",
+        )
+    return TlsError(
+        f"TLS with {host}: {printable(str(original))[:200]}",
+        hint="what is behind the proxy does not speak TLS as KMS does: check the proxy's remote host and port",
+    )
+
+
+def _is_protocol_error(error: OSError) -> bool:
+    return isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))

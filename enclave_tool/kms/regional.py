@@ -1,0 +1,200 @@
+"""The server's calls to KMS: botocore's serializer, signer, parser and retries, without the client around them.
+
+A boto3 client spends more on one call than RSA does: on endpoint rules, events and copies that are the same for every
+call. Here they are done once for a region, and credentials cost nothing until they sign. What concerns the recipient is
+``kms.py``'s, for both; a test holds that both send KMS the same, and make the same of every answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from botocore.endpoint import convert_to_response_dict
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
+from botocore.parsers import create_parser
+from botocore.serialize import create_serializer
+
+from enclave_tool.kms.client import (
+    ATTESTED_OPERATIONS,
+    drop_secret,
+    recipient_parameter,
+    replace_ciphertext_for_recipient,
+)
+from enclave_tool.kms.clock_skew import KmsClock, SignableRequest
+from enclave_tool.kms.transport import HttpAnswer, ProxyPool, finishing_by
+from enclave_tool.recipient.recipient import Recipient
+from vsock_wire import __version__
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from botocore.model import OperationModel
+    from mypy_boto3_kms import KMSClient
+
+USER_AGENT = f"kmstool-enclave/{__version__}"
+"""What CloudTrail shows of who called."""
+
+HTTPS_PORT = ":443"
+"""Not named in the Host header (RFC 9110, section 7.2)."""
+
+_Response: TypeAlias = tuple[HttpAnswer, dict[str, Any]]
+"""An answer, and what botocore's parser makes of it."""
+
+
+@dataclass
+class Tries:
+    """How long one call may take, and how often KMS was asked for it.
+
+    Attributes:
+        timeout_s: seconds for all tries together; None leaves it to the time-outs and number of single tries.
+        count: requests that were sent, or begun.
+    """
+
+    timeout_s: float | None = None
+    count: int = 0
+    _started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time is over, by time.monotonic."""
+        return None if self.timeout_s is None else self._started_at + self.timeout_s
+
+    def may_wait(self, delay_s: float) -> bool:
+        """Return whether there is time for another try after ``delay_s``."""
+        return self.deadline is None or time.monotonic() + delay_s < self.deadline
+
+
+class RegionalKms:
+    """KMS in one region, for any credentials. Safe to share between threads.
+
+    Args:
+        client: an unsigned boto3 client of that region, from ``proxied_kms_client``; its retry rules are used.
+        http: connections to its endpoint.
+        recipient: whom attested operations are for.
+        clock: by which requests are signed; attached to ``client``.
+
+    Attributes:
+        url: of its endpoint.
+    """
+
+    def __init__(self, client: KMSClient, http: ProxyPool, recipient: Recipient, clock: KmsClock) -> None:
+        self._client = client
+        self._http = http
+        self._recipient = recipient
+        self._clock = clock
+        self.url = client.meta.endpoint_url.rstrip("/")
+        self._host = urlsplit(self.url).netloc.removesuffix(HTTPS_PORT)
+        self._region = client.meta.region_name
+        self._serializer: Any = create_serializer("json")
+        self._parser: Any = create_parser("json")
+        self._models: dict[str, OperationModel] = {}
+        self._lock = threading.Lock()
+
+    def call(
+        self, operation: str, parameters: dict[str, Any], credentials: Credentials, tries: Tries
+    ) -> dict[str, Any]:
+        """Return KMS's answer as a boto3 client with the attested operations returns it, and raise what that raises.
+
+        Args:
+            operation: KMS's name of it.
+            parameters: as boto3's methods take them, but for Recipient.
+            credentials: botocore's, to sign with.
+            tries: counts, and bounds the time.
+
+        Raises:
+            ClientError, BotoCoreError: as a boto3 client.
+            NsmError, RecipientError, CmsError: as ``attest_client`` says.
+        """
+        model = self._model(operation)
+        is_attested = operation in ATTESTED_OPERATIONS
+        if is_attested:
+            parameters = {**parameters, "Recipient": recipient_parameter(self._recipient)}
+        request: dict[str, Any] = self._serializer.serialize_to_request(parameters, model)
+        request["context"] = {}
+        http_response, answer = self._send_until_answered(request, model, credentials, tries)
+        if http_response.status_code >= 300:
+            if is_attested:
+                drop_secret(answer, operation)
+            raise ClientError(cast("Any", answer), operation)
+        self._client.meta.events.emit(  # where botocore gives back what its retry quota had lent
+            f"after-call.kms.{operation}",
+            http_response=http_response, parsed=answer, model=model, context=request["context"],
+        )  # fmt: skip
+        if is_attested:
+            replace_ciphertext_for_recipient(answer, operation, self._recipient)
+        return answer
+
+    def _model(self, operation: str) -> OperationModel:
+        model = self._models.get(operation)
+        if model is None:
+            with self._lock:  # botocore's models are filled in as they are read
+                model = self._client.meta.service_model.operation_model(operation)
+                for shape in (model.input_shape, model.output_shape):
+                    _fill_in(shape)
+                self._models[operation] = model
+        return model
+
+    def _send_until_answered(
+        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, tries: Tries
+    ) -> _Response:
+        while True:
+            tries.count += 1
+            response, failure = self._send(request, model, credentials, tries)
+            if response is not None and response[0].status_code < 300:
+                break
+            delay_s = self._delay_s(request, model, response, failure, tries.count)
+            if delay_s is None or not tries.may_wait(delay_s):
+                break
+            time.sleep(delay_s)
+        if response is None:
+            raise failure or RuntimeError("no answer and no failure")
+        response[1].setdefault("ResponseMetadata", {})["RetryAttempts"] = tries.count - 1
+        return response
+
+    def _send(
+        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, tries: Tries
+    ) -> tuple[_Response | None, Exception | None]:
+        """Return the answer, or else the failure that another try may mend."""
+        headers = self._sign(request, credentials)
+        try:
+            with finishing_by(tries.deadline):
+                http_response = self._http.post(request["url_path"], headers, request["body"])
+        except (HTTPClientError, ConnectionError) as error:
+            return None, error
+        fields = convert_to_response_dict(cast("Any", http_response), model)
+        return (http_response, self._parser.parse(fields, model.output_shape)), None
+
+    def _sign(self, request: dict[str, Any], credentials: Credentials) -> dict[str, str]:
+        """Return the headers of a request."""
+        headers = {**request["headers"], "User-Agent": USER_AGENT, "Host": self._host}
+        unsigned = SignableRequest("POST", self.url + request["url_path"], headers, request["body"])
+        self._clock.sign(unsigned, credentials, self._region)
+        return {**headers, "Content-Length": str(len(request["body"]))}
+
+    def _delay_s(
+        self,
+        request: dict[str, Any],
+        model: OperationModel,
+        response: _Response | None,
+        failure: Exception | None,
+        attempts: int,
+    ) -> float | None:
+        """Ask botocore's retry rules, and the clock, how long to wait before another try; None for no other."""
+        answers: Any = self._client.meta.events.emit(
+            f"needs-retry.kms.{model.name}",
+            response=response, endpoint=None, operation=model, attempts=attempts, caught_exception=failure,
+            request_dict=request,
+        )  # fmt: skip
+        return next((delay_s for _, delay_s in answers if delay_s is not None), None)
+
+
+def _fill_in(shape: Any) -> None:
+    """Have botocore compute what it keeps of a shape, before threads share it."""
+    if shape is None:
+        return
+    for member in getattr(shape, "members", {}).values():
+        _fill_in(member)
+    _ = shape.serialization, shape.metadata

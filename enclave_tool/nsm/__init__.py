@@ -1,0 +1,1 @@
+"""The Nitro Security Module: its CBOR, its device, and entropy from it."""

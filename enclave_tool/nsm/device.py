@@ -1,0 +1,208 @@
+"""The Nitro Security Module as a peer: /dev/nsm, or the same bytes over a unix socket without Nitro hardware."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import Protocol, Self
+
+from urllib3.util import wait_for_read
+
+from enclave_tool.errors import NsmError
+from enclave_tool.nsm import codec as nsm
+from vsock_wire.errors import TransportError
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import connect_socket
+
+NSM_DEVICE = "/dev/nsm"
+NSM_IOCTL = 0xC020_0A00
+"""_IOWR(0x0A, 0, struct nsm_raw), two iovecs, on 64-bit machines. Source: <uapi/linux/nsm.h>."""
+SOCKET_TIMEOUT_S = 10.0
+"""For the unix socket carrier only; the device answers within milliseconds or not at all."""
+
+_LENGTH = struct.Struct(">I")
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _NsmRaw(ctypes.Structure):
+    _fields_ = (("request", _IoVec), ("response", _IoVec))
+
+
+class _Carrier(Protocol):
+    """Brings one request to the module and its answer back."""
+
+    def exchange(self, request: bytes) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class _DeviceCarrier:
+    """The character device; the driver serves one call at a time, so several threads may call."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def exchange(self, request: bytes) -> bytes:
+        request_buffer = ctypes.create_string_buffer(request, len(request))
+        response_buffer = ctypes.create_string_buffer(nsm.MAX_RESPONSE_BYTES)
+        raw = _NsmRaw(
+            _IoVec(ctypes.addressof(request_buffer), len(request)),
+            _IoVec(ctypes.addressof(response_buffer), nsm.MAX_RESPONSE_BYTES),
+        )
+        fcntl.ioctl(self._fd, NSM_IOCTL, raw)
+        return response_buffer.raw[: raw.response.length]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _SocketCarrier:
+    """A unix socket on which each request and answer stands behind its length: 4 bytes, big-endian.
+
+    Connections are kept for later exchanges, as many as there were exchanges at once.
+    """
+
+    def __init__(self, address: UnixAddress) -> None:
+        self._address = address
+        self._kept: deque[tuple[int, socket.socket]] = deque()  # each with the process that may use it
+        weakref.finalize(self, _close_all, self._kept)
+
+    def exchange(self, request: bytes) -> bytes:
+        sock = self._take_kept() or connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S)
+        try:
+            sock.sendall(_LENGTH.pack(len(request)) + request)
+            response = _receive_response(sock)
+        except BaseException:
+            sock.close()  # what may still come on it is no answer to another request
+            raise
+        self._kept.append((os.getpid(), sock))
+        return response
+
+    def close(self) -> None:
+        _close_all(self._kept)
+
+    def _take_kept(self) -> socket.socket | None:
+        while self._kept:
+            try:
+                pid, sock = self._kept.pop()
+            except IndexError:  # another thread has it
+                return None
+            # A worker that was forked shares its parent's; and one with something to read has ended, or is out of step.
+            if pid == os.getpid() and not wait_for_read(sock, 0):
+                return sock
+            sock.close()
+        return None
+
+
+def _close_all(kept: deque[tuple[int, socket.socket]]) -> None:
+    while kept:
+        kept.pop()[1].close()
+
+
+def _receive_response(sock: socket.socket) -> bytes:
+    header = _receive(sock, _LENGTH.size)
+    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
+    response = _receive(sock, min(length, nsm.MAX_RESPONSE_BYTES))
+    if not response or len(response) != length:
+        raise OSError(errno.EPROTO, "the simulated module gave no whole answer")
+    return response
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    """Return the next ``size`` bytes, or fewer where the stream ends before."""
+    data = b""
+    while len(data) < size and (chunk := sock.recv(size - len(data))):
+        data += chunk
+    return data
+
+
+class Nsm:
+    """The module's requests as methods. Safe to use from several threads.
+
+    Attributes:
+        is_device: whether this is a character device rather than the simulator's socket.
+    """
+
+    def __init__(self, carrier: _Carrier, *, is_device: bool) -> None:
+        self._carrier = carrier
+        self.is_device = is_device
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the device."""
+        self._carrier.close()
+
+    def attestation_document(
+        self, *, public_key_der: bytes | None = None, user_data: bytes | None = None, nonce: bytes | None = None
+    ) -> bytes:
+        """Return a new attestation document (COSE_Sign1) that carries the given fields.
+
+        Raises:
+            ValueError: a field is longer than the module takes (``nsm.encode_attestation_request``).
+            NsmError: the module refused or did not answer.
+        """
+        request = nsm.encode_attestation_request(public_key_der=public_key_der, user_data=user_data, nonce=nonce)
+        return nsm.decode_attestation_response(self._exchange(nsm.ATTESTATION, request))
+
+    def random(self, count_bytes: int) -> bytes:
+        """Return ``count_bytes`` random bytes of the module, in as many requests as that takes.
+
+        Raises:
+            NsmError: the module refused or did not answer.
+        """
+        gathered = b""
+        while len(gathered) < count_bytes:
+            gathered += nsm.decode_random_response(self._exchange(nsm.GET_RANDOM, nsm.encode_random_request()))
+        return gathered[:count_bytes]
+
+    def describe(self) -> nsm.NsmDescription:
+        """Return the module's description.
+
+        Raises:
+            NsmError: the module refused or did not answer.
+        """
+        return nsm.decode_describe_response(self._exchange(nsm.DESCRIBE, nsm.encode_describe_request()))
+
+    def _exchange(self, name: str, request: bytes) -> bytes:
+        try:
+            return self._carrier.exchange(request)
+        except OSError as error:
+            raise NsmError(name, (error.strerror or str(error)).lower()) from error
+        except TransportError as error:
+            raise NsmError(name, str(error), hint=error.hint) from error
+
+
+def open_nsm(location: Path | UnixAddress = Path(NSM_DEVICE)) -> Nsm:
+    """Open the Nitro Security Module.
+
+    Args:
+        location: a character device, or the unix socket of a simulator.
+
+    Raises:
+        NsmError: there is no such device, or it may not be opened.
+    """
+    if isinstance(location, UnixAddress):
+        return Nsm(_SocketCarrier(location), is_device=False)
+    try:
+        return Nsm(_DeviceCarrier(str(location)), is_device=True)
+    except OSError as error:
+        raise NsmError(
+            f"open {location}",
+            (error.strerror or str(error)).lower(),
+            hint="only a Nitro Enclave has this device; elsewhere, start kmstool-sim and pass its --nsm unix:PATH",
+        ) from error

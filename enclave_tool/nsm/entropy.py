@@ -1,0 +1,59 @@
+"""Entropy for a machine that has just booted: random bytes of the NSM, credited to the kernel's pool."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import struct
+from pathlib import Path
+
+from enclave_tool.errors import NsmError
+from enclave_tool.nsm.device import Nsm
+
+SEED_BYTES = 1_024
+"""As kmstool in C asks for; the kernel's pool itself holds 32 bytes of strength."""
+RANDOM_DEVICE = Path("/dev/random")
+RNDADDENTROPY = 0x4008_5203
+"""_IOW('R', 0x03, int[2]). Source: random(4), <uapi/linux/random.h>."""
+
+_logger = logging.getLogger(__name__)
+
+
+def seed_kernel_entropy(nsm: Nsm) -> None:
+    """Mix random bytes of the module into the kernel's pool and credit them, before any key is made.
+
+    kmstool in C does this inside an assertion that release builds drop; here a failure ends the start. A simulated
+    module is no source of entropy, so nothing is done with one.
+
+    Raises:
+        NsmError: the module gave no bytes, or the kernel did not take them.
+    """
+    if not nsm.is_device:
+        _logger.info("entropy: not seeded, because the NSM is a simulated one")
+        return
+    credit_kernel_entropy(nsm.random(SEED_BYTES))
+    _logger.info("entropy: %d bytes of the NSM credited to the kernel", SEED_BYTES)
+
+
+def credit_kernel_entropy(random: bytes) -> None:
+    """Add ``random`` to the kernel's pool, counted as 8 bits a byte. Needs CAP_SYS_ADMIN.
+
+    Raises:
+        NsmError: the kernel did not take them.
+    """
+    # struct rand_pool_info: int entropy_count (bits), int buf_size (bytes), then the bytes.
+    pool_info = struct.pack("@ii", len(random) * 8, len(random)) + random
+    try:
+        fd = os.open(RANDOM_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            # A writable buffer goes to the kernel as it is; of an immutable one Python copies 1,024 bytes at most.
+            fcntl.ioctl(fd, RNDADDENTROPY, bytearray(pool_info))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise NsmError(
+            "entropy",
+            f"the kernel did not take it: {(error.strerror or str(error)).lower()}",
+            hint="the enclave's program must run as root (CAP_SYS_ADMIN) to credit entropy",
+        ) from error

@@ -1,0 +1,1 @@
+"""The recipient key, its attestation documents, and the CMS that KMS encrypts to it."""

@@ -1,0 +1,132 @@
+"""The recipient of KMS's answers: its RSA key, the attestation document that vouches for it, and the opening."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from enclave_tool.errors import CmsError
+from enclave_tool.nsm.device import Nsm
+from enclave_tool.recipient.cms import SUBJECT, decrypt_enveloped_data, parse_enveloped_data
+from vsock_wire.protocol.recording import milliseconds_since, record
+from vsock_wire.protocol.trace import Attested, Opened
+
+KEY_BITS = (2_048, 3_072, 4_096)
+"""KMS API, RecipientInfo: RSA keys it encrypts to; the first is the default, as in kmstool."""
+KEY_ENCRYPTION_ALGORITHM = "RSAES_OAEP_SHA_256"
+_PUBLIC_EXPONENT = 65_537
+
+
+class RecipientKey:
+    """An RSA key pair whose private half never leaves this process. ``repr`` shows its identifier only.
+
+    Attributes:
+        public_key_der: the SubjectPublicKeyInfo, as the attestation document carries it.
+        identifier: SHA-256 of ``public_key_der``, by which KMS names the recipient in its answer.
+    """
+
+    def __init__(self, private_key: rsa.RSAPrivateKey) -> None:
+        self._private_key = private_key
+        self.public_key_der = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.identifier = hashlib.sha256(self.public_key_der).digest()
+
+    def __repr__(self) -> str:
+        return f"RecipientKey({self.identifier.hex()})"
+
+    @classmethod
+    def generate(cls, key_bits: int = KEY_BITS[0]) -> RecipientKey:
+        """Make a new key.
+
+        Raises:
+            ValueError: ``key_bits`` is none of KEY_BITS.
+        """
+        if key_bits not in KEY_BITS:
+            raise ValueError(f"key_bits: expected one of {KEY_BITS}, got {key_bits}")
+        return cls(rsa.generate_private_key(_PUBLIC_EXPONENT, key_bits))
+
+    def open(self, ciphertext_for_recipient: bytes) -> bytes:
+        """Return the plaintext of a CiphertextForRecipient.
+
+        Does not prove that KMS made it: anyone who knows the public key can. That proof is the TLS connection.
+
+        Raises:
+            CmsError: it is malformed, made for another key, or cannot be opened.
+        """
+        enveloped = parse_enveloped_data(ciphertext_for_recipient)
+        named = enveloped.recipient_key_identifier
+        if named is not None and named != self.identifier:
+            raise CmsError(
+                f"{SUBJECT}: made for another key: expected subjectKeyIdentifier {self.identifier.hex()},"
+                f" got {named.hex()[:64]}",
+                hint="another process's attestation document went to KMS, or somebody else made this answer",
+            )
+        return decrypt_enveloped_data(enveloped, self._private_key)
+
+
+class Recipient:
+    """What an attested KMS call needs: a document to send along, and the key that opens the answer.
+
+    Safe to use from several threads.
+
+    Args:
+        nsm: the module that signs the documents.
+        key: the recipient key; by default a new RSA-2048 one.
+        max_document_age_s: how long, in seconds, a document may serve for further calls; 0 asks for a new one for
+            each. KMS publishes no limit of its own; the leaf certificate inside ends about 3 hours after its issue.
+    """
+
+    def __init__(self, nsm: Nsm, *, key: RecipientKey | None = None, max_document_age_s: float = 0.0) -> None:
+        self.key = key or RecipientKey.generate()
+        self._nsm = nsm
+        self._max_document_age_s = max_document_age_s
+        self._lock = threading.Lock()
+        self._document: bytes | None = None
+        self._document_made_at = 0.0
+
+    def document(self) -> bytes:
+        """Return an attestation document that carries the recipient's public key.
+
+        Raises:
+            NsmError: the module refused or did not answer.
+        """
+        started = time.perf_counter()
+        document, is_reused = self._kept_document() if self._max_document_age_s > 0 else (self._new_document(), False)
+        record(Attested(document, is_reused, milliseconds_since(started)))
+        return document
+
+    def attest(self, nonce: bytes | None, user_data: bytes | None) -> bytes:
+        """Return a new attestation document for somebody else than KMS: with the public key, a nonce and user data.
+
+        Raises:
+            NsmError: the module refused or did not answer.
+        """
+        started = time.perf_counter()
+        document = self._nsm.attestation_document(
+            public_key_der=self.key.public_key_der, nonce=nonce, user_data=user_data
+        )
+        record(Attested(document, is_reused=False, elapsed_ms=milliseconds_since(started)))
+        return document
+
+    def open(self, ciphertext_for_recipient: bytes) -> bytes:
+        """Return the plaintext; see ``RecipientKey.open``."""
+        started = time.perf_counter()
+        plaintext = self.key.open(ciphertext_for_recipient)
+        record(Opened(len(ciphertext_for_recipient), self.key.identifier.hex(), milliseconds_since(started)))
+        return plaintext
+
+    def _kept_document(self) -> tuple[bytes, bool]:
+        """Return a document that is young enough, and whether it was there already."""
+        with self._lock:
+            now = time.monotonic()
+            is_kept = now - self._document_made_at <= self._max_document_age_s
+            if self._document is None or not is_kept:
+                self._document, is_kept = self._new_document(), False
+                self._document_made_at = now
+            return self._document, is_kept
+
+    def _new_document(self) -> bytes:
+        return self._nsm.attestation_document(public_key_der=self.key.public_key_der)

@@ -1,0 +1,1 @@
+"""The enclave's server: its configuration, sessions, workers and diagnosis."""

@@ -1,0 +1,149 @@
+"""The hops behind the enclave, looked at from inside it: NSM, entropy, proxy, KMS, TLS, clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
+
+from enclave_tool.errors import NsmError, ProxyUnreachableError, TlsError
+from enclave_tool.kms.callers import KmsRoute
+from enclave_tool.kms.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from enclave_tool.kms.clock_skew import SIGNATURE_TOLERANCE_S, KmsClock
+from enclave_tool.kms.failures import kms_failure
+from enclave_tool.kms.transport import ProxySession
+from enclave_tool.nsm.device import Nsm
+from enclave_tool.recipient.recipient import Recipient
+from vsock_wire.errors import ToolError
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
+from vsock_wire.protocol.recording import milliseconds_since, recording
+from vsock_wire.protocol.trace import TlsConnected
+
+ENTROPY_SAMPLE_BYTES = 32
+"""Of each of two samples: equal ones come from a broken generator, not from chance."""
+DATE_PRECISION_S = 1
+"""Of a Date header."""
+PING_PATH = "/ping"
+"""Asked without a signature; whatever KMS answers has its certificate behind it, and its Date in it."""
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Looks at each hop anew when it is asked; opens a connection of its own, and calls no operation of KMS.
+
+    Attributes:
+        nsm: the module.
+        recipient: whose key a document is asked for.
+        route: how KMS is reached.
+    """
+
+    nsm: Nsm
+    recipient: Recipient
+    route: KmsRoute
+
+    def survey(self, kms_url: str) -> Iterator[Hop]:
+        """Yield the hops; behind one that failed, those that depend on it as skipped.
+
+        Args:
+            kms_url: of the endpoint, ``https://HOST`` or ``https://HOST:PORT``.
+        """
+        module = self._see_nsm()
+        yield module
+        yield self._see_entropy() if module.state is HopState.OK else Hop.skipped(HopName.ENTROPY, HopName.NSM)
+        yield from self._see_kms(kms_url)
+
+    def _see_nsm(self) -> Hop:
+        started = time.perf_counter()
+        try:
+            module_id = self.nsm.describe().module_id
+            document = self.recipient.attest(None, None)
+        except NsmError as error:
+            return Hop.failed(HopName.NSM, error)
+        seen = f"module {module_id} made an attestation document of {len(document):,} bytes"
+        return Hop(HopName.NSM, HopState.OK, seen, elapsed_ms=milliseconds_since(started))
+
+    def _see_entropy(self) -> Hop:
+        try:
+            samples = [self.nsm.random(ENTROPY_SAMPLE_BYTES) for _ in range(2)]
+            os.getrandom(1, os.GRND_NONBLOCK)
+        except NsmError as error:
+            return Hop.failed(HopName.ENTROPY, error)
+        except BlockingIOError:
+            return _no_entropy("the kernel's generator has not been seeded")
+        if samples[0] == samples[1]:
+            return _no_entropy(f"NSM GetRandom: expected other bytes each time, got the same {ENTROPY_SAMPLE_BYTES}")
+        return Hop(HopName.ENTROPY, HopState.OK, "the module's bytes differ, and the kernel's generator is seeded")
+
+    def _see_kms(self, kms_url: str) -> Iterator[Hop]:
+        started = time.perf_counter()
+        host, proxy = urlsplit(kms_url).netloc, self.route.proxy
+        session = ProxySession(
+            proxy,
+            tls=self.route.tls,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=READ_TIMEOUT_S,
+            max_connections=1,
+        )
+        request: object = AWSRequest("GET", kms_url + PING_PATH).prepare()
+        try:
+            with recording() as steps:
+                answer = session.send(request)  # type: ignore[arg-type] # botocore-stubs have another class here
+        except BotoCoreError as error:
+            yield from _stopped(kms_failure(error, proxy))
+            return
+        finally:
+            session.close()
+        yield Hop(HopName.PROXY, HopState.OK, f"{proxy} answers")
+        yield Hop(HopName.KMS, HopState.OK, f"{host} answers", None, milliseconds_since(started))
+        yield _see_certificate(steps)
+        yield _see_clock(answer.headers.get("Date"))
+
+
+def _stopped(error: ToolError) -> Iterator[Hop]:
+    """Yield the hops on the way to KMS when ``error`` stopped it."""
+    match error:
+        case ProxyUnreachableError():
+            failed = HopName.PROXY
+        case TlsError():
+            failed = HopName.TLS
+        case _:
+            failed = HopName.KMS
+    way = (HopName.PROXY, HopName.KMS, HopName.TLS, HopName.CLOCK)
+    for name in way[: way.index(failed)]:
+        yield Hop(name, HopState.OK, "answers")
+    yield Hop.failed(failed, error)
+    for name in way[way.index(failed) + 1 :]:
+        yield Hop.skipped(name, failed)
+
+
+def _see_certificate(steps: list[object]) -> Hop:
+    seen = next(step for step in steps if isinstance(step, TlsConnected))
+    return Hop(
+        HopName.TLS,
+        HopState.OK,
+        f"{seen.version}; certificate for {seen.certificate_names}, issued by {seen.certificate_issuer}",
+        elapsed_ms=seen.elapsed_ms,
+    )
+
+
+def _see_clock(date: str | None) -> Hop:
+    offset = KmsClock().measure(date)
+    if offset is None:
+        return Hop(HopName.CLOCK, HopState.FAILED, "KMS's answer: expected a Date header, got none that can be read")
+    ahead_s = round(offset.total_seconds())
+    seen = f"KMS's clock is {abs(ahead_s)} s {'ahead of' if ahead_s >= 0 else 'behind'} the enclave's"
+    if abs(ahead_s) <= DATE_PRECISION_S:
+        return Hop(HopName.CLOCK, HopState.OK, "the enclave's agrees with KMS's, to the second")
+    if abs(ahead_s) <= SIGNATURE_TOLERANCE_S:
+        return Hop(HopName.CLOCK, HopState.OK, f"{seen}; {SIGNATURE_TOLERANCE_S} s are tolerated")
+    hint = "set the enclave's clock, or start the enclave anew; certificates are judged by it as well"
+    return Hop(HopName.CLOCK, HopState.FAILED, f"{seen}: expected at most {SIGNATURE_TOLERANCE_S} s", hint)
+
+
+def _no_entropy(detail: str) -> Hop:
+    return Hop(HopName.ENTROPY, HopState.FAILED, detail, "start the enclave anew; do not use keys made in this one")

@@ -1,0 +1,223 @@
+"""One connection's conversation: a request in, exactly one reply out, whatever the request."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from enclave_tool.delivery.policy import Deliverer
+from enclave_tool.errors import (
+    CmsError,
+    DeliveryError,
+    KmsError,
+    KmsUnreachableError,
+    NsmError,
+    ProxyUnreachableError,
+    RecipientError,
+    TlsError,
+)
+from enclave_tool.kms.callers import KmsCaller, KmsClients
+from enclave_tool.kms.regional import Tries
+from vsock_wire.errors import ToolError, WireError
+from vsock_wire.protocol.attestation import parse_attestation_request
+from vsock_wire.protocol.diagnosis import Hop, encode_diagnosis
+from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_base64
+from vsock_wire.protocol.kms_operations import (
+    KMS_OPERATIONS,
+    encode_kms_result,
+    parse_kms_request,
+    parse_timeout_s,
+)
+from vsock_wire.protocol.messages import (
+    ErrorReply,
+    parse_operation,
+    parse_region,
+    parse_request_id,
+    parse_set_client,
+)
+from vsock_wire.protocol.trace import explained
+from vsock_wire.protocol.vocabulary import (
+    DEFAULT_REGION,
+    PROTOCOL_VERSION,
+    STATUS_ERROR,
+    STATUS_OK,
+    TRIES,
+    EnclaveCode,
+    KmstoolText,
+    Operation,
+    RequestError,
+    Service,
+)
+from vsock_wire.rpc.server import Job
+
+_CODES: dict[type[ToolError], EnclaveCode] = {
+    ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
+    KmsUnreachableError: EnclaveCode.KMS_UNREACHABLE,
+    TlsError: EnclaveCode.TLS_FAILED,
+    RecipientError: EnclaveCode.RECIPIENT_MISSING,
+    CmsError: EnclaveCode.RECIPIENT_UNREADABLE,
+    WireError: EnclaveCode.INVALID_MESSAGE,
+    DeliveryError: EnclaveCode.DELIVERY_FAILED,
+}
+_NSM_FAILED = "NsmFailed"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """What all sessions of the process share.
+
+    Attributes:
+        clients: KMS, by credentials and region.
+        region: the region set at start, or None to let the instance choose.
+        description: what Describe tells beside the uptime; nothing secret.
+        attest: returns an attestation document for a nonce and user data.
+        survey: looks at the hops to the endpoint of a URL.
+        deliverer: makes of a secret what may leave the enclave.
+    """
+
+    clients: KmsClients
+    region: str | None
+    description: Mapping[str, object]
+    attest: Callable[[bytes | None, bytes | None], bytes]
+    survey: Callable[[str], Iterable[Hop]]
+    deliverer: Deliverer = field(default_factory=Deliverer)
+    started_at: float = field(default_factory=time.monotonic)
+
+
+class Session:
+    """The state of one connection. For one thread to ``take`` requests; any may answer them."""
+
+    def __init__(self, enclave: Enclave) -> None:
+        self._enclave = enclave
+        self._caller: KmsCaller | None = None
+
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for one request. Calls of KMS that bring an Id are independent of each other.
+
+        They are made with the credentials that were set when they came.
+        """
+        try:
+            message = decode_message(frame)
+            request_id = parse_request_id(message)
+        except ToolError as error:
+            refusal = refuse(error)
+            return Job(lambda: refusal)
+        caller, operation = self._caller, message.get("Operation")
+        return Job(
+            lambda: self._answer(message, request_id, caller),
+            is_independent=request_id is not None and isinstance(operation, str) and operation in KMS_OPERATIONS,
+        )
+
+    def _answer(self, message: JsonObject, request_id: str | None, caller: KmsCaller | None) -> JsonObject:
+        try:
+            reply = explained(message, lambda: self._reply(message, caller))
+        except ToolError as error:
+            reply = refuse(error)
+        except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
+            # Not the exception's text: it may hold anything.
+            _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
+            _logger.debug("internal error at %s", _place(error))
+            reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
+        return reply if request_id is None else {**reply, "Id": request_id}
+
+    def _reply(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+        try:
+            return {"Status": STATUS_OK, **self._perform(message, caller)}
+        except ToolError as error:
+            return refuse(error)
+
+    def _perform(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+        match parse_operation(message):
+            case Operation.SET_CLIENT:
+                return self._set_client(message)
+            case Operation.DESCRIBE:
+                return self._describe()
+            case Operation.GET_ATTESTATION_DOCUMENT:
+                return self._attest(message)
+            case Operation.DIAGNOSE:
+                return self._diagnose(message)
+            case operation:
+                return self._call_kms(operation, message, caller)
+
+    def _set_client(self, message: JsonObject) -> JsonObject:
+        request = parse_set_client(message)
+        region = choose_region(self._enclave.region, request.region)
+        # Only now: a SetClient that fails leaves the client of an earlier one in place.
+        self._caller = self._enclave.clients.caller(request.credentials, region)
+        return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
+
+    def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+        if caller is None:
+            raise RequestError(
+                KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
+            )
+        request = parse_kms_request(operation, message)
+        tries = Tries(parse_timeout_s(message))
+        try:
+            self._enclave.deliverer.check_client(operation, message)
+            reply = encode_kms_result(operation, caller.call(request, tries), self._enclave.deliverer.deliver)
+        except ToolError as error:
+            reply = refuse(error, KMS_OPERATIONS[operation].failure)
+        return {**reply, TRIES: tries.count} if tries.count else reply
+
+    def _attest(self, message: JsonObject) -> JsonObject:
+        request = parse_attestation_request(message)
+        document = self._enclave.attest(request.nonce, request.user_data)
+        return {"Document": encode_base64(document)}
+
+    def _diagnose(self, message: JsonObject) -> JsonObject:
+        region = choose_region(self._enclave.region, parse_region(message))
+        kms_url = self._enclave.clients.endpoint_url(region)
+        return encode_diagnosis(kms_url.removeprefix("https://"), self._enclave.survey(kms_url))
+
+    def _describe(self) -> JsonObject:
+        uptime_s = round(time.monotonic() - self._enclave.started_at, 1)
+        return {**self._enclave.description, "Region": self._enclave.region, "UptimeS": uptime_s}
+
+
+def choose_region(enclave_region: str | None, requested_region: str | None) -> str:
+    """Apply kmstool's rule: set on one side, that one; on neither, DEFAULT_REGION; on both, an error (pure).
+
+    Raises:
+        RequestError: both sides set a region, even the same.
+    """
+    if enclave_region and requested_region:
+        raise RequestError(
+            KmstoolText.REGION_CONFLICT,
+            EnclaveCode.REGION_CONFLICT,
+            hint="the enclave was started with a region of its own: leave --region off",
+        )
+    return enclave_region or requested_region or DEFAULT_REGION
+
+
+def refuse(error: ToolError, failure: str | None = None) -> JsonObject:
+    """Return the reply for a failure (pure).
+
+    Args:
+        error: what failed.
+        failure: the text that the Message starts with; kmstool's own, where it has one.
+    """
+    message = f"{failure}: {error}" if failure else str(error)
+    if isinstance(error, KmsError):
+        return _error(
+            ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)
+        )
+    if isinstance(error, NsmError):
+        return _error(ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint))
+    code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INTERNAL)
+    return _error(ErrorReply(message, code, Service.ENCLAVE, hint=error.hint))
+
+
+def _error(reply: ErrorReply) -> JsonObject:
+    return {"Status": STATUS_ERROR, **reply.to_fields()}
+
+
+def _place(error: Exception) -> str:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"

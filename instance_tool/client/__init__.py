@@ -1,0 +1,1 @@
+"""The client of an enclave: requests with credentials, retries, batches, and a pool of connections."""

@@ -1,0 +1,1 @@
+"""The commands of ``kmstool-instance``, one module each, named after the command."""

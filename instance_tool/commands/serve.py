@@ -1,0 +1,123 @@
+"""The command that keeps a session with the enclave for local programs."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.client.pool import EnclavePool
+from instance_tool.console.options import (
+    PROGRAM,
+    SHARED_OPTIONS,
+    Settings,
+    merged_options,
+    parse_settings,
+    with_options,
+)
+from instance_tool.local_service.session import LocalSession, ServedEnclave
+from instance_tool.local_service.socket import listen_private_socket
+from vsock_wire.cli.program import parse_timeout
+from vsock_wire.errors import InputError
+from vsock_wire.net.address import UnixAddress, parse_address
+from vsock_wire.protocol.messages import reply_text
+from vsock_wire.rpc.server import Limits, MessageServer
+
+ENCLAVE_CONNECTIONS = 4
+"""By default: KMS takes tens of milliseconds for each call, so a few keep an enclave of two CPUs busy."""
+MAX_ENCLAVE_CONNECTIONS = 64
+"""As many as an enclave of ours keeps to KMS."""
+
+
+@click.command()
+@with_options(SHARED_OPTIONS)
+@click.option("--socket", "socket_path", required=True, metavar="PATH", help="The unix socket to serve.")
+@click.option(
+    "--enclave-connections",
+    type=click.IntRange(1, MAX_ENCLAVE_CONNECTIONS),
+    default=ENCLAVE_CONNECTIONS,
+    show_default=True,
+    metavar="N",
+    help="Have so many requests at the enclave at once.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    default=Limits.max_connections,
+    show_default=True,
+    metavar="N",
+    help="Serve at most so many local programs at once.",
+)
+@click.option(
+    "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
+    help="Close a connection that sends nothing for so long.",
+)  # fmt: skip
+@click.pass_context
+def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
+    """Keep a session with the enclave for programs of this user.
+
+    What speaks to an enclave speaks to PATH as well, and needs no credentials:
+    they are found here, and found anew before they end. Only this user, and
+    root, can connect. Runs until SIGTERM, and then finishes what is under way.
+
+    \b
+    Examples:
+      kmstool-instance serve --cid 16 --socket $XDG_RUNTIME_DIR/kms &
+      kmstool-instance --enclave unix:$XDG_RUNTIME_DIR/kms CIPHERTEXT
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    options = merged_options(ctx)
+    settings = parse_settings(options)
+    if settings.is_explained:
+        raise InputError("--explain: expected none, because serve makes no call of its own", hint="give it to a client")
+    address = parse_address(f"unix:{socket_path}")
+    if address == settings.enclave or not isinstance(address, UnixAddress):
+        raise InputError("--socket: expected another path than the enclave's, got the same")
+    limits = Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"])
+    serve_enclave(settings, address, limits, connections=options["enclave_connections"], is_quiet=options["quiet"])
+
+
+def serve_enclave(
+    settings: Settings, address: UnixAddress, limits: Limits, *, connections: int, is_quiet: bool = False
+) -> NoReturn:
+    """Reach the enclave, listen, say so, and serve until SIGTERM.
+
+    Args:
+        settings: which enclave, and how to find credentials for it.
+        address: where to listen.
+        limits: what one local program may take.
+        connections: most connections to the enclave; kmstool in C gets one, because it serves one at a time.
+        is_quiet: whether to say nothing when ready.
+
+    Raises:
+        CredentialsError, EnclaveError, TransportError, WireError: the enclave cannot be used.
+        InputError: the socket's folder is open to others.
+        TransportError: the socket cannot be bound.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    source = settings.credential_source()
+
+    def new_client() -> EnclaveClient:
+        client = settings.open_client()
+        client.set_credentials(source, settings.region)
+        return client
+
+    with listen_private_socket(address) as listener, new_client() as first:
+        first.open()
+        is_old = first.is_old_peer
+        pool = EnclavePool(new_client, size=1 if is_old else connections)
+        region = settings.region or (None if is_old else reply_text(first.describe(), "Region"))
+        served = ServedEnclave(pool, region, is_old)
+        first.close()
+        if not is_quiet:
+            click.echo(f"{PROGRAM}: serving {address} for {settings.enclave}", err=True)
+        try:
+            MessageServer(f"{PROGRAM} serve", listener, lambda: LocalSession(served), limits).serve()
+        finally:
+            pool.close()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)

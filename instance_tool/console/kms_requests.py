@@ -1,0 +1,53 @@
+"""Requests to KMS as the options of a command line say."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from instance_tool.console.ciphertext import parse_ciphertext, read_ciphertext
+from vsock_wire.cli.program import parse_encryption_context
+from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
+from vsock_wire.errors import InputError
+from vsock_wire.protocol.kms_operations import KmsRequest
+from vsock_wire.protocol.vocabulary import Operation
+
+
+def kms_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
+    """Return a request with what the shared options say, and ``parameters``; what is None stays out.
+
+    Raises:
+        InputError: the encryption context has a name twice.
+    """
+    shared = {
+        "EncryptionContext": parse_encryption_context(options.get("encryption_context", ())) or None,
+        "KeyId": options["key_id"],
+        "EncryptionAlgorithm": options.get("encryption_algorithm"),
+    }
+    given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
+    return KmsRequest(operation, given)
+
+
+def keyed_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
+    """Return a request as ``kms_request`` does, of an operation that needs a key.
+
+    Raises:
+        InputError: none was given.
+    """
+    if not options["key_id"]:
+        raise InputError("--key-id: expected a KMS key, got none")
+    return kms_request(operation, options, **parameters)
+
+
+def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
+    """Return the Decrypt request for one ciphertext."""
+    return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
+
+
+def ciphertext_argument(text: str) -> bytes:
+    """Return the ciphertext that an argument is, or that stands on standard input where it is STANDARD_INPUT.
+
+    Raises:
+        InputError: it is empty, no base64, or longer than KMS takes.
+    """
+    return read_ciphertext(standard_input()) if text == STANDARD_INPUT else parse_ciphertext(os.fsencode(text))

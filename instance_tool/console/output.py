@@ -1,0 +1,105 @@
+"""How results are written to standard output (pure)."""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import NamedTuple
+
+from vsock_wire.errors import InputError
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64
+from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, OUTPUT, KmsResult
+from vsock_wire.protocol.vocabulary import Operation
+
+_LABELS = {
+    Operation.GENERATE_DATA_KEY: {"CIPHERTEXT": "CiphertextBlob", "PLAINTEXT": MESSAGE},
+    Operation.GENERATE_DATA_KEY_PAIR: {
+        "CIPHERTEXT": "PrivateKeyCiphertextBlob",
+        "PUBLIC_KEY": "PublicKey",
+        "PLAINTEXT": MESSAGE,
+    },
+}
+"""Operations with several results: the lines they are written as, with kmstool_enclave_cli's labels for a data key.
+Where the enclave keeps the secret, the line of MESSAGE is labelled DIGEST or OUTPUT."""
+
+
+class OutputFormat(enum.StrEnum):
+    """What ``--output`` takes."""
+
+    RAW = "raw"
+    BASE64 = "base64"
+    JSON = "json"
+
+
+class _Delivered(NamedTuple):
+    """What the enclave gave out of a secret: as which line, as bytes, and as it is written raw."""
+
+    label: str
+    data: bytes
+    raw: bytes
+
+
+def encode_result(
+    operation: Operation, result: KmsResult, output_format: OutputFormat, *, line_number: int | None = None
+) -> bytes:
+    """Return the bytes for one result, without the newline behind it.
+
+    A result of several parts is written as labelled lines of base64, whether raw or base64 is asked for; so is, without
+    a label, the ciphertext of Encrypt. A digest is written in hexadecimal, but as base64 where that is asked for.
+
+    Args:
+        operation: what was done.
+        result: what it gave.
+        output_format: raw bytes, base64, or a JSON object by KMS's names.
+        line_number: of the batch, which JSON output names.
+
+    Raises:
+        InputError: a line of a batch is to be written raw but its plaintext holds a line break, so that nobody could
+            tell where it ends.
+    """
+    if output_format is OutputFormat.JSON:
+        return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")
+    delivered = _delivered(result)
+    if operation in _LABELS:
+        return b"\n".join(_line(label, name, result, delivered) for label, name in _LABELS[operation].items())
+    if delivered is None:
+        return _base64_part(result, "CiphertextBlob").encode("ascii")
+    if output_format is OutputFormat.BASE64:
+        return encode_base64(delivered.data).encode("ascii")
+    if line_number is not None and b"\n" in delivered.raw:
+        raise InputError(
+            f"{delivered.label.lower()}: expected no line break in a batch with --output raw, got one",
+            hint="use --output base64 or --output json",
+        )
+    return delivered.raw
+
+
+def _delivered(result: KmsResult) -> _Delivered | None:
+    digest, output = result.fields.get(DIGEST), result.fields.get(OUTPUT)
+    if isinstance(digest, str):
+        return _Delivered("DIGEST", bytes.fromhex(digest), digest.encode("ascii"))
+    if isinstance(output, bytes):
+        return _Delivered("OUTPUT", output, output)
+    return None if result.secret is None else _Delivered("PLAINTEXT", result.secret, result.secret)
+
+
+def _line(label: str, name: str, result: KmsResult, delivered: _Delivered | None) -> bytes:
+    if name != MESSAGE or delivered is None:
+        return f"{label}: {_base64_part(result, name)}".encode("ascii")
+    text = delivered.raw if delivered.label == "DIGEST" else encode_base64(delivered.data).encode("ascii")
+    return delivered.label.encode("ascii") + b": " + text
+
+
+def _json_fields(operation: Operation, result: KmsResult, line_number: int | None) -> JsonObject:
+    fields: JsonObject = {} if line_number is None else {"Line": line_number}
+    delivers = KMS_OPERATIONS[operation].delivers
+    if delivers is not None and result.secret is not None:
+        fields[delivers] = encode_base64(result.secret)
+    for name, value in result.fields.items():
+        fields[name] = encode_base64(value) if isinstance(value, bytes) else value
+    return fields
+
+
+def _base64_part(result: KmsResult, name: str) -> str:
+    value = result.fields.get(name)
+    return encode_base64(value) if isinstance(value, bytes) else ""

@@ -1,0 +1,1 @@
+"""AWS credentials on the parent instance: where they are found, and how they are renewed."""

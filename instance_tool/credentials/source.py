@@ -1,0 +1,136 @@
+"""Credentials that last: found when they are first needed, and found anew when they end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from instance_tool.credentials.expiration import parse_expiration
+from instance_tool.credentials.find import FoundCredentials
+from instance_tool.errors import CredentialsError
+from instance_tool.trace.steps import CredentialsFound
+from vsock_wire.protocol.messages import Credentials
+from vsock_wire.protocol.recording import milliseconds_since, record
+
+REFRESH_MARGIN_S = 180
+"""Seconds before their end from which credentials are found anew. EC2 has new ones at least five minutes before.
+Source: Amazon EC2 user guide, "Retrieve security credentials from instance metadata"."""
+ASK_AGAIN_S = 1.0
+"""Least seconds between two attempts to find credentials because the present ones end soon, and for which a failed
+attempt answers everybody: a source that has no new ones yet must not be asked by every request."""
+
+_logger = logging.getLogger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class _Held:
+    credentials: Credentials
+    expires_at: datetime | None
+    asked_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: CredentialsError
+    failed_at: float = field(default_factory=time.monotonic)
+
+
+class CredentialSource:
+    """Gives the present credentials, and new ones for those that were refused. Safe to share between threads.
+
+    Does not ask AWS whether they are valid, and has no thread of its own: it looks at the time when it is asked.
+
+    Args:
+        find: finds credentials anew each time, such as ``find_credentials``; may take seconds.
+        now: the clock that expirations are compared with.
+    """
+
+    def __init__(self, find: Callable[[], FoundCredentials], *, now: Callable[[], datetime] = _utc_now) -> None:
+        self._find = find
+        self._now = now
+        self._lock = threading.Lock()
+        self._held: _Held | None = None
+        self._failure: _Failure | None = None
+
+    @classmethod
+    def fixed(cls, credentials: Credentials) -> Self:
+        """Return a source that always gives ``credentials``."""
+        return cls(lambda: FoundCredentials(credentials, "the caller"))
+
+    def current(self) -> Credentials:
+        """Return credentials to use now.
+
+        Whoever comes while they end soon has them found anew; others go on with the present ones meanwhile, and so
+        does everybody while none can be found.
+
+        Raises:
+            CredentialsError: none can be found, and those there were have ended.
+        """
+        held = self._held
+        if held is not None and not self._is_due(held):
+            return held.credentials
+        must_have_new = held is None or self._has_ended(held)
+        if not self._lock.acquire(blocking=must_have_new) and held is not None:
+            return held.credentials
+        try:
+            return self._current_of(held, must_have_new=must_have_new)
+        finally:
+            self._lock.release()
+
+    def renewed(self, refused: Credentials) -> Credentials | None:
+        """Return other credentials than ``refused``, which AWS says have ended, or None where there are none."""
+        with self._lock:
+            if self._held is None or self._held.credentials == refused:
+                try:
+                    self._ask()
+                except CredentialsError as error:
+                    _logger.warning("credentials: have expired, and no new ones were found: %s", error)
+            held = self._held
+        return None if held is None or held.credentials == refused else held.credentials
+
+    def _current_of(self, seen: _Held | None, *, must_have_new: bool) -> Credentials:
+        """Return credentials after having waited for the lock; somebody else may have found new ones meanwhile."""
+        held = self._held
+        if held is not None and held is not seen:
+            return held.credentials
+        try:
+            return self._ask().credentials
+        except CredentialsError as error:
+            if held is None or must_have_new:
+                raise
+            _logger.warning("credentials: end soon, and no new ones were found: %s", error)
+            self._held = _Held(held.credentials, held.expires_at)
+            return held.credentials
+
+    def _ask(self) -> _Held:
+        failure = self._failure
+        if failure is not None and time.monotonic() - failure.failed_at < ASK_AGAIN_S:
+            raise CredentialsError(str(failure.error), hint=failure.error.hint)
+        started = time.perf_counter()
+        try:
+            found = self._find()
+        except CredentialsError as error:
+            self._failure = _Failure(error)
+            raise
+        record(CredentialsFound(found.source, milliseconds_since(started)))
+        _logger.info("credentials: from %s", found.source)
+        self._failure = None
+        self._held = _Held(found.credentials, parse_expiration(found.credentials.expiration))
+        return self._held
+
+    def _is_due(self, held: _Held) -> bool:
+        if held.expires_at is None or self._now() < held.expires_at - timedelta(seconds=REFRESH_MARGIN_S):
+            return False
+        return time.monotonic() - held.asked_at >= ASK_AGAIN_S
+
+    def _has_ended(self, held: _Held) -> bool:
+        return held.expires_at is not None and self._now() >= held.expires_at

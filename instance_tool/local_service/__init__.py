@@ -1,0 +1,1 @@
+"""What ``kmstool-instance serve`` is made of: its socket and its sessions."""

@@ -1,0 +1,75 @@
+"""The unix socket that local programs are served on, and who else could get at it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsock_wire.errors import InputError
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.net.sockets import listen_socket
+
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_ROOT = 0
+
+
+@contextlib.contextmanager
+def listen_private_socket(address: UnixAddress) -> Iterator[socket.socket]:
+    """Listen on a socket that only this user can connect to or replace, and remove it in the end.
+
+    A socket file that nobody listens on any more is replaced. Does not keep root out, nor processes of this user.
+
+    Raises:
+        InputError: another user could put a socket of his own in its place.
+        TransportError: the address cannot be bound; a server that lives has it.
+    """
+    folder = Path(address.path).absolute().parent
+    _verify_folder(folder)
+    listener = listen_socket(address)
+    made = _identity(address)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if made is not None and _identity(address) == made:  # else somebody has replaced it since
+            Path(address.path).unlink(missing_ok=True)
+
+
+def _verify_folder(folder: Path) -> None:
+    """Refuse a folder where another user could rename or delete: a client would then talk to that user's program.
+
+    Above it, a folder with the sticky bit is as good as one that nobody can write to, because what is in it belongs to
+    this user; in the folder itself it is not, because another user could come first.
+    """
+    try:
+        folder = folder.resolve(strict=True)
+        states = [(path, path.stat()) for path in (folder, *folder.parents)]
+    except OSError as error:
+        raise InputError(
+            f"--socket: expected a folder that exists, got {folder}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    for path, state in states:
+        is_sticky = path != folder and bool(state.st_mode & stat.S_ISVTX)
+        if state.st_uid not in (_ROOT, os.geteuid()):
+            raise _open_to_others(path, "one that belongs to another user")
+        if state.st_mode & _WRITABLE_BY_OTHERS and not is_sticky:
+            raise _open_to_others(path, "one that others may write to")
+
+
+def _open_to_others(path: Path, got: str) -> InputError:
+    return InputError(
+        f"--socket: {path}: expected a folder that only this user can write to, got {got}",
+        hint="make one with mkdir -m 700, or use $XDG_RUNTIME_DIR or systemd's RuntimeDirectory",
+    )
+
+
+def _identity(address: UnixAddress) -> tuple[int, int] | None:
+    try:
+        state = os.lstat(address.path)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino

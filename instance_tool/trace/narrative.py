@@ -1,0 +1,238 @@
+"""The steps of a call in words: what crossed which boundary, who could read it there, and what shows it (pure).
+
+It answers how the plaintext gets back into the enclave, by the very run that is explained. The enclave's own steps are
+its word, and said to be; an attestation document among them is verified here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import singledispatchmethod
+from itertools import pairwise
+from typing import NamedTuple
+
+from instance_tool.trace.presented_document import PresentedDocument
+from instance_tool.trace.steps import Connected, CredentialsFound, Printed, Received, Sent
+from nitro_attestation.document.report import DEBUG_WARNING
+from vsock_wire.errors import printable, quoted
+from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, Delivery
+from vsock_wire.protocol.trace import Attested, EnclaveStep, KmsAnswered, Opened, TlsConnected, cut_text
+from vsock_wire.protocol.vocabulary import Operation
+
+LINE_CHARS = 100
+"""Of a line of prose; what cannot be broken, such as a PCR, may be longer."""
+TIME_COLUMN = 84
+"""Where a step's milliseconds end, where its heading leaves room."""
+_INDENT = "    "
+_HTTP_OK = 200
+
+_NOT_PROVEN = (
+    "Steps with a * are what the enclave, or whoever answers in its place, says of itself. Only an attestation document"
+    " among them is checked here: it shows that an enclave with these PCRs named this key, not when, and not that it"
+    " told these steps; attest fetches one with a fresh nonce. A reply's time counts from its request."
+)
+_NOT_TOLD = "The enclave told of no steps of its own; kmstool in C never does. A reply's time counts from its request."
+_NOT_ANSWERED = "The enclave did not answer."
+
+
+class _Told(NamedTuple):
+    """One step in words.
+
+    Attributes:
+        heading: who did what.
+        details: lines below it.
+        elapsed_ms: milliseconds it took, or None where another step's time covers it.
+    """
+
+    heading: str
+    details: tuple[str, ...] = ()
+    elapsed_ms: float | None = None
+
+
+def explain(operation: Operation, steps: Sequence[object], *, at: datetime) -> str:
+    """Return the explanation of one call as text; whatever a peer has put into it is printable.
+
+    Args:
+        operation: what was called.
+        steps: as they were recorded, the enclave's among them.
+        at: the time, with its zone, that the certificates of an attestation document are judged at.
+    """
+    narrator = _Narrator(operation, steps, at)
+    lines = [f"how the answer to {operation} came about", ""]
+    for number, step in enumerate(steps, start=1):
+        mark = "*" if isinstance(step, EnclaveStep) else " "
+        lines += _lines(f"{number:2}{mark} ", narrator.tell(step))
+    lines += ["", *textwrap.wrap(_caveat(steps), LINE_CHARS)]
+    return "\n".join(lines)
+
+
+def _caveat(steps: Sequence[object]) -> str:
+    if any(isinstance(step, EnclaveStep) for step in steps):
+        return _NOT_PROVEN
+    return _NOT_TOLD if any(isinstance(step, Received) for step in steps) else _NOT_ANSWERED
+
+
+def _lines(number: str, told: _Told) -> Iterator[str]:
+    heading = number + printable(told.heading)
+    if told.elapsed_ms is not None:
+        time = f"{told.elapsed_ms:,.1f} ms"
+        heading = f"{heading} {time:>{max(0, TIME_COLUMN - len(heading) - 1)}}"
+    yield heading
+    for detail in told.details:
+        yield from textwrap.wrap(
+            printable(detail),
+            LINE_CHARS,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+class _Narrator:
+    """Tells the steps of one call, in their order: a step may refer to the attestation document last told of.
+
+    Args:
+        operation: what was called.
+        steps: all of them.
+        at: the time that certificates are judged at.
+    """
+
+    def __init__(self, operation: Operation, steps: Sequence[object], at: datetime) -> None:
+        self._operation = operation
+        self._at = at
+        self._presented: PresentedDocument | None = None
+        of_enclave = [step for step in steps if isinstance(step, EnclaveStep)]
+        self._opened_answers = [step for step, next_step in pairwise(of_enclave) if isinstance(next_step, Opened)]
+        self._delivers = KMS_OPERATIONS[operation].delivers if operation in KMS_OPERATIONS else None
+
+    @singledispatchmethod
+    def tell(self, step: object) -> _Told:
+        """Return the step in words."""
+        raise TypeError(f"step: expected one of those recorded, got {type(step).__name__}")
+
+    @tell.register
+    def _(self, step: CredentialsFound) -> _Told:
+        return _Told(
+            f"this instance found credentials: {step.source}",
+            ("readable by: whoever controls this instance",),
+            step.elapsed_ms,
+        )
+
+    @tell.register
+    def _(self, step: Connected) -> _Told:
+        return _Told(f"this instance connected to {step.peer}", elapsed_ms=step.elapsed_ms)
+
+    @tell.register
+    def _(self, step: Sent) -> _Told:
+        return _Told(
+            f"this instance -> enclave: {step.operation}, {step.sent_bytes:,} bytes",
+            (*_carried(step.fields), f"readable by: {_readers(step.peer)}"),
+        )
+
+    @tell.register
+    def _(self, step: Attested) -> _Told:
+        source = "enclave: an earlier call's" if step.is_reused else "Nitro Security Module -> enclave:"
+        heading = f"{source} attestation document, {len(step.document):,} bytes"
+        self._presented = presented = PresentedDocument.judge(step.document, self._at)
+        if presented.fields is None:
+            return _Told(heading, (presented.verdict,), step.elapsed_ms)
+        fields = presented.fields
+        label = "evidence" if presented.is_verified else "unproven"
+        details = (
+            f"{label}: {presented.verdict}",
+            f"{label}: module {quoted(fields.module_id, 128)}",
+            f"{label}: PCR0 {fields.pcrs.get(0, b'').hex() or 'missing'}",
+            f"{label}: public key in it: SHA-256 {presented.key_identifier or 'missing'}",
+            "readable by: anybody; it holds no secret, and the private key stays in the enclave",
+        )
+        return _Told(heading, (*details, DEBUG_WARNING) if fields.is_debug else details, step.elapsed_ms)
+
+    @tell.register
+    def _(self, step: TlsConnected) -> _Told:
+        return _Told(
+            f"enclave -> KMS: {step.version} through {step.proxy}, {'kept' if step.is_kept else 'new'}",
+            (
+                f"evidence: certificate for {step.certificate_names}, issued by {step.certificate_issuer}",
+                f"evidence: checked in the enclave against the name {step.host}",
+                f"readable by: the enclave and KMS; the proxy passes on records of {step.cipher}",
+            ),
+            None if step.is_kept else step.elapsed_ms,
+        )
+
+    @tell.register
+    def _(self, step: KmsAnswered) -> _Told:
+        request_id = (f"evidence: KMS's request id {step.request_id}",) if step.request_id else ()
+        return _Told(
+            f"enclave <-> KMS: {step.sent_bytes:,} bytes; HTTP {step.http_status}, {step.received_bytes:,} bytes",
+            (*self._answer(step), *request_id),
+            step.elapsed_ms,
+        )
+
+    def _answer(self, step: KmsAnswered) -> tuple[str, ...]:
+        if step.http_status != _HTTP_OK:
+            return ("carried: a refusal",)
+        if self._delivers is None:
+            return (f"carried: the answer to {self._operation}, which KMS does not attest",)
+        if not any(step is answer for answer in self._opened_answers):
+            return ("carried: an answer that the enclave did not take",)
+        return (
+            f"carried: CiphertextForRecipient, which is the {self._delivers} encrypted once more, to the enclave's key",
+            "readable by: the enclave alone; whoever broke TLS would still need its private key",
+        )
+
+    @tell.register
+    def _(self, step: Opened) -> _Told:
+        return _Told(
+            f"enclave: opened CiphertextForRecipient, {step.ciphertext_for_recipient_bytes:,} bytes",
+            (
+                f"evidence: by the private key of SHA-256 {step.key_identifier}",
+                self._compared(step.key_identifier),
+                "readable by: the enclave alone",
+            ),
+            step.elapsed_ms,
+        )
+
+    def _compared(self, key_identifier: str) -> str:
+        presented = self._presented
+        if presented is None or not presented.key_identifier or key_identifier != presented.key_identifier:
+            return "= NOT the public key in the document"
+        return "= the public key in the document" + ("" if presented.is_verified else ", which is NOT verified")
+
+    @tell.register
+    def _(self, step: Received) -> _Told:
+        what = "reply to" if step.is_ok else "refusal of"
+        return _Told(
+            f"enclave -> this instance: {what} {step.operation}, {step.received_bytes:,} bytes",
+            (*_carried(step.fields), *self._fate_of_secret(step)),
+            step.elapsed_ms,
+        )
+
+    def _fate_of_secret(self, step: Received) -> tuple[str, ...]:
+        if self._delivers is None or step.operation != self._operation or not step.is_ok:
+            return ()
+        if MESSAGE not in step.fields:
+            is_digest = step.delivery == Delivery.DIGEST
+            return (f"{self._delivers}: stayed in the enclave; {DIGEST} is its SHA-256",) if is_digest else ()
+        if step.delivery == Delivery.EXEC:
+            return (f"{self._delivers}: went to a program in the enclave; {MESSAGE} is what that printed",)
+        alternative = "kmstool-enclave --deliver digest or exec keeps it inside"
+        return (f"readable by: whoever controls this instance: {MESSAGE} is the {self._delivers}; {alternative}",)
+
+    @tell.register
+    def _(self, step: Printed) -> _Told:
+        return _Told(f"this instance -> standard output: {step.printed_bytes:,} bytes")
+
+
+def _carried(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"carried: {cut_text(', '.join(fields))}",) if fields else ()
+
+
+def _readers(peer: str) -> str:
+    if peer.startswith("vsock://"):
+        return "whoever controls this instance, and the enclave; vsock does not leave the machine"
+    if peer.startswith("unix:"):
+        return "whoever controls this machine"
+    return "whoever sees the network on the way"

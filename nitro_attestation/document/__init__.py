@@ -1,0 +1,1 @@
+"""Attestation documents: their CBOR, payload, certificates and signature (pure)."""

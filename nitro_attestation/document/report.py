@@ -1,0 +1,141 @@
+"""Attestation documents as people store them, and what a verified one says (pure)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, MAX_DOCUMENT_BYTES, AttestationDocument
+from nitro_attestation.errors import DocumentFileError
+from nitro_attestation.quoting import quoted
+
+MAX_DOCUMENT_FILE_BYTES = 2 * MAX_DOCUMENT_BYTES
+"""Base64 takes a third more than the bytes, and its line breaks a little."""
+DEBUG_WARNING = (
+    "THE ENCLAVE RUNS IN DEBUG MODE: PCR0 to PCR2 are zeros and identify no image, and its console is open to whoever"
+    " has the parent instance; do not trust it with a secret"
+)
+
+
+def decode_document_file(data: bytes) -> bytes:
+    """Return the document that a file holds as raw CBOR or as base64 text.
+
+    No document begins with an ASCII character: the array or tag it starts with is above them.
+
+    Raises:
+        DocumentFileError: there is nothing, or text that is no base64.
+    """
+    compact = b"".join(data.split())
+    if not compact:
+        raise DocumentFileError("document: expected CBOR or base64 text, got nothing")
+    if not compact[:1].isascii():
+        return data
+    try:
+        document = base64.b64decode(compact, validate=True)
+    except ValueError:
+        document = b""
+    # validate=True still takes padding behind a whole group, and stray bits before it: one text for one document
+    if base64.b64encode(document) != compact:
+        raise DocumentFileError("document: expected CBOR or standard base64 with padding, got other text")
+    return document
+
+
+@dataclass(frozen=True)
+class VerifiedDocument:
+    """A document that was verified, and against what.
+
+    Attributes:
+        fields: what it says.
+        root_sha256: of the root certificate its chain leads to, 32 bytes.
+        judged_at: the time its certificates were judged at.
+        is_nonce_checked: whether its nonce was compared.
+        compared_pcrs: the PCRs that were compared.
+    """
+
+    fields: AttestationDocument
+    root_sha256: bytes
+    judged_at: datetime
+    is_nonce_checked: bool
+    compared_pcrs: tuple[int, ...]
+
+
+def document_text(verified: VerifiedDocument) -> str:
+    """Return what a verified document says, for people; PCRs that are all zeros are left out."""
+    fields = verified.fields
+    pcrs = {f"PCR{index}": value.hex() for index, value in sorted(fields.pcrs.items()) if any(value)}
+    compared = ", ".join(f"PCR{index}" for index in verified.compared_pcrs)
+    lines: Mapping[str, str] = {
+        "verified": f"signature and certificates, up to {root_name(verified.root_sha256)}",
+        "judged at": _iso(verified.judged_at),
+        "compared": compared or "no measurement: --expect FILE compares them",
+        "module": quoted(fields.module_id, 128),
+        "made": _iso(fields.issued_at),
+        "mode": "DEBUG" if fields.is_debug else "production",
+        **pcrs,
+        "public key": _key_text(fields.public_key_der),
+        "user data": _bytes_text(fields.user_data),
+        "nonce": _bytes_text(fields.nonce) + _nonce_note(verified),
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def document_json(verified: VerifiedDocument) -> str:
+    """Return what a verified document says as a JSON object; bytes are in hexadecimal."""
+    fields = verified.fields
+    key = fields.public_key_der
+    return json.dumps(
+        {
+            "Verified": True,
+            "RootSha256": verified.root_sha256.hex(),
+            "JudgedAt": _iso(verified.judged_at),
+            "NonceChecked": verified.is_nonce_checked,
+            "ComparedPcrs": [f"PCR{index}" for index in verified.compared_pcrs],
+            "ModuleId": fields.module_id,
+            "MadeAt": _iso(fields.issued_at),
+            "DebugMode": fields.is_debug,
+            "Measurements": {f"PCR{index}": value.hex() for index, value in sorted(fields.pcrs.items())},
+            "PublicKeySha256": None if key is None else hashlib.sha256(key).hexdigest(),
+            "UserData": None if fields.user_data is None else fields.user_data.hex(),
+            "Nonce": None if fields.nonce is None else fields.nonce.hex(),
+        },
+        indent=2,
+    )
+
+
+def root_name(root_sha256: bytes) -> str:
+    """Return how people are told which root certificate it is whose SHA-256 is given."""
+    if root_sha256 == AWS_NITRO_ROOT_SHA256:
+        return "AWS's root for Nitro Enclaves"
+    return f"the root with SHA-256 {root_sha256.hex()}, which is NOT AWS's"
+
+
+def _key_text(public_key_der: bytes | None) -> str:
+    return "none" if public_key_der is None else f"SHA-256 {hashlib.sha256(public_key_der).hexdigest()}"
+
+
+def _bytes_text(data: bytes | None) -> str:
+    if data is None:
+        return "none"
+    return " ".join(_bytes_parts(data)) or "empty"
+
+
+def _bytes_parts(data: bytes) -> Iterator[str]:
+    if data:
+        yield data.hex()
+    text = data.decode("utf-8", "replace")
+    if text and text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text:
+        yield quoted(text, len(text))
+
+
+def _nonce_note(verified: VerifiedDocument) -> str:
+    if verified.fields.nonce is None:
+        return ""
+    return " (the one expected)" if verified.is_nonce_checked else " (not compared: --nonce HEX does)"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,179 @@
+"""Measurements of an enclave image, as nitro-cli prints them, and whether a document shows them (pure).
+
+Source: AWS Nitro Enclaves user guide, "nitro-cli build-enclave", "nitro-cli describe-eif", "nitro-cli
+describe-enclaves", "nitro-cli pcr", and "Where to get an enclave's measurements".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nitro_attestation.document.payload import PCR_COUNT, AttestationDocument
+from nitro_attestation.errors import AttestationError, MeasurementError
+from nitro_attestation.quoting import quoted
+from nitro_attestation.strict_json import decode_strict_json
+
+MAX_MEASUREMENTS_BYTES = 262_144
+"""Most bytes of a file of measurements. describe-eif adds metadata of the container image, which can be long."""
+PCR_BYTES = 48
+"""SHA-384, the only digest of a Nitro Enclave."""
+IMAGE_PCR = 0
+SIGNER_PCR = 8
+HASH_ALGORITHMS = ("Sha384", "Sha512_48")
+"""Two names of SHA-384. nitro-cli prints its hasher's debug text: "Sha384 { ... }" up to 1.4.4, and "Sha512_48 { .. }"
+(SHA-512 cut to 48 bytes, which is SHA-384) since 1.5.0. Source: nitro-cli's output and its sha2 dependency."""
+DEBUG_FLAG = "DEBUG_MODE"
+
+_HASH_ALGORITHM = re.compile(rf"(?:{'|'.join(HASH_ALGORITHMS)})\s*(?:\{{.*\}})?", re.ASCII | re.DOTALL)
+_PCR_NAME = re.compile(r"PCR(0|[1-9][0-9]?)", re.ASCII)
+_SOURCES_HINT = "nitro-cli build-enclave, describe-eif, describe-enclaves and pcr print measurements"
+_DEBUG_HINT = (
+    "zeros come from an enclave in debug mode and identify no image: take the measurements that nitro-cli build-enclave"
+    " prints, and run the enclave without --debug-mode"
+)
+_UNSIGNED_HINT = (
+    "PCR8 is all zeros where the image is not signed: nitro-cli build-enclave signs it with --private-key and"
+    " --signing-certificate"
+)
+
+
+def parse_measurements(text: bytes) -> dict[int, bytes]:
+    """Parse the measurements of one enclave image.
+
+    Does not check that the image is one to be trusted: whoever wrote the file says so.
+
+    Args:
+        text: JSON as ``nitro-cli`` prints it for build-enclave, describe-eif, describe-enclaves (of one enclave) or
+            pcr, at most MAX_MEASUREMENTS_BYTES bytes.
+
+    Returns:
+        PCRs of PCR_BYTES bytes by their index; at least one.
+
+    Raises:
+        MeasurementError: it has another form, names no PCR, or a PCR is no SHA-384 digest or all zeros; or nitro-cli
+            says in it that the enclave runs in debug mode or the image file is damaged.
+    """
+    output = _only_enclave(_decode_json(text))
+    _check_flags(output)
+    measured = output.get("Measurements", output)
+    if not isinstance(measured, dict):
+        raise MeasurementError(f"Measurements: expected an object, got {type(measured).__name__}")
+    _check_algorithm(measured.get("HashAlgorithm", HASH_ALGORITHMS[0]))
+    pcrs = {int(match[1]): _pcr(name, measured[name]) for name in measured if (match := _PCR_NAME.fullmatch(name))}
+    if not pcrs or max(pcrs) >= PCR_COUNT:
+        raise MeasurementError(
+            f"measurements: expected PCRs from PCR0 to PCR{PCR_COUNT - 1}, got {', '.join(map(str, pcrs)) or 'none'}",
+            hint=_SOURCES_HINT,
+        )
+    return pcrs
+
+
+def parse_pcr_options(entries: Iterable[str]) -> dict[int, bytes]:
+    """Return the PCRs of repeated ``--pcr N=HEX`` options, by their index.
+
+    Raises:
+        MeasurementError: an entry has another form, an index is there twice, or a value is all zeros.
+    """
+    pcrs: dict[int, bytes] = {}
+    for entry in entries:
+        index_text, _, value = entry.partition("=")
+        if not (re.fullmatch(r"[0-9]{1,2}", index_text, re.ASCII) and int(index_text) < PCR_COUNT):
+            raise MeasurementError(f"--pcr: expected N=HEX with N from 0 to {PCR_COUNT - 1}, got {quoted(entry)}")
+        if (index := int(index_text)) in pcrs:
+            raise MeasurementError(f"--pcr: expected each PCR once, got PCR{index} twice")
+        pcrs[index] = _pcr(f"PCR{index}", value)
+    return pcrs
+
+
+def identifying_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the PCRs that identify an image: PCR0 and PCR8 of its measurements, and all that were given beside.
+
+    PCR1 and PCR2 measure parts of what PCR0 measures whole.
+
+    Args:
+        measured: PCRs of the image's measurements.
+        given: those of the command line.
+
+    Raises:
+        MeasurementError: they give one PCR different values.
+    """
+    for index in sorted(measured.keys() & given.keys()):
+        if measured[index] != given[index]:
+            raise MeasurementError(f"--pcr {index}: expected what the measurements say, got another value")
+    return {index: value for index, value in measured.items() if index in (IMAGE_PCR, SIGNER_PCR)} | dict(given)
+
+
+def verify_measurements(document: AttestationDocument, expected: Mapping[int, bytes]) -> None:
+    """Check that a document shows the expected PCRs. Does not verify the document.
+
+    Raises:
+        AttestationError: a PCR is missing or another; the error names the first one, its hint the others.
+    """
+    wrong = [index for index in sorted(expected) if document.pcrs.get(index) != expected[index]]
+    if not wrong:
+        return
+    index, *others = wrong
+    got = document.pcrs.get(index)
+    hints = [f"so are {', '.join(f'PCR{other}' for other in others)}"] if others else []
+    if document.is_debug:
+        hints.append("the enclave runs in debug mode, which shows zeros: run it without --debug-mode")
+    elif index == SIGNER_PCR and got is not None and not any(got):
+        hints.append(_UNSIGNED_HINT)
+    raise AttestationError(
+        f"PCR{index}",
+        f"expected {expected[index].hex()}, got {'none' if got is None else got.hex()}",
+        hint="; ".join(hints) or "the document comes from another image, or the measurements from another build",
+    )
+
+
+def _decode_json(text: bytes) -> object:
+    if len(text) > MAX_MEASUREMENTS_BYTES:
+        raise MeasurementError(f"measurements: expected at most {MAX_MEASUREMENTS_BYTES} bytes, got more")
+    try:
+        return decode_strict_json(text.decode("utf-8"))
+    except ValueError:
+        raise MeasurementError("measurements: expected JSON, got other text", hint=_SOURCES_HINT) from None
+
+
+def _only_enclave(output: object) -> dict[str, Any]:
+    if isinstance(output, list):
+        if len(output) != 1:
+            raise MeasurementError(
+                f"measurements: expected one enclave, got {len(output)}",
+                hint="jq '.[0]' takes the first of what nitro-cli describe-enclaves prints",
+            )
+        (output,) = output
+    if not isinstance(output, dict):
+        raise MeasurementError("measurements: expected a JSON object, got another value", hint=_SOURCES_HINT)
+    return output
+
+
+def _check_flags(output: Mapping[str, Any]) -> None:
+    """Refuse what nitro-cli itself says is wrong.
+
+    describe-enclaves prints the image's own measurements for an enclave in debug mode, though its documents show zeros.
+    """
+    if DEBUG_FLAG in str(output.get("Flags", "")):
+        raise MeasurementError(f"Flags: expected an enclave without {DEBUG_FLAG}, got one with it", hint=_DEBUG_HINT)
+    for name in ("CheckCRC", "SignatureCheck"):
+        if output.get(name) is False:
+            raise MeasurementError(f"{name}: expected true, got false", hint="the enclave image file is damaged")
+
+
+def _check_algorithm(algorithm: object) -> None:
+    if not (isinstance(algorithm, str) and _HASH_ALGORITHM.fullmatch(algorithm)):
+        expected = " or ".join(HASH_ALGORITHMS)
+        raise MeasurementError(f"HashAlgorithm: expected {expected}, got {quoted(str(algorithm))}")
+
+
+def _pcr(name: str, value: object) -> bytes:
+    if not (isinstance(value, str) and re.fullmatch(r"[0-9A-Fa-f]+", value) and len(value) == 2 * PCR_BYTES):
+        got = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
+        raise MeasurementError(f"{name}: expected {2 * PCR_BYTES} hexadecimal digits, got {got}")
+    pcr = bytes.fromhex(value)
+    if not any(pcr):
+        hint = _UNSIGNED_HINT if name == f"PCR{SIGNER_PCR}" else _DEBUG_HINT
+        raise MeasurementError(f"{name}: expected a measurement, got zeros", hint=hint)
+    return pcr

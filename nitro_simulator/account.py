@@ -1,0 +1,239 @@
+"""A whole simulated account on this machine: IMDSv2, KMS with a key bound to one enclave, and that enclave's NSM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import boto3
+from botocore.config import Config
+
+from instance_tool.credentials.imds import ENDPOINT_VARIABLE
+from nitro_simulator.clock import Clock, utc_now
+from nitro_simulator.identities import ACCOUNT_ID, DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
+from nitro_simulator.imds import Imds, ImdsServer
+from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.server import KmsServer
+from nitro_simulator.kms.service import SimulatedKms
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.pcrs import measure
+from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.tls import TlsAuthority
+from vsock_wire.net.address import TcpAddress, UnixAddress
+from vsock_wire.protocol.messages import Credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+REGION = "us-east-1"
+ROLE = "EnclaveInstanceRole"
+ADMINISTRATOR_ROLE = "KeyAdministrator"
+KEY_ALIAS = "alias/enclave-demo"
+MODULE_ID = f"{INSTANCE_ID}-enc0123456789abcdef"
+OTHER_MODULE_ID = f"{INSTANCE_ID}-enc0fedcba9876543"
+CA_FILE = "ca.pem"
+ATTESTATION_ROOT_FILE = "attestation-root.pem"
+ALLOWLIST_FILE = "vsock-proxy.yaml"
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """A simulated enclave: the socket of its NSM, and what is measured of it."""
+
+    nsm_address: UnixAddress
+    pcr0: bytes
+
+
+class SimulatedAccount:
+    """All services, running from construction to ``close``; nothing is kept behind.
+
+    The key's policy lets the instance's role encrypt, and decrypt only with the document of an enclave whose PCR0 is
+    that of ``enclave``. ``other_enclave`` has another PCR0 under the same authority.
+
+    Args:
+        directory: an empty directory for sockets and files; its path must be short enough for unix sockets.
+        region: of KMS.
+        credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
+        debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
+        clock: the time as all of AWS has it; another one than this machine's makes the enclaves' own clocks wrong.
+
+    Attributes:
+        directory: the directory.
+        kms: the KMS itself, with its journal.
+        key: the key.
+        imds: the metadata service itself, whose behaviour can be changed.
+        kms_server: where KMS listens.
+        imds_server: where IMDSv2 listens.
+        tls: the authority behind KMS's certificate.
+        enclave: whom the key's policy trusts.
+        other_enclave: whom it does not.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        region: str = REGION,
+        credentials_lifetime_s: float = DEFAULT_LIFETIME_S,
+        debug: bool = False,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._clock = clock
+        self.directory = directory
+        self.region = region
+        self._identities = Identities(ACCOUNT_ID, clock=clock)
+        authority = AttestationAuthority.create(at=clock())
+        self.kms = SimulatedKms(
+            attestation_root_sha256=authority.root_sha256, identities=self._identities, region=region, clock=clock
+        )
+        self.imds = Imds(
+            self._identities,
+            role_name=ROLE,
+            region=region,
+            credentials_lifetime_s=credentials_lifetime_s,
+            clock=clock,
+        )
+        self.tls = TlsAuthority.create()
+        directory.joinpath(CA_FILE).write_bytes(self.tls.ca_pem)
+        directory.joinpath(ATTESTATION_ROOT_FILE).write_bytes(authority.root_pem)
+        with contextlib.ExitStack() as stack:
+            certificate = self.tls.server_certificate(self.kms_host, "localhost", "127.0.0.1")
+            self.kms_server = stack.enter_context(KmsServer(self.kms, tls=certificate))
+            self.imds_server = stack.enter_context(ImdsServer(self.imds))
+            self.enclave = self._start_enclave(stack, authority, MODULE_ID, "nsm.sock", debug=debug)
+            self.other_enclave = self._start_enclave(stack, authority, OTHER_MODULE_ID, "other-nsm.sock", debug=debug)
+            self._open = stack.pop_all()
+        policy = attested_key_policy(self._identities, self.enclave.pcr0)
+        self.key: KmsKey = self.kms.create_key(policy=policy, alias=KEY_ALIAS)
+        self.write_allowlist(self.kms_server.port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every service."""
+        self._open.close()
+
+    @property
+    def kms_host(self) -> str:
+        """The host name the enclave asks KMS under, and that KMS's certificate has."""
+        return f"kms.{self.region}.amazonaws.com"
+
+    @property
+    def ca_file(self) -> Path:
+        """PEM file of the authority behind KMS's certificate."""
+        return self.directory / CA_FILE
+
+    @property
+    def attestation_root_file(self) -> Path:
+        """PEM file of the root that attestation documents chain to, in place of AWS's."""
+        return self.directory / ATTESTATION_ROOT_FILE
+
+    @property
+    def allowlist_file(self) -> Path:
+        """Configuration for vsock-proxy that allows KMS's port."""
+        return self.directory / ALLOWLIST_FILE
+
+    @property
+    def imds_environment(self) -> dict[str, str]:
+        """Environment variables that lead AWS's SDKs, and kmstool-instance, to this metadata service."""
+        host, port = self.imds_server.address
+        return {ENDPOINT_VARIABLE: f"http://{host}:{port}"}
+
+    @property
+    def kms_endpoint_url(self) -> str:
+        """Where a program outside the enclave reaches KMS, with TLS under ``ca_file``."""
+        return f"https://localhost:{self.kms_server.port}"
+
+    def write_allowlist(self, *ports: int) -> None:
+        """Write ``allowlist_file`` for ports of this machine."""
+        entries = "".join(f"- {{address: 127.0.0.1, port: {port}}}\n" for port in ports)
+        self.allowlist_file.write_text(f"allowlist:\n{entries}", encoding="utf-8")
+
+    def issue_credentials(self, *, lifetime_s: float = DEFAULT_LIFETIME_S) -> Credentials:
+        """Return new credentials of the instance's role, as IMDSv2 would hand out."""
+        return self._identities.issue(ROLE, lifetime_s=lifetime_s)
+
+    def unattested_client(self, credentials: Credentials | None = None) -> KMSClient:
+        """Return a plain boto3 client of this KMS, as a program outside any enclave has it."""
+        credentials = credentials or self.issue_credentials()
+        client: KMSClient = boto3.client(
+            "kms",
+            region_name=self.region,
+            endpoint_url=self.kms_endpoint_url,
+            verify=str(self.ca_file),
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key,
+            aws_session_token=credentials.session_token,
+            config=Config(retries={"mode": "standard", "total_max_attempts": 1}, proxies={}),
+        )
+        return client
+
+    def attested_client(self, credentials: Credentials | None = None) -> KMSClient:
+        """Return the library's client of this KMS, as an application inside the trusted enclave has it.
+
+        It dials KMS itself instead of a vsock-proxy, which would only pass the same bytes on.
+        """
+        from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context  # noqa: PLC0415 - Linux only
+
+        nsm = self._open.enter_context(open_nsm(self.enclave.nsm_address))
+        return attested_kms_client(
+            Recipient(nsm),
+            region=self.region,
+            credentials=credentials or self.issue_credentials(),
+            proxy=TcpAddress(*self.kms_server.address),
+            tls=tls_context(str(self.ca_file)),
+        )
+
+    def _start_enclave(
+        self,
+        stack: contextlib.ExitStack,
+        authority: AttestationAuthority,
+        module_id: str,
+        socket_name: str,
+        *,
+        debug: bool,
+    ) -> Enclave:
+        pcr0 = measure(f"enclave image of {module_id}".encode())
+        address = UnixAddress(str(self.directory / socket_name))
+        nsm = SimulatedNsm(authority, module_id=module_id, pcrs={0: pcr0}, debug=debug, clock=self._clock)
+        stack.enter_context(NsmServer(nsm, address))
+        return Enclave(address, pcr0)
+
+
+def attested_key_policy(identities: Identities, pcr0: bytes) -> str:
+    """Return a key policy: administration apart from use, and Decrypt for one enclave image only."""
+    role_arn = identities.principal(ROLE).role_arn
+    administrator_arn = identities.principal(ADMINISTRATOR_ROLE).role_arn
+    statements = [
+        {
+            "Sid": "Administration",
+            "Effect": "Allow",
+            "Principal": {"AWS": administrator_arn},
+            "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:PutKeyPolicy", "kms:EnableKey", "kms:DisableKey"],
+            "Resource": "*",
+        },
+        {
+            "Sid": "Encryption",
+            "Effect": "Allow",
+            "Principal": {"AWS": role_arn},
+            "Action": ["kms:Encrypt", "kms:DescribeKey"],
+            "Resource": "*",
+        },
+        {
+            "Sid": "DecryptionInTheEnclave",
+            "Effect": "Allow",
+            "Principal": {"AWS": role_arn},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair"],
+            "Resource": "*",
+            "Condition": {"StringEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": pcr0.hex()}},
+        },
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)

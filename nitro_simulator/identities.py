@@ -1,0 +1,93 @@
+"""Issues temporary credentials for roles, and knows whose they are. IMDS hands them out, KMS recognises them."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nitro_attestation.key_policy.model import Principal
+from nitro_simulator.clock import Clock, iso_time, utc_now
+from vsock_wire.protocol.messages import Credentials
+
+ACCOUNT_ID = "111122223333"
+"""The account number of AWS's own examples."""
+INSTANCE_ID = "i-0123456789abcdef0"
+"""An EC2 instance's role session carries the instance id as its name."""
+DEFAULT_LIFETIME_S = 21_600
+"""Roles of EC2 instances get credentials for about six hours."""
+MAX_IDENTITIES = 10_000
+"""Beyond it the oldest is forgotten, so that a long run with short lifetimes does not grow for ever."""
+
+_KEY_ID_CHARS = string.ascii_uppercase + "234567"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Issued credentials and whose they are.
+
+    Attributes:
+        credentials: with their session token.
+        principal: the role session they act as.
+        expires_at: from then on they are refused.
+    """
+
+    credentials: Credentials
+    principal: Principal
+    expires_at: datetime
+
+
+class Identities:
+    """All credentials that were issued in one account. Thread-safe.
+
+    Args:
+        account_id: 12 digits.
+        partition: such as ``aws`` or ``aws-cn``.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, account_id: str = ACCOUNT_ID, *, partition: str = "aws", clock: Clock = utc_now) -> None:
+        self.account_id = account_id
+        self.partition = partition
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._identities: dict[str, Identity] = {}
+
+    def issue(
+        self, role_name: str, *, lifetime_s: float = DEFAULT_LIFETIME_S, session_name: str = INSTANCE_ID
+    ) -> Credentials:
+        """Issue new temporary credentials for a role; the role need not have been declared before.
+
+        Args:
+            role_name: without a path.
+            lifetime_s: seconds from now; not bounded as AWS bounds it, and negative ones give expired credentials.
+            session_name: the last part of the session's ARN.
+        """
+        expires_at = self._clock() + timedelta(seconds=lifetime_s)
+        credentials = Credentials(
+            access_key_id="ASIA" + "".join(secrets.choice(_KEY_ID_CHARS) for _ in range(16)),
+            secret_access_key=secrets.token_urlsafe(30),
+            session_token=secrets.token_urlsafe(300),
+            expiration=iso_time(expires_at),
+        )
+        identity = Identity(credentials, self.principal(role_name, session_name), expires_at)
+        with self._lock:
+            self._identities[credentials.access_key_id] = identity
+            if len(self._identities) > MAX_IDENTITIES:
+                del self._identities[next(iter(self._identities))]
+        return credentials
+
+    def principal(self, role_name: str, session_name: str = INSTANCE_ID) -> Principal:
+        """Return whom a session of the role is to policies."""
+        return Principal(
+            arn=f"arn:{self.partition}:sts::{self.account_id}:assumed-role/{role_name}/{session_name}",
+            account_id=self.account_id,
+            role_arn=f"arn:{self.partition}:iam::{self.account_id}:role/{role_name}",
+        )
+
+    def find(self, access_key_id: str) -> Identity | None:
+        """Return whose key id this is, expired or not, or None where it was never issued."""
+        with self._lock:
+            return self._identities.get(access_key_id)

@@ -1,0 +1,1 @@
+"""A KMS that verifies attestation documents and enforces key policies."""

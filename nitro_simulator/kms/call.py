@@ -1,0 +1,130 @@
+"""One KMS request under way: its parameters, who asks, and the checks every operation on a key begins with.
+
+Texts of errors are AWS's where public reports quote them; where not, ours name the field and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from nitro_attestation.key_policy.context import caller_context, encryption_context_keys
+from nitro_attestation.key_policy.evaluation import AccessRequest, Verdict, evaluate_policy
+from nitro_attestation.key_policy.model import Principal
+from nitro_simulator.errors import KmsFault, validation_fault
+from nitro_simulator.kms.keys import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.recipient import VerifiedRecipient
+from vsock_wire.protocol.json_codec import JsonObject
+
+_REFUSALS = {
+    Verdict.EXPLICIT_DENY: "with an explicit deny in a resource-based policy",
+    Verdict.IMPLICIT_DENY: "because no resource-based policy allows the {action} action",
+}
+
+
+@dataclass
+class Call:
+    """A request whose form has been checked.
+
+    Attributes:
+        operation: AWS's name of it.
+        params: its parameters, bytes where the model has blobs.
+        principal: who asks.
+        keys: all keys.
+        now: the present time.
+        recipient: the verified Recipient, or None where there was none.
+        key: the key it is about, once known.
+        denial: why the key policy said no, once it has.
+    """
+
+    operation: str
+    params: JsonObject
+    principal: Principal
+    keys: KeyStore
+    now: datetime
+    recipient: VerifiedRecipient | None = None
+    key: KmsKey | None = None
+    denial: str = ""
+
+    def manage_key(self) -> KmsKey:
+        """Return the key of the request's KeyId, which cannot be an alias, after the key policy has allowed it."""
+        key = self.keys.find(self.params["KeyId"], with_aliases=False)
+        self.authorize(key)
+        return key
+
+    def look_up_key(self) -> KmsKey:
+        """Return the key of the request's KeyId, alias or not, after the key policy has allowed it."""
+        key = self.keys.find(self.params["KeyId"])
+        self.authorize(key)
+        return key
+
+    def use_key(
+        self, key: KmsKey, *, usage: str = ENCRYPT_DECRYPT, action: str | None = None, context_field: str | None = None
+    ) -> None:
+        """Check that ``key`` may be used now: no grant token, policy, state, usage, in this order.
+
+        Args:
+            key: what is to be used.
+            usage: the key usage the operation needs.
+            action: as policies name it, where it is not called as the operation.
+            context_field: the parameter that holds the encryption context, where the operation has one.
+        """
+        if self.params.get("GrantTokens"):
+            # the simulator has no grants, so no token stands for one
+            raise KmsFault("InvalidGrantTokenException")
+        context = self.encryption_context(context_field) if context_field else {}
+        self.authorize(key, action=action, encryption_context=context)
+        if not key.is_enabled:
+            raise KmsFault("DisabledException", f"{key.arn} is disabled.")
+        if key.usage != usage:
+            text = f"{key.arn} key usage is {key.usage} which is not valid for {self.operation}."
+            raise KmsFault("InvalidKeyUsageException", text)
+        if context and key.spec != SYMMETRIC_DEFAULT:
+            raise validation_fault(f"{context_field}: expected none for a {key.spec} key, which cannot bind it")
+
+    def authorize(
+        self, key: KmsKey, *, action: str | None = None, encryption_context: Mapping[str, str] | None = None
+    ) -> None:
+        """Raise AccessDeniedException unless the key policy allows the request."""
+        if self.key is None:
+            self.key = key
+        request = AccessRequest(
+            self.principal,
+            action or f"kms:{self.operation}",
+            key.arn,
+            self._condition_context(encryption_context or {}),
+        )
+        decision = evaluate_policy(key.policy, request)
+        if not decision.is_allowed:
+            self.denial = decision.explanation
+            raise KmsFault(
+                "AccessDeniedException",
+                f"User: {self.principal.arn} is not authorized to perform: {request.action} on resource: {key.arn} "
+                + _REFUSALS[decision.verdict].format(action=request.action),
+            )
+
+    def encryption_context(self, field_name: str) -> dict[str, str]:
+        """Return the encryption context of the request.
+
+        Raises:
+            KmsFault: two names differ in nothing but case. Condition keys do not tell them apart, and what KMS makes
+                of it is not documented: refused, so that no policy is satisfied by the wrong one of two.
+        """
+        context: dict[str, str] = self.params.get(field_name, {})
+        if len({name.lower() for name in context}) != len(context):
+            raise validation_fault(f"{field_name}: expected names that differ in more than case")
+        return context
+
+    def stop_if_dry_run(self) -> None:
+        """Raise DryRunOperationException where the request asks for it."""
+        if self.params.get("DryRunModifiers"):
+            raise validation_fault("DryRunModifiers: are not part of the simulator")
+        if self.params.get("DryRun"):
+            text = "The request would have succeeded, but the DryRun option is set."
+            raise KmsFault("DryRunOperationException", text)
+
+    def _condition_context(self, encryption_context: Mapping[str, str]) -> dict[str, str]:
+        """Say what policies may ask of this request; nobody calls the simulator through another AWS service."""
+        context = caller_context(self.principal) | encryption_context_keys(encryption_context)
+        return context | (self.recipient.condition_context if self.recipient else {})

@@ -1,0 +1,90 @@
+"""The simulator's ciphertext blobs of symmetric keys (pure but for the random nonce).
+
+AWS does not document the format of its own; to every client a blob is opaque. Ours is, in order: magic and version
+(5 bytes), id of the key (16), length of the padding (2, big-endian), nonce (12), padding, AES-256-GCM ciphertext with
+its tag (16). Everything before the ciphertext and the encryption context are its associated data.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from nitro_simulator.errors import CiphertextError
+
+MATERIAL_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+MAX_PADDING_BYTES = 0xFFFF
+_MAGIC = b"\xa5SIM\x01"
+_HEADER = struct.Struct(f">{len(_MAGIC)}s16sH{NONCE_BYTES}s")
+OVERHEAD_BYTES = _HEADER.size + TAG_BYTES
+
+
+def seal_blob(
+    plaintext: bytes,
+    *,
+    key_id: str,
+    material: bytes,
+    encryption_context: Mapping[str, str],
+    blob_bytes: int | None = None,
+) -> bytes:
+    """Encrypt ``plaintext``.
+
+    Args:
+        plaintext: any length; KMS's limits are the caller's business.
+        key_id: the UUID of the key.
+        material: of the key, MATERIAL_BYTES bytes.
+        encryption_context: bound to the blob; opening needs an equal one.
+        blob_bytes: exact size wanted of the blob, for trying limits, else as small as it gets.
+
+    Raises:
+        ValueError: the wanted size is out of reach.
+    """
+    padding_bytes = 0 if blob_bytes is None else blob_bytes - OVERHEAD_BYTES - len(plaintext)
+    if not 0 <= padding_bytes <= MAX_PADDING_BYTES:
+        raise ValueError(f"blob_bytes: {blob_bytes} is out of reach for a plaintext of {len(plaintext)} bytes")
+    nonce = os.urandom(NONCE_BYTES)
+    prefix = _HEADER.pack(_MAGIC, uuid.UUID(key_id).bytes, padding_bytes, nonce) + bytes(padding_bytes)
+    return prefix + AESGCM(material).encrypt(nonce, plaintext, prefix + encode_context(encryption_context))
+
+
+def blob_key_id(blob: bytes) -> str:
+    """Return the id of the key a blob names. What it names is not verified before the blob is opened.
+
+    Raises:
+        CiphertextError: it is no blob.
+    """
+    if len(blob) < OVERHEAD_BYTES or not blob.startswith(_MAGIC):
+        raise CiphertextError("ciphertext blob: expected one that the simulator made, got other bytes")
+    return str(uuid.UUID(bytes=_HEADER.unpack_from(blob)[1]))
+
+
+def open_blob(blob: bytes, *, material: bytes, encryption_context: Mapping[str, str]) -> bytes:
+    """Return the plaintext of a blob.
+
+    Args:
+        blob: one that ``blob_key_id`` has read.
+        material: of the key that the blob names.
+        encryption_context: equal to the one it was sealed with, in any order.
+
+    Raises:
+        CiphertextError: it was changed, or is of another key or another encryption context.
+    """
+    _, _, padding_bytes, nonce = _HEADER.unpack_from(blob)
+    prefix, ciphertext = blob[: _HEADER.size + padding_bytes], blob[_HEADER.size + padding_bytes :]
+    try:
+        return AESGCM(material).decrypt(nonce, ciphertext, prefix + encode_context(encryption_context))
+    except InvalidTag:
+        raise CiphertextError("ciphertext blob: does not open with this key and encryption context") from None
+
+
+def encode_context(encryption_context: Mapping[str, str]) -> bytes:
+    """Return an encryption context as bytes, equal for equal contexts whatever their order, different otherwise."""
+    texts = [text.encode("utf-8") for pair in sorted(encryption_context.items()) for text in pair]
+    return b"".join(struct.pack(">I", len(text)) + text for text in texts)

@@ -1,0 +1,157 @@
+"""KMS operations that make, name, show and govern keys. Each takes a call and returns the fields of its answer."""
+
+from __future__ import annotations
+
+from nitro_attestation.errors import PolicyError
+from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
+from nitro_attestation.key_policy.model import KeyPolicy, default_policy, parse_policy
+from nitro_simulator.errors import KmsFault, validation_fault
+from nitro_simulator.kms.call import Call
+from nitro_simulator.kms.keys import ECDH, KEY_AGREEMENT, SYMMETRIC_DEFAULT, USAGES, KmsKey
+from vsock_wire.protocol.json_codec import JsonObject
+
+POLICY_NAME = "default"
+"""The only name a key policy can have."""
+LIST_LIMIT = 100
+"""Keys in one answer of ListKeys where the request names no limit."""
+
+
+def create_key(call: Call) -> JsonObject:
+    """CreateKey: every role's IAM policy allows it, so no policy is asked."""
+    spec = call.params.get("KeySpec", call.params.get("CustomerMasterKeySpec", SYMMETRIC_DEFAULT))
+    if spec not in USAGES:
+        raise KmsFault("UnsupportedOperationException", f"KeySpec: {spec} is not part of the simulator")
+    usage = call.params.get("KeyUsage")
+    if usage is None and spec != SYMMETRIC_DEFAULT:
+        raise validation_fault(f"KeyUsage: expected {USAGES[spec]} for {spec}, got none")
+    if usage not in (None, USAGES[spec]):
+        raise validation_fault(f"KeyUsage: expected {USAGES[spec]} for {spec} in the simulator, got {usage}")
+    for name in ("Origin", "CustomKeyStoreId", "XksKeyId", "MultiRegion", "Tags"):
+        if call.params.get(name) not in (None, False, "AWS_KMS", []):
+            raise KmsFault("UnsupportedOperationException", f"{name}: is not part of the simulator")
+    text = call.params.get("Policy") or default_policy(call.keys.account_id, call.keys.partition)
+    call.key = call.keys.create(
+        spec=spec,
+        policy=_checked_policy(call, text),
+        policy_text=text,
+        description=call.params.get("Description", ""),
+        now=call.now,
+    )
+    return {"KeyMetadata": _metadata(call.key, call.keys.account_id)}
+
+
+def create_alias(call: Call) -> JsonObject:
+    """CreateAlias."""
+    name = call.params["AliasName"]
+    if not name.startswith("alias/") or len(name) == len("alias/"):
+        raise validation_fault('Alias must start with the prefix "alias/". Please see the KMS documentation.')
+    if name.startswith("alias/aws/"):
+        raise KmsFault("NotAuthorizedException")
+    key = call.keys.find(call.params["TargetKeyId"], with_aliases=False)
+    call.authorize(key)
+    call.keys.create_alias(name, key)
+    return {}
+
+
+def describe_key(call: Call) -> JsonObject:
+    """DescribeKey."""
+    return {"KeyMetadata": _metadata(call.look_up_key(), call.keys.account_id)}
+
+
+def list_keys(call: Call) -> JsonObject:
+    """ListKeys: every role's IAM policy allows it, so no policy is asked."""
+    keys = call.keys.list_keys()
+    marker = call.params.get("Marker")
+    start = 0 if marker is None else next((i + 1 for i, key in enumerate(keys) if key.key_id == marker), None)
+    if start is None:
+        raise KmsFault("InvalidMarkerException")
+    end = start + call.params.get("Limit", LIST_LIMIT)
+    answer: JsonObject = {
+        "Keys": [{"KeyId": key.key_id, "KeyArn": key.arn} for key in keys[start:end]],
+        "Truncated": end < len(keys),
+    }
+    return answer | ({"NextMarker": keys[end - 1].key_id} if end < len(keys) else {})
+
+
+def get_key_policy(call: Call) -> JsonObject:
+    """GetKeyPolicy."""
+    key = call.manage_key()
+    _check_policy_name(call)
+    return {"Policy": key.policy_text, "PolicyName": POLICY_NAME}
+
+
+def put_key_policy(call: Call) -> JsonObject:
+    """PutKeyPolicy: in force for the next request."""
+    key = call.manage_key()
+    _check_policy_name(call)
+    key.policy = _checked_policy(call, call.params["Policy"])
+    key.policy_text = call.params["Policy"]
+    return {}
+
+
+def get_public_key(call: Call) -> JsonObject:
+    """GetPublicKey."""
+    key = call.look_up_key()
+    public_key_der = key.public_key_der()
+    if public_key_der is None:
+        raise KmsFault("UnsupportedOperationException", f"{key.arn} key spec is {key.spec}, which has no public key.")
+    if not key.is_enabled:
+        raise KmsFault("DisabledException", f"{key.arn} is disabled.")
+    specs = {"KeySpec": key.spec, "CustomerMasterKeySpec": key.spec, "KeyUsage": key.usage}
+    return {"KeyId": key.arn, "PublicKey": public_key_der} | specs | _algorithms(key)
+
+
+def enable_key(call: Call) -> JsonObject:
+    """EnableKey."""
+    call.manage_key().is_enabled = True
+    return {}
+
+
+def disable_key(call: Call) -> JsonObject:
+    """DisableKey."""
+    call.manage_key().is_enabled = False
+    return {}
+
+
+def _checked_policy(call: Call, text: str) -> KeyPolicy:
+    """Parse a policy, and refuse one that would lock its author out, as KMS does unless told otherwise."""
+    try:
+        policy = parse_policy(text)
+    except PolicyError as error:  # KMS's texts for malformed policies are not public
+        raise KmsFault("MalformedPolicyDocumentException", str(error)) from None
+    if not call.params.get("BypassPolicyLockoutSafetyCheck"):
+        arn = call.key.arn if call.key else call.keys.arn("key/new")
+        context = {"kms:CallerAccount": call.principal.account_id}
+        if not evaluate_policy(policy, AccessRequest(call.principal, "kms:PutKeyPolicy", arn, context)).is_allowed:
+            text = "The new key policy will not allow you to update the key policy in the future."
+            raise KmsFault("MalformedPolicyDocumentException", text)
+    return policy
+
+
+def _check_policy_name(call: Call) -> None:
+    if call.params.get("PolicyName", POLICY_NAME) != POLICY_NAME:
+        raise KmsFault("NotFoundException", "No such policy exists")
+
+
+def _metadata(key: KmsKey, account_id: str) -> JsonObject:
+    return {
+        "AWSAccountId": account_id,
+        "KeyId": key.key_id,
+        "Arn": key.arn,
+        "CreationDate": key.created_at,
+        "Enabled": key.is_enabled,
+        "Description": key.description,
+        "KeyUsage": key.usage,
+        "KeyState": "Enabled" if key.is_enabled else "Disabled",
+        "Origin": "AWS_KMS",
+        "KeyManager": "CUSTOMER",
+        "CustomerMasterKeySpec": key.spec,
+        "KeySpec": key.spec,
+        "MultiRegion": False,
+    } | _algorithms(key)
+
+
+def _algorithms(key: KmsKey) -> JsonObject:
+    if key.usage == KEY_AGREEMENT:
+        return {"KeyAgreementAlgorithms": [ECDH]}
+    return {"EncryptionAlgorithms": list(key.encryption_algorithms)}

@@ -1,0 +1,90 @@
+"""The Recipient of a KMS request: verified as KMS verifies it, and what a key policy may ask of it (pure).
+
+Source: KMS developer guide, "Cryptographic attestation support in AWS KMS" and "AWS KMS condition keys for Nitro
+Enclaves". The texts of KMS's refusals of documents are not public; those here say which check failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from nitro_attestation.document.cose import AttestationDocument, verify_document
+from nitro_attestation.errors import AttestationError
+from nitro_attestation.key_policy.context import attestation_context
+from nitro_simulator.errors import validation_fault
+from vsock_wire.protocol.json_codec import JsonObject
+
+KEY_ENCRYPTION_ALGORITHM = "RSAES_OAEP_SHA_256"
+RSA_KEY_BITS = (2048, 3072, 4096)
+"""Sizes of RSA keys that RSAES_OAEP_SHA_256 of KMS has."""
+
+SECRET_FIELDS = {
+    "Decrypt": "Plaintext",
+    "GenerateDataKey": "Plaintext",
+    "GenerateDataKeyPair": "PrivateKeyPlaintext",
+    "GenerateRandom": "Plaintext",
+    "DeriveSharedSecret": "SharedSecret",
+}
+"""The operations that take a Recipient, and the answer's field that CiphertextForRecipient then stands for."""
+
+
+@dataclass(frozen=True)
+class VerifiedRecipient:
+    """A Recipient whose document was verified.
+
+    Attributes:
+        document: the document's fields.
+        public_key: the key in it, which answers are encrypted to.
+    """
+
+    document: AttestationDocument
+    public_key: RSAPublicKey
+
+    @property
+    def condition_context(self) -> dict[str, str]:
+        """What key policies may ask of it."""
+        return attestation_context(self.document.pcrs)
+
+
+def verify_recipient(recipient: JsonObject, *, root_sha256: bytes, at: datetime) -> VerifiedRecipient:
+    """Verify a request's Recipient: document, signature, chain, validity of the certificates now, and the key in it.
+
+    Does not judge the measurements, which is the key policy's business, nor the document's age beyond the life of its
+    certificates: KMS's window is not published.
+
+    Args:
+        recipient: the request's member, parsed.
+        root_sha256: SHA-256 of the root certificate that documents must chain to.
+        at: the present time.
+
+    Raises:
+        KmsFault: ValidationException.
+    """
+    if "KeyEncryptionAlgorithm" not in recipient or "AttestationDocument" not in recipient:
+        # the model has both optional; what KMS makes of half a Recipient is not documented
+        raise validation_fault("Recipient: expected KeyEncryptionAlgorithm and AttestationDocument")
+    try:
+        document = verify_document(recipient["AttestationDocument"], root_sha256=root_sha256, at=at)
+    except AttestationError as error:
+        raise validation_fault(f"Recipient: {error}") from error
+    return VerifiedRecipient(document, _public_key(document.public_key_der))
+
+
+def _public_key(public_key_der: bytes | None) -> RSAPublicKey:
+    if public_key_der is None:
+        raise validation_fault("Recipient: attestation document: public_key: expected an RSA key, got none")
+    try:
+        key = serialization.load_der_public_key(public_key_der)
+    except (ValueError, UnsupportedAlgorithm):
+        raise validation_fault(
+            "Recipient: attestation document: public_key: expected a SubjectPublicKeyInfo, got other bytes"
+        ) from None
+    if not isinstance(key, RSAPublicKey) or key.key_size not in RSA_KEY_BITS:
+        sizes = ", ".join(map(str, RSA_KEY_BITS))
+        raise validation_fault(f"Recipient: attestation document: public_key: expected RSA with {sizes} bits")
+    return key

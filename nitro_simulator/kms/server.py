@@ -1,0 +1,106 @@
+"""The simulated KMS behind HTTPS: AWS's JSON 1.1 protocol, signatures checked.
+
+Source: Smithy 2.0, "AWS JSON 1.1 protocol".
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime
+from http import HTTPStatus
+
+from nitro_simulator.errors import KmsFault
+from nitro_simulator.http_service import IDLE_TIMEOUT_S, HttpAnswer, HttpRequest, HttpService, log_bug
+from nitro_simulator.kms.service import SimulatedKms
+from nitro_simulator.kms.sigv4 import verify_signature
+from nitro_simulator.tls import ServerTls
+from vsock_wire.errors import WireError
+from vsock_wire.protocol.json_codec import JsonObject, decode_message
+
+MAX_BODY_BYTES = 1 << 20
+"""A document of 262,144 bytes in base64, a maximal ciphertext and encryption context, and room to spare."""
+TARGET_PREFIX = "TrentService."
+CONTENT_TYPE = "application/x-amz-json-1.1"
+MESSAGE_FIELDS = {"AccessDeniedException": "Message"}
+"""KMS writes most errors' texts as ``message``; seen in public reports, AccessDeniedException has a capital."""
+
+
+class KmsServer(HttpService):
+    """Serves a SimulatedKms over HTTPS from construction to ``close``.
+
+    Args:
+        kms: what answers.
+        tls: certificate and key; its host names are what clients must dial or ask for.
+        host: address to listen on.
+        port: 0 lets the kernel choose.
+        idle_timeout_s: seconds after which a silent connection is closed.
+    """
+
+    def __init__(
+        self,
+        kms: SimulatedKms,
+        *,
+        tls: ServerTls,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
+        self.kms = kms
+        super().__init__(
+            self._serve,
+            server_name="kmstool-sim-kms",
+            max_body_bytes=MAX_BODY_BYTES,
+            host=host,
+            port=port,
+            tls=tls.ssl_context(),
+            idle_timeout_s=idle_timeout_s,
+            clock=self._now,
+        )
+
+    def _now(self) -> datetime:
+        return self.kms.clock()  # asked for each time: it may be replaced
+
+    def _serve(self, request: HttpRequest) -> HttpAnswer:
+        try:
+            return _json_answer(HTTPStatus.OK, self._call(request))
+        except KmsFault as fault:
+            body = {"__type": fault.code}
+            if fault.message is not None:
+                body[MESSAGE_FIELDS.get(fault.code, "message")] = fault.message
+            return _json_answer(fault.http_status, body)
+        except Exception as error:  # noqa: BLE001 - a bug is answered as AWS answers its own, and nothing of it is shown
+            log_bug(error)
+            return _json_answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"__type": "KMSInternalException"})
+
+    def _call(self, request: HttpRequest) -> JsonObject:
+        operation = (request.header("X-Amz-Target") or "").removeprefix(TARGET_PREFIX)
+        try:
+            identity = verify_signature(
+                request, find=self.kms.identities.find, region=self.kms.region, service="kms", now=self.kms.clock()
+            )
+            params = _read_body(request)
+        except KmsFault as fault:
+            self.kms.note_refusal(operation, fault)
+            raise
+        return self.kms.call(operation, params, identity.principal)
+
+
+def _read_body(request: HttpRequest) -> JsonObject:
+    if request.method != "POST" or not (request.header("X-Amz-Target") or "").startswith(TARGET_PREFIX):
+        raise KmsFault("UnknownOperationException")
+    if request.header("Content-Type") != CONTENT_TYPE:
+        raise KmsFault("UnknownOperationException")
+    try:
+        return decode_message(request.body)
+    except WireError as error:  # its text quotes nothing of the body
+        raise KmsFault("SerializationException", error.hint) from None
+
+
+def _json_answer(status: int, body: JsonObject) -> HttpAnswer:
+    headers = (
+        ("x-amzn-RequestId", str(uuid.uuid4())),
+        ("Cache-Control", "no-cache, no-store, must-revalidate, private"),
+        ("Content-Type", CONTENT_TYPE),
+    )
+    return HttpAnswer(status, json.dumps(body).encode("ascii"), headers)

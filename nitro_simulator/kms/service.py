@@ -1,0 +1,211 @@
+"""A KMS without sockets: maps an operation, its JSON and its caller to an answer or a fault, and keeps a journal.
+
+It enforces what AWS's KMS enforces around attestation (document, chain, key policy, Recipient), and is strict where the
+emulators of KMS are not: nothing that was to be encrypted to a recipient ever leaves it in plaintext.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from nitro_attestation.key_policy.model import Principal, default_policy, parse_policy
+from nitro_simulator.clock import Clock, utc_now
+from nitro_simulator.errors import KmsFault
+from nitro_simulator.identities import Identities
+from nitro_simulator.kms import key_management as kms_management
+from nitro_simulator.kms import key_use as kms_crypto
+from nitro_simulator.kms.call import Call
+from nitro_simulator.kms.journal import OK, Journal, JournalEntry
+from nitro_simulator.kms.keys import SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.recipient import SECRET_FIELDS, verify_recipient
+from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
+from nitro_simulator.kms.request_model import parse_request
+from vsock_wire.errors import PEER_TEXT_CHARS, printable
+from vsock_wire.protocol.json_codec import JsonObject
+
+AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
+"""Takes an operation and the JSON of its answer, and returns what is sent instead."""
+
+OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
+    "CreateAlias": kms_management.create_alias,
+    "CreateKey": kms_management.create_key,
+    "Decrypt": kms_crypto.decrypt,
+    "DeriveSharedSecret": kms_crypto.derive_shared_secret,
+    "DescribeKey": kms_management.describe_key,
+    "DisableKey": kms_management.disable_key,
+    "EnableKey": kms_management.enable_key,
+    "Encrypt": kms_crypto.encrypt,
+    "GenerateDataKey": kms_crypto.generate_data_key,
+    "GenerateDataKeyPair": kms_crypto.generate_data_key_pair,
+    "GenerateDataKeyWithoutPlaintext": kms_crypto.generate_data_key_without_plaintext,
+    "GenerateRandom": kms_crypto.generate_random,
+    "GetKeyPolicy": kms_management.get_key_policy,
+    "GetPublicKey": kms_management.get_public_key,
+    "ListKeys": kms_management.list_keys,
+    "PutKeyPolicy": kms_management.put_key_policy,
+    "ReEncrypt": kms_crypto.re_encrypt,
+}
+"""Every operation the simulator has, by AWS's name."""
+_CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
+
+
+class SimulatedKms:
+    """The keys, policies and journal of one account in one region. Thread-safe.
+
+    Of AWS's ways to allow a request only key policies are there: every role has an IAM policy that allows ``kms:*``, so
+    that a key policy which leaves the decision to the account allows it; grants do not exist.
+
+    Args:
+        attestation_root_sha256: SHA-256 of the root certificate that attestation documents must chain to, 32 bytes.
+        identities: whose credentials count; also gives account and partition.
+        region: such as ``us-east-1``.
+        account_id: 12 digits, where it is not that of ``identities``.
+        clock: where the time comes from.
+        recipient_form: the shape of CiphertextForRecipient.
+        rewrite_answer: for tests of clients against a KMS that misbehaves; None answers as KMS does.
+
+    Attributes:
+        keys: all keys.
+        identities: whose credentials count.
+        journal: what was asked and answered.
+        region: the region.
+    """
+
+    def __init__(
+        self,
+        *,
+        attestation_root_sha256: bytes,
+        identities: Identities,
+        region: str = "us-east-1",
+        account_id: str | None = None,
+        clock: Clock = utc_now,
+        recipient_form: RecipientForm = RecipientForm.KMS,
+        rewrite_answer: AnswerRewriter | None = None,
+    ) -> None:
+        self.identities = identities
+        self.region = region
+        self.clock = clock
+        self.recipient_form = recipient_form
+        self.rewrite_answer = rewrite_answer
+        self.journal = Journal()
+        self.keys = KeyStore(
+            region=region, account_id=account_id or identities.account_id, partition=identities.partition
+        )
+        self._root_sha256 = attestation_root_sha256
+
+    def create_key(
+        self, *, policy: str | None = None, spec: str = SYMMETRIC_DEFAULT, alias: str | None = None
+    ) -> KmsKey:
+        """Make a key from inside, as its administrator: no caller, no policy asked, no journal entry.
+
+        Args:
+            policy: JSON text of the key policy, or None for KMS's default.
+            spec: one of USAGES.
+            alias: ``alias/...`` to find it by.
+
+        Raises:
+            PolicyError: the policy is malformed.
+        """
+        text = policy or default_policy(self.keys.account_id, self.keys.partition)
+        key = self.keys.create(spec=spec, policy=parse_policy(text), policy_text=text, description="", now=self.clock())
+        if alias is not None:
+            self.keys.create_alias(alias, key)
+        return key
+
+    def put_key_policy(self, key: KmsKey, policy: str) -> None:
+        """Replace a key's policy from inside, as its administrator.
+
+        Raises:
+            PolicyError: the policy is malformed.
+        """
+        key.policy, key.policy_text = parse_policy(policy), policy
+
+    def call(self, operation: str, request: JsonObject, principal: Principal) -> JsonObject:
+        """Carry out one request.
+
+        Args:
+            operation: AWS's name of it.
+            request: its parsed JSON.
+            principal: who signed it.
+
+        Returns:
+            The JSON of the answer.
+
+        Raises:
+            KmsFault: the request was refused; code and text are AWS's.
+        """
+        call = Call(operation, {}, principal, self.keys, self.clock())
+        try:
+            answer = self._answer(call, request)
+        except KmsFault as fault:
+            self._note(call, request, verdict=fault.code, reason=call.denial or fault.message or "")
+            raise
+        sizes = {name: len(value) for name, value in answer.items() if isinstance(value, bytes)}
+        self._note(call, request, answered_bytes=sizes)
+        encoded = {name: _to_json(value) for name, value in answer.items()}
+        return self.rewrite_answer(operation, encoded) if self.rewrite_answer else encoded
+
+    def note_refusal(self, operation: str, fault: KmsFault) -> None:
+        """Enter a request into the journal that was refused before anybody knew who sent it."""
+        self.journal.add(JournalEntry(self.clock(), _shown(operation), fault.code, fault.message or ""))
+
+    def _answer(self, call: Call, request: object) -> JsonObject:
+        handler = OPERATIONS.get(call.operation)
+        if handler is None:
+            raise KmsFault("UnknownOperationException")
+        call.params = parse_request(call.operation, request)
+        if "Recipient" in call.params:
+            recipient = call.params["Recipient"]
+            call.recipient = verify_recipient(recipient, root_sha256=self._root_sha256, at=call.now)
+        answer = handler(call)
+        if call.recipient is not None:
+            secret = answer.pop(SECRET_FIELDS[call.operation])
+            answer["CiphertextForRecipient"] = seal_for_recipient(
+                secret, call.recipient.public_key, form=self.recipient_form
+            )
+        return answer
+
+    def _note(
+        self,
+        call: Call,
+        request: object,
+        *,
+        verdict: str = OK,
+        reason: str = "",
+        answered_bytes: dict[str, int] | None = None,
+    ) -> None:
+        document = call.recipient.document if call.recipient else None
+        self.journal.add(
+            JournalEntry(
+                time=self.clock(),
+                operation=_shown(call.operation),
+                verdict=verdict,
+                reason=reason,
+                caller_arn=call.principal.arn,
+                key_arn=call.key.arn if call.key else None,
+                context_names=tuple(name for field in _CONTEXT_FIELDS for name in call.params.get(field, {})),
+                has_document=isinstance(request, dict) and request.get("Recipient") is not None,
+                module_id=document.module_id if document else None,
+                pcr0=document.pcrs[0].hex() if document and 0 in document.pcrs else None,
+                answered_bytes=answered_bytes or {},
+            )
+        )
+
+
+def _shown(operation: str) -> str:
+    """Cut what a client calls an operation to what fits into a line."""
+    return printable(operation[:PEER_TEXT_CHARS])
+
+
+def _to_json(value: Any) -> Any:
+    """Encode as AWS's JSON protocol does: bytes in base64, times in seconds since 1970."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, datetime):
+        return round(value.timestamp(), 3)
+    if isinstance(value, dict):
+        return {name: _to_json(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""A Nitro Security Module in software, and the authority that signs its documents."""

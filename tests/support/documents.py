@@ -1,0 +1,60 @@
+"""Documents of enclaves whose measurements the policies in tests/data/policies name, signed by the simulator's NSM."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import cbor2
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import SimulatedNsm
+
+POLICIES = Path(__file__).parents[1] / "data" / "policies"
+MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
+PCRS = {index: bytes([0xA0 + index]) * 48 for index in range(5)}
+SIGNED_PCRS = PCRS | {8: b"\xa8" * 48}
+ACCOUNT_ID = "111122223333"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/EnclaveInstanceRole"
+ADMIN_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/KeyAdministrator"
+ROOT_ARN = f"arn:aws:iam::{ACCOUNT_ID}:root"
+
+
+@functools.cache
+def authority() -> AttestationAuthority:
+    """The one behind all of these documents."""
+    return AttestationAuthority.create()
+
+
+def make_document(
+    *,
+    pcrs: dict[int, bytes] | None = None,
+    debug: bool = False,
+    user_data: bytes | None = None,
+    nonce: bytes | None = None,
+    public_key: bytes | None = None,
+    **options: Any,
+) -> bytes:
+    nsm = SimulatedNsm(authority(), module_id=MODULE_ID, pcrs=pcrs or PCRS, debug=debug, **options)
+    request = {"Attestation": {"user_data": user_data, "nonce": nonce, "public_key": public_key}}
+    document = cbor2.loads(nsm.answer(cbor2.dumps(request)))["Attestation"]["document"]
+    assert isinstance(document, bytes)
+    return document
+
+
+def make_fields(**options: Any) -> AttestationDocument:
+    return parse_unverified_document(make_document(**options))
+
+
+def root_pem() -> bytes:
+    return x509.load_der_x509_certificate(authority().cabundle_der[0]).public_bytes(Encoding.PEM)
+
+
+def measurements(pcrs: dict[int, bytes] | None = None) -> dict[str, Any]:
+    """What nitro-cli build-enclave prints."""
+    digests = {f"PCR{index}": value.hex() for index, value in (pcrs or PCRS).items() if index in (0, 1, 2, 8)}
+    return {"Measurements": {"HashAlgorithm": "Sha384 { ... }", **digests}}

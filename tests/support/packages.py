@@ -1,0 +1,33 @@
+"""Every module of the project, found and imported."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator")
+
+
+def source_files(*rooms: str) -> list[Path]:
+    return sorted(path for room in rooms or ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def load(path: Path) -> ModuleType:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def classes(*rooms: str) -> list[type]:
+    """Return every class that is defined at the top of a module of ``rooms``."""
+    found = []
+    for path in source_files(*rooms):
+        module = load(path)
+        found += [
+            member
+            for member in vars(module).values()
+            if inspect.isclass(member) and member.__module__ == module.__name__
+        ]
+    return found

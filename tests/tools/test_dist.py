@@ -1,0 +1,122 @@
+"""The wheel and the sdist, built here, installed apart from this checkout, and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools.commit_hook import COMMIT_FILE, read_commit
+from vsock_wire import __version__
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ("kmstool-instance", "kmstool-enclave", "kmstool-enclave-cli", "vsock-proxy", "kmstool-sim")
+TIMEOUT_S = 120.0
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def build(source: Path, target: Path, kind: str) -> Path:
+    done = run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", target, cwd=source)
+    assert done.returncode == 0, done.stderr
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone, because this folder's own state may change while it is read."""
+    folder = tmp_path_factory.mktemp("checkout") / "clone"
+    done = run("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(checkout, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel alone; what it depends on is where this Python has it."""
+    target = tmp_path_factory.mktemp("installed")
+    done = run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel, cwd=target)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def _files(wheel: Path) -> dict[str, list[bytes]]:
+    """Return the lines of each file, sorted because RECORD lists files in the order they were added."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: sorted(archive.read(name).splitlines()) for name in archive.namelist()}
+
+
+def commit_of(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(COMMIT_FILE).decode()
+
+
+def test_wheel_says_which_commit_it_is(checkout: Path, wheel: Path) -> None:
+    commit = read_commit(checkout)
+    assert len(commit) == 12
+    assert commit_of(wheel) == f"{commit}\n"
+
+
+def test_change_that_is_not_committed_shows(checkout: Path) -> None:
+    readme = checkout / "README.md"
+    text = readme.read_text("utf-8")
+    readme.write_text("changed", "utf-8")
+    try:
+        assert read_commit(checkout).endswith("+changes")
+    finally:
+        readme.write_text(text, "utf-8")
+
+
+def test_wheel_of_the_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path, tmp_path: Path) -> None:
+    sdist = build(checkout, tmp_path / "sdist", "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    again = build(source, tmp_path / "wheel", "wheel")
+    assert _files(again) == _files(wheel)
+
+
+def test_wheel_holds_the_rooms_and_nothing_of_this_checkout_beside(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        folders = {name.partition("/")[0] for name in archive.namelist()}
+    rooms = {"vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator"}
+    assert folders - rooms == {f"kmstool-{__version__}.dist-info", *({f"kmstool-{__version__}.data"} & folders)}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_installed_tool_shows_version_and_commit(tool: str, installed: Path, checkout: Path) -> None:
+    done = run(installed / "bin" / tool, "--version", cwd=installed, PYTHONPATH=str(installed))
+    assert done.stdout == f"{tool}, version {__version__} (commit {read_commit(checkout)})\n", done.stderr
+
+
+def test_installed_tools_run_the_whole_flow(installed: Path, tmp_path: Path) -> None:
+    path = f"{installed / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = run(installed / "bin/kmstool-sim", "demo", cwd=tmp_path, PYTHONPATH=str(installed), PATH=path)
+    assert done.returncode == 0, done.stderr
+    where = (
+        "import json, vsock_wire, nitro_simulator; print(json.dumps([vsock_wire.__file__, nitro_simulator.__file__]))"
+    )
+    loaded = run(sys.executable, "-c", where, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert all(name.startswith(f"{installed}/") for name in json.loads(loaded.stdout))

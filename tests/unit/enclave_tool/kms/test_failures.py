@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ParamValidationError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import SSLError as Urllib3SslError
+
+from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.kms.failures import MAX_KMS_TEXT_CHARS, kms_failure
+from vsock_wire.errors import ExitCode, ToolError, TransportError
+from vsock_wire.net.address import VsockAddress
+
+PROXY = VsockAddress(3, 8000)
+URL = "https://kms.us-east-1.amazonaws.com/"
+
+
+def client_error(code: str, text: str | None = None, **metadata: object) -> ClientError:
+    error = {"Code": code} if text is None else {"Code": code, "Message": text}
+    response: Any = {"Error": error, "ResponseMetadata": metadata}
+    return ClientError(response, "Decrypt")
+
+
+def ssl_error(original: Exception | str) -> SSLError:
+    return SSLError(endpoint_url=URL, error=Urllib3SslError(original))
+
+
+class TestRefusals:
+    def test_everything_kms_said_is_kept(self) -> None:
+        failure = kms_failure(
+            client_error("AccessDeniedException", "User: x is not authorized", HTTPStatusCode=400, RequestId="r-1"),
+            PROXY,
+        )
+        assert isinstance(failure, KmsError)
+        assert (failure.code, failure.text) == ("AccessDeniedException", "User: x is not authorized")
+        assert (failure.http_status, failure.request_id) == (400, "r-1")
+        assert str(failure) == "AccessDeniedException: User: x is not authorized"
+        assert "PCR0" in (failure.hint or "")
+
+    @pytest.mark.parametrize("text", [None, ""])
+    def test_refusal_without_a_text_is_its_code(self, text: str | None) -> None:
+        failure = kms_failure(client_error("InvalidCiphertextException", text), PROXY)
+        assert str(failure) == "InvalidCiphertextException"
+        assert "encryption context" in (failure.hint or "")
+
+    def test_refusal_without_anything_is_an_error_all_the_same(self) -> None:
+        failure = kms_failure(ClientError({}, "Decrypt"), PROXY)
+        assert isinstance(failure, KmsError)
+        assert (failure.code, failure.http_status, failure.request_id) == ("Unknown", None, None)
+
+    def test_flood_and_terminal_escapes_of_the_peer_are_kept_off(self) -> None:
+        failure = kms_failure(client_error("Bad\x1b[2J", "\n" + "A" * 100_000), PROXY)
+        assert str(failure).isprintable()
+        assert len(str(failure)) < MAX_KMS_TEXT_CHARS + 100
+
+    def test_flood_in_the_code_is_cut_as_well(self) -> None:
+        assert len(str(kms_failure(client_error("A" * 100_000), PROXY))) < MAX_KMS_TEXT_CHARS
+
+    @pytest.mark.parametrize(
+        "code",
+        ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "NotFoundException"],
+    )
+    def test_common_refusals_have_a_hint(self, code: str) -> None:
+        assert kms_failure(client_error(code), PROXY).hint
+
+    def test_unknown_refusal_has_none(self) -> None:
+        assert kms_failure(client_error("SomethingNewException"), PROXY).hint is None
+
+
+class TestProxy:
+    def test_reason_of_the_dialler_is_given_once(self) -> None:
+        dialled = TransportError("connect to", PROXY, "connection reset by peer", hint="x")
+        cause = NewConnectionError(None, str(dialled))  # type: ignore[arg-type]
+        cause.__cause__ = dialled
+        failure = kms_failure(EndpointConnectionError(endpoint_url=URL, error=cause), PROXY)
+        assert isinstance(failure, ProxyUnreachableError)
+        assert str(failure) == "connect to proxy vsock://3:8000: connection reset by peer"
+        assert failure.exit_code is ExitCode.UNREACHABLE
+        assert "vsock-proxy" in (failure.hint or "")
+
+    @pytest.mark.parametrize("kind", [EndpointConnectionError, ConnectTimeoutError])
+    def test_without_a_cause_it_is_the_time(self, kind: type[EndpointConnectionError]) -> None:
+        failure = kms_failure(kind(endpoint_url=URL), PROXY)
+        assert str(failure) == "connect to proxy vsock://3:8000: no answer in time"
+
+
+class TestTls:
+    def test_refused_certificate_names_host_and_reason(self) -> None:
+        original = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        original.verify_message = "Hostname mismatch, certificate is not valid for 'kms.us-east-1.amazonaws.com'."
+        failure = kms_failure(ssl_error(original), PROXY)
+        assert isinstance(failure, TlsError)
+        assert str(failure) == (
+            "TLS with kms.us-east-1.amazonaws.com: certificate refused:"
+            " Hostname mismatch, certificate is not valid for 'kms.us-east-1.amazonaws.com'"
+        )
+
+    @pytest.mark.parametrize(
+        "original",
+        [ssl.SSLEOFError(8, "EOF occurred"), ssl.SSLZeroReturnError(6, "closed"), ConnectionResetError(104, "x")],
+    )
+    def test_closed_connection_is_kms_not_reached(self, original: Exception) -> None:
+        failure = kms_failure(ssl_error(original), PROXY)
+        assert isinstance(failure, KmsUnreachableError)
+        assert "allowlist" in (failure.hint or "")
+
+    @pytest.mark.parametrize(
+        "original", [ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "odd\x1b"]
+    )
+    def test_other_protocol_is_a_tls_error(self, original: Exception | str) -> None:
+        failure = kms_failure(ssl_error(original), PROXY)
+        assert isinstance(failure, TlsError)
+        assert str(failure).isprintable()
+
+    def test_error_without_a_cause_is_an_error_all_the_same(self) -> None:
+        assert isinstance(kms_failure(SSLError(endpoint_url=URL, error=Exception()), PROXY), ToolError)
+
+
+class TestOthers:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ReadTimeoutError(endpoint_url=URL),
+            ConnectionClosedError(endpoint_url=URL),
+        ],
+    )
+    def test_failure_behind_the_proxy_is_kms_not_reached(self, error: BotoCoreError) -> None:
+        failure = kms_failure(error, PROXY)
+        assert isinstance(failure, KmsUnreachableError)
+        assert type(error).__name__ in str(failure)
+
+    def test_own_refusal_of_botocore_is_no_network_failure(self) -> None:
+        failure = kms_failure(ParamValidationError(report="Invalid length for parameter KeyId"), PROXY)
+        assert not isinstance(failure, TransportError)
+
+    def test_text_of_an_unhandled_error_is_not_shown(self) -> None:
+        failure = kms_failure(HTTPClientError(error=ValueError("Invalid header value b'theToken'")), PROXY)
+        assert "theToken" not in f"{failure} {failure.hint}"

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from instance_tool.console.output import OutputFormat, encode_result
+from tests.support.decrypting import decrypt_result
+from vsock_wire.errors import InputError
+from vsock_wire.protocol.vocabulary import Operation
+
+RESULT = decrypt_result(b"Hello, KMS!", "arn:key", "SYMMETRIC_DEFAULT")
+
+
+class TestRaw:
+    @given(st.binary(max_size=50))
+    def test_is_the_plaintext_itself(self, plaintext: bytes) -> None:
+        assert encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.RAW) == plaintext
+
+    def test_line_break_is_refused_in_a_batch(self) -> None:
+        with pytest.raises(InputError, match=r"^plaintext: expected no line break") as caught:
+            encode_result(Operation.DECRYPT, decrypt_result(b"hunter2\nhunter3"), OutputFormat.RAW, line_number=1)
+        assert "hunter" not in f"{caught.value!r} {caught.value.hint}"
+
+    @pytest.mark.parametrize("plaintext", [b"", b"a\rb", b"a\0b", "\u2028".encode()])
+    def test_anything_else_is_taken_in_a_batch(self, plaintext: bytes) -> None:
+        assert encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.RAW, line_number=1) == plaintext
+
+
+class TestBase64:
+    @given(st.binary(max_size=200))
+    def test_is_one_line_that_decodes_to_the_plaintext(self, plaintext: bytes) -> None:
+        encoded = encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.BASE64, line_number=1)
+        assert b64decode(encoded, validate=True) == plaintext
+        assert b"\n" not in encoded
+
+
+class TestJson:
+    def test_holds_everything_that_is_known(self) -> None:
+        assert json.loads(encode_result(Operation.DECRYPT, RESULT, OutputFormat.JSON)) == {
+            "Plaintext": "SGVsbG8sIEtNUyE=",
+            "KeyId": "arn:key",
+            "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        }
+
+    def test_leaves_out_what_an_old_enclave_does_not_say(self) -> None:
+        assert json.loads(encode_result(Operation.DECRYPT, decrypt_result(b""), OutputFormat.JSON)) == {"Plaintext": ""}
+
+    def test_names_the_line_of_a_batch(self) -> None:
+        assert json.loads(encode_result(Operation.DECRYPT, RESULT, OutputFormat.JSON, line_number=7))["Line"] == 7
+
+    @given(st.text(max_size=20))
+    def test_is_one_printable_line_whatever_a_peer_has_put_into_it(self, key_id: str) -> None:
+        encoded = encode_result(Operation.DECRYPT, decrypt_result(b"x", key_id), OutputFormat.JSON)
+        assert encoded.decode("ascii").isprintable()
+        assert json.loads(encoded)["KeyId"] == key_id

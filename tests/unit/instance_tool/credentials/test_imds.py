@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from instance_tool.credentials.imds import RoleCredentials, fetch_role_credentials
+from instance_tool.errors import CredentialsError
+from tests.support.scripted_imds import ROLES_PATH, TOKEN, TOKEN_PATH, Answer, ScriptedImds
+from vsock_wire.errors import ExitCode
+from vsock_wire.protocol.messages import Credentials
+
+ROLE_PATH = ROLES_PATH + "the-role"
+
+
+def failure_of(environ: dict[str, str], *, timeout_s: float = 5.0) -> CredentialsError:
+    with pytest.raises(CredentialsError) as caught:
+        fetch_role_credentials(environ, timeout_s=timeout_s)
+    assert caught.value.exit_code is ExitCode.NO_CREDENTIALS
+    for secret in ("theRoleSecret", "theRoleToken", TOKEN):
+        assert secret not in f"{caught.value} {caught.value.hint}"
+    return caught.value
+
+
+class TestHealthy:
+    def test_credentials_of_the_role_are_returned(self, imds: ScriptedImds) -> None:
+        assert fetch_role_credentials(imds.environ) == RoleCredentials(
+            "the-role", Credentials("ASIAROLEEXAMPLE", "theRoleSecret", "theRoleToken", "2999-01-01T00:00:00Z")
+        )
+
+    def test_each_request_is_imds_v2s(self, imds: ScriptedImds) -> None:
+        fetch_role_credentials(imds.environ)
+        assert [(request.method, request.path) for request in imds.requests] == [
+            ("PUT", TOKEN_PATH),
+            ("GET", ROLES_PATH),
+            ("GET", ROLE_PATH),
+        ]
+        assert 1 <= int(imds.requests[0].headers["x-aws-ec2-metadata-token-ttl-seconds"]) <= 21_600
+        assert [request.headers.get("x-aws-ec2-metadata-token") for request in imds.requests] == [None, TOKEN, TOKEN]
+
+    def test_repr_shows_no_credential(self, imds: ScriptedImds) -> None:
+        assert "theRole" not in repr(fetch_role_credentials(imds.environ))
+
+    @pytest.mark.parametrize("body", [b"the-role\n", b"the-role\nother-role", b"the-role\r\n"])
+    def test_first_role_of_the_list_is_taken(self, imds: ScriptedImds, body: bytes) -> None:
+        imds.answers["GET", ROLES_PATH] = Answer(body)
+        assert fetch_role_credentials(imds.environ).role == "the-role"
+
+    def test_role_with_every_character_iam_allows_is_asked_for(self, imds: ScriptedImds) -> None:
+        imds.answers["GET", ROLES_PATH] = Answer(b"Role_1+=,.@-x")
+        imds.answers["GET", ROLES_PATH + "Role_1%2B%3D%2C.%40-x"] = imds.answers["GET", ROLE_PATH]
+        assert fetch_role_credentials(imds.environ).role == "Role_1+=,.@-x"
+
+    @pytest.mark.parametrize("expiration", ["2999-01-01T00:00:00Z", "2999-01-01T00:00:00+02:00", "2999-01-01T00:00:00"])
+    def test_every_form_of_time_is_read(self, imds: ScriptedImds, expiration: str) -> None:
+        imds.set_credentials(Expiration=expiration)
+        assert fetch_role_credentials(imds.environ).credentials.expiration == expiration
+
+    def test_answer_without_a_code_is_taken(self, imds: ScriptedImds) -> None:
+        imds.set_credentials()
+        answer = imds.answers["GET", ROLE_PATH]
+        assert answer.body is not None
+        imds.answers["GET", ROLE_PATH] = Answer(answer.body.replace(b'"Code": "Success", ', b""))
+        assert fetch_role_credentials(imds.environ).role == "the-role"
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("value", ["true", "TRUE", "True"])
+    def test_switched_off_by_the_environment_asks_nothing(self, imds: ScriptedImds, value: str) -> None:
+        error = failure_of({**imds.environ, "AWS_EC2_METADATA_DISABLED": value})
+        assert str(error) == "IMDS: switched off by AWS_EC2_METADATA_DISABLED"
+        assert imds.requests == []
+
+    @pytest.mark.parametrize(
+        "answer", [Answer(b"", 404), Answer(b"not found", 404), Answer(b"", 200), Answer(b"\n", 200)]
+    )
+    def test_instance_without_a_role_is_named_so(self, imds: ScriptedImds, answer: Answer) -> None:
+        imds.answers["GET", ROLES_PATH] = answer
+        error = failure_of(imds.environ)
+        assert str(error) == "IMDS: the instance has no role"
+        assert "instance profile" in (error.hint or "")
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500])
+    def test_token_that_is_refused_is_an_error_with_a_hint(self, imds: ScriptedImds, status: int) -> None:
+        imds.answers["PUT", TOKEN_PATH] = Answer(b"<html>no</html>", status)
+        error = failure_of(imds.environ)
+        assert f"HTTP {status}" in str(error)
+        assert error.hint
+
+    @pytest.mark.parametrize(
+        "token", [b"", b"a\r\nX-Evil: 1", b"a\nb", b"\xff\xfe", "\u20ac".encode(), "\u00e9".encode(), b"a b"]
+    )
+    def test_token_that_no_header_can_hold_is_refused(self, imds: ScriptedImds, token: bytes) -> None:
+        imds.answers["PUT", TOKEN_PATH] = Answer(token)
+        assert "expected a session token" in str(failure_of(imds.environ))
+        assert len(imds.requests) == 1
+
+    @pytest.mark.parametrize("status", [401, 403, 500])
+    def test_refused_role_list_is_an_error(self, imds: ScriptedImds, status: int) -> None:
+        imds.answers["GET", ROLES_PATH] = Answer(b"no", status)
+        assert f"HTTP {status}" in str(failure_of(imds.environ))
+
+    @pytest.mark.parametrize(
+        "role", [b"../../user-data", b"a/b", b"a?b", b"a b", b"\xff", b"<html>", b"x" * 65, b"r\x1b[2J"]
+    )
+    def test_role_that_is_no_name_is_refused_printable(self, imds: ScriptedImds, role: bytes) -> None:
+        imds.answers["GET", ROLES_PATH] = Answer(role)
+        error = failure_of(imds.environ)
+        assert "expected a role name" in str(error)
+        assert str(error).isprintable()
+        assert len(imds.requests) == 2
+
+    @pytest.mark.parametrize("answer", [Answer(b"no", 401), Answer(b"{}", 403), Answer(b"", 404), Answer(b"{}", 500)])
+    def test_refused_credentials_are_an_error(self, imds: ScriptedImds, answer: Answer) -> None:
+        imds.answers["GET", ROLE_PATH] = answer
+        assert f"HTTP {answer.status}" in str(failure_of(imds.environ))
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"17",
+            b"\xff\xfe",
+            b"<html>",
+            b"[" * 60_000,
+            b"9" * 60_000,
+            b'{"Code":"Success"} x',
+        ],
+        ids=lambda body: body[:10].decode("latin-1"),
+    )
+    def test_malformed_json_is_an_error(self, imds: ScriptedImds, body: bytes) -> None:
+        imds.answers["GET", ROLE_PATH] = Answer(body)
+        assert str(failure_of(imds.environ)).startswith("IMDS: expected the role's credentials as JSON")
+
+    @pytest.mark.parametrize("name", ["AccessKeyId", "SecretAccessKey", "Token", "Expiration"])
+    @pytest.mark.parametrize("value", [None, "", 5, ["x"]])
+    def test_credentials_without_a_field_name_it(self, imds: ScriptedImds, name: str, value: object) -> None:
+        imds.set_credentials(**{name: value})
+        assert str(failure_of(imds.environ)).startswith(f"IMDS: {name}: expected text")
+
+    @pytest.mark.parametrize("code", ["AssumeRoleUnauthorizedAccess", "Failed", "", 5, "x\x1b[2J" + "A" * 1_000])
+    def test_other_code_is_an_error_with_a_hint(self, imds: ScriptedImds, code: object) -> None:
+        imds.set_credentials(Code=code)
+        error = failure_of(imds.environ)
+        assert "not available" in str(error)
+        assert len(str(error)) < 200
+        assert str(error).isprintable()
+        assert "trust policy" in (error.hint or "")
+
+    @pytest.mark.parametrize("expiration", ["2001-01-01T00:00:00Z", "2001-01-01T00:00:00"])
+    def test_expired_credentials_are_refused(self, imds: ScriptedImds, expiration: str) -> None:
+        imds.set_credentials(Expiration=expiration)
+        error = failure_of(imds.environ)
+        assert str(error) == f"IMDS: the role's credentials expired at {expiration}"
+        assert error.hint
+
+    @pytest.mark.parametrize("expiration", ["tomorrow", "2999-13-01T00:00:00Z", "32503680000", "2999-01-01T00:00:00ZZ"])
+    def test_time_that_is_none_is_refused(self, imds: ScriptedImds, expiration: str) -> None:
+        imds.set_credentials(Expiration=expiration)
+        assert str(failure_of(imds.environ)).startswith("IMDS: Expiration: expected")
+
+    def test_redirect_is_not_followed(self, imds: ScriptedImds) -> None:
+        imds.answers["PUT", TOKEN_PATH] = Answer(b"", 302, {"Location": imds.endpoint + "/elsewhere"})
+        assert "HTTP 302" in str(failure_of(imds.environ))
+        assert len(imds.requests) == 1
+
+    @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
+    def test_huge_answer_is_refused(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
+        imds.answers[path] = Answer(b"a" * 65_537)
+        assert "at most 65536 bytes" in str(failure_of(imds.environ))
+
+
+class TestTransport:
+    @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
+    def test_silence_ends_in_time_with_the_hop_limit_hint(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
+        imds.answers[path] = Answer(None)
+        error = failure_of(imds.environ, timeout_s=0.1)
+        assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.1 s"
+        assert "hop limit" in (error.hint or "")
+
+    def test_nothing_listening_is_an_error_with_a_hint(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"})
+        assert "connection refused" in str(error)
+        assert "EC2 instance" in (error.hint or "")
+
+    @pytest.fixture
+    def raw(self) -> Iterator[tuple[str, list[bytes]]]:
+        """A server that answers every connection with the bytes of the test."""
+        answers: list[bytes] = []
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(65_536)
+                    sock.sendall(answers[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", answers
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"",
+            b"SSH-2.0-OpenSSH\r\n",
+            b"HTTP/1.1",
+            b"HTTP/1.1 abc\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"\x16\x03\x01\x02\x00",
+        ],
+        ids=lambda answer: answer[:12].decode("latin-1"),
+    )
+    def test_peer_that_does_not_speak_http_is_an_error(self, raw: tuple[str, list[bytes]], answer: bytes) -> None:
+        endpoint, answers = raw
+        answers.append(answer)
+        assert str(failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint})).startswith(f"IMDS {endpoint}: ")
+
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            "https://127.0.0.1",
+            "127.0.0.1",
+            "ftp://127.0.0.1",
+            "http://",
+            "http://:80",
+            "http://[",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:port",
+            "http://a..b",
+            "http://" + "a" * 64,
+            "http://a b",
+            "http://\x00",
+            "http://\u20ac" + "a" * 63,
+        ],
+    )
+    def test_endpoint_that_is_none_is_an_error_that_names_it(self, endpoint: str) -> None:
+        error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint}, timeout_s=0.5)
+        assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" in str(error) or str(error).startswith("IMDS http://")
+        assert str(error).isprintable()
+
+    def test_endpoint_with_a_slash_behind_is_taken(self, imds: ScriptedImds) -> None:
+        environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint + "/"}
+        assert fetch_role_credentials(environ).role == "the-role"
+
+    def test_proxy_of_the_environment_is_not_used(self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert fetch_role_credentials({**imds.environ, "http_proxy": "http://127.0.0.1:1"}).role == "the-role"
+
+    def test_default_endpoint_is_the_link_local_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        dialled: list[object] = []
+
+        def refuse(address: object, *_: object, **__: object) -> socket.socket:
+            dialled.append(address)
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        monkeypatch.setattr(socket, "create_connection", refuse)
+        for environ in ({}, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": ""}):
+            failure_of(environ)
+        assert dialled == [(b"169.254.169.254", 80)] * 2

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.client.pool import EnclavePool
+from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.source import CredentialSource
+from instance_tool.errors import CredentialsError, EnclaveError
+from instance_tool.local_service import session as serving
+from instance_tool.local_service.session import LocalSession, ServedEnclave
+from tests.support.scripted_enclave import Message, Peer, ScriptedEnclave
+from vsock_wire.errors import ExitCode
+from vsock_wire.net.address import UnixAddress
+from vsock_wire.protocol.messages import Credentials, ErrorReply, parse_reply
+
+OWN = Credentials("AKIDOWN", "theOwnSecret", "theOwnToken")
+DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": {"a": "1"}}
+SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDTHEIRS", "AwsSecretAccessKey": "theirSecret"}
+
+Ask = Callable[..., Message]
+
+
+class Enclave:
+    """Answers every request as ``replies`` says, by its operation, and remembers all it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[Message] = []
+        self.replies: dict[str, Message | None] = {
+            "SetClient": {"Status": "Ok", "Protocol": 2},
+            "Decrypt": {"Status": "Ok", "Message": "AQID", "KeyId": "k", "Future": {"x": 1}},
+            "Describe": {"Status": "Ok", "Version": "1", "Region": None},
+        }
+
+    def __call__(self, peer: Peer) -> None:
+        while (request := peer.receive()) is not None:
+            self.requests.append(request)
+            reply = self.replies.get(request["Operation"], {"Status": "Error", "Message": "Operation not recognized"})
+            if reply is None:
+                return
+            peer.send(reply)
+
+    @property
+    def operations(self) -> list[str]:
+        return [request["Operation"] for request in self.requests]
+
+
+@pytest.fixture
+def enclave() -> Enclave:
+    return Enclave()
+
+
+def session(
+    address: UnixAddress, find: Callable[[], FoundCredentials] | None = None, *, region: str | None = "eu-west-1"
+) -> tuple[LocalSession, EnclavePool]:
+    source = CredentialSource(find or (lambda: FoundCredentials(OWN, "the test")))
+
+    def new_client() -> EnclaveClient:
+        client = EnclaveClient(address, timeout_s=10.0)
+        client.set_credentials(source, region)
+        return client
+
+    pool = EnclavePool(new_client, size=1)
+    return LocalSession(ServedEnclave(pool, region)), pool
+
+
+@pytest.fixture
+def ask(short_dir: Path, enclave: Enclave) -> Iterator[Ask]:
+    with ScriptedEnclave(short_dir, enclave) as scripted:
+        local, pool = session(scripted.address)
+
+        def ask(request: Any) -> Message:
+            return local.take(request if isinstance(request, bytes) else json.dumps(request).encode()).answer()
+
+        yield ask
+        pool.close()
+
+
+def failure(reply: Message) -> ErrorReply:
+    parsed = parse_reply(reply)
+    assert isinstance(parsed, ErrorReply)
+    return parsed
+
+
+def test_time_that_the_client_gives_kms_passes_on(ask: Ask, enclave: Enclave) -> None:
+    ask({**DECRYPT, "TimeoutS": 2.5})
+    assert enclave.requests[1]["TimeoutS"] == 2.5
+
+
+def test_request_and_reply_pass_as_they_are_with_the_credentials_held_here(ask: Ask, enclave: Enclave) -> None:
+    assert ask(DECRYPT) == enclave.replies["Decrypt"]
+    assert enclave.requests[1] == {"TimeoutS": 9.0, **DECRYPT}
+    assert enclave.requests[0] == {
+        "Operation": "SetClient",
+        "AwsAccessKeyId": "AKIDOWN",
+        "AwsSecretAccessKey": "theOwnSecret",
+        "AwsSessionToken": "theOwnToken",
+        "AwsRegion": "eu-west-1",
+    }
+
+
+def test_start_up_is_paid_once(ask: Ask, enclave: Enclave) -> None:
+    for _ in range(5):
+        ask(DECRYPT)
+    assert enclave.operations == ["SetClient", *["Decrypt"] * 5]
+
+
+@pytest.mark.parametrize("request_id", ["", "a-1", "x" * 64])
+def test_id_is_echoed_and_stays_here(ask: Ask, enclave: Enclave, request_id: str) -> None:
+    assert ask({**DECRYPT, "Id": request_id})["Id"] == request_id
+    assert ask({"Operation": "Nothing", "Id": request_id})["Id"] == request_id
+    assert all("Id" not in request for request in enclave.requests)
+
+
+def test_set_client_is_answered_here_and_what_it_brings_goes_nowhere(ask: Ask, enclave: Enclave) -> None:
+    reply = ask(SET_CLIENT)
+    assert (reply["Status"], reply["Protocol"], reply["CredentialsHeld"]) == ("Ok", 2, True)
+    ask(DECRYPT)
+    assert "theirSecret" not in json.dumps(enclave.requests)
+
+
+@pytest.mark.parametrize(("region", "is_taken"), [(None, True), ("", True), ("eu-west-1", True), ("eu-west-2", False)])
+def test_region_of_a_client_must_be_the_served_one(ask: Ask, region: str | None, *, is_taken: bool) -> None:
+    reply = ask({**SET_CLIENT, "AwsRegion": region})
+    assert (reply["Status"] == "Ok") is is_taken
+    if not is_taken:
+        assert failure(reply).code == "RegionConflict"
+
+
+def test_describe_is_the_enclaves_with_what_is_held_here(ask: Ask) -> None:
+    assert ask({"Operation": "Describe"}) == {
+        "Status": "Ok",
+        "Version": "1",
+        "Region": "eu-west-1",
+        "CredentialsHeld": True,
+    }
+
+
+def test_describe_of_kmstool_in_c_does_not_ask_it_and_says_that_credentials_are_held(short_dir: Path) -> None:
+    _, pool = session(UnixAddress(str(short_dir / "nobody")))
+    local = LocalSession(ServedEnclave(pool, None, is_old_enclave=True))
+    assert local.take(b'{"Operation":"Describe"}').answer() == {
+        "Status": "Ok",
+        "Protocol": 2,
+        "Region": None,
+        "CredentialsHeld": True,
+    }
+
+
+def test_refusal_of_the_enclave_passes_as_it_is(ask: Ask, enclave: Enclave) -> None:
+    refusal = {
+        "Status": "Error",
+        "Message": "Could not decrypt ciphertext: AccessDeniedException: no",
+        "Code": "AccessDeniedException",
+        "Service": "kms",
+        "HttpStatus": 400,
+        "RequestId": "r-1",
+        "Hint": "look",
+    }
+    enclave.replies["Decrypt"] = refusal
+    assert ask(DECRYPT) == refusal
+
+
+def test_connection_that_broke_is_opened_again_once(ask: Ask, enclave: Enclave) -> None:
+    ask(DECRYPT)
+    working, enclave.replies["Decrypt"] = enclave.replies["Decrypt"], None
+    reply = failure(ask(DECRYPT))
+    assert (reply.code, reply.service) == ("EnclaveUnreachable", "instance")
+    assert enclave.operations == ["SetClient", "Decrypt", "Decrypt", "SetClient", "Decrypt"]
+    enclave.replies["Decrypt"] = working
+    assert ask(DECRYPT)["Status"] == "Ok"
+
+
+def test_enclave_that_is_gone_is_named_with_kmstools_text_in_front(short_dir: Path) -> None:
+    local, _ = session(UnixAddress(str(short_dir / "nobody")))
+    reply = failure(local.take(json.dumps(DECRYPT).encode()).answer())
+    assert reply.message.startswith(f"Could not decrypt ciphertext: connect to unix:{short_dir}/nobody: ")
+    assert EnclaveError(reply).exit_code is ExitCode.UNREACHABLE
+    assert failure(local.take(b'{"Operation":"Describe"}').answer()).code == "EnclaveUnreachable"
+
+
+def test_missing_credentials_are_named(short_dir: Path) -> None:
+    def find() -> FoundCredentials:
+        raise CredentialsError("IMDS: the instance has no role", hint="attach one")
+
+    local, _ = session(UnixAddress(str(short_dir / "nobody")), find)
+    reply = failure(local.take(json.dumps(DECRYPT).encode()).answer())
+    assert (reply.message, reply.hint) == (
+        "Could not decrypt ciphertext: IMDS: the instance has no role",
+        "attach one",
+    )
+    assert EnclaveError(reply).exit_code is ExitCode.NO_CREDENTIALS
+
+
+def test_garbage_of_the_enclave_is_no_fault_of_the_clients(ask: Ask, enclave: Enclave) -> None:
+    enclave.replies["Decrypt"] = {"Status": "Perhaps"}
+    assert failure(ask(DECRYPT)).code == "EnclaveUnreadable"
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (b"", "Error reading JSON object"),
+        (b"[]", "JSON is wrong type"),
+        (b"{}", "JSON structure incomplete"),
+        (b'{"Operation":1}', "Operation is wrong type"),
+        (b'{"Operation":"Nothing"}', "Operation not recognized"),
+        (b'{"Operation":"Describe","Id":1}', "Id is wrong type"),
+    ],
+)
+def test_request_that_is_none_is_refused_in_kmstools_words_without_asking_the_enclave(
+    ask: Ask, enclave: Enclave, frame: bytes, message: str
+) -> None:
+    assert failure(ask(frame)).message == message
+    assert enclave.requests == []
+
+
+def test_bug_is_answered_without_its_text(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_message: Message) -> None:
+        raise KeyError("the secret")
+
+    monkeypatch.setattr(serving, "parse_operation", fail)
+    assert failure(ask({**DECRYPT, "Id": "1"})).code == "InternalError"
+    assert "the secret" not in caplog.text

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.credentials.find import FoundCredentials
+from instance_tool.errors import CredentialsError, RoleError
+from instance_tool.survey import Chain, examine
+from tests.support.scripted_enclave import Message, Peer, ScriptedEnclave
+from vsock_wire.net.address import TcpAddress
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
+from vsock_wire.protocol.messages import Credentials
+
+DESCRIPTION = {"Version": "1", "Protocol": 2, "Delivery": "reply", "Region": None}
+SEEN = [HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.KMS, HopName.TLS, HopName.CLOCK]
+ALL_OK = tuple(Hop(name, HopState.OK, "seen") for name in SEEN)
+CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", expiration="2030-01-01T00:00:00Z")
+
+
+def find() -> FoundCredentials:
+    return FoundCredentials(CREDENTIALS, "the environment")
+
+
+def look(folder: Path, answers: dict[str, Message], **options: Any) -> dict[HopName, Hop]:
+    """Return the hops of an enclave that gives ``answers`` by operation; they must come in the order of the chain."""
+
+    def converse(peer: Peer) -> None:
+        while (request := peer.receive()) is not None:
+            peer.send(answers[request["Operation"]])
+
+    with ScriptedEnclave(folder, converse) as enclave, EnclaveClient(enclave.address, timeout_s=5.0) as client:
+        hops = list(examine(Chain(client, **{"region": "us-east-1", "find_credentials": find, **options})))
+    assert [hop.name for hop in hops] == [name for name in HopName if name in {hop.name for hop in hops}]
+    return {hop.name: hop for hop in hops}
+
+
+def sound(*hops: Hop, host: str = "kms.example") -> dict[str, Message]:
+    diagnosis = {"Status": "Ok", **encode_diagnosis(host, hops or ALL_OK)}
+    return {"Describe": {"Status": "Ok", **DESCRIPTION}, "Diagnose": diagnosis}
+
+
+def failed(hops: dict[HopName, Hop]) -> Hop:
+    (hop,) = [hop for hop in hops.values() if hop.state is HopState.FAILED]
+    return hop
+
+
+def test_all_hops_of_a_sound_chain_are_ok(short_dir: Path) -> None:
+    assert {hop.state for hop in look(short_dir, sound()).values()} == {HopState.OK}
+
+
+def test_enclave_without_room_fails_as_enclave(short_dir: Path) -> None:
+    busy = {"Status": "Error", "Message": "Too many connections", "Code": "TooManyConnections", "Hint": "try again"}
+    hop = failed(look(short_dir, {"Describe": busy}))
+    assert (hop.name, hop.hint) == (HopName.ENCLAVE, "try again")
+
+
+def test_older_enclave_that_cannot_look_behind_itself_fails_as_protocol(short_dir: Path) -> None:
+    unknown = {"Status": "Error", "Message": "Operation not recognized", "Code": "UnknownOperation"}
+    hops = look(short_dir, {**sound(), "Diagnose": unknown})
+    assert failed(hops).name is HopName.PROTOCOL
+    assert {hops[name].state for name in SEEN} == {HopState.SKIPPED}
+
+
+@pytest.mark.parametrize("region", [5, ["us-east-1"]])
+def test_description_that_is_none_fails_as_protocol(short_dir: Path, region: object) -> None:
+    answers = sound()
+    answers["Describe"]["Region"] = region
+    assert failed(look(short_dir, answers)).name is HopName.PROTOCOL
+
+
+@pytest.mark.parametrize("diagnosis", [{}, {"Hops": [], "KmsHost": 5}, {"Hops": [{"Hop": "nsm"}], "KmsHost": "x"}])
+def test_diagnosis_that_is_none_fails_as_protocol(short_dir: Path, diagnosis: Message) -> None:
+    answers = {**sound(), "Diagnose": {"Status": "Ok", **diagnosis}}
+    assert failed(look(short_dir, answers)).name is HopName.PROTOCOL
+
+
+def test_hops_that_the_enclave_leaves_out_count_as_not_looked_at(short_dir: Path) -> None:
+    hops = look(short_dir, sound(*ALL_OK[:2]))
+    assert {hops[name].state for name in (HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS)} == {HopState.SKIPPED}
+
+
+@pytest.mark.parametrize("host", ["", ":", "a b", "x" * 300, "kms.example:99999", "kms.example:x", "[::1]"])
+def test_host_that_cannot_be_one_is_a_failure_and_no_crash(short_dir: Path, host: str) -> None:
+    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
+    assert failed(look(short_dir, sound(*lost, host=host))).name in (HopName.PROTOCOL, HopName.DNS)
+
+
+def test_resolver_that_does_not_answer_is_waited_for_no_longer_than_its_time(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr("instance_tool.survey.RESOLVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: released.wait() and [])
+    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
+    hop = failed(look(short_dir, sound(*lost)))
+    released.set()
+    assert (hop.name, hop.detail) == (HopName.DNS, "resolve kms.example: no answer within 0.01 s")
+
+
+def test_kms_that_this_instance_reaches_points_at_the_proxy(short_dir: Path) -> None:
+    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"), Hop.skipped(HopName.TLS, HopName.KMS))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = TcpAddress("127.0.0.1", listener.getsockname()[1])
+        hop = failed(look(short_dir, sound(*lost), kms_address=address))
+    assert (hop.name, hop.detail) == (HopName.KMS, "closed")
+    assert hop.hint is not None
+    assert "the proxy does not" in hop.hint
+
+
+class TestCredentials:
+    def test_of_the_environment_need_no_metadata(self, short_dir: Path) -> None:
+        hops = look(short_dir, sound())
+        assert hops[HopName.IMDS].detail == "not needed: the environment has credentials"
+        assert hops[HopName.ROLE].detail == "the environment, until 2030-01-01T00:00:00Z"
+
+    @pytest.mark.parametrize(
+        ("error", "cause", "name"),
+        [
+            (CredentialsError("none; IMDS: no answer"), CredentialsError("IMDS: no answer"), HopName.IMDS),
+            (CredentialsError("none; IMDS: no role"), RoleError("IMDS: no role"), HopName.ROLE),
+            (RoleError("IMDS: no role"), None, HopName.ROLE),
+            (CredentialsError("environment: half"), None, HopName.ROLE),
+        ],
+    )
+    def test_that_are_missing_fail_where_they_were_looked_for(
+        self, short_dir: Path, error: CredentialsError, cause: Exception | None, name: HopName
+    ) -> None:
+        def find_none() -> FoundCredentials:
+            raise error from cause
+
+        hop = failed(look(short_dir, sound(), find_credentials=find_none))
+        assert (hop.name, hop.detail) == (name, str(error))

@@ -1,0 +1,466 @@
+"""A good document, and every way in which its form, its fields and its signature can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import cbor2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nitro_attestation.document.cose import (
+    AWS_NITRO_ROOT_SHA256,
+    MAX_DOCUMENT_BYTES,
+    AttestationDocument,
+    parse_unverified_document,
+    verify_document,
+)
+from nitro_attestation.errors import AttestationError, NitroAttestationError
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.module import SimulatedNsm
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
+MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
+NONCE = bytes(range(32))
+PCR0 = bytes(range(48))
+
+AUTHORITY = AttestationAuthority.create(at=NOW - timedelta(days=1))
+LEAF = AUTHORITY.leaf_for(MODULE_ID, NOW)
+ROOT = AUTHORITY.root_sha256
+
+
+def attest(*, debug: bool = False, **fields: bytes | None) -> bytes:
+    nsm = SimulatedNsm(AUTHORITY, module_id=MODULE_ID, pcrs={0: PCR0}, debug=debug, clock=lambda: NOW)
+    document = cbor2.loads(nsm.answer(cbor2.dumps({"Attestation": fields})))["Attestation"]["document"]
+    assert isinstance(document, bytes)
+    return document
+
+
+GOOD = attest(public_key=b"a key", user_data=b"some data", nonce=NONCE)
+
+
+def good_fields() -> dict[Any, Any]:
+    fields = cbor2.loads(cbor2.loads(GOOD)[2])
+    assert isinstance(fields, dict)
+    return fields
+
+
+def signed(fields: object) -> bytes:
+    """Return a document of the given payload, well signed: only what was changed on purpose is wrong."""
+    return LEAF.sign(cbor2.dumps(fields))
+
+
+def resealed(position: int, part: object) -> bytes:
+    """Return the good document with one of the four parts of its COSE_Sign1 replaced."""
+    parts = list(cbor2.loads(GOOD))
+    parts[position] = part
+    return cbor2.dumps(parts)
+
+
+def refusal(document: bytes, **options: Any) -> AttestationError:
+    with pytest.raises(AttestationError) as caught:
+        verify_document(document, root_sha256=ROOT, **options)
+    assert str(caught.value) == f"attestation document: {caught.value.field}: {caught.value.reason}"
+    return caught.value
+
+
+def test_good_document_verifies_and_gives_every_field() -> None:
+    document = verify_document(GOOD, root_sha256=ROOT, at=NOW, nonce=NONCE)
+    assert document.module_id == MODULE_ID
+    assert document.digest == "SHA384"
+    assert document.timestamp_ms == 1_767_323_045_678
+    assert document.issued_at == NOW
+    assert document.pcrs[0] == PCR0
+    assert list(document.pcrs) == list(range(16))
+    assert document.certificate_der == LEAF.certificate_der
+    assert document.cabundle_der == AUTHORITY.cabundle_der
+    assert (document.public_key_der, document.user_data, document.nonce) == (b"a key", b"some data", NONCE)
+    assert not document.is_debug
+
+
+def test_parsed_document_equals_the_verified_one() -> None:
+    assert parse_unverified_document(GOOD) == verify_document(GOOD, root_sha256=ROOT)
+
+
+def test_payload_map_of_definite_length_is_taken() -> None:
+    assert cbor2.loads(GOOD)[2][:1] == b"\xbf"
+    definite = signed(good_fields())
+    assert cbor2.loads(definite)[2][:1] == b"\xa9"
+    assert verify_document(definite, root_sha256=ROOT) == verify_document(GOOD, root_sha256=ROOT)
+
+
+def test_document_with_tag_18_is_taken() -> None:
+    assert verify_document(b"\xd2" + GOOD, root_sha256=ROOT).module_id == MODULE_ID
+
+
+@pytest.mark.parametrize("name", ["public_key", "user_data", "nonce"])
+def test_optional_field_may_be_null_or_absent(name: str) -> None:
+    null, absent = good_fields(), good_fields()
+    null[name] = None
+    del absent[name]
+    attribute = "public_key_der" if name == "public_key" else name
+    for fields in (null, absent):
+        assert getattr(verify_document(signed(fields), root_sha256=ROOT), attribute) is None
+
+
+def test_debug_document_says_so() -> None:
+    assert verify_document(attest(debug=True), root_sha256=ROOT).is_debug
+
+
+def test_document_without_the_image_measurements_counts_as_debug() -> None:
+    assert parse_unverified_document(signed(good_fields() | {"pcrs": {4: PCR0}})).is_debug
+
+
+def test_document_with_one_image_measurement_is_not_debug() -> None:
+    assert not parse_unverified_document(signed(good_fields() | {"pcrs": {0: bytes(48), 2: PCR0}})).is_debug
+
+
+def test_measurements_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        parse_unverified_document(GOOD).pcrs[0] = PCR0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("module_id", "", "module_id"),
+        ("module_id", b"i-1", "module_id"),
+        ("digest", "SHA256", "digest"),
+        ("digest", "sha384", "digest"),
+        ("digest", b"SHA384", "digest"),
+        ("timestamp", 0, "timestamp"),
+        ("timestamp", -1, "timestamp"),
+        ("timestamp", True, "timestamp"),
+        ("timestamp", 1.5e12, "timestamp"),
+        ("timestamp", "1767323045678", "timestamp"),
+        ("timestamp", 253_402_300_800_000, "timestamp"),
+        ("timestamp", 2**64 - 1, "timestamp"),
+        ("pcrs", {}, "pcrs"),
+        ("pcrs", [PCR0], "pcrs"),
+        ("pcrs", {32: PCR0}, "pcrs"),
+        ("pcrs", {-1: PCR0}, "pcrs"),
+        ("pcrs", dict.fromkeys(range(33), PCR0), "pcrs"),
+        ("pcrs", {"0": PCR0}, "pcrs: index"),
+        ("pcrs", {True: PCR0}, "pcrs: index"),
+        ("pcrs", {3: b""}, "pcrs[3]"),
+        ("pcrs", {3: bytes(31)}, "pcrs[3]"),
+        ("pcrs", {3: bytes(49)}, "pcrs[3]"),
+        ("pcrs", {3: bytes(65)}, "pcrs[3]"),
+        ("pcrs", {3: "a" * 48}, "pcrs[3]"),
+        ("pcrs", {3: None}, "pcrs[3]"),
+        ("certificate", b"", "certificate"),
+        ("certificate", bytes(1025), "certificate"),
+        ("certificate", bytes(1024), "certificate"),
+        ("certificate", "text", "certificate"),
+        ("certificate", LEAF.certificate_der + b"\0", "certificate"),
+        ("certificate", LEAF.certificate_der[:-1], "certificate"),
+        ("cabundle", [], "cabundle"),
+        ("cabundle", AUTHORITY.cabundle_der[0], "cabundle"),
+        ("cabundle", [b""], "cabundle[0]"),
+        ("cabundle", [AUTHORITY.cabundle_der[0], bytes(1025)], "cabundle[1]"),
+        ("cabundle", [AUTHORITY.cabundle_der[0], "text"], "cabundle[1]"),
+        ("cabundle", [AUTHORITY.cabundle_der[0], None], "cabundle[1]"),
+        ("cabundle", [AUTHORITY.cabundle_der[0], b"no certificate"], "cabundle[1]"),
+        ("public_key", b"", "public_key"),
+        ("public_key", bytes(1025), "public_key"),
+        ("public_key", "text", "public_key"),
+        ("user_data", bytes(513), "user_data"),
+        ("user_data", "text", "user_data"),
+        ("user_data", 0, "user_data"),
+        ("nonce", bytes(513), "nonce"),
+        ("nonce", "text", "nonce"),
+        ("nonce", False, "nonce"),
+        ("extra", b"", "payload"),
+        (1, b"", "payload key"),
+        ("nitrotpm_pcrs", {0: PCR0}, "nitrotpm_pcrs"),
+    ],
+)
+def test_field_out_of_its_limits_is_refused_by_name(name: object, value: object, field: str) -> None:
+    assert refusal(signed(good_fields() | {name: value})).field == field
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("pcrs", dict.fromkeys(range(33), PCR0), "expected 1 to 32 entries, got 33"),
+        ("certificate", bytes(1025), "expected 1 to 1024 bytes, got 1025"),
+        ("cabundle", [bytes(1025)], "expected 1 to 1024 bytes, got 1025"),
+        ("public_key", bytes(1025), "expected 1 to 1024 bytes, got 1025"),
+        ("user_data", bytes(513), "expected 0 to 512 bytes, got 513"),
+        ("nonce", bytes(513), "expected 0 to 512 bytes, got 513"),
+    ],
+)
+def test_size_over_its_limit_is_told_with_the_limit(name: str, value: object, reason: str) -> None:
+    assert refusal(signed(good_fields() | {name: value})).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("module_id", "i"),
+        ("pcrs", {0: bytes(32), 1: bytes(48), 31: bytes(64)}),
+        ("pcrs", dict.fromkeys(range(32), PCR0)),
+        ("public_key", b"\0"),
+        ("public_key", bytes(1024)),
+        ("user_data", b""),
+        ("user_data", bytes(512)),
+        ("nonce", b""),
+        ("nonce", bytes(512)),
+    ],
+)
+def test_field_at_its_limit_is_taken(name: str, value: object) -> None:
+    verify_document(signed(good_fields() | {name: value}), root_sha256=ROOT)
+
+
+@pytest.mark.parametrize("name", ["module_id", "digest", "timestamp", "pcrs", "certificate", "cabundle"])
+def test_required_field_missing_or_null_is_refused_by_name(name: str) -> None:
+    fields = good_fields()
+    del fields[name]
+    error = refusal(signed(fields))
+    assert (error.field, error.reason) == (name, "expected this field, got a document without it")
+    assert refusal(signed(good_fields() | {name: None})).field == name
+
+
+def test_nitrotpm_document_is_recognised() -> None:
+    fields = good_fields()
+    fields["nitrotpm_pcrs"] = fields.pop("pcrs")
+    error = refusal(signed(fields))
+    assert error.reason == "expected an enclave's document, got one of an EC2 instance's NitroTPM"
+    assert error.hint is not None
+
+
+def test_unknown_field_is_quoted_printable_and_cut() -> None:
+    reason = refusal(signed(good_fields() | {"\x1b[31m" + "x" * 99: 1})).reason
+    assert reason.endswith('got "\\x1b[31m' + "x" * 59 + '..."')
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "expected 1 to 16384 bytes, got 0"),
+        (bytes(16_385), "expected 1 to 16384 bytes, got 16385"),
+        (b"\xa1", "cut short"),
+        (cbor2.dumps([]), "expected a map, got an array"),
+        (cbor2.dumps(None), "expected a map, got null"),
+        (cbor2.dumps(cbor2.CBORTag(18, {})), "without tags"),
+        (cbor2.dumps(good_fields()) + b"\0", "got 1 more bytes"),
+        (b"\xa2\x65nonce\x41\x01\x65nonce\x41\x02", "duplicate keys"),
+    ],
+)
+def test_payload_that_is_no_map_is_refused(payload: bytes, reason: str) -> None:
+    error = refusal(LEAF.sign(payload))
+    assert error.field == "payload"
+    assert reason in error.reason
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {1: -7},  # ES256
+        {1: -36},  # ES512
+        {1: "ES384"},
+        {1: -35.0},
+        {True: -35},
+        {1: -35, 2: [4]},  # crit
+        {4: b"kid"},
+        {},
+        [1, -35],
+        None,
+    ],
+)
+def test_protected_header_must_say_es384_and_nothing_else(header: object) -> None:
+    assert refusal(resealed(0, cbor2.dumps(header))).field == "protected header"
+
+
+@pytest.mark.parametrize("header", [b"", b"\xa1", b"\xa1\x01\x38\x22\0", {1: -35}, None, "text"])
+def test_protected_header_must_be_encoded_once(header: object) -> None:
+    assert refusal(resealed(0, header)).field == "protected header"
+
+
+@pytest.mark.parametrize("header", [{4: b"kid"}, {1: -35}, [], b"", None, b"\xa0"])
+def test_unprotected_header_must_be_an_empty_map(header: object) -> None:
+    assert refusal(resealed(1, header)).field == "unprotected header"
+
+
+@pytest.mark.parametrize("payload", [None, "text", {}, 0])
+def test_payload_must_be_a_byte_string(payload: object) -> None:
+    assert refusal(resealed(2, payload)).field == "payload"
+
+
+@pytest.mark.parametrize("signature", [None, "text", bytes(96), b"\xff" * 96])
+def test_signature_of_another_form_is_refused(signature: object) -> None:
+    assert refusal(resealed(3, signature)).field == "signature"
+
+
+@pytest.mark.parametrize("size", [0, 64, 95, 97, 132])
+def test_signature_of_another_size_is_refused(size: int) -> None:
+    error = refusal(resealed(3, bytes(size)))
+    assert (error.field, error.reason) == ("signature", f"expected 96 bytes (ES384), got {size}")
+
+
+@pytest.mark.parametrize("position", range(96))
+def test_signature_with_any_byte_changed_is_refused(position: int) -> None:
+    signature = bytearray(cbor2.loads(GOOD)[3])
+    signature[position] ^= 1
+    assert refusal(resealed(3, bytes(signature))).field == "signature"
+
+
+def test_signature_of_another_key_is_refused() -> None:
+    other = AUTHORITY.leaf_for("i-0-enc1", NOW)
+    assert refusal(other.sign(cbor2.dumps(good_fields()))).field == "signature"
+
+
+def test_signature_with_its_halves_swapped_is_refused() -> None:
+    signature = cbor2.loads(GOOD)[3]
+    assert refusal(resealed(3, signature[48:] + signature[:48])).field == "signature"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("module_id", "i-0123456789abcdef0-enc0123456789abcdf"),
+        ("timestamp", 1_767_323_045_679),
+        ("pcrs", {0: bytes(48)}),
+        ("public_key", b"another key"),
+        ("user_data", b"other data"),
+        ("nonce", bytes(32)),
+        ("nonce", None),
+    ],
+)
+def test_field_changed_after_signing_breaks_the_signature(name: str, value: object) -> None:
+    assert refusal(resealed(2, cbor2.dumps(good_fields() | {name: value}))).field == "signature"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        GOOD + b"\0",
+        b"\xd2\xd2" + GOOD,
+        b"\xd1" + GOOD,  # COSE_Mac0
+        b"\xd8\x62" + GOOD,  # COSE_Sign
+        cbor2.dumps(list(cbor2.loads(GOOD))[:3]),
+        cbor2.dumps([*cbor2.loads(GOOD), b""]),
+        cbor2.dumps({0: GOOD}),
+        cbor2.dumps(GOOD),
+    ],
+)
+def test_document_that_is_no_cose_sign1_is_refused(document: bytes) -> None:
+    assert refusal(document).field == "COSE_Sign1"
+
+
+@pytest.mark.parametrize("size", [0, MAX_DOCUMENT_BYTES + 1])
+def test_document_out_of_its_limits_is_refused(size: int) -> None:
+    assert refusal(bytes(size)).reason == f"expected 1 to 262144 bytes, got {size}"
+
+
+def test_document_cut_at_any_length_is_refused() -> None:
+    for length in range(len(GOOD)):
+        assert refusal(GOOD[:length]).field == "COSE_Sign1"
+
+
+def test_document_with_any_byte_changed_is_refused() -> None:
+    for position in range(0, len(GOOD), 3):
+        changed = bytearray(GOOD)
+        changed[position] ^= 1 << position % 8
+        refusal(bytes(changed))
+
+
+@pytest.mark.parametrize(("nonce", "reason"), [(bytes(32), "another"), (NONCE[:-1], "another"), (b"", "another")])
+def test_another_nonce_is_refused(nonce: bytes, reason: str) -> None:
+    error = refusal(GOOD, nonce=nonce)
+    assert (error.field, error.reason) == ("nonce", f"expected the nonce that was asked for, got {reason}")
+
+
+def test_missing_nonce_is_refused_where_one_was_asked_for() -> None:
+    assert refusal(attest(), nonce=b"").reason.endswith("got none")
+
+
+@pytest.mark.parametrize("at", [LEAF.not_before - timedelta(seconds=1), LEAF.not_after + timedelta(seconds=1)])
+def test_document_outside_the_leaf_s_time_is_refused(at: datetime) -> None:
+    error = refusal(GOOD, at=at)
+    assert error.field == "certificate"
+    assert "expected a certificate valid at" in error.reason
+
+
+@pytest.mark.parametrize("at", [LEAF.not_before, LEAF.not_after])
+def test_document_at_the_ends_of_the_leaf_s_time_verifies(at: datetime) -> None:
+    verify_document(GOOD, root_sha256=ROOT, at=at)
+
+
+def test_document_is_judged_at_its_own_timestamp_by_default() -> None:
+    late = int((LEAF.not_after + timedelta(seconds=1)).timestamp() * 1_000)
+    assert refusal(signed(good_fields() | {"timestamp": late})).field == "certificate"
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_document_at_the_ends_of_all_time_is_refused(at: datetime) -> None:
+    assert refusal(GOOD, at=at).field == "cabundle[0]"
+
+
+def test_simulated_document_does_not_pass_for_one_of_aws() -> None:
+    with pytest.raises(AttestationError, match=AWS_NITRO_ROOT_SHA256.hex()):
+        verify_document(GOOD)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"root_sha256": b""}, {"root_sha256": bytes(31)}, {"at": datetime(2026, 1, 2)}],  # noqa: DTZ001 - the fault
+)
+def test_programmer_s_mistake_is_a_value_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        verify_document(GOOD, **options)
+
+
+def test_attestation_error_is_an_error_of_this_package() -> None:
+    assert issubclass(AttestationError, NitroAttestationError)
+
+
+FIELD_VALUES: st.SearchStrategy[object] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.sampled_from([b"", bytes(32), bytes(48), LEAF.certificate_der, *AUTHORITY.cabundle_der])
+    | st.binary(max_size=80)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.integers(-1, 33) | st.text(max_size=2), inner, max_size=4)
+    ),
+    max_leaves=6,
+)
+
+
+def _raises_only_attestation_errors(function: Callable[[], AttestationDocument]) -> None:
+    with contextlib.suppress(AttestationError):
+        function()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_raise_nothing_but_attestation_errors(data: bytes) -> None:
+    _raises_only_attestation_errors(lambda: verify_document(data, root_sha256=ROOT))
+
+
+@given(st.lists(FIELD_VALUES, min_size=3, max_size=5))
+def test_any_cose_sign1_raises_nothing_but_attestation_errors(parts: list[object]) -> None:
+    _raises_only_attestation_errors(lambda: verify_document(cbor2.dumps(parts), root_sha256=ROOT))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(good_fields())), FIELD_VALUES, max_size=4))
+def test_any_signed_field_raises_nothing_but_attestation_errors(changes: dict[str, object]) -> None:
+    _raises_only_attestation_errors(lambda: verify_document(signed(good_fields() | changes), root_sha256=ROOT))
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 8), st.binary(max_size=8))
+def test_any_splice_of_a_good_document_is_refused_or_changes_nothing(start: int, removed: int, inserted: bytes) -> None:
+    spliced = GOOD[:start] + inserted + GOOD[start + removed :]
+    try:
+        document = verify_document(spliced, root_sha256=ROOT)
+    except AttestationError:
+        return
+    assert document == parse_unverified_document(GOOD)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import encodebytes
+from datetime import UTC, datetime
+
+import pytest
+
+from instance_tool.commands.verify import parse_time
+from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
+from nitro_attestation.document.report import (
+    VerifiedDocument,
+    decode_document_file,
+    document_json,
+    document_text,
+)
+from nitro_attestation.errors import DocumentFileError
+from tests.support.documents import PCRS, make_document, make_fields
+from vsock_wire.errors import InputError
+from vsock_wire.protocol.json_codec import encode_base64
+
+NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+def _verified(*, root: bytes = AWS_NITRO_ROOT_SHA256, checked: bool = False, **options: object) -> VerifiedDocument:
+    return VerifiedDocument(make_fields(**options), root, NOON, is_nonce_checked=checked, compared_pcrs=(0, 8))
+
+
+@pytest.mark.parametrize("tag", [b"", b"\xd2"])
+def test_raw_document_is_taken_as_it_is(tag: bytes) -> None:
+    document = tag + make_document()
+    assert decode_document_file(document) == document
+
+
+def test_base64_document_is_decoded_whatever_its_line_breaks() -> None:
+    document = make_document()
+    text = encode_base64(document).encode()
+    for form in (text, text + b"\n", encodebytes(document), text.replace(b"A", b"A\r\n ")):
+        assert decode_document_file(form) == document
+
+
+@pytest.mark.parametrize("data", [b"", b" \n", b"{}", b"hEShATgi", b"not base64!", b"A\xff\xff\xff"])
+def test_what_is_neither_cbor_nor_base64_is_refused(data: bytes) -> None:
+    if data == b"hEShATgi":  # base64 of something short: the document's own parser refuses it
+        assert decode_document_file(data) == bytes.fromhex("8444a1013822")
+        return
+    with pytest.raises(DocumentFileError, match="document: expected CBOR or"):
+        decode_document_file(data)
+
+
+@pytest.mark.parametrize("text", ["2025-06-01T12:00:00Z", "2025-06-01T14:00:00+02:00", "2025-06-01 12:00:00+00:00"])
+def test_time_with_its_zone_is_read(text: str) -> None:
+    assert parse_time(text) == NOON
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2025-06-01T12:00:00", "2025-06-01", "1748779200"])
+def test_time_without_zone_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--at"):
+        parse_time(text)
+
+
+def test_text_names_what_was_and_was_not_compared() -> None:
+    text = document_text(_verified(nonce=b"\x01\x02"))
+    assert "PCR0, PCR8" in text
+    assert "0102 (not compared" in text
+    assert "AWS's root" in text
+    assert "0102 (the one expected)" in document_text(_verified(nonce=b"\x01\x02", checked=True))
+    assert "NOT AWS's" in document_text(_verified(root=bytes(32)))
+
+
+def test_text_leaves_out_pcrs_of_zeros() -> None:
+    lines = document_text(_verified()).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("PCR")] == [f"PCR{index}" for index in PCRS]
+    assert any(line.split() == ["mode", "DEBUG"] for line in document_text(_verified(debug=True)).splitlines())
+
+
+def test_text_shows_readable_user_data_and_cannot_steer_a_terminal() -> None:
+    assert '68656c6c6f "hello"' in document_text(_verified(user_data=b"hello"))
+    hostile = document_text(_verified(user_data=b"\x1b[2J"))
+    assert "1b5b324a" in hostile
+    assert "\x1b" not in hostile
+    assert "user data   empty" in document_text(_verified(user_data=b""))
+
+
+def test_json_holds_all_fields() -> None:
+    shown = json.loads(document_json(_verified(user_data=b"\x00", nonce=b"\xff", public_key=b"key", checked=True)))
+    assert (shown["UserData"], shown["Nonce"], shown["NonceChecked"]) == ("00", "ff", True)
+    assert shown["PublicKeySha256"] == hashlib.sha256(b"key").hexdigest()
+    assert shown["Measurements"]["PCR0"] == PCRS[0].hex()
+    assert len(shown["Measurements"]) == 16
+    assert shown["ComparedPcrs"] == ["PCR0", "PCR8"]
+    assert (shown["DebugMode"], shown["JudgedAt"]) == (False, "2025-06-01T12:00:00.000+00:00")

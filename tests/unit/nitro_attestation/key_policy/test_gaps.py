@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nitro_attestation.key_policy.context import IMAGE_KEY, parse_caller
+from nitro_attestation.key_policy.gaps import Gap, GapKind, find_gaps
+from nitro_attestation.key_policy.model import parse_policy
+from tests.support.documents import ACCOUNT_ID, ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
+from tests.support.kms_world import allow, deny, policy
+
+PCR0 = PCRS[0].hex()
+ATTESTED = {"StringEqualsIgnoreCase": {IMAGE_KEY: PCR0}}
+GUARD = {"StringNotEqualsIgnoreCase": {IMAGE_KEY: PCR0}}
+PCR3 = {"StringEquals": {"kms:RecipientAttestation:PCR3": PCRS[3].hex()}}
+ROLE = {"AWS": ROLE_ARN}
+ROOT = {"AWS": ROOT_ARN}
+
+
+def _gaps(*statements: dict[str, Any], operation: str = "Decrypt") -> tuple[Gap, ...]:
+    parsed = parse_policy(policy(*statements, with_administration=False))
+    return find_gaps(parsed, operation=operation, caller=parse_caller(ROLE_ARN), pcrs=SIGNED_PCRS)
+
+
+def _kinds(*statements: dict[str, Any], operation: str = "Decrypt") -> list[GapKind]:
+    return [gap.kind for gap in _gaps(*statements, operation=operation)]
+
+
+def test_attested_allow_is_no_gap() -> None:
+    assert _kinds(allow("kms:Decrypt", condition=ATTESTED, principal=ROLE)) == []
+    assert _kinds(allow("kms:*", condition=ATTESTED, principal=ROLE)) == []
+
+
+@pytest.mark.parametrize("index", [0, 2, 8])
+def test_any_pcr_of_the_image_identifies_it(index: int) -> None:
+    condition = {"StringEquals": {f"kms:RecipientAttestation:PCR{index}": SIGNED_PCRS[index].hex()}}
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == []
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        ROLE,
+        ROOT,
+        "*",
+        {"AWS": ACCOUNT_ID},
+        {"AWS": "arn:aws:iam::444455556666:user/eve"},
+        {"Service": "logs.amazonaws.com"},
+    ],
+)
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:*", "*", "kms:De*", "kms:ReEncryptFrom", "kms:ReEncrypt*"])
+def test_allow_without_condition_is_a_gap_whomever_it_names(principal: object, action: str) -> None:
+    attested = allow("kms:Decrypt", condition=ATTESTED, principal=ROLE)
+    gaps = _gaps(attested, allow(action, principal=principal))
+    assert gaps[0].kind is GapKind.NO_DOCUMENT
+    assert {gap.statement.index for gap in gaps} == {1}
+
+
+def test_not_action_that_leaves_decrypt_in_is_a_gap() -> None:
+    statement = allow("kms:PutKeyPolicy", principal=ROLE)
+    statement["NotAction"] = statement.pop("Action")
+    assert GapKind.NO_DOCUMENT in _kinds(statement)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEqualsIfExists": {IMAGE_KEY: PCR0}},
+        {"StringNotEquals": {IMAGE_KEY: "00" * 48}},
+        {"Null": {IMAGE_KEY: "true"}},
+        {"Null": {"kms:RecipientAttestation:ImageSha348": "true"}},
+        {"StringEquals": {"kms:CallerAccount": ACCOUNT_ID}},
+        {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}},
+        {"StringEquals": {"kms:EncryptionContext:purpose": "test"}},
+    ],
+)
+def test_condition_that_holds_without_a_document_is_a_gap(condition: dict[str, Any]) -> None:
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE))[0] is GapKind.NO_DOCUMENT
+
+
+@pytest.mark.parametrize("principal", [ROOT, {"AWS": ACCOUNT_ID}, "*"])
+def test_condition_on_the_caller_is_met_by_somebody_where_the_statement_names_many(principal: object) -> None:
+    condition = {"StringEquals": {"aws:PrincipalArn": ADMIN_ARN}}
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=principal)) == [GapKind.NO_DOCUMENT]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {"kms:CallerAccount": "444455556666"}},
+        {"StringEquals": {"aws:PrincipalArn": ADMIN_ARN}},
+        {"Bool": {"aws:SecureTransport": "false"}},
+        {"Null": {"kms:RecipientAttestation:ImageSha348": "false"}},
+    ],
+)
+def test_condition_that_nobody_the_statement_names_can_meet_is_no_gap(condition: dict[str, Any]) -> None:
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == []
+
+
+@pytest.mark.parametrize("condition", [PCR3, {"Null": {IMAGE_KEY: "false"}}, {"StringLike": {IMAGE_KEY: "*"}}])
+def test_condition_that_every_image_meets_is_a_gap(condition: dict[str, Any]) -> None:
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == [GapKind.ANY_IMAGE]
+
+
+def test_condition_on_zeros_is_a_gap_for_debug_mode() -> None:
+    condition = {"StringEquals": {IMAGE_KEY: [PCR0, "0" * 96]}}
+    assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == [GapKind.DEBUG_MODE]
+
+
+def test_grant_is_a_gap_unless_everybody_is_denied_without_the_enclave() -> None:
+    grants = allow("kms:CreateGrant", principal={"AWS": ADMIN_ARN})
+    assert _kinds(grants) == [GapKind.NO_DOCUMENT]
+    assert _kinds(grants, deny("kms:Decrypt", condition=GUARD, principal=ROLE)) == [GapKind.NO_DOCUMENT]
+    assert _kinds(grants, deny("kms:Decrypt", condition=GUARD, principal="*")) == []
+
+
+@pytest.mark.parametrize("action", ["kms:PutKeyPolicy", "kms:Put*", "kms:ReplicateKey"])
+def test_role_that_may_replace_the_policy_is_a_gap_and_an_administrator_is_none(action: str) -> None:
+    assert _kinds(allow(action, principal=ROLE)) == [GapKind.OWN_POLICY]
+    assert _kinds(allow(action, principal={"AWS": ADMIN_ARN})) == []
+
+
+@pytest.mark.parametrize("principal", ["*", ROLE, ROOT, {"AWS": ACCOUNT_ID}])
+def test_denial_without_the_enclave_closes_the_gap_of_the_role(principal: object) -> None:
+    statements = [allow("kms:Decrypt", principal=ROLE), deny("kms:*", condition=GUARD, principal=principal)]
+    assert _kinds(*statements) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        deny("kms:Encrypt", condition=GUARD, principal="*"),
+        deny("kms:Decrypt", condition=GUARD, principal={"AWS": ADMIN_ARN}),
+        deny("kms:Decrypt", condition={"StringNotEqualsIfExists": {"kms:ViaService": "x"}}, principal="*"),
+        deny("kms:Decrypt", condition=GUARD | {"StringEquals": {"kms:EncryptionContext:a": "b"}}, principal="*"),
+        deny("kms:Decrypt", condition={"StringEquals": {IMAGE_KEY: "0" * 96}}, principal="*"),
+        deny("kms:Decrypt", condition=GUARD, principal="*") | {"Resource": "arn:aws:kms:us-east-1:1:key/other"},
+    ],
+)
+def test_denial_that_need_not_apply_closes_nothing(statement: dict[str, Any]) -> None:
+    assert _kinds(allow("kms:Decrypt", principal=ROLE), statement) == [GapKind.NO_DOCUMENT]
+
+
+def test_denial_for_all_but_one_principal_closes_the_others_gaps() -> None:
+    guard = GUARD | {"StringNotEquals": {"aws:PrincipalArn": ADMIN_ARN}}
+    assert _kinds(allow("kms:Decrypt", principal=ROLE), deny("kms:Decrypt", condition=guard, principal="*")) == []
+    admin = allow("kms:Decrypt", principal={"AWS": ADMIN_ARN})
+    assert _kinds(admin, deny("kms:Decrypt", condition=guard, principal="*")) == [GapKind.NO_DOCUMENT]
+
+
+def test_operation_is_looked_at_beside_decrypt() -> None:
+    statement = allow("kms:GenerateDataKey", principal=ROLE)
+    assert _kinds(statement) == []
+    assert _kinds(statement, operation="GenerateDataKey") == [GapKind.NO_DOCUMENT]
+    assert _kinds(allow("kms:Decrypt", principal=ROLE), operation="GenerateDataKey") == [GapKind.NO_DOCUMENT]
+
+
+def test_text_names_statement_caller_action_reason_and_proviso() -> None:
+    condition = {"StringEqualsIfExists": {IMAGE_KEY: PCR0}, "StringEquals": {"kms:CallerAccount": ACCOUNT_ID}}
+    (gap,) = _gaps(allow("kms:Decrypt", condition=condition, principal=ROOT) | {"Sid": "Old"})
+    assert str(gap) == (
+        f"statement 1 (Old) lets whomever the IAM policies of account {ACCOUNT_ID} let call kms:Decrypt without an"
+        f" attestation document (where StringEquals kms:CallerAccount {ACCOUNT_ID}): StringEqualsIfExists {IMAGE_KEY}"
+        " holds where there is no such key"
+    )
+
+
+def test_text_of_a_misspelt_key_says_that_kms_has_none_of_that_name() -> None:
+    condition = {"Null": {"kms:RecipientAttestation:ImageSha348": "true"}}
+    (gap,) = _gaps(allow("kms:Decrypt", condition=condition, principal="*"))
+    assert "anybody" in str(gap)
+    assert str(gap).endswith("KMS has none of that name")

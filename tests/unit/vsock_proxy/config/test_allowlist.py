@@ -1,0 +1,135 @@
+"""Destinations, and what an allowlist permits."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from vsock_proxy.config.allowlist import Allowlist, Entry, parse_pattern
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.errors import ConfigError
+
+INSIDE = ip_address("10.1.2.3")
+OUTSIDE = ip_address("192.0.2.1")
+INSIDE_V6 = ip_address("fd00::1")
+
+
+def allowlist(*patterns: str, ports: tuple[int, ...] = (443,)) -> Allowlist:
+    return Allowlist(tuple(Entry(parse_pattern(pattern), frozenset(ports)) for pattern in patterns))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "permitted"),
+    [
+        ("kms.us-east-1.amazonaws.com", "kms.us-east-1.amazonaws.com", True),
+        ("kms.us-east-1.amazonaws.com", "KMS.us-east-1.amazonaws.com.", True),
+        ("kms.us-east-1.amazonaws.com", "xkms.us-east-1.amazonaws.com", False),
+        ("kms.us-east-1.amazonaws.com", "kms.us-east-1.amazonaws.com.evil.example", False),
+        ("*.amazonaws.com", "kms.amazonaws.com", True),
+        ("*.amazonaws.com", "kms.us-east-1.amazonaws.com", False),
+        ("*.amazonaws.com", "amazonaws.com", False),
+        ("*.amazonaws.com", "kms.amazonaws.com.evil.example", False),
+        ("bücher.example", "xn--bcher-kva.example", True),
+    ],
+)
+def test_name_is_permitted_exactly_where_an_entry_matches(pattern: str, host: str, permitted: bool) -> None:
+    destination = parse_destination(host, 443)
+    rules = allowlist(pattern)
+    assert rules.permitted(destination, [OUTSIDE, INSIDE]) == ((OUTSIDE, INSIDE) if permitted else ())
+    assert rules.could_permit(destination) is permitted
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "permitted"),
+    [
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.4", False),
+        ("10.0.0.0/8", "::ffff:10.1.2.3", True),
+        ("fd00::/8", "fd00::1", True),
+        ("::1", "0:0:0:0:0:0:0:1", True),
+        ("fd00::/8", "10.1.2.3", False),
+        ("0.0.0.0/0", "fd00::1", False),
+        ("*.2.3", "10.1.2.3", None),
+    ],
+)
+def test_literal_address_is_permitted_exactly_where_a_network_holds_it(
+    pattern: str, host: str, permitted: bool | None
+) -> None:
+    if permitted is None:
+        with pytest.raises(ConfigError):
+            parse_pattern(pattern)
+        return
+    destination = parse_destination(host, 443)
+    assert destination.address is not None
+    assert bool(allowlist(pattern).permitted(destination, [destination.address])) is permitted
+    assert allowlist(pattern).could_permit(destination) is permitted
+
+
+def test_name_gets_only_those_of_its_addresses_that_a_network_holds() -> None:
+    destination = parse_destination("db.internal", 443)
+    assert allowlist("10.0.0.0/8", "fd00::/8").permitted(destination, [OUTSIDE, INSIDE, INSIDE_V6]) == (
+        INSIDE,
+        INSIDE_V6,
+    )
+    assert allowlist("10.0.0.0/8").permitted(destination, [OUTSIDE]) == ()
+
+
+def test_port_that_is_not_in_the_entry_is_forbidden() -> None:
+    rules = allowlist("example.com", "10.0.0.0/8", ports=(443, 8443))
+    assert rules.permitted(parse_destination("example.com", 8443), [INSIDE]) == (INSIDE,)
+    assert rules.permitted(parse_destination("example.com", 80), [INSIDE]) == ()
+    assert not rules.could_permit(parse_destination("10.0.0.1", 80))
+
+
+def test_name_entry_does_not_permit_the_address_the_name_has() -> None:
+    assert not allowlist("localhost").could_permit(parse_destination("127.0.0.1", 443))
+
+
+def test_empty_allowlist_permits_nothing() -> None:
+    assert Allowlist(()).permitted(parse_destination("example.com", 443), [INSIDE]) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["10.0.0.1/8", "10.0.0.0/33", "", "*", "*.", "*.*.com", "a.*.com", "**.com", "a b", "x/8"]
+)
+def test_pattern_of_no_known_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ".",
+        "a..b",
+        "-a.com",
+        "a-.com",
+        "a" * 64 + ".com",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "a.b.0x1",
+        "a\n",
+        "é" * 64,
+    ],
+)
+def test_host_that_is_neither_name_nor_address_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="Could not parse domain name"):
+        parse_destination(host, 443)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536])
+def test_port_out_of_range_is_refused(port: int) -> None:
+    with pytest.raises(ConfigError, match="Remote port is not valid"):
+        parse_destination("example.com", port)
+
+
+def test_entry_is_printed_as_it_was_written() -> None:
+    entries = [Entry(parse_pattern(text), frozenset({443, 80})) for text in ("a.com", "*.a.com", "10.0.0.0/8", "::1")]
+    assert [str(entry) for entry in entries] == [
+        "a.com port 80, 443", "*.a.com port 80, 443", "10.0.0.0/8 port 80, 443", "::1 port 80, 443",
+    ]  # fmt: skip

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from vsock_wire.cli.program import parse_seconds, report_error, run_program, set_up_logging
+from vsock_wire.errors import InputError, ToolError, TransportError
+
+ROOT = Path(__file__).parents[4]
+
+
+class UsageFaultError(Exception):
+    """Plays click's."""
+
+    def format_message(self) -> str:
+        return "No such option: --nope."
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def outcome_of(action: Callable[[], object]) -> int:
+    """Return the exit code of a program whose command is ``action``."""
+
+    def command(*, prog_name: str, standalone_mode: bool) -> object:
+        assert prog_name == "tool"
+        assert not standalone_mode
+        return action()
+
+    with pytest.raises(SystemExit) as caught:
+        run_program("tool", command, UsageFaultError)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def action() -> NoReturn:
+        raise error
+
+    return action
+
+
+class TestRunProgram:
+    @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3), ("text", 0)])
+    def test_exit_code_is_the_commands(self, returned: object, code: int) -> None:
+        assert outcome_of(lambda: returned) == code
+
+    def test_error_of_ours_is_printed_with_its_hint(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = TransportError("connect to", "vsock://16:3000", "no answer", hint="is it running?")
+        assert outcome_of(raising(error)) == 3
+        assert capsys.readouterr() == (
+            "",
+            "tool: error: connect to vsock://16:3000: no answer\nhint: is it running?\n",
+        )
+
+    def test_usage_error_is_printed_in_the_house_style(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert outcome_of(raising(UsageFaultError())) == 2
+        assert capsys.readouterr() == (
+            "",
+            "tool: error: no such option: --nope\nhint: tool --help shows what it takes\n",
+        )
+
+    def test_input_error_exits_as_a_usage_error(self) -> None:
+        assert outcome_of(raising(InputError("x"))) == 2
+
+    def test_unexpected_error_shows_its_place_but_not_its_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert outcome_of(raising(KeyError("the secret key"))) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("tool: error: internal error: KeyError; this is a bug, at:\n")
+        assert "test_program.py" in err
+        assert "secret" not in err
+
+    def test_terminal_escapes_of_a_peer_are_printed_harmlessly(self, capsys: pytest.CaptureFixture[str]) -> None:
+        outcome_of(raising(ToolError("bad\x1b[2J\nhint: forged", hint="a\rb")))
+        assert capsys.readouterr().err == "tool: error: bad\\x1b[2J\\nhint: forged\nhint: a\\rb\n"
+
+    def test_interrupt_exits_with_130(self) -> None:
+        assert outcome_of(lambda: os.kill(os.getpid(), signal.SIGINT)) == 130
+
+    def test_exit_of_the_command_is_kept(self) -> None:
+        assert outcome_of(raising(SystemExit(1))) == 1
+
+
+class TestStandardOutput:
+    """In a process of its own, because the interpreter's end is part of the matter."""
+
+    program = (
+        "import atexit, sys, click\n"
+        "from vsock_wire.cli.program import run_program\n"
+        "leaves_at_once, text = sys.argv[1:]\n"
+        "del sys.argv[1:]\n"
+        "atexit.register(lambda: print(text, end='', file=sys.stderr))\n"
+        "@click.command()\n"
+        "def command():\n"
+        "    sys.stdout.buffer.write(b'x' * 100)\n"
+        "run_program('tool', command, click.ClickException, leaves_at_once=leaves_at_once == '1')\n"
+    )
+
+    @pytest.fixture(params=["0", "1"], autouse=True, ids=["tidies up", "leaves at once"])
+    def _ending(self, request: pytest.FixtureRequest) -> None:
+        self.leaves_at_once: str = request.param
+
+    def run(self, stdout: int, text_at_exit: str = "") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", self.program, self.leaves_at_once, text_at_exit],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        return done.returncode, done.stderr
+
+    def test_gets_everything_before_the_end(self, tmp_path: Path) -> None:
+        output = tmp_path / "output"
+        with output.open("wb") as file:
+            code, err = self.run(file.fileno(), "tidied up")
+        assert (code, err) == (0, "tidied up" if self.leaves_at_once == "0" else "")
+        assert output.read_bytes() == b"x" * 100
+
+    def test_that_is_a_closed_pipe_ends_quietly(self) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            code, err = self.run(writer)
+        finally:
+            os.close(writer)
+        assert (code, err) == (1, "")
+
+    def test_that_is_full_is_an_error_and_no_bug(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            code, err = self.run(full.fileno())
+        assert (code, err) == (1, "tool: error: standard output: no space left on device\n")
+
+
+class TestReportError:
+    def test_subject_stands_before_the_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report_error("tool", ToolError("bad"), subject="line 3")
+        assert capsys.readouterr().err == "tool: error: line 3: bad\n"
+
+
+class TestParseSeconds:
+    @pytest.mark.parametrize("text", ["0", "0.5", "86400", 30.0])
+    def test_takes_a_time(self, text: str | float) -> None:
+        assert parse_seconds(text) == float(text)
+
+    @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e20", "86401", "", "x", "1 s"])
+    def test_refuses_what_no_clock_can_wait_for(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"^seconds: expected a number from 0 to 86400, got"):
+            parse_seconds(text)
+
+
+class TestSetUpLogging:
+    @pytest.fixture(autouse=True)
+    def _loggers(self) -> Iterator[None]:
+        names = ("room", "vsock_wire")
+        yield
+        for name in names:
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [], True
+            logger.setLevel(logging.NOTSET)
+        root = logging.getLogger()
+        root.handlers = [handler for handler in root.handlers if not isinstance(handler, logging.NullHandler)]
+
+    @pytest.mark.parametrize(
+        ("verbosity", "expected"), [(-1, "e"), (0, "e"), (1, "ew"), (2, "ewi"), (3, "ewid"), (9, "ewid")]
+    )
+    def test_level_follows_verbosity(self, capsys: pytest.CaptureFixture[str], verbosity: int, expected: str) -> None:
+        set_up_logging("room", verbosity=verbosity)
+        logger = logging.getLogger("room.module")
+        for level in (logger.error, logger.warning, logger.info, logger.debug):
+            level("%s", level.__name__[0])
+        assert [line[-1] for line in capsys.readouterr().err.splitlines()] == list(expected)
+
+    def test_other_libraries_say_nothing_even_at_the_most_verbose(self, capsys: pytest.CaptureFixture[str]) -> None:
+        set_up_logging("room", verbosity=9)
+        logging.getLogger("botocore.auth").error("the session token")
+        assert capsys.readouterr().err == ""
+
+    def test_record_stays_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        set_up_logging("room", verbosity=1)
+        logging.getLogger("room").warning("peer says %s", "a\n2031-01-01 ERROR forged\x1b[2J")
+        assert capsys.readouterr().err.count("\n") == 1

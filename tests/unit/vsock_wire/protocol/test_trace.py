@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsock_wire.errors import WireError
+from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
+from vsock_wire.protocol.recording import is_recording, record, recording
+from vsock_wire.protocol.trace import (
+    MAX_NUMBER,
+    MAX_STEPS,
+    MAX_TEXT_CHARS,
+    Attested,
+    EnclaveStep,
+    KmsAnswered,
+    Opened,
+    TlsConnected,
+    cut_text,
+    encode_evidence,
+    explained,
+    parse_evidence,
+)
+from vsock_wire.protocol.vocabulary import RequestError
+
+ATTESTED = Attested(b"document", is_reused=False, elapsed_ms=1.5)
+TLS = TlsConnected("vsock://3:8000", "kms.host", "TLSv1.3", "AES", "kms.host", "CN=issuer", False, 7.25)
+ANSWERED = KmsAnswered(sent_bytes=500, received_bytes=700, http_status=200, request_id="id", elapsed_ms=40.0)
+OPENED = Opened(ciphertext_for_recipient_bytes=493, key_identifier="ab" * 32, elapsed_ms=0.25)
+STEPS: tuple[EnclaveStep, ...] = (ATTESTED, TLS, ANSWERED, OPENED)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=MAX_TEXT_CHARS)
+numbers = st.integers(0, MAX_NUMBER)
+times_ms = st.floats(0, MAX_NUMBER)
+any_step = st.one_of(
+    st.builds(Attested, st.binary(max_size=200), st.booleans(), times_ms),
+    st.builds(TlsConnected, texts, texts, texts, texts, texts, texts, st.booleans(), times_ms),
+    st.builds(KmsAnswered, numbers, numbers, numbers, texts, times_ms),
+    st.builds(Opened, numbers, texts, times_ms),
+)
+
+
+def encoded(step: EnclaveStep, **changed: Any) -> JsonObject:
+    """Return a reply with one step, some of its fields changed; a change to ... takes the field out."""
+    fields = {**encode_evidence([step])[0], **changed}
+    return {"Status": "Ok", "Evidence": [{name: value for name, value in fields.items() if value is not ...}]}
+
+
+class TestOnTheWire:
+    @given(st.lists(any_step, max_size=5))
+    def test_every_step_comes_out_as_it_went_in(self, steps: list[EnclaveStep]) -> None:
+        reply = decode_message(encode_message({"Status": "Ok", "Evidence": encode_evidence(steps)}))
+        assert parse_evidence(reply) == steps
+
+    def test_field_names_are_those_of_the_protocol(self) -> None:
+        assert encode_evidence([OPENED, ATTESTED]) == [
+            {
+                "Step": "Opened",
+                "CiphertextForRecipientBytes": 493,
+                "KeyIdentifier": "ab" * 32,
+                "ElapsedMs": 0.25,
+            },
+            {"Step": "Attested", "Document": "ZG9jdW1lbnQ=", "IsReused": False, "ElapsedMs": 1.5},
+        ]
+
+    def test_what_else_was_recorded_does_not_travel(self) -> None:
+        assert parse_evidence({"Evidence": encode_evidence(["a step of the instance", OPENED, None])}) == [OPENED]
+
+    def test_reply_without_evidence_has_no_steps(self) -> None:
+        assert parse_evidence({"Status": "Ok"}) == []
+
+    @pytest.mark.parametrize("name", ["Rebooted", "opened", "", None, 5, ["Opened"], {"Opened": 1}, ...])
+    def test_step_of_an_unknown_kind_is_left_out(self, name: object) -> None:
+        reply = encoded(OPENED, Step=name)
+        reply["Evidence"] += encode_evidence([ANSWERED])
+        assert parse_evidence(reply) == [ANSWERED]
+
+    def test_field_that_is_not_known_is_left_out(self) -> None:
+        assert parse_evidence(encoded(OPENED, More="of a newer enclave")) == [OPENED]
+
+    def test_most_steps_are_taken_and_one_more_is_refused(self) -> None:
+        most = encode_evidence([OPENED]) * MAX_STEPS
+        assert len(parse_evidence({"Evidence": most})) == MAX_STEPS
+        with pytest.raises(WireError, match="reply: Evidence: expected at most 64 objects"):
+            parse_evidence({"Evidence": [*most, most[0]]})
+
+    @pytest.mark.parametrize("evidence", [None, {}, "Opened", 1, True, [None], [[]], ["Opened"], [{}, 5]])
+    def test_anything_but_a_list_of_objects_is_refused(self, evidence: object) -> None:
+        with pytest.raises(WireError, match="reply: Evidence: expected at most 64 objects"):
+            parse_evidence({"Evidence": evidence})
+
+
+def _refused_values() -> list[Any]:
+    number: list[Any] = [
+        None,
+        "1",
+        True,
+        False,
+        -1,
+        -1.0,
+        MAX_NUMBER + 1,
+        10**400,
+        float("nan"),
+        float("inf"),
+        [],
+        {},
+        ...,
+    ]
+    by_type: dict[str, list[Any]] = {
+        "bytes": [None, 5, True, "no base64!", "QQ", "QUI=\n", "Q\0==", "é", [], {}, ...],
+        "str": [None, 5, True, [], {}, "x" * (MAX_TEXT_CHARS + 1), ...],
+        "bool": [None, 0, 1, "true", [], {}, ...],
+        "int": [*number, 1.0],
+        "float": number,
+    }
+    return [
+        pytest.param(step, field.name, value, id=f"{type(step).__name__}-{field.name}-{str(value)[:12]}")
+        for step in STEPS
+        for field in dataclasses.fields(step)
+        for value in by_type[str(field.type)]
+    ]
+
+
+@pytest.mark.parametrize(("step", "name", "value"), _refused_values())
+def test_field_that_is_not_of_its_form_is_refused_by_name(step: EnclaveStep, name: str, value: object) -> None:
+    wire_name = name.title().replace("_", "")
+    assert wire_name in encode_evidence([step])[0]
+    with pytest.raises(WireError, match=rf'reply: Evidence: "{type(step).__name__}": {wire_name}: expected a '):
+        parse_evidence(encoded(step, **{wire_name: value}))
+
+
+@pytest.mark.parametrize("value", [0, 1, 2.5, MAX_NUMBER])
+def test_milliseconds_may_be_whole(value: float) -> None:
+    (step,) = parse_evidence(encoded(OPENED, ElapsedMs=value))
+    assert step.elapsed_ms == value
+    assert isinstance(step.elapsed_ms, float)
+
+
+def test_cut_text_is_what_a_step_may_hold() -> None:
+    step = dataclasses.replace(OPENED, key_identifier=cut_text("x" * 1_000))
+    assert parse_evidence({"Evidence": encode_evidence([step])}) == [step]
+    assert cut_text(None) == "None"
+
+
+class TestExplained:
+    def test_request_that_asks_gets_the_steps_behind_the_reply(self) -> None:
+        def answer() -> JsonObject:
+            record(ATTESTED)
+            record("a step of the instance")
+            record(OPENED)
+            return {"Status": "Ok", "Message": "AQID"}
+
+        reply = explained({"Explain": True}, answer)
+        assert reply == {"Status": "Ok", "Message": "AQID", "Evidence": encode_evidence([ATTESTED, OPENED])}
+
+    def test_request_that_asks_gets_them_with_a_refusal_too(self) -> None:
+        def answer() -> JsonObject:
+            record(ATTESTED)
+            return {"Status": "Error"}
+
+        assert explained({"Explain": True}, answer)["Evidence"] == encode_evidence([ATTESTED])
+
+    def test_call_without_steps_has_an_empty_list(self) -> None:
+        assert explained({"Explain": True}, lambda: {"Status": "Ok"}) == {"Status": "Ok", "Evidence": []}
+
+    def test_evidence_that_the_reply_brings_along_is_replaced(self) -> None:
+        assert explained({"Explain": True}, lambda: {"Evidence": "forged"}) == {"Evidence": []}
+
+    @pytest.mark.parametrize("message", [{}, {"Explain": False}])
+    def test_request_that_does_not_ask_gets_the_reply_as_it_is_and_nothing_is_recorded(
+        self, message: JsonObject
+    ) -> None:
+        recorded: list[bool] = []
+
+        def answer() -> JsonObject:
+            recorded.append(is_recording())
+            return {"Status": "Ok"}
+
+        assert explained(message, answer) == {"Status": "Ok"}
+        assert recorded == [False]
+
+    @pytest.mark.parametrize("wanted", [None, 0, 1, "true", [], {}])
+    def test_anything_but_a_boolean_is_refused_and_nothing_is_done(self, wanted: object) -> None:
+        def answer() -> JsonObject:
+            raise AssertionError("it was called")
+
+        with pytest.raises(RequestError, match="Explain: expected true or false, got "):
+            explained({"Explain": wanted}, answer)
+
+    def test_recording_ends_where_the_answer_raises(self) -> None:
+        def answer() -> JsonObject:
+            raise WireError("broken")
+
+        with pytest.raises(WireError, match="broken"):
+            explained({"Explain": True}, answer)
+        assert not is_recording()
+
+
+class TestRecording:
+    def test_outside_of_one_nothing_is_kept(self) -> None:
+        record(OPENED)
+        with recording() as steps:
+            pass
+        record(OPENED)
+        assert steps == []
+        assert not is_recording()
+
+    def test_steps_are_kept_in_order(self) -> None:
+        with recording() as steps:
+            assert is_recording()
+            for step in STEPS:
+                record(step)
+        assert steps == list(STEPS)
+
+    def test_inner_one_keeps_its_steps_and_the_outer_one_goes_on_behind_it(self) -> None:
+        with recording() as outer:
+            record(1)
+            with recording() as inner:
+                record(2)
+            record(3)
+        assert (outer, inner) == ([1, 3], [2])
+
+    def test_other_threads_neither_see_it_nor_write_to_it(self) -> None:
+        is_recording_there: list[bool] = []
+
+        def other() -> None:
+            is_recording_there.append(is_recording())
+            record("from another thread")
+
+        with recording() as steps:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        assert (is_recording_there, steps) == ([False], [])
+
+    def test_two_threads_at_once_keep_their_own(self) -> None:
+        both_record = threading.Barrier(2, timeout=10)
+        kept: dict[int, list[object]] = {}
+
+        def run(number: int) -> None:
+            with recording() as steps:
+                both_record.wait()
+                record(number)
+                both_record.wait()
+            kept[number] = steps
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert kept == {1: [1], 2: [2]}

@@ -1,0 +1,563 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import pytest
+
+from vsock_wire.errors import TransportError
+from vsock_wire.net.address import Address, TcpAddress, UnixAddress
+from vsock_wire.net.sockets import bound_address, connect_socket, listen_socket
+from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT, EnclaveCode
+from vsock_wire.rpc import server as server_module
+from vsock_wire.rpc.connection import MessageConnection
+from vsock_wire.rpc.server import Job, Limits, MessageServer
+
+PROGRAM = "the-server"
+TIMEOUT_S = 10.0
+"""Never waited for by a test that passes."""
+
+Answer = Callable[[JsonObject], JsonObject]
+
+
+class StoppableListener(socket.socket):
+    """A listener whose ``accept`` raises SystemExit once told to, as the handler of SIGTERM does."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(fileno=listener.detach())
+        self._wake, self._sleeper = socket.socketpair()
+        self.errors: list[OSError] = []
+        self.is_closed = threading.Event()
+        self._is_stopped = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        ready, _, _ = select.select([self, self._sleeper], [], [])
+        if self._sleeper in ready:
+            raise SystemExit(0)
+        if self.errors:
+            raise self.errors.pop()
+        return super().accept()
+
+    def stop(self) -> None:
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._wake.send(b"x")
+
+    def close(self) -> None:
+        super().close()
+        self.is_closed.set()
+        self._wake.close()
+        self._sleeper.close()
+
+
+class Conversation:
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def take(self, frame: bytes) -> Job:
+        request = json.loads(frame)
+        return Job(lambda: self._answer(request), is_independent="Id" in request)
+
+
+class RunningServer:
+    """A MessageServer in a thread of its own."""
+
+    def __init__(self, address: Address, answer: Answer, limits: Limits) -> None:
+        listener = listen_socket(address)
+        self.address = bound_address(listener, address)
+        self.listener = StoppableListener(listener)
+        self.answer = answer
+        self.ended_with: BaseException | None = None
+        self._server = MessageServer(PROGRAM, self.listener, lambda: Conversation(self.answer), limits)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def connect(self) -> Client:
+        return Client(connect_socket(self.address, timeout_s=TIMEOUT_S))
+
+    def stop(self) -> None:
+        self.listener.stop()
+        self._thread.join(TIMEOUT_S)
+        assert not self._thread.is_alive()
+        assert isinstance(self.ended_with, SystemExit)
+
+    def begin_to_stop(self) -> None:
+        self.listener.stop()
+        assert self.listener.is_closed.wait(TIMEOUT_S)
+
+    @property
+    def is_serving(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._server.serve()
+        except BaseException as error:  # noqa: BLE001 - kept for the test
+            self.ended_with = error
+
+
+class Client:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.connection = MessageConnection(sock, "the server")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def send(self, **message: object) -> None:
+        self.connection.send(message, timeout_s=TIMEOUT_S)
+
+    def receive(self) -> JsonObject | None:
+        frame = self.connection.receive(idle_timeout_s=TIMEOUT_S, message_timeout_s=TIMEOUT_S)
+        if frame is None:
+            return None
+        message: JsonObject = json.loads(frame)
+        return message
+
+    def ask(self, **message: object) -> JsonObject | None:
+        self.send(**message)
+        return self.receive()
+
+
+StartServer = Callable[..., RunningServer]
+
+
+def echo(request: JsonObject) -> JsonObject:
+    return {"Status": "Ok", **request}
+
+
+@pytest.fixture
+def start(short_dir: Path) -> Iterator[StartServer]:
+    servers: list[RunningServer] = []
+
+    def start(answer: Answer = echo, address: Address | None = None, **limits: Any) -> RunningServer:
+        servers.append(RunningServer(address or UnixAddress(str(short_dir / "server")), answer, Limits(**limits)))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+class TestManyClients:
+    def test_fifty_at_once_are_answered_at_once_and_each_with_its_own(self, start: StartServer) -> None:
+        all_are_in = threading.Barrier(50, timeout=TIMEOUT_S)
+
+        def meet(request: JsonObject) -> JsonObject:
+            all_are_in.wait()
+            return echo(request)
+
+        server = start(meet)
+        clients = [server.connect() for _ in range(50)]
+        for number, client in enumerate(clients):
+            client.send(n=number)
+        assert [client.receive() for client in clients] == [{"Status": "Ok", "n": number} for number in range(50)]
+        for client in clients:
+            client.connection.close()
+
+    def test_answers_of_one_connection_come_in_order(self, start: StartServer) -> None:
+        with start().connect() as client:
+            client.sock.sendall(b"".join(b'{"n":%d}\0' % number for number in range(100)))
+            assert [client.receive() for _ in range(100)] == [{"Status": "Ok", "n": number} for number in range(100)]
+
+    def test_each_connection_has_a_conversation_of_its_own(self, short_dir: Path) -> None:
+        made: list[int] = []
+
+        def new_session() -> Conversation:
+            made.append(len(made))
+            number = made[-1]
+            return Conversation(lambda _: {"Status": "Ok", "session": number})
+
+        listener = StoppableListener(listen_socket(UnixAddress(str(short_dir / "s"))))
+        server = MessageServer(PROGRAM, listener, new_session, Limits())
+
+        def serve() -> None:
+            with pytest.raises(SystemExit):
+                server.serve()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = UnixAddress(str(short_dir / "s"))
+        for number in range(3):
+            with Client(connect_socket(address, timeout_s=TIMEOUT_S)) as client:
+                assert [client.ask(), client.ask()] == [{"Status": "Ok", "session": number}] * 2
+        listener.stop()
+        thread.join()
+
+    def test_tcp_clients_are_served_too(self, start: StartServer) -> None:
+        with start(address=TcpAddress("127.0.0.1", 0)).connect() as client:
+            assert client.ask(n=1) == {"Status": "Ok", "n": 1}
+
+
+class TestBadClients:
+    def test_half_a_message_and_silence_delays_nobody(self, start: StartServer) -> None:
+        server = start(message_timeout_s=0.2)
+        with server.connect() as silent, server.connect() as other:
+            silent.sock.sendall(b'{"n":')
+            assert other.ask(n=1) == {"Status": "Ok", "n": 1}
+            assert silent.receive() is None
+            assert other.ask(n=2) == {"Status": "Ok", "n": 2}
+
+    def test_client_that_never_reads_delays_nobody_and_is_dropped(self, start: StartServer) -> None:
+        server = start(lambda request: {"Status": "Ok", "x": "y" * 60_000, **request}, write_timeout_s=0.2)
+        with server.connect() as deaf, server.connect() as other:
+            deaf.sock.settimeout(TIMEOUT_S)
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                send_for_ever(deaf.sock)
+            assert (other.ask(n=1) or {})["n"] == 1
+
+    def test_idle_connection_is_closed(self, start: StartServer) -> None:
+        with start(idle_timeout_s=0.05).connect() as client:
+            assert client.receive() is None
+
+    @pytest.mark.parametrize("how", ["before the reply", "in mid message", "at once", "after half closing"])
+    def test_client_that_leaves_does_not_disturb_the_server(
+        self, start: StartServer, caplog: pytest.LogCaptureFixture, how: str
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        is_asked, may_answer = threading.Event(), threading.Event()
+
+        def wait(request: JsonObject) -> JsonObject:
+            if request.get("wait"):
+                is_asked.set()
+                assert may_answer.wait(TIMEOUT_S)
+            return echo(request)
+
+        server = start(wait)
+        client = server.connect()
+        if how == "before the reply":
+            client.send(wait=True)
+            assert is_asked.wait(TIMEOUT_S)
+        elif how == "in mid message":
+            client.sock.sendall(b'{"n"')
+        elif how == "after half closing":
+            client.send(n=1)
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.receive() == {"Status": "Ok", "n": 1}
+        client.connection.close()
+        may_answer.set()
+        with server.connect() as other:
+            assert other.ask(n=2) == {"Status": "Ok", "n": 2}
+        assert server.is_serving
+        server.stop()
+        assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+    def test_oversize_message_is_refused_and_the_next_one_served(self, start: StartServer) -> None:
+        with start().connect() as client:
+            client.sock.sendall(b"x" * (MAX_MESSAGE_BYTES + 1) + b"\0" + b'{"n":1}\0')
+            refused, served = client.receive(), client.receive()
+        assert refused is not None
+        assert (refused["Status"], refused["Message"]) == ("Error", "Message size too large.")
+        assert served == {"Status": "Ok", "n": 1}
+
+    def test_endless_message_gets_one_reply_and_ends(self, start: StartServer) -> None:
+        with start(message_timeout_s=0.3).connect() as client:
+            stop_sending = threading.Event()
+
+            def flood() -> None:
+                while not stop_sending.is_set():
+                    try:
+                        client.sock.send(b"x" * 65_536)
+                    except OSError:
+                        return
+
+            thread = threading.Thread(target=flood)
+            thread.start()
+            refused = client.receive()
+            assert refused is not None
+            assert refused["Message"] == "Message size too large."
+            with contextlib.suppress(TransportError):  # a reset, where bytes were still under way
+                assert client.receive() is None
+            stop_sending.set()
+            thread.join()
+
+    def test_conversation_that_fails_costs_its_own_connection_only_and_shows_no_text(
+        self, start: StartServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(request: JsonObject) -> JsonObject:
+            if request.get("fail"):
+                raise KeyError("the secret")
+            return echo(request)
+
+        server = start(fail)
+        with server.connect() as client, server.connect() as other:
+            assert client.ask(fail=True) is None
+            assert other.ask(n=1) == {"Status": "Ok", "n": 1}
+        assert "KeyError" in caplog.text
+        assert "the secret" not in caplog.text + "".join(capfd.readouterr())
+
+
+class TestLimitPerHost:
+    def test_connection_over_it_is_told_and_the_next_is_served_when_one_ends(self, start: StartServer) -> None:
+        server = start(max_connections_per_cid=2)
+        with server.connect() as first, server.connect() as second:
+            assert (first.ask(n=1), second.ask(n=2)) == ({"Status": "Ok", "n": 1}, {"Status": "Ok", "n": 2})
+            with server.connect() as third:
+                refused = third.receive()
+            assert refused is not None
+            assert refused["Code"] == EnclaveCode.BUSY
+            assert refused["Message"] == "Too many connections: 2 are open from this machine"
+            assert "--max-connections-per-cid" in refused["Hint"]
+            assert first.ask(n=3) == {"Status": "Ok", "n": 3}
+        for _ in range(1_000):
+            with server.connect() as next_one, contextlib.suppress(TransportError):
+                if (next_one.ask(n=4) or {}).get("n") == 4:
+                    return
+        raise AssertionError("no room was made")
+
+    def test_hosts_do_not_take_from_each_other(self, start: StartServer) -> None:
+        server = start(address=TcpAddress("127.0.0.1", 0), max_connections_per_cid=1)
+        with server.connect() as one, socket.socket() as other:
+            assert one.ask(n=1) == {"Status": "Ok", "n": 1}
+            other.bind(("127.0.0.2", 0))
+            other.connect(("127.0.0.1", server.listener.getsockname()[1]))
+            with Client(other) as client:
+                assert client.ask(n=2) == {"Status": "Ok", "n": 2}
+
+    @pytest.mark.parametrize(
+        ("peer", "host"),
+        [((3, 1_234), "CID 3"), (("192.0.2.1", 5), "192.0.2.1"), (("::1", 5, 0, 0), "::1"), ("", "this machine")],
+    )
+    def test_ports_of_one_host_count_together(self, peer: object, host: str) -> None:
+        assert server_module._host_name(peer) == host
+
+
+class TestLimit:
+    def test_client_over_the_limit_is_told_and_closed(self, start: StartServer) -> None:
+        server = start(max_connections=2)
+        with server.connect() as first, server.connect() as second, server.connect() as third:
+            assert first.ask(n=1)
+            assert second.ask(n=2)
+            reply = third.ask(n=3)
+            assert reply is not None
+            assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", "TooManyConnections", "enclave")
+            assert reply["Message"].startswith("Too many connections")
+            assert reply["Hint"] == "try again later, or start the-server with a larger --max-connections"
+            assert third.receive() is None
+            assert first.ask(n=4) == {"Status": "Ok", "n": 4}
+
+    def test_place_of_a_client_that_left_is_given_to_another(self, start: StartServer) -> None:
+        server = start(max_connections=1)
+        with server.connect() as first:
+            assert first.ask(n=1)
+        for _ in range(500):  # the server learns of the close in its own time
+            with server.connect() as second:
+                reply = second.ask(n=2)
+                if reply == {"Status": "Ok", "n": 2}:
+                    return
+                assert reply is not None
+                assert reply["Code"] == "TooManyConnections"
+        pytest.fail("no place became free")
+
+    def test_crowd_over_the_limit_delays_nobody(self, start: StartServer) -> None:
+        server = start(max_connections=1)
+        with server.connect() as first:
+            assert first.ask(n=1)
+            crowd = [server.connect() for _ in range(60)]
+            assert first.ask(n=2) == {"Status": "Ok", "n": 2}
+            for client in crowd:
+                client.connection.close()
+        assert server.is_serving
+
+    @pytest.mark.parametrize("max_connections", [1, 10])
+    def test_system_without_room_for_a_thread_turns_the_client_away_and_serves_on(
+        self, start: StartServer, monkeypatch: pytest.MonkeyPatch, max_connections: int
+    ) -> None:
+        server = start(max_connections=max_connections)
+        with server.connect() as first:
+            assert first.ask(n=1)
+            real_start = threading.Thread.start
+
+            def refuse(_thread: threading.Thread) -> NoReturn:
+                raise RuntimeError("can't start new thread")
+
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            with server.connect() as second:
+                assert second.sock.recv(1_000) == b""
+            monkeypatch.setattr(threading.Thread, "start", real_start)
+            assert first.ask(n=2) == {"Status": "Ok", "n": 2}
+        assert server.is_serving
+
+    @pytest.mark.parametrize("number", [23, 24, 103])
+    def test_failing_accept_is_tried_again(
+        self, start: StartServer, number: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "ACCEPT_PAUSE_S", 0.001)
+        server = start()
+        server.listener.errors.append(OSError(number, "x"))
+        with server.connect() as client:
+            assert client.ask(n=1) == {"Status": "Ok", "n": 1}
+
+
+class TestDrain:
+    def test_request_under_way_is_finished_and_answered(self, start: StartServer) -> None:
+        is_asked, may_answer = threading.Event(), threading.Event()
+
+        def wait(request: JsonObject) -> JsonObject:
+            is_asked.set()
+            assert may_answer.wait(TIMEOUT_S)
+            return echo(request)
+
+        server = start(wait)
+        with server.connect() as client:
+            client.send(n=1)
+            assert is_asked.wait(TIMEOUT_S)
+            server.begin_to_stop()
+            assert server.is_serving
+            may_answer.set()
+            assert client.receive() == {"Status": "Ok", "n": 1}
+            assert client.receive() is None
+        server.stop()
+
+    def test_idle_connections_do_not_hold_it_up(self, start: StartServer) -> None:
+        server = start(drain_s=TIMEOUT_S)
+        with server.connect() as client:
+            assert client.ask(n=1)
+            server.stop()
+            assert client.receive() is None
+
+    def test_half_a_message_does_not_hold_it_up(self, start: StartServer) -> None:
+        server = start(drain_s=TIMEOUT_S)
+        with server.connect() as client:
+            assert client.ask(n=1)
+            client.sock.sendall(b'{"n"')
+            server.stop()
+
+    def test_request_that_never_ends_is_left_after_the_time(self, start: StartServer) -> None:
+        is_asked, is_over = threading.Event(), threading.Event()
+
+        def hang(request: JsonObject) -> JsonObject:
+            is_asked.set()
+            is_over.wait(TIMEOUT_S)
+            return echo(request)
+
+        server = start(hang, drain_s=0.05)
+        with server.connect() as client:
+            client.send(n=1)
+            assert is_asked.wait(TIMEOUT_S)
+            server.stop()
+            is_over.set()
+            client.receive()
+
+    def test_no_connection_is_accepted_any_more(self, start: StartServer) -> None:
+        server = start()
+        server.stop()
+        with pytest.raises(TransportError, match="connect to"):
+            server.connect()
+
+
+def test_refusals_are_logged_with_the_peer_but_without_the_request(
+    start: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "vsock_wire")
+    with start(lambda _: {"Status": "Error", "Message": "refused so"}).connect() as client:
+        client.ask(secret="hunter2")
+    assert "unix client: refused: refused so" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def send_for_ever(sock: socket.socket) -> NoReturn:
+    while True:
+        sock.sendall(b'{"n":0}\0' * 100)
+
+
+class TestIndependentRequests:
+    """Those with an Id, here."""
+
+    def test_are_answered_side_by_side_and_as_they_are_done(self, start: StartServer) -> None:
+        may_answer = {number: threading.Event() for number in range(4)}
+
+        def answer(request: JsonObject) -> JsonObject:
+            assert may_answer[request["Id"]].wait(TIMEOUT_S)
+            return echo(request)
+
+        with start(answer).connect() as client:
+            for number in range(4):
+                client.send(Id=number)
+            for number in (2, 0, 3, 1):
+                may_answer[number].set()
+                assert client.receive() == {"Status": "Ok", "Id": number}
+
+    def test_no_more_than_the_limit_are_in_work(self, start: StartServer) -> None:
+        in_work, most, may_answer = [], [0], threading.Event()
+
+        def answer(request: JsonObject) -> JsonObject:
+            in_work.append(request["Id"])
+            most[0] = max(most[0], len(in_work))
+            assert may_answer.wait(TIMEOUT_S)
+            in_work.remove(request["Id"])
+            return echo(request)
+
+        with start(answer).connect() as client:
+            for number in range(3 * MAX_IN_FLIGHT):
+                client.send(Id=number)
+            deadline = time.monotonic() + TIMEOUT_S
+            while len(in_work) < MAX_IN_FLIGHT and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            may_answer.set()
+            answered = [reply["Id"] for reply in (client.receive() for _ in range(3 * MAX_IN_FLIGHT)) if reply]
+        assert sorted(answered) == list(range(3 * MAX_IN_FLIGHT))
+        assert most[0] == MAX_IN_FLIGHT
+
+    def test_one_without_an_id_is_answered_before_what_comes_behind_it_is_read(self, start: StartServer) -> None:
+        with start().connect() as client:
+            client.sock.sendall(b"".join(b'{"n":%d}\0{"Id":%d}\0' % (number, number) for number in range(50)))
+            replies = [reply for reply in (client.receive() for _ in range(100)) if reply]
+        assert [reply["n"] for reply in replies if "n" in reply] == list(range(50))
+        assert sorted(reply["Id"] for reply in replies if "Id" in reply) == list(range(50))
+        for number in range(49):
+            assert replies.index({"Status": "Ok", "n": number}) < replies.index({"Status": "Ok", "Id": number})
+
+    def test_are_answered_in_order_where_there_are_no_threads_left(
+        self, start: StartServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "MAX_SIDE_THREADS", 0)
+        with start().connect() as client:
+            client.sock.sendall(b"".join(b'{"Id":%d}\0' % number for number in range(50)))
+            assert [client.receive() for _ in range(50)] == [{"Status": "Ok", "Id": number} for number in range(50)]
+
+    def test_a_client_that_goes_with_many_in_work_leaves_nothing_behind(self, start: StartServer) -> None:
+        may_answer = threading.Event()
+
+        def answer(request: JsonObject) -> JsonObject:
+            assert may_answer.wait(TIMEOUT_S)
+            return echo(request)
+
+        running = start(answer)
+        before = threading.active_count()
+        client = running.connect()
+        for number in range(MAX_IN_FLIGHT):
+            client.send(Id=number)
+        client.connection.close()
+        may_answer.set()
+        deadline = time.monotonic() + TIMEOUT_S
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert threading.active_count() <= before
+
+    def test_a_bug_in_one_costs_the_connection_only(self, start: StartServer) -> None:
+        def answer(request: JsonObject) -> JsonObject:
+            if request.get("Id") == 1:
+                raise KeyError("the plaintext is hunter2")
+            return echo(request)
+
+        running = start(answer)
+        with running.connect() as client:
+            client.send(Id=1)
+            assert client.receive() is None
+        with running.connect() as client:
+            assert client.ask(n=1) == {"Status": "Ok", "n": 1}

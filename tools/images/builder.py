@@ -1,0 +1,219 @@
+"""Builds the images with docker, podman or buildah, whichever is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).parents[2]
+BUILDERS = ("docker", "podman", "buildah")
+IMAGES = {
+    "enclave": ("Dockerfile.enclave", ("vsock_wire", "enclave_tool", "requirements/enclave.txt")),
+    "instance": ("Dockerfile.instance", ("vsock_wire", "instance_tool", "vsock_proxy", "requirements/instance.txt")),
+}
+"""Each image's Dockerfile, and what beside it, the assembling script and CA_FILE decides its content."""
+ASSEMBLY = "tools/images/assemble.py"
+LOCAL_BASE = "localhost/kmstool-base"
+BUILD_ARGUMENTS = ("REGION", "ENDPOINT", "PROXY_PORT", "CA_FILE", "PIP_INDEX_URL")
+"""Passed on from the environment where they are set there, if only to nothing."""
+CA_FILE = "deploy/amazon-roots.pem"
+"""The Dockerfile's own CA_FILE, which takes no bundle but one of this folder: see .dockerignore."""
+SECRETS = {"pip_ca": ("PIP_CERT", "SSL_CERT_FILE"), "pip_conf": ("PIP_CONFIG_FILE",)}
+"""Files of this machine that pip needs in the build, and the variables that name them."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A program that builds images.
+
+    Attributes:
+        program: its path.
+        name: which of BUILDERS it is.
+        options: in front of every command; by BUILDER_OPTIONS in the environment.
+        build_options: of the build alone; by BUILD_OPTIONS.
+    """
+
+    program: str
+    name: str
+    options: tuple[str, ...]
+    build_options: tuple[str, ...]
+
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        """Run it; its own output is what explains a failure.
+
+        Raises:
+            SystemExit: it failed.
+        """
+        self._run([*self.options, *arguments], environment)
+
+    def build(self, image: str, tag: str, *, base: str, cached: bool, plant_s: int = 0) -> None:
+        """Build one of IMAGES.
+
+        Args:
+            image: its name.
+            tag: what the result is called.
+            base: the base image.
+            cached: whether steps of an earlier build may serve; buildah keeps none unless BUILD_OPTIONS has --layers.
+            plant_s: seconds added to the time of every file, to show that a difference is found.
+
+        Raises:
+            SystemExit: the build failed, or CA_FILE names a file that the build cannot see.
+        """
+        dockerfile, _ = IMAGES[image]
+        commit, time_s = source_of(image)
+        time_s += plant_s
+        values = {"BASE_IMAGE": base, "COMMIT": commit, "SOURCE_DATE_EPOCH": str(time_s)}
+        values |= {name: os.environ[name] for name in BUILD_ARGUMENTS if name in os.environ}
+        arguments = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
+        for secret, path in _secrets().items():
+            arguments += ["--secret", f"id={secret},src={path}"]
+        if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
+            arguments += ["--timestamp", str(time_s)]
+        arguments += [] if cached else ["--no-cache"]
+        verb = "bud" if self.name == "buildah" else "build"
+        self.run(
+            verb, *self.build_options, *arguments, "--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT),
+            environment={"DOCKER_BUILDKIT": "1"},
+        )  # fmt: skip
+
+    def save(self, tag: str, archive: Path) -> None:
+        """Write an image as an archive, in the place of an older one."""
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.unlink(missing_ok=True)
+        if self.name == "buildah":
+            self.run("push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
+        else:
+            self.run("save", "--output", str(archive), tag)
+
+    def has(self, tag: str) -> bool:
+        """Tell whether there is an image of that name."""
+        verb = ["inspect", "--type", "image"] if self.name == "buildah" else ["image", "inspect"]
+        command = [self.program, *self.options, *verb, tag]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def import_base(self, archive: Path, tag: str) -> None:
+        """Make an image of a root file system's archive."""
+        if self.name != "buildah":
+            self.run("import", str(archive), tag)
+            return
+        command = [self.program, *self.options, "from", "scratch"]
+        container = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        self.run("add", "--quiet", container, str(archive), "/")
+        self.run("commit", "--quiet", "--rm", container, tag)
+
+    def _run(self, arguments: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        done = subprocess.run([self.program, *arguments], env={**os.environ, **(environment or {})}, check=False)
+        if done.returncode:
+            fail(f"{self.name} {arguments[len(self.options)]}: exit code {done.returncode}")
+
+
+def find_builder() -> Builder:
+    """Return the first of BUILDERS that works here, or the one that BUILDER in the environment names.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    wanted = os.environ.get("BUILDER")
+    for name in [wanted] if wanted else BUILDERS:
+        program = shutil.which(name)
+        if program and (name == "buildah" or _answers(program)):
+            options, build_options = os.environ.get("BUILDER_OPTIONS"), os.environ.get("BUILD_OPTIONS")
+            return Builder(
+                Path(program).as_posix(), name, tuple((options or "").split()), tuple((build_options or "").split())
+            )
+    fail(
+        f"no builder of images: expected {', '.join(BUILDERS)}, got none that works; on Debian: apt-get install buildah"
+    )
+
+
+def find_base(builder: Builder, work: Path) -> str:
+    """Return the base image: BASE_IMAGE of the environment, or one made here of Debian's packages.
+
+    Raises:
+        SystemExit: BASE_IMAGE names no digest, so that tomorrow it may be another image.
+    """
+    base = os.environ.get("BASE_IMAGE")
+    if base:
+        if "@sha256:" not in base and not base.startswith("localhost/"):
+            fail(f"BASE_IMAGE: expected NAME@sha256:DIGEST, got {base}; a name alone may be another image tomorrow")
+        return base
+    if not builder.has(LOCAL_BASE):
+        archive = work / "base.tar"
+        print(
+            f"making {LOCAL_BASE} of Debian's packages; BASE_IMAGE=NAME@sha256:DIGEST takes one of a registry ...",
+            flush=True,
+        )
+        work.mkdir(parents=True, exist_ok=True)
+        script = Path(__file__).with_name("base_image.sh")
+        made = subprocess.run(["sh", str(script), str(archive), "0", os.environ.get("DEBIAN_MIRROR", "")], check=False)
+        if made.returncode:
+            fail("the base image could not be made")
+        builder.import_base(archive, LOCAL_BASE)
+        archive.unlink()
+    return LOCAL_BASE
+
+
+def source_of(image: str) -> tuple[str, int]:
+    """Return the commit that last changed what an image is made of, and its time in seconds since the epoch.
+
+    Not the newest commit: a change to a page of text must not change what key policies trust. Changes that are not
+    committed show as "+changes" behind it.
+    """
+    dockerfile, sources = IMAGES[image]
+    paths = [dockerfile, ASSEMBLY, *sources, *ca_files(image)]
+    commit, _, time_s = _git("log", "-1", "--format=%H %ct", "--", *paths).partition(" ")
+    if not commit:
+        return "", 0
+    is_changed = bool(_git("status", "--porcelain", "--", *paths))
+    return commit[:12] + ("+changes" if is_changed else ""), int(time_s)
+
+
+def ca_files(image: str) -> list[str]:
+    """Return the bundle of authorities that goes into an image, or none where its botocore keeps its own.
+
+    Raises:
+        SystemExit: CA_FILE of the environment names a file that the build cannot see.
+    """
+    ca_file = os.environ.get("CA_FILE", CA_FILE)
+    if image != "enclave" or not ca_file:
+        return []
+    path = Path(ca_file)
+    if path.parent != Path("deploy") or path.suffix != ".pem" or not (ROOT / path).is_file():
+        fail(
+            f"CA_FILE: expected deploy/NAME.pem, a file in this project, or nothing for all that botocore ships, "
+            f"got {ca_file}; copy your bundle to deploy/"
+        )
+    return [ca_file]
+
+
+def fail(reason: str) -> NoReturn:
+    """End with a message."""
+    print(f"error: {reason}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def _secrets() -> dict[str, str]:
+    found = {}
+    for secret, variables in SECRETS.items():
+        paths = [os.environ[name] for name in variables if os.environ.get(name)]
+        if paths and Path(paths[0]).is_file():
+            found[secret] = paths[0]
+    return found
+
+
+def _answers(program: str) -> bool:
+    return subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,70 @@
+"""Connections to a destination: all its addresses, both families raced as RFC 8305 describes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from vsock_proxy.config.destination import Destination, IpAddress
+from vsock_proxy.errors import DialError
+
+CONNECT_TIMEOUT_S = 10.0
+"""Seconds until one of the addresses must have answered. A TCP connection inside AWS takes milliseconds; ten seconds
+leave room for three lost SYN packets (sent again after 1, 3 and 7 s)."""
+ATTEMPT_DELAY_S = 0.25
+"""Seconds until the next address joins the race. Source: RFC 8305, section 5, "Connection Attempt Delay"."""
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_INTERVAL_S = 15
+KEEPALIVE_PROBES = 4
+"""A destination that is gone without a word is noticed after 60 + 4 x 15 seconds of silence. Sixty seconds also stay
+below the 350 s after which AWS's NAT gateways and network load balancers forget a silent connection."""
+
+
+async def connect_upstream(
+    destination: Destination, addresses: Sequence[IpAddress], *, timeout_s: float = CONNECT_TIMEOUT_S
+) -> socket.socket:
+    """Connect to the first of ``addresses`` that answers; the caller closes the socket.
+
+    Args:
+        destination: gives the port, and its name in errors.
+        addresses: what to try, best first; at least one.
+        timeout_s: seconds for all of it.
+
+    Raises:
+        DialError: none answered in time.
+    """
+    try:
+        infos = [_address_info(address, destination.port) for address in addresses]
+        async with asyncio.timeout(timeout_s):
+            sock = await start_connection(infos, happy_eyeballs_delay=ATTEMPT_DELAY_S)
+    except TimeoutError as error:
+        raise DialError(f"connect to {destination}: expected an answer within {timeout_s:.3g} s, got none") from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        tried = ", ".join(map(str, addresses))
+        raise DialError(f"connect to {destination}: {reason.lower()}, tried {tried}") from error
+    tune(sock)
+    return sock
+
+
+def tune(sock: socket.socket) -> None:
+    """Set a TCP socket up for relaying: no waiting for more bytes (Nagle), and probes while it is silent."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def _address_info(address: IpAddress, port: int) -> AddrInfoType:
+    """Return what ``getaddrinfo`` would: that one reads files, and needs a descriptor for it."""
+    if isinstance(address, IPv4Address):
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
+    host, _, scope = str(address).partition("%")
+    scope_id = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, scope_id)

@@ -1,0 +1,213 @@
+"""Host names to addresses by the system's resolver, away from the path of the bytes.
+
+Every name of a route is resolved again and again in the background; connections take the last good addresses and never
+wait for DNS, unless a name has not resolved since the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+from vsock_proxy.config.destination import IpAddress, parse_ip_address
+from vsock_proxy.errors import AwsText, ResolveError
+
+REFRESH_S = 30.0
+"""Seconds between two look-ups of a name. The system's resolver tells no TTL; those of AWS's service endpoints are
+about a minute, and half of that keeps the addresses from being older than DNS promises."""
+RETRY_FIRST_S = 1.0
+"""Seconds to the next look-up after one has failed; doubled each time, up to REFRESH_S."""
+
+logger = logging.getLogger(__name__)
+
+
+class Family(enum.Enum):
+    """Which addresses to use."""
+
+    ANY = socket.AF_UNSPEC
+    IPV4 = socket.AF_INET
+    IPV6 = socket.AF_INET6
+
+    def holds(self, address: IpAddress) -> bool:
+        """Tell whether ``address`` is one to use."""
+        return self is Family.ANY or (self is Family.IPV4) == (address.version == 4)
+
+
+Lookup: TypeAlias = Callable[[str, Family], Awaitable[tuple[IpAddress, ...]]]
+"""Returns the addresses of a name, best first and at least one, or raises ResolveError."""
+
+
+async def look_up(name: str, family: Family) -> tuple[IpAddress, ...]:
+    """Return the addresses of ``name`` in the system's order of preference (RFC 6724).
+
+    The look-up runs in a thread of its own. Cancelling leaves that thread behind until the system gives up, but it
+    keeps neither the event loop nor the end of the process waiting.
+
+    Raises:
+        ResolveError: there are none, or no name server answered.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[tuple[IpAddress, ...]] = loop.create_future()
+
+    def deliver(addresses: tuple[IpAddress, ...], error: ResolveError | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(addresses)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        addresses: tuple[IpAddress, ...] = ()
+        error = None
+        try:
+            addresses = _get_addresses(name, family)
+        except ResolveError as failure:
+            error = failure
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, addresses, error)
+
+    threading.Thread(target=run, name=f"resolve {name}", daemon=True).start()
+    return await answer
+
+
+def _get_addresses(name: str, family: Family) -> tuple[IpAddress, ...]:
+    try:
+        answers = socket.getaddrinfo(name, None, family=family.value, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
+        raise ResolveError(f"{AwsText.DNS_FAILED}: {name}: {reason}", hint="does this machine resolve it?") from error
+    addresses = (parse_ip_address(str(answer[4][0])) for answer in answers)
+    return tuple(dict.fromkeys(address for address in addresses if address is not None))
+
+
+class Resolver:
+    """Keeps the addresses of the names it watches; for use inside one event loop.
+
+    Args:
+        family: which addresses to ask for.
+        lookup: asks the system; replaced in tests.
+        refresh_s: seconds between two look-ups of one name.
+        retry_first_s: seconds to the look-up after a first failure.
+    """
+
+    def __init__(
+        self,
+        family: Family = Family.ANY,
+        *,
+        lookup: Lookup = look_up,
+        refresh_s: float = REFRESH_S,
+        retry_first_s: float = RETRY_FIRST_S,
+    ) -> None:
+        self._family = family
+        self._lookup = lookup
+        self._refresh_s = refresh_s
+        self._retry_first_s = retry_first_s
+        self._names: dict[str, _WatchedName] = {}
+        self.failures = 0
+
+    def watch(self, names: Iterable[str]) -> None:
+        """Keep the addresses of exactly these names from now on; those watched already keep what they have."""
+        wanted = set(names)
+        for name in self._names.keys() - wanted:
+            self._names.pop(name).task.cancel()
+        for name in wanted - self._names.keys():
+            watched = _WatchedName()
+            watched.task = asyncio.get_running_loop().create_task(self._keep_fresh(name, watched))
+            self._names[name] = watched
+
+    async def addresses(self, name: str) -> tuple[IpAddress, ...]:
+        """Return the last good addresses of a watched name; waits only where there have never been any.
+
+        Raises:
+            ResolveError: there have never been any, and the latest look-up failed.
+        """
+        watched = self._names.get(name)
+        if watched is None:
+            return await self._lookup(name, self._family)
+        if not watched.addresses:
+            await watched.tried.wait()
+        if not watched.addresses:
+            raise watched.error or ResolveError(f"{AwsText.DNS_FAILED}: {name}")
+        return watched.addresses
+
+    def suspect(self, name: str) -> None:
+        """Look a watched name up again soon: none of its addresses answers any more."""
+        if (watched := self._names.get(name)) is not None:
+            watched.suspected.set()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        tasks = [watched.task for watched in self._names.values()]
+        self.watch(())
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_fresh(self, name: str, watched: _WatchedName) -> None:
+        failures = 0
+        while True:
+            try:
+                addresses = await self._lookup(name, self._family)
+            except ResolveError as error:
+                failures += 1
+                self.failures += 1
+                watched.fail(error)
+                _log_failure(error, failures, watched)
+            else:
+                if failures or addresses != watched.addresses:
+                    logger.info("%s resolves to %s", name, ", ".join(map(str, addresses)))
+                failures = 0
+                watched.succeed(addresses)
+            await self._pause(watched, failures)
+
+    async def _pause(self, watched: _WatchedName, failures: int) -> None:
+        if failures:
+            await asyncio.sleep(min(self._retry_first_s * 2 ** min(failures - 1, 16), self._refresh_s))
+            return
+        least_s = min(self._retry_first_s, self._refresh_s)  # however often the addresses are suspected
+        await asyncio.sleep(least_s)
+        watched.suspected.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(watched.suspected.wait(), self._refresh_s - least_s)
+
+
+class _WatchedName:
+    """What is known of one name."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.addresses: tuple[IpAddress, ...] = ()
+        self.resolved_at: float | None = None
+        self.error: ResolveError | None = None
+        self.tried = asyncio.Event()
+        self.suspected = asyncio.Event()
+
+    def succeed(self, addresses: tuple[IpAddress, ...]) -> None:
+        self.addresses = addresses
+        self.resolved_at = time.monotonic()
+        self.error = None
+        self.tried.set()
+
+    def fail(self, error: ResolveError) -> None:
+        self.error = error
+        self.tried.set()
+
+    @property
+    def age_s(self) -> float | None:
+        return None if self.resolved_at is None else time.monotonic() - self.resolved_at
+
+
+def _log_failure(error: ResolveError, failures: int, watched: _WatchedName) -> None:
+    if failures > 1 and failures & (failures - 1):
+        return  # a name that is gone for good is worth a line at 1, 2, 4, 8 ... failures, not at each
+    if watched.age_s is None:
+        logger.warning("%s (failure %d, no earlier addresses)", error, failures)
+    else:
+        logger.warning("%s (failure %d, going on with addresses %.0f s old)", error, failures, watched.age_s)

@@ -1,0 +1,1 @@
+"""Connections under way: relayed, counted, limited and ended in time."""

@@ -1,0 +1,184 @@
+"""The connections of the proxy: admitted up to a limit, dialled, relayed, counted, and ended in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias, cast
+
+from vsock_proxy.config.file import Route
+from vsock_proxy.dial.race import CONNECT_TIMEOUT_S
+from vsock_proxy.dial.resolver import REFRESH_S
+from vsock_proxy.errors import DialError, NotAllowedError, ProxyError, ResolveError
+from vsock_proxy.logs import EVENT
+from vsock_proxy.relay.relay import Ending, EndReason, Relay
+from vsock_proxy.relay.stats import ConnectionReport, Refusal, RefusalReport, RouteStats
+
+IDLE_TIMEOUT_S = 3_600.0
+"""Seconds without a byte in either direction after which a connection is closed. AWS's proxy keeps them for ever; an
+hour is beyond every pool that keeps connections alive on purpose, and short enough not to collect dead ones."""
+DRAIN_TIMEOUT_S = 10.0
+"""Seconds that connections have to end after SIGTERM: far more than a KMS call takes, and well below the 90 s after
+which systemd kills."""
+SWEEP_S = 10.0
+"""Most seconds by which a connection outlives its idle time-out."""
+
+_REFUSALS: dict[type[ProxyError], Refusal] = {
+    NotAllowedError: Refusal.NOT_ALLOWED,
+    ResolveError: Refusal.DNS,
+    DialError: Refusal.CONNECT,
+}
+
+Connect: TypeAlias = Callable[[Route], Awaitable[socket.socket]]
+"""Connects to where a route leads, or raises NotAllowedError, ResolveError or DialError."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much and how long; see the constants of the same names for the defaults."""
+
+    max_connections: int
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    idle_timeout_s: float = IDLE_TIMEOUT_S
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
+    dns_refresh_s: float = REFRESH_S
+
+
+class Connections:
+    """All connections under way; for use inside one event loop.
+
+    Args:
+        limits: how much and how long.
+        connect: makes the connection to the upstream.
+    """
+
+    def __init__(self, limits: Limits, connect: Connect) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._connect = connect
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._relays: dict[asyncio.Task[None], tuple[Relay, RouteStats]] = {}
+        self._stats: dict[str, RouteStats] = {}
+        self._sweeper = self._loop.create_task(self._close_idle())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def stats(self) -> dict[str, RouteStats]:
+        """Return the totals by route, the bytes of connections under way included; from any thread."""
+        relays = tuple(self._relays.values())
+        totals = {}
+        for route, stats in tuple(self._stats.items()):
+            live = [relay for relay, owner in relays if owner is stats]
+            totals[route] = replace(
+                stats,
+                active=len(live),
+                to_upstream_bytes=stats.to_upstream_bytes + sum(relay.to_upstream.moved_bytes for relay in live),
+                to_client_bytes=stats.to_client_bytes + sum(relay.to_client.moved_bytes for relay in live),
+            )
+        return totals
+
+    def admit(self, client: socket.socket, peer: str, route: Route) -> None:
+        """Take over an accepted connection: relay it, or close it where the limit is reached.
+
+        Args:
+            client: the socket, non-blocking.
+            peer: how the log names who is at its other end.
+            route: where it is to go.
+        """
+        if len(self._tasks) >= self._limits.max_connections:
+            client.close()
+            self.refuse(peer, route, Refusal.OVER_LIMIT, f"all {self._limits.max_connections} connections are in use")
+            return
+        task = self._loop.create_task(self._serve(client, peer, route))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def refuse(self, peer: str, route: Route, refusal: Refusal, detail: str) -> None:
+        """Count and log a connection that is not relayed."""
+        self._stats_of(route).refused[refusal] += 1
+        report = RefusalReport(peer, str(route), refusal, detail)
+        logger.warning("%s", report, extra={EVENT: report})
+
+    async def drain(self) -> None:
+        """Give the connections until the deadline to end, and end those that have not."""
+        if self._tasks:
+            logger.info("draining %d connections for at most %.3g s", len(self), self._limits.drain_timeout_s)
+            await asyncio.wait(self._tasks, timeout=self._limits.drain_timeout_s)
+        self.abort()
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, *self._tasks, return_exceptions=True)
+
+    def abort(self) -> None:
+        """End all connections now."""
+        for task in self._tasks:
+            if task in self._relays:
+                self._relays[task][0].abort(Ending(EndReason.STOPPED, "the proxy was stopped"))
+            else:
+                task.cancel()
+
+    async def _serve(self, client: socket.socket, peer: str, route: Route) -> None:
+        started_s = time.monotonic()
+        with client:
+            upstream = await self._connect_for(peer, route)
+            if upstream is None:
+                return
+            relay = Relay(client, upstream)
+            ending = await self._run(relay, self._stats_of(route))
+        report = ConnectionReport(
+            peer,
+            str(route),
+            relay.to_upstream.moved_bytes,
+            relay.to_client.moved_bytes,
+            time.monotonic() - started_s,
+            ending,
+        )
+        logger.info("%s", report, extra={EVENT: report})
+
+    async def _connect_for(self, peer: str, route: Route) -> socket.socket | None:
+        """Return the upstream's socket, or None when the client is to be refused."""
+        try:
+            return await self._connect(route)
+        except ProxyError as error:
+            self.refuse(peer, route, _REFUSALS[type(error)], str(error))
+            return None
+        except asyncio.CancelledError:
+            self.refuse(peer, route, Refusal.STOPPED, "the proxy was stopped")
+            raise
+
+    async def _run(self, relay: Relay, stats: RouteStats) -> Ending:
+        task = cast("asyncio.Task[None]", asyncio.current_task())  # a coroutine never runs outside a task
+        self._relays[task] = (relay, stats)
+        try:
+            ending = await relay.run()
+            stats.ended[ending.reason] += 1
+        finally:
+            del self._relays[task]
+            stats.to_upstream_bytes += relay.to_upstream.moved_bytes
+            stats.to_client_bytes += relay.to_client.moved_bytes
+        return ending
+
+    async def _close_idle(self) -> None:
+        limit_s = self._limits.idle_timeout_s
+        while limit_s:
+            await asyncio.sleep(min(limit_s / 4, SWEEP_S))
+            silent_since_s = self._loop.time() - limit_s
+            for relay, _ in tuple(self._relays.values()):
+                if relay.last_active_s < silent_since_s:
+                    relay.abort(Ending(EndReason.IDLE, f"no byte moved for {limit_s:.3g} s"))
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("internal error: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
+
+    def _stats_of(self, route: Route) -> RouteStats:
+        return self._stats.setdefault(str(route), RouteStats())

@@ -1,0 +1,228 @@
+"""Both directions of one connection, moved by readiness: no thread, and no buffer while nothing is under way.
+
+Each direction reads only when the other side has taken what was read before, so a slow reader costs at most one chunk
+of memory and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+from dataclasses import dataclass
+
+from vsock_proxy.relay.movers import CHUNK_BYTES, CopyMover, Mover, SpliceError, SpliceMover
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""struct linger of <sys/socket.h>: on, 0 seconds. Closing a TCP socket then sends RST."""
+
+_TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+class EndReason(enum.StrEnum):
+    """Why a connection is over."""
+
+    CLOSED = "closed"
+    CLIENT_FAILED = "client failed"
+    UPSTREAM_FAILED = "upstream failed"
+    IDLE = "idle"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a connection ended; ``detail`` says more where there is more to say."""
+
+    reason: EndReason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+class Relay:
+    """Moves bytes between a client and its upstream until both have ended, one fails, or ``abort`` is called.
+
+    What is NOT guaranteed: a reset is passed on as a reset only where the other side is TCP. A vsock or unix peer
+    sees the end of the stream instead; TLS tells the two apart.
+
+    Args:
+        client: a connected non-blocking socket; ``run`` closes it.
+        upstream: the same.
+    """
+
+    def __init__(self, client: socket.socket, upstream: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Ending] = self._loop.create_future()
+        self._sockets = (client, upstream)
+        self.last_active_s = self._loop.time()
+        self.to_upstream = Direction(self, client, upstream, (EndReason.CLIENT_FAILED, EndReason.UPSTREAM_FAILED))
+        self.to_client = Direction(
+            self, upstream, client, (EndReason.UPSTREAM_FAILED, EndReason.CLIENT_FAILED), may_splice=True
+        )
+
+    async def run(self) -> Ending:
+        """Relay until the connection is over, and close both sockets."""
+        try:
+            self.to_upstream.start()
+            self.to_client.start()
+            self.to_upstream.read()  # most clients have sent something while the upstream was dialled
+            return await self._ended
+        finally:
+            self.to_upstream.stop()
+            self.to_client.stop()
+            for sock in self._sockets:
+                sock.close()
+
+    def abort(self, ending: Ending) -> None:
+        """End the connection now; TCP peers see a reset, because what they have may not be all."""
+        if self._ended.done():
+            return
+        for sock in self._sockets:
+            if sock.family in _TCP_FAMILIES:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.to_upstream.stop()
+        self.to_client.stop()
+        self._ended.set_result(ending)
+
+    def note_progress(self) -> None:
+        """Take notice that bytes have moved, or that one direction has passed its end of stream on."""
+        self.last_active_s = self._loop.time()
+        if self.is_over and not self._ended.done():
+            self._ended.set_result(Ending(EndReason.CLOSED))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both directions have met their end of stream."""
+        return self.to_upstream.finished and self.to_client.finished
+
+
+class Direction:
+    """One direction of a relay: reads ``source``, writes ``sink``, passes the end of the stream on.
+
+    It copies, which is the fastest for messages and for what a client sends in bulk. Where it may, it splices once the
+    source has filled a whole chunk: that is the fastest for what a client fetches in bulk.
+
+    Args:
+        relay: hears of progress and failure.
+        source: read from.
+        sink: written to.
+        blame: what it means when the source fails, and when the sink fails.
+        may_splice: whether to splice; worth it where the source is TCP.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        source: socket.socket,
+        sink: socket.socket,
+        blame: tuple[EndReason, EndReason],
+        *,
+        may_splice: bool = False,
+    ) -> None:
+        self._relay = relay
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._sink = sink
+        # numbers, because asyncio formats the repr of a socket object at every first registration: 10 us each
+        self._source_number = source.fileno()
+        self._sink_number = sink.fileno()
+        self._source_failed, self._sink_failed = blame
+        self._mover: Mover = CopyMover()
+        self._may_splice = may_splice
+        self._is_bulk = False
+        self._is_reading = False
+        self._is_writing = False
+        self.moved_bytes = 0
+        self.finished = False
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._loop.add_reader(self._source_number, self.read)
+        self._is_reading = True
+
+    def stop(self) -> None:
+        """Neither read nor write any more."""
+        self._stop_reading()
+        self._stop_writing()
+        self._copy_from_now_on(b"")
+
+    def _stop_reading(self) -> None:
+        if self._is_reading:
+            self._loop.remove_reader(self._source_number)
+            self._is_reading = False
+
+    def _stop_writing(self) -> None:
+        if self._is_writing:
+            self._loop.remove_writer(self._sink_number)
+            self._is_writing = False
+
+    def read(self) -> None:
+        """Move what the source has; without harm where it has nothing."""
+        if self._is_bulk:
+            self._splice_from_now_on()
+        try:
+            count = self._mover.take(self._source)
+        except BlockingIOError:
+            return
+        except SpliceError:
+            self._copy_from_now_on(b"")
+            return
+        except OSError as error:
+            self._fail(self._source_failed, error)
+            return
+        if count == 0:
+            self._end()
+        else:
+            self._is_bulk = self._may_splice and count == CHUNK_BYTES
+            if self._give() and self._mover.held_bytes:
+                self._stop_reading()
+                self._loop.add_writer(self._sink_number, self._on_writable)
+                self._is_writing = True
+
+    def _on_writable(self) -> None:
+        if self._give() and not self._mover.held_bytes:
+            self._stop_writing()
+            self.start()
+
+    def _give(self) -> bool:
+        """Give the sink what it takes; tell whether the connection goes on."""
+        try:
+            count = self._mover.give(self._sink)
+        except SpliceError as error:
+            self._copy_from_now_on(error.taken)
+            return self._give()
+        except OSError as error:
+            self._fail(self._sink_failed, error)
+            return False
+        if count:
+            self.moved_bytes += count
+            self._relay.note_progress()
+        return True
+
+    def _splice_from_now_on(self) -> None:
+        self._may_splice = self._is_bulk = False
+        with contextlib.suppress(OSError):  # no pipe to be had: copying does it too
+            self._mover = SpliceMover()
+
+    def _copy_from_now_on(self, held: bytes) -> None:
+        self._mover.close()
+        self._mover = CopyMover(held)
+
+    def _end(self) -> None:
+        """Pass the end of the stream on; the other direction goes on."""
+        self._stop_reading()
+        self._copy_from_now_on(b"")
+        self.finished = True
+        if not self._relay.is_over:  # else closing the sockets says it
+            try:
+                self._sink.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self._fail(self._sink_failed, error)
+                return
+        self._relay.note_progress()
+
+    def _fail(self, reason: EndReason, error: OSError) -> None:
+        self._relay.abort(Ending(reason, (error.strerror or type(error).__name__).lower()))

@@ -1,0 +1,88 @@
+"""What is counted and logged of connections (pure)."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from vsock_proxy.relay.relay import Ending, EndReason
+
+LogFields: TypeAlias = dict[str, str | int | float]
+
+
+class Refusal(enum.StrEnum):
+    """Why a connection was closed without having been relayed."""
+
+    OVER_LIMIT = "over limit"
+    NO_DESCRIPTOR = "no descriptor"
+    NOT_ALLOWED = "not allowed"
+    DNS = "dns"
+    CONNECT = "connect"
+    STOPPED = "stopped"
+
+
+@dataclass
+class RouteStats:
+    """Totals of one route since the start."""
+
+    active: int = 0
+    ended: Counter[EndReason] = field(default_factory=Counter)
+    refused: Counter[Refusal] = field(default_factory=Counter)
+    to_upstream_bytes: int = 0
+    to_client_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ConnectionReport:
+    """The one log line of a connection that was relayed; durations in seconds."""
+
+    peer: str
+    route: str
+    to_upstream_bytes: int
+    to_client_bytes: int
+    duration_s: float
+    ending: Ending
+
+    def __str__(self) -> str:
+        return (
+            f"connection from {self.peer}: {self.route}: {self.to_upstream_bytes} bytes to upstream, "
+            f"{self.to_client_bytes} bytes to client, {self.duration_s:.3f} s, {self.ending}"
+        )
+
+    def fields(self) -> LogFields:
+        """Return the report for a JSON log."""
+        return {
+            "event": "connection",
+            "peer": self.peer,
+            "route": self.route,
+            "to_upstream_bytes": self.to_upstream_bytes,
+            "to_client_bytes": self.to_client_bytes,
+            "duration_s": round(self.duration_s, 6),
+            "reason": str(self.ending.reason),
+            "detail": self.ending.detail,
+        }
+
+
+@dataclass(frozen=True)
+class RefusalReport:
+    """The one log line of a connection that was refused."""
+
+    peer: str
+    route: str
+    refusal: Refusal
+    detail: str
+
+    def __str__(self) -> str:
+        return f"refused {self.peer}: {self.route}: {self.detail}"
+
+    def fields(self) -> LogFields:
+        """Return the report for a JSON log."""
+        return {
+            "event": "refused",
+            "peer": self.peer,
+            "route": self.route,
+            "reason": str(self.refusal),
+            "detail": self.detail,
+        }

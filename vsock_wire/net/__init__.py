@@ -1,0 +1,1 @@
+"""Addresses and sockets of every kind that the project dials or listens on."""

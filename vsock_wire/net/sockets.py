@@ -1,0 +1,184 @@
+"""Sockets for every kind of address: connected and listening, with time-outs and errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsock_wire.errors import TransportError
+from vsock_wire.net.address import CID_ANY, Address, TcpAddress, UnixAddress, VsockAddress
+
+VSOCK_DEVICE = "/dev/vsock"
+LISTEN_BACKLOG = 512
+"""Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
+
+_CONNECT_HINTS = {
+    errno.ECONNREFUSED: "nothing listens there: is the program running, on this port?",
+    errno.ECONNRESET: "nothing listens there: is the program running, on this CID and port?",
+    errno.ENOENT: "nothing listens there: is the program running, on this path?",
+    errno.ENODEV: "no vsock with that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.ETIMEDOUT: "no answer: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.EAGAIN: "its queue of connections is full: try again",
+    errno.EHOSTUNREACH: "no way to that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
+}
+_SOCKET_HINTS = {
+    errno.EPERM: "vsock is forbidden here: under Docker, pass --security-opt seccomp=FILE with a profile allowing it",
+    errno.EACCES: "not permitted here: check the user's rights and the container's seccomp profile",
+    errno.EAFNOSUPPORT: "this kernel has no vsock: load the modules vsock and vhost_vsock, or use unix: or tcp://",
+    errno.EADDRINUSE: "another program listens there: stop it or choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address: leave the CID out to listen on all of its own",
+}
+
+
+def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
+    """Connect to ``address``; the caller closes the socket.
+
+    Args:
+        address: where to; a TCP host name is resolved, and all its addresses are tried in turn.
+        timeout_s: seconds for the connection (for TCP: for each address), and the socket's time-out afterwards.
+
+    Raises:
+        TransportError: no connection within the time.
+    """
+    try:
+        if isinstance(address, TcpAddress):
+            sock = socket.create_connection((address.host, address.port), timeout_s)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        sock = _new_socket(address)
+        with _closed_on_error(sock):
+            sock.settimeout(timeout_s)
+            sock.connect(_socket_name(address))
+        return sock
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA cannot encode
+        raise _transport_error("connect to", address, error, _CONNECT_HINTS | _SOCKET_HINTS) from error
+
+
+def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.socket:
+    """Listen on ``address``; the caller closes the socket.
+
+    A unix socket is made with mode 0600; a socket file that nobody listens on any more is replaced.
+
+    Raises:
+        TransportError: the address cannot be bound.
+    """
+    try:
+        if isinstance(address, TcpAddress):
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            return socket.create_server((address.host, address.port), family=family, backlog=backlog)
+        sock = _new_socket(address)
+        with _closed_on_error(sock):
+            if isinstance(address, UnixAddress):
+                _bind_unix(sock, address)
+            else:
+                sock.bind(_socket_name(address))
+            sock.listen(backlog)
+        return sock
+    except (OSError, UnicodeError) as error:
+        raise _transport_error("listen on", address, error, _SOCKET_HINTS) from error
+
+
+def local_vsock_cid() -> int | None:
+    """Return this machine's CID, or None where the kernel does not tell it; vsock sockets can be made here.
+
+    Raises:
+        TransportError: they cannot.
+    """
+    try:
+        _new_socket(VsockAddress(CID_ANY, 0)).close()
+    except OSError as error:
+        raise _transport_error("open", "a vsock socket", error, _SOCKET_HINTS) from error
+    try:
+        device = os.open(VSOCK_DEVICE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a container may have no such device, and vsock all the same
+        return None
+    import fcntl  # noqa: PLC0415 - not on Windows, where nothing comes this far
+
+    try:
+        (cid,) = struct.unpack("I", fcntl.ioctl(device, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(4)))
+    except OSError:
+        return None
+    finally:
+        os.close(device)
+    return None if cid == CID_ANY else int(cid)
+
+
+def close_quietly(sock: socket.socket) -> None:
+    """Close ``sock`` for reading and writing; a peer that has already gone is no error."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def bound_address(sock: socket.socket, wanted: Address) -> Address:
+    """Return the address a listening socket really has: the port chosen by the kernel where port 0 was asked for."""
+    if isinstance(wanted, TcpAddress):
+        host, port = sock.getsockname()[:2]
+        return TcpAddress(host, port)
+    return wanted
+
+
+def _new_socket(address: VsockAddress | UnixAddress) -> socket.socket:
+    return socket.socket(_family("AF_UNIX" if isinstance(address, UnixAddress) else "AF_VSOCK"), socket.SOCK_STREAM)
+
+
+def _family(name: str) -> int:
+    """Return an address family that not every system's Python has."""
+    family: int | None = getattr(socket, name, None)
+    if family is None:
+        raise OSError(errno.EAFNOSUPPORT, f"this Python has no {name}")
+    return family
+
+
+def _socket_name(address: VsockAddress | UnixAddress) -> str | tuple[int, int]:
+    return address.path if isinstance(address, UnixAddress) else (address.cid, address.port)
+
+
+def _bind_unix(sock: socket.socket, address: UnixAddress) -> None:
+    _remove_stale(address)
+    old_mask = os.umask(0o177)
+    try:
+        sock.bind(address.path)
+    finally:
+        os.umask(old_mask)
+
+
+def _remove_stale(address: UnixAddress) -> None:
+    """Remove a socket file whose listener has died; anything else stays and makes bind fail."""
+    path = Path(address.path)
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener with a full backlog lives, and must not make this wait
+        try:
+            probe.connect(address.path)
+        except BlockingIOError:
+            return
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _transport_error(
+    operation: str, address: Address | str, error: OSError | UnicodeError, hints: dict[int, str]
+) -> TransportError:
+    if isinstance(error, UnicodeError):
+        return TransportError(operation, address, "no such host name can exist")
+    if isinstance(error, TimeoutError):
+        return TransportError(operation, address, "no answer in time", hint=hints.get(errno.ETIMEDOUT))
+    reason = (error.strerror or str(error)).lower()
+    return TransportError(operation, address, reason, hint=hints.get(error.errno or 0))

@@ -1,0 +1,142 @@
+"""Diagnose: what an enclave finds of the hops behind it, and how that travels (pure).
+
+Its request has the region as SetClient has it, and needs no credentials; nothing of its reply is proven, or secret.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vsock_wire.errors import ToolError, WireError, quoted
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.messages import reply_text
+from vsock_wire.protocol.vocabulary import Operation
+
+MAX_HOPS = 32
+"""That a client takes in; an enclave of this version tells of six."""
+MAX_HOP_TEXT_CHARS = 1_024
+"""Of one text in a hop."""
+
+
+class HopName(enum.StrEnum):
+    """Hops between a shell on the parent instance and a plaintext, in the order in which they depend on each other."""
+
+    VSOCK = "vsock"
+    ENCLAVE = "enclave"
+    PROTOCOL = "protocol"
+    REGION = "region"
+    NSM = "nsm"
+    ENTROPY = "entropy"
+    PROXY = "proxy"
+    DNS = "dns"
+    KMS = "kms"
+    TLS = "tls"
+    CLOCK = "clock"
+    IMDS = "imds"
+    ROLE = "role"
+    DECRYPT = "decrypt"
+
+
+class HopState(enum.StrEnum):
+    """How a hop was found."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One hop and how it was found.
+
+    Attributes:
+        name: which.
+        state: whether it holds, does not, or was not looked at.
+        detail: what was seen.
+        hint: what to do about it, where it does not hold and that is known.
+        elapsed_ms: milliseconds that looking took, where that says something.
+    """
+
+    name: HopName
+    state: HopState
+    detail: str
+    hint: str | None = None
+    elapsed_ms: float | None = None
+
+    @classmethod
+    def failed(cls, name: HopName, error: ToolError) -> Hop:
+        """Return the hop that ``error`` stopped at."""
+        return cls(name, HopState.FAILED, str(error), error.hint)
+
+    @classmethod
+    def skipped(cls, name: HopName, failed: HopName) -> Hop:
+        """Return a hop that was not looked at, because of the one that failed."""
+        return cls(name, HopState.SKIPPED, f"not looked at: {failed} comes first")
+
+    def to_fields(self) -> JsonObject:
+        """Return the hop as it travels, and as JSON output has it."""
+        fields = {
+            "Hop": self.name,
+            "State": self.state,
+            "Detail": self.detail[:MAX_HOP_TEXT_CHARS],
+            "Hint": self.hint and self.hint[:MAX_HOP_TEXT_CHARS],
+            "ElapsedMs": self.elapsed_ms,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an enclave found.
+
+    Attributes:
+        kms_host: the host it wants to reach, with the port where that is not 443.
+        hops: those it can see.
+    """
+
+    kms_host: str
+    hops: tuple[Hop, ...]
+
+
+def encode_diagnosis_request(region: str | None) -> JsonObject:
+    """Return the request as a message; without a region, the enclave's own or its default counts."""
+    message: JsonObject = {"Operation": Operation.DIAGNOSE}
+    return message if region is None else {**message, "AwsRegion": region}
+
+
+def encode_diagnosis(kms_host: str, hops: Iterable[Hop]) -> JsonObject:
+    """Return the fields of the reply beside Status."""
+    return {"KmsHost": kms_host, "Hops": [hop.to_fields() for hop in hops]}
+
+
+def parse_diagnosis(reply: JsonObject) -> Diagnosis:
+    """Read the fields of a reply that says Ok; hops whose names are not known here are left out.
+
+    Raises:
+        WireError: a field is missing, or not of its form.
+    """
+    hops = reply.get("Hops")
+    if not isinstance(hops, list) or len(hops) > MAX_HOPS or not all(isinstance(hop, dict) for hop in hops):
+        raise WireError(f"reply: Hops: expected at most {MAX_HOPS} objects, got something else")
+    known = [hop for hop in hops if hop.get("Hop") in list(HopName)]
+    return Diagnosis(_text(reply, "KmsHost"), tuple(_parse_hop(hop) for hop in known))
+
+
+def _parse_hop(fields: JsonObject) -> Hop:
+    elapsed_ms = fields.get("ElapsedMs")
+    if elapsed_ms is not None and (type(elapsed_ms) not in (int, float) or not 0 <= elapsed_ms < float("inf")):
+        raise WireError("reply: ElapsedMs: expected a number of milliseconds, got something else")
+    state = _text(fields, "State")
+    if state not in list(HopState):
+        raise WireError(f"reply: State: expected one of {', '.join(HopState)}, got {quoted(state)}")
+    hint = None if fields.get("Hint") is None else _text(fields, "Hint")
+    return Hop(HopName(fields["Hop"]), HopState(state), _text(fields, "Detail"), hint, elapsed_ms)
+
+
+def _text(fields: JsonObject, name: str) -> str:
+    text = reply_text(fields, name)
+    if text is None or len(text) > MAX_HOP_TEXT_CHARS:
+        raise WireError(f"reply: {name}: expected text of at most {MAX_HOP_TEXT_CHARS} characters, got something else")
+    return text

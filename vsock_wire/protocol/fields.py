@@ -1,0 +1,153 @@
+"""Fields of the wire protocol's messages: what they hold, and reading them (pure).
+
+A field has the name and meaning of KMS's own parameter; bytes travel as base64.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from vsock_wire.errors import WireError
+from vsock_wire.protocol.json_codec import JsonObject, decode_base64
+from vsock_wire.protocol.vocabulary import KmstoolText, RequestError
+
+
+class Kind(enum.Enum):
+    """What a field holds."""
+
+    TEXT = enum.auto()
+    TEXTS = enum.auto()
+    BYTES = enum.auto()
+    NUMBER = enum.auto()
+    CONTEXT = enum.auto()
+
+
+class Field(NamedTuple):
+    """One field of a request or reply.
+
+    Attributes:
+        name: in messages.
+        kind: what it holds.
+        most: most bytes, or the largest number; for BYTES and NUMBER, whose least is 1.
+        is_required: whether a request must have it.
+        kms_name: KMS's name, where it is another.
+    """
+
+    name: str
+    kind: Kind
+    most: int | None = None
+    is_required: bool = False
+    kms_name: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """KMS's name of it."""
+        return self.kms_name or self.name
+
+
+class FieldError(WireError):
+    """What is wrong with a field's value; never quotes it."""
+
+
+def read_named_field(spec: Field, message: JsonObject) -> Any:
+    """Return one field of a request as boto3 takes it, or None where it is absent.
+
+    Raises:
+        FieldError: it is required and absent, not of its type, or out of bounds; the text names it.
+        RequestError: it is the Ciphertext, for whose faults kmstool has texts of its own.
+    """
+    try:
+        return _read_field(spec, message.get(spec.name))
+    except FieldError as error:
+        raise FieldError(f"{spec.name}: {error}") from None
+
+
+def encode_plain(value: Any) -> Any:
+    """Return a value that is no bytes as JSON has it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read_field(spec: Field, value: object) -> Any:
+    """Return the value as boto3 takes it, or None where the field is absent; null counts as absent, as in kmstool."""
+    if value is None:
+        if spec.is_required:
+            _missing(spec)
+        return None
+    match spec.kind:
+        case Kind.TEXT:
+            return _read_text(value)
+        case Kind.TEXTS:
+            return _read_texts(spec, value)
+        case Kind.BYTES:
+            return _read_bytes(spec, value)
+        case Kind.NUMBER:
+            return _read_number(spec, value)
+        case Kind.CONTEXT:
+            return _read_context(value)
+
+
+def _missing(spec: Field) -> NoReturn:
+    if spec.name == "Ciphertext":
+        raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
+    raise FieldError("expected it, got none")
+
+
+def _read_text(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise FieldError(f"expected a non-empty string, got {type(value).__name__}")
+
+
+def _read_texts(spec: Field, value: object) -> tuple[str, ...] | None:
+    is_list = isinstance(value, list) and len(value) <= (spec.most or 0)
+    if not isinstance(value, list) or not is_list or not all(isinstance(text, str) and text for text in value):
+        raise FieldError(f"expected at most {spec.most} non-empty strings")
+    return tuple(value) or None
+
+
+def _read_bytes(spec: Field, value: object) -> bytes:
+    try:
+        data = decode_base64(value)
+    except ValueError as error:
+        if spec.name == "Ciphertext":
+            raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
+        raise FieldError(str(error)) from None
+    if not data or (spec.most is not None and len(data) > spec.most):
+        raise FieldError(f"expected 1 to {spec.most} bytes, got {len(data)}")
+    return data
+
+
+def _read_number(spec: Field, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FieldError(f"expected a number, got {type(value).__name__}")
+    if not 1 <= value <= (spec.most or value):
+        raise FieldError(f"expected a number from 1 to {spec.most}")
+    return value
+
+
+def _read_context(value: object) -> dict[str, str] | None:
+    """Kmstool in C crashes on anything but an object here; an empty one means none."""
+    if not isinstance(value, dict):
+        raise FieldError(f"expected an object, got {type(value).__name__}")
+    for content in value.values():
+        if not isinstance(content, str):
+            raise FieldError(f"expected strings as values, got {type(content).__name__}")
+    return value or None
+
+
+def reply_bytes(reply: JsonObject, name: str) -> bytes | None:
+    """Return a field of bytes of a reply, or None where it is absent.
+
+    Raises:
+        WireError: it is no base64.
+    """
+    if reply.get(name) is None:
+        return None
+    try:
+        return decode_base64(reply[name])
+    except ValueError as error:
+        raise WireError(f"reply: {name}: {error}") from None

@@ -1,0 +1,222 @@
+"""Messages of the wire protocol: the requests and replies that its JSON objects stand for (pure).
+
+Both ends read a message with ``decode_message`` and then with the ``parse_...`` of what they expect.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vsock_wire.errors import WireError, quoted
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.vocabulary import (
+    STATUS_ERROR,
+    STATUS_OK,
+    TRIES,
+    EnclaveCode,
+    KmstoolText,
+    Operation,
+    RequestError,
+)
+
+MAX_ID_CHARS = 64
+_CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
+"""What can stand in an HTTP header, where credentials go."""
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """AWS credentials. Neither ``repr`` nor ``str`` shows any part of them.
+
+    Attributes:
+        access_key_id: the AWS access key id.
+        secret_access_key: the AWS secret access key.
+        session_token: of temporary credentials, else None.
+        expiration: when they end, ISO 8601 in UTC, or None where that is not known.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+    expiration: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+class SetClient(NamedTuple):
+    """A SetClient request: the credentials, and the region where the enclave has none of its own."""
+
+    credentials: Credentials
+    region: str | None = None
+
+    def to_message(self) -> JsonObject:
+        """Return the request as a message, in the order kmstool writes its fields."""
+        return _without_none(
+            {
+                "Operation": Operation.SET_CLIENT,
+                "AwsAccessKeyId": self.credentials.access_key_id,
+                "AwsSecretAccessKey": self.credentials.secret_access_key,
+                "AwsSessionToken": self.credentials.session_token,
+                "Expiration": self.credentials.expiration,
+                "AwsRegion": self.region,
+            }
+        )
+
+
+class ErrorReply(NamedTuple):
+    """An error reply. Only ``message`` may be expected of kmstool in C, and even that may be empty.
+
+    Attributes:
+        message: human text; starts with kmstool's text where it has one for the failure.
+        code: machine code: one of EnclaveCode, or KMS's or the NSM's own.
+        service: who refused, one of Service.
+        http_status: of KMS's answer.
+        request_id: of KMS's answer.
+        hint: what the reader can do about it.
+        tries: how many requests KMS was sent.
+    """
+
+    message: str
+    code: str | None = None
+    service: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+    hint: str | None = None
+    tries: int | None = None
+
+    def to_fields(self) -> JsonObject:
+        """Return the fields of the reply beside Status."""
+        return _without_none(
+            {
+                "Message": self.message,
+                "Code": self.code,
+                "Service": self.service,
+                "HttpStatus": self.http_status,
+                "RequestId": self.request_id,
+                "Hint": self.hint,
+                TRIES: self.tries,
+            }
+        )
+
+
+def is_credential(text: str) -> bool:
+    """Return whether ``text`` can be a part of credentials: one or more printable ASCII characters, no blank."""
+    return _CREDENTIAL.fullmatch(text) is not None
+
+
+def parse_operation(message: JsonObject) -> Operation:
+    """Return which operation a request asks for.
+
+    Raises:
+        RequestError: there is no Operation, it is no string, or it is none this version knows.
+    """
+    name = message.get("Operation")
+    if name is None:
+        raise RequestError(KmstoolText.NO_OPERATION, hint="expected a field Operation")
+    if not isinstance(name, str):
+        raise RequestError(KmstoolText.OPERATION_NOT_A_STRING, hint=f"expected a string, got {type(name).__name__}")
+    try:
+        return Operation(name)
+    except ValueError:
+        raise RequestError(
+            KmstoolText.UNKNOWN_OPERATION,
+            EnclaveCode.UNKNOWN_OPERATION,
+            hint=f"expected one of {', '.join(Operation)}, got {quoted(name)}",
+        ) from None
+
+
+def parse_request_id(message: JsonObject) -> str | None:
+    """Return the Id that the reply is to echo, or None where the request has none.
+
+    Raises:
+        RequestError: the Id is no string or longer than MAX_ID_CHARS.
+    """
+    request_id = message.get("Id")
+    if request_id is None:
+        return None
+    if not isinstance(request_id, str) or len(request_id) > MAX_ID_CHARS:
+        raise RequestError("Id is wrong type", hint=f"expected a string of at most {MAX_ID_CHARS} characters")
+    return request_id
+
+
+def parse_set_client(message: JsonObject) -> SetClient:
+    """Read a SetClient request.
+
+    Raises:
+        RequestError: the credentials are missing, empty or no strings, or the region is no string.
+    """
+    credentials = Credentials(
+        access_key_id=_credential(message, "AwsAccessKeyId"),
+        secret_access_key=_credential(message, "AwsSecretAccessKey"),
+        session_token=_optional_credential(message, "AwsSessionToken"),
+        expiration=_optional_credential(message, "Expiration"),
+    )
+    return SetClient(credentials, parse_region(message))
+
+
+def parse_region(message: JsonObject) -> str | None:
+    """Return the AwsRegion of a request, or None where it has none; an empty one counts as none.
+
+    Raises:
+        RequestError: it is no string.
+    """
+    region = message.get("AwsRegion")
+    if region is not None and not isinstance(region, str):
+        raise RequestError(
+            KmstoolText.REGION_CONFLICT, EnclaveCode.REGION_CONFLICT, hint="AwsRegion: expected a string"
+        )
+    return region or None
+
+
+def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
+    """Return the fields of a reply that says Ok, or the error it carries.
+
+    Raises:
+        WireError: Status is neither Ok nor Error, or a field of an error reply is not of its type.
+    """
+    status = message.get("Status")
+    if status == STATUS_OK:
+        return message
+    if status != STATUS_ERROR:
+        raise WireError(f"reply: expected Status {STATUS_OK} or {STATUS_ERROR}, got {type(status).__name__}")
+    http_status, tries = message.get("HttpStatus"), message.get(TRIES)
+    return ErrorReply(
+        message=reply_text(message, "Message") or "",
+        code=reply_text(message, "Code"),
+        service=reply_text(message, "Service"),
+        http_status=http_status if isinstance(http_status, int) else None,
+        request_id=reply_text(message, "RequestId"),
+        hint=reply_text(message, "Hint"),
+        tries=tries if isinstance(tries, int) else None,
+    )
+
+
+def reply_text(fields: JsonObject, name: str) -> str | None:
+    """Return a text field of a reply, or None where it is absent.
+
+    Raises:
+        WireError: it is no string.
+    """
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise WireError(f"reply: {name}: expected a string, got {type(value).__name__}")
+
+
+def _without_none(fields: JsonObject) -> JsonObject:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _credential(message: JsonObject, name: str) -> str:
+    value = message.get(name)
+    if isinstance(value, str) and is_credential(value):
+        return value
+    raise RequestError(KmstoolText.NO_CREDENTIALS, hint=f"{name}: expected a string of printable ASCII characters")
+
+
+def _optional_credential(message: JsonObject, name: str) -> str | None:
+    """Like kmstool, count null as absent; an empty token would only be refused later, by KMS."""
+    return None if message.get(name) in (None, "") else _credential(message, name)

@@ -1,0 +1,110 @@
+"""The words of the wire protocol: operations, error codes, texts and limits (pure).
+
+The protocol is kmstool's, extended by fields and operations that its C programs ignore; kmstool's own error texts are
+kept as they are.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from vsock_wire.errors import WireError
+
+PROTOCOL_VERSION = 2
+"""Announced in the reply to SetClient; kmstool in C announces none and counts as 1."""
+DEFAULT_REGION = "us-east-1"
+"""kmstool's own, where neither side sets a region."""
+
+STATUS_OK = "Ok"
+MAX_IN_FLIGHT = 16
+"""Requests with an Id that a server has in work for one connection; it reads no further one until one is answered. Far
+more than the time on the way to KMS can hide, and few enough that 256 connections leave each other room."""
+TRIES = "Tries"
+"""The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
+STATUS_ERROR = "Error"
+
+
+class Operation(enum.StrEnum):
+    """Operations this version of the protocol knows."""
+
+    SET_CLIENT = "SetClient"
+    DECRYPT = "Decrypt"
+    GENERATE_DATA_KEY = "GenerateDataKey"
+    GENERATE_DATA_KEY_PAIR = "GenerateDataKeyPair"
+    GENERATE_RANDOM = "GenerateRandom"
+    DERIVE_SHARED_SECRET = "DeriveSharedSecret"  # noqa: S105 - the name of an operation
+    ENCRYPT = "Encrypt"
+    GET_ATTESTATION_DOCUMENT = "GetAttestationDocument"
+    DESCRIBE = "Describe"
+    DIAGNOSE = "Diagnose"
+
+
+class Service(enum.StrEnum):
+    """Who refused: the ``Service`` of an error reply."""
+
+    KMS = "kms"
+    NSM = "nsm"
+    ENCLAVE = "enclave"
+
+
+class EnclaveCode(enum.StrEnum):
+    """Machine codes of errors that arise in the enclave itself; KMS's and the NSM's own codes travel as they are."""
+
+    INVALID_MESSAGE = "InvalidMessage"
+    INVALID_REQUEST = "InvalidRequest"
+    UNKNOWN_OPERATION = "UnknownOperation"
+    CLIENT_NOT_SET = "ClientNotSet"
+    REGION_CONFLICT = "RegionConflict"
+    CLIENT_FAILED = "ClientFailed"
+    PROXY_UNREACHABLE = "ProxyUnreachable"
+    KMS_UNREACHABLE = "KmsUnreachable"
+    TLS_FAILED = "TlsFailed"
+    RECIPIENT_MISSING = "CiphertextForRecipientMissing"
+    RECIPIENT_UNREADABLE = "CiphertextForRecipientUnreadable"
+    DELIVERY_FAILED = "DeliveryFailed"
+    BUSY = "TooManyConnections"
+    INTERNAL = "InternalError"
+
+
+EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - KMS's name of an error
+KMS_REFUSAL_CODES = frozenset(
+    {
+        "AccessDeniedException",
+        EXPIRED_TOKEN,
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""KMS codes that refuse the caller or its enclave rather than the request. Source: KMS API reference, common errors."""
+
+
+class KmstoolText(enum.StrEnum):
+    """Texts of kmstool in C, to the letter, with which the Message of the same failure starts here."""
+
+    INVALID_JSON = "Error reading JSON object"
+    NOT_AN_OBJECT = "JSON is wrong type"
+    NO_OPERATION = "JSON structure incomplete"
+    OPERATION_NOT_A_STRING = "Operation is wrong type"
+    UNKNOWN_OPERATION = "Operation not recognized"
+    NO_CREDENTIALS = "Could not read credentials"
+    REGION_CONFLICT = "Could not set region correctly, check configuration."
+    CLIENT_FAILED = "Could not create new client"
+    CLIENT_NOT_SET = "Client not initialized"
+    NO_CIPHERTEXT = "Message does not contain a Ciphertext"
+    CIPHERTEXT_NOT_BASE64 = "Ciphertext not a base64 string"
+    DECRYPT_FAILED = "Could not decrypt ciphertext"
+
+
+class RequestError(WireError):
+    """A request is not one this protocol allows; its text is the Message of the reply.
+
+    Attributes:
+        code: the machine code of the reply.
+    """
+
+    def __init__(self, text: str, code: EnclaveCode = EnclaveCode.INVALID_REQUEST, *, hint: str | None = None) -> None:
+        super().__init__(text, hint=hint)
+        self.code = code

@@ -1,0 +1,131 @@
+"""A connection that carries messages: whole frames in and out of a socket, each within its time."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Self
+
+from vsock_wire.errors import TransportError
+from vsock_wire.net.sockets import close_quietly
+from vsock_wire.protocol.frames import FrameDecoder, encode_frame
+from vsock_wire.protocol.json_codec import JsonObject, encode_message
+
+RECEIVE_BYTES = 65_536
+
+
+class MessageConnection:
+    """One peer, messages both ways.
+
+    For one thread at a time; after ``send_from_other_threads`` any may send. ``close`` and ``stop_...`` are for any.
+
+    Args:
+        sock: a connected stream socket, which this object then owns.
+        peer: how errors name the peer.
+
+    Attributes:
+        peer: the same.
+    """
+
+    def __init__(self, sock: socket.socket, peer: object) -> None:
+        self._sock = sock
+        self.peer = peer
+        self._decoder = FrameDecoder()
+        self._sender = sock
+        self._sending = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a thread that waits in it gets a TransportError or an end of stream."""
+        close_quietly(self._sock)
+        if self._sender is not self._sock:
+            self._sender.close()
+
+    def send_from_other_threads(self) -> None:
+        """Let any thread send from now on, one at a time; called by the receiving one."""
+        if self._sender is self._sock:
+            self._sender = self._sock.dup()  # with a time-out of its own
+
+    def stop_reading(self) -> None:
+        """Make a ``receive`` in another thread return None; messages can still be sent."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+
+    def stop_writing(self) -> None:
+        """Tell the peer that no message follows; messages can still be received."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def send(self, message: JsonObject, *, timeout_s: float) -> int:
+        """Send one message.
+
+        Args:
+            message: what ``encode_message`` takes.
+            timeout_s: seconds for all of it, however slowly the peer reads.
+
+        Returns:
+            How many bytes it took, its NUL among them.
+
+        Raises:
+            WireError: the message is longer than a frame may be.
+            TransportError: the peer has gone, or does not read.
+        """
+        frame = encode_frame(encode_message(message))
+        try:
+            with self._sending:
+                self._sender.settimeout(timeout_s)
+                self._sender.sendall(frame)
+        except OSError as error:
+            raise self._error("write to", error, timeout_s) from error
+        return len(frame)
+
+    def receive(self, *, idle_timeout_s: float, message_timeout_s: float) -> bytes | None:
+        """Return the next message without its NUL, or None when the peer has closed between two messages.
+
+        Args:
+            idle_timeout_s: seconds until the first byte of the message.
+            message_timeout_s: seconds from its first byte to its NUL, however the bytes are spread: a peer cannot
+                hold the connection by sending slowly.
+
+        Raises:
+            WireError: the message is longer than a frame may be; the connection stays usable.
+            TransportError: the time is over, the peer has gone in the middle of a message, or the link broke.
+        """
+        deadline: float | None = None
+        while (frame := self._decoder.next_frame()) is None:
+            if deadline is None and self._decoder.is_mid_message:
+                deadline = time.monotonic() + message_timeout_s
+            data = self._receive_some(idle_timeout_s if deadline is None else deadline - time.monotonic())
+            if data:
+                self._decoder.feed(data)
+            elif self._decoder.is_mid_message:
+                raise TransportError("read from", self.peer, "the connection ended in the middle of a message")
+            else:
+                return None
+        return frame
+
+    def _receive_some(self, timeout_s: float) -> bytes:
+        if timeout_s <= 0:
+            raise TransportError("read from", self.peer, "the message did not end in time")
+        try:
+            self._sock.settimeout(timeout_s)
+            return self._sock.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise self._error("read from", error, timeout_s) from error
+
+    def _error(self, operation: str, error: OSError, timeout_s: float) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return TransportError(
+                operation,
+                self.peer,
+                f"no progress within {timeout_s:.3g} s",
+                hint="the peer is stuck, overloaded, or speaks another protocol",
+            )
+        return TransportError(operation, self.peer, (error.strerror or str(error)).lower())

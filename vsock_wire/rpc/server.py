@@ -1,0 +1,359 @@
+"""A server of messages: a thread for each connection, so that no client waits for another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from vsock_wire.errors import ToolError, TransportError, WireError
+from vsock_wire.net.address import VsockAddress
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.messages import ErrorReply
+from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT, STATUS_ERROR, EnclaveCode, Service
+from vsock_wire.rpc.connection import MessageConnection
+from vsock_wire.rpc.shared_load import SharedLoad
+
+_logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE_S = 0.1
+"""After a failed accept (no descriptors left), so that the loop does not spin while connections end."""
+MAX_TURNING_AWAY = 16
+"""Connections over the limit that are told so at the same time; further ones are closed without a word."""
+TURN_AWAY_TIMEOUT_S = 1.0
+"""For telling one of them."""
+MAX_SIDE_THREADS = 128
+"""That answer independent requests, of all connections of a process together. Where there is none left, a connection's
+requests are answered in order, as those without an Id are."""
+YIELD_S = 0.002
+"""For which a worker leaves a new connection to those that serve fewer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may take of the server.
+
+    Attributes:
+        max_connections: connections at once, of all workers together; one more gets an error and is closed. Workers
+            that accept at the same moment may go above it by one each.
+        max_connections_per_cid: of these, connections of one CID; of one host over TCP, and of all local programs over
+            a unix socket. Each worker holds its share of it, rounded up, among the connections it serves itself.
+        idle_timeout_s: seconds between two messages of a connection.
+        message_timeout_s: seconds from the first byte of a message to its last.
+        write_timeout_s: seconds for a reply, however slowly the client reads.
+        drain_s: seconds that requests under way get to finish when the server stops.
+    """
+
+    max_connections: int = 256
+    max_connections_per_cid: int = 256
+    idle_timeout_s: float = 300.0
+    message_timeout_s: float = 10.0
+    write_timeout_s: float = 10.0
+    drain_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that was read.
+
+    Attributes:
+        answer: returns the one reply to it; never raises.
+        is_independent: whether it may be answered beside others of its connection, and before earlier ones.
+    """
+
+    answer: Callable[[], JsonObject]
+    is_independent: bool = False
+
+
+class Answering(Protocol):
+    """One connection's conversation."""
+
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for a request; never raise."""
+
+
+class MessageServer:
+    """Accepts connections and answers their messages: those that bring an Id side by side, all others in order.
+
+    Args:
+        program: the server's name, for what it tells a client.
+        listener: a listening stream socket, which this object then owns; workers may share it.
+        new_session: makes the conversation of a new connection.
+        limits: what one client may take.
+        load: what all workers serve; by default this process is the only one.
+        worker: which of them this process is.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        listener: socket.socket,
+        new_session: Callable[[], Answering],
+        limits: Limits,
+        *,
+        load: SharedLoad | None = None,
+        worker: int = 0,
+    ) -> None:
+        self._program = program
+        self._listener = listener
+        self._load = load or SharedLoad()
+        if self._load.workers > 1:
+            listener.setblocking(False)  # of the workers that a new connection wakes, all but one find nothing
+        self._worker = worker
+        self._new_session = new_session
+        self._limits = limits
+        self._side_threads = threading.BoundedSemaphore(MAX_SIDE_THREADS)
+        self._turning_away = threading.BoundedSemaphore(MAX_TURNING_AWAY)
+        self._lock = threading.Lock()
+        self._connections: dict[MessageConnection, threading.Thread] = {}
+        self._hosts: dict[MessageConnection, str] = {}
+
+    def serve(self) -> NoReturn:
+        """Serve until an exception, such as the SystemExit of a signal handler, leaves this method.
+
+        Then no new connection is accepted, and requests under way are finished within ``limits.drain_s``.
+        """
+        try:
+            while True:
+                self._accept()
+        finally:
+            self._drain()
+
+    def _accept(self) -> None:
+        self._let_others_accept()
+        try:
+            sock, peer = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            _logger.warning("cannot accept a connection: %s", error.strerror)
+            time.sleep(ACCEPT_PAUSE_S)
+            return
+        connection, host = MessageConnection(sock, _peer_name(peer)), _host_name(peer)
+        thread = threading.Thread(target=self._serve_connection, args=(connection,), daemon=True)
+        with self._lock:
+            refusal = self._refusal(host)
+            if refusal is None:
+                self._count(connection, thread, host)  # before it serves: the other workers must not see too few
+                if not _start(thread):
+                    self._discount(connection)
+                    refusal = self._too_many(self._limits.max_connections, "--max-connections")
+        if refusal is not None:
+            self._turn_away(connection, refusal)
+
+    def _refusal(self, host: str) -> ErrorReply | None:
+        """Return what a further connection of ``host`` is told, or None where there is room for it."""
+        limits = self._limits
+        if self._load.total() >= limits.max_connections:
+            return self._too_many(limits.max_connections, "--max-connections")
+        share = math.ceil(limits.max_connections_per_cid / self._load.workers)
+        if sum(other == host for other in self._hosts.values()) >= share:
+            return self._too_many(limits.max_connections_per_cid, "--max-connections-per-cid", f" from {host}")
+        return None
+
+    def _let_others_accept(self) -> None:
+        """Await a new connection, and leave it to a worker that serves fewer, where there is one."""
+        if self._load.workers > 1:
+            select.select([self._listener], [], [])
+            if self._load.is_ahead(self._worker):
+                time.sleep(YIELD_S)
+
+    def _turn_away(self, connection: MessageConnection, refusal: ErrorReply) -> None:
+        _logger.warning("%s: turned away: %s", connection.peer, refusal.message)
+        if not self._turning_away.acquire(blocking=False):
+            connection.close()
+            return
+
+        def explain() -> None:
+            try:
+                _tell_and_close(connection, refusal)
+            finally:
+                self._turning_away.release()
+
+        if not _start(threading.Thread(target=explain, daemon=True)):
+            self._turning_away.release()
+            connection.close()
+
+    def _too_many(self, limit: int, option: str, whose: str = "") -> ErrorReply:
+        return ErrorReply(
+            f"Too many connections: {limit} are open{whose}",
+            EnclaveCode.BUSY,
+            Service.ENCLAVE,
+            hint=f"try again later, or start {self._program} with a larger {option}",
+        )
+
+    def _serve_connection(self, connection: MessageConnection) -> None:
+        _logger.debug("%s: connected", connection.peer)
+        aside = SideJobs(connection, self._reply, self._side_threads)
+        try:
+            self._converse(connection, self._new_session(), aside)
+        except TransportError as error:
+            _logger.info("%s", error)
+        except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+            _logger.error("%s: internal error: %s", connection.peer, type(error).__name__)  # noqa: TRY400
+        finally:
+            aside.finish()
+            self._forget(connection)
+
+    def _converse(self, connection: MessageConnection, session: Answering, aside: SideJobs) -> None:
+        while True:
+            try:
+                frame = connection.receive(
+                    idle_timeout_s=self._limits.idle_timeout_s, message_timeout_s=self._limits.message_timeout_s
+                )
+            except WireError as error:
+                self._reply(connection, _error(_too_large(error)))
+                continue
+            if frame is None:
+                return
+            job = session.take(frame)
+            if not (job.is_independent and aside.start(job)):
+                self._reply(connection, job.answer())
+
+    def _reply(self, connection: MessageConnection, reply: JsonObject) -> None:
+        if reply.get("Status") == STATUS_ERROR:
+            _logger.info("%s: refused: %s", connection.peer, reply.get("Message"))
+        connection.send(reply, timeout_s=self._limits.write_timeout_s)
+
+    def _forget(self, connection: MessageConnection) -> None:
+        with self._lock:
+            self._discount(connection)
+        connection.close()
+
+    def _count(self, connection: MessageConnection, thread: threading.Thread, host: str) -> None:
+        self._connections[connection] = thread
+        self._hosts[connection] = host
+        self._load.set(self._worker, len(self._connections))
+
+    def _discount(self, connection: MessageConnection) -> None:
+        self._connections.pop(connection, None)
+        self._hosts.pop(connection, None)
+        self._load.set(self._worker, len(self._connections))
+
+    def _drain(self) -> None:
+        self._listener.close()
+        with self._lock:
+            under_way = dict(self._connections)
+        for connection in under_way:
+            connection.stop_reading()
+        deadline = time.monotonic() + self._limits.drain_s
+        for thread in under_way.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class SideJobs:
+    """The independent requests of one connection, at most MAX_IN_FLIGHT at a time, each in a thread.
+
+    Args:
+        connection: whose requests they are.
+        reply: sends it a reply.
+        threads: of which each thread takes one for as long as the connection lasts.
+    """
+
+    def __init__(
+        self,
+        connection: MessageConnection,
+        reply: Callable[[MessageConnection, JsonObject], None],
+        threads: threading.Semaphore,
+    ) -> None:
+        self._connection = connection
+        self._reply = reply
+        self._all_threads = threads
+        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0  # threads without a job, less the jobs that wait for one
+        self._lock = threading.Lock()
+
+    def start(self, job: Job) -> bool:
+        """Have ``job`` answered; waits while there are too many. False where the system has no room for a thread."""
+        self._room.acquire()
+        self._connection.send_from_other_threads()
+        with self._lock:
+            if self._waiting <= 0 and self._start_thread():
+                self._waiting += 1
+            if not self._threads:
+                self._room.release()
+                return False
+            self._waiting -= 1
+        self._jobs.put(job)
+        return True
+
+    def finish(self) -> None:
+        """Return when all that was started is answered."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+            self._all_threads.release()
+
+    def _start_thread(self) -> bool:
+        if not self._all_threads.acquire(blocking=False):
+            return False
+        thread = threading.Thread(target=self._work, daemon=True)
+        if not _start(thread):
+            self._all_threads.release()
+            return False
+        self._threads.append(thread)
+        return True
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._reply(self._connection, job.answer())
+            except TransportError as error:
+                _logger.info("%s", error)
+                self._connection.stop_reading()
+            except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+                _logger.error("%s: internal error: %s", self._connection.peer, type(error).__name__)  # noqa: TRY400
+                self._connection.stop_reading()
+            with self._lock:
+                self._waiting += 1
+            self._room.release()
+
+
+def _start(thread: threading.Thread) -> bool:
+    """Start ``thread``; False where the system has no room for one more."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _peer_name(peer: object) -> str:
+    """Name a peer for the log; a unix socket's client has no address."""
+    if isinstance(peer, tuple) and all(isinstance(part, int) for part in peer):
+        return str(VsockAddress(*peer))
+    return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+
+
+def _host_name(peer: object) -> str:
+    """Name whom a connection counts for: a CID, a host, or whoever may open this machine's socket file."""
+    if isinstance(peer, tuple):
+        return f"CID {peer[0]}" if isinstance(peer[0], int) else str(peer[0])
+    return "this machine"
+
+
+def _too_large(error: WireError) -> ErrorReply:
+    return ErrorReply(str(error), EnclaveCode.INVALID_MESSAGE, Service.ENCLAVE, hint=error.hint)
+
+
+def _tell_and_close(connection: MessageConnection, reply: ErrorReply) -> None:
+    """Tell a client that there is no room, and take in what it sends, so that closing does not destroy the reply."""
+    with contextlib.suppress(ToolError), connection:
+        connection.send(_error(reply), timeout_s=TURN_AWAY_TIMEOUT_S)
+        connection.stop_writing()
+        connection.receive(idle_timeout_s=TURN_AWAY_TIMEOUT_S, message_timeout_s=TURN_AWAY_TIMEOUT_S)
+
+
+def _error(reply: ErrorReply) -> JsonObject:
+    return {"Status": STATUS_ERROR, **reply.to_fields()}
