@@ -33,8 +33,9 @@ from urllib3.exceptions import NewConnectionError
 from vsock_wire.errors import InputError, TransportError
 from vsock_wire.net.address import Address
 from vsock_wire.net.sockets import connect_socket
-from vsock_wire.protocol.recording import is_recording, milliseconds_since, record
+from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, cut_text
+from vsock_wire.stopwatch import milliseconds_since
 
 MIN_TIMEOUT_S = 0.001
 """Sockets take 0 for "do not wait at all"."""

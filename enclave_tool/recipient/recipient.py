@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from enclave_tool.errors import CmsError
 from enclave_tool.nsm.device import Nsm
 from enclave_tool.recipient.cms import SUBJECT, decrypt_enveloped_data, parse_enveloped_data
-from vsock_wire.protocol.recording import milliseconds_since, record
+from vsock_wire.protocol.recording import record
 from vsock_wire.protocol.trace import Attested, Opened
+from vsock_wire.stopwatch import milliseconds_since
 
 KEY_BITS = (2_048, 3_072, 4_096)
 """KMS API, RecipientInfo: RSA keys it encrypts to; the first is the default, as in kmstool."""

@@ -21,8 +21,9 @@ from enclave_tool.nsm.device import Nsm
 from enclave_tool.recipient.recipient import Recipient
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
-from vsock_wire.protocol.recording import milliseconds_since, recording
+from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import TlsConnected
+from vsock_wire.stopwatch import milliseconds_since
 
 ENTROPY_SAMPLE_BYTES = 32
 """Of each of two samples: equal ones come from a broken generator, not from chance."""

@@ -37,7 +37,6 @@ from vsock_wire.protocol.messages import (
     parse_request_id,
     parse_set_client,
 )
-from vsock_wire.protocol.trace import explained
 from vsock_wire.protocol.vocabulary import (
     DEFAULT_REGION,
     PROTOCOL_VERSION,
@@ -50,6 +49,7 @@ from vsock_wire.protocol.vocabulary import (
     RequestError,
     Service,
 )
+from vsock_wire.rpc.handler import explained
 from vsock_wire.rpc.server import Job
 
 _CODES: dict[type[ToolError], EnclaveCode] = {

@@ -10,7 +10,6 @@ from typing import Self
 
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
-from instance_tool.trace.steps import Connected, Received, Sent
 from vsock_wire.errors import TransportError, WireError
 from vsock_wire.net.address import Address
 from vsock_wire.net.sockets import connect_socket
@@ -26,9 +25,10 @@ from vsock_wire.protocol.kms_operations import (
     parse_kms_result,
 )
 from vsock_wire.protocol.messages import Credentials, ErrorReply, SetClient, parse_reply
-from vsock_wire.protocol.recording import EVIDENCE, EXPLAIN, is_recording, milliseconds_since, record
-from vsock_wire.protocol.vocabulary import STATUS_OK, TRIES, EnclaveCode, Operation
+from vsock_wire.protocol.recording import is_recording, record
+from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, STATUS_OK, TRIES, EnclaveCode, Operation
 from vsock_wire.rpc.connection import MessageConnection
+from vsock_wire.stopwatch import milliseconds_since
 
 TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
@@ -243,13 +243,8 @@ class EnclaveClient:
         started = time.perf_counter()
         self._send(connection, message)
         reply, received_bytes = self._receive_reply(connection)
-        elapsed_ms = milliseconds_since(started)
         if is_recording():
-            from vsock_wire.protocol.trace import parse_evidence  # noqa: PLC0415 - not for calls that nobody records
-
-            for step in parse_evidence(reply):
-                record(step)
-            record(_received(message["Operation"], reply, received_bytes, elapsed_ms))
+            _record_reply(message["Operation"], reply, received_bytes, milliseconds_since(started))
         return reply
 
     def _receive_reply(self, connection: MessageConnection) -> tuple[JsonObject, int]:
@@ -268,14 +263,16 @@ class EnclaveClient:
             started = time.perf_counter()
             sock = connect_socket(self._address, timeout_s=self._timeout_s)
             self._connection = MessageConnection(sock, self._address)
-            record(Connected(str(self._address), milliseconds_since(started)))
+            if is_recording():
+                _record_connection(self._address, milliseconds_since(started))
             _logger.info("connected to %s", self._address)
         return self._connection
 
     def _send(self, connection: MessageConnection, message: JsonObject) -> None:
         try:
             sent_bytes = connection.send(message, timeout_s=self._timeout_s)
-            record(Sent(str(self._address), message["Operation"], _carried(message), sent_bytes))
+            if is_recording():
+                _record_request(self._address, message, sent_bytes)
         except TransportError as error:
             if isinstance(error.__cause__, TimeoutError):
                 raise
@@ -294,15 +291,34 @@ class EnclaveClient:
         return frame
 
 
-def _received(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms: float) -> Received:
+def _record_connection(address: Address, elapsed_ms: float) -> None:
+    from vsock_wire.protocol.trace import Connected  # noqa: PLC0415 - only while recording
+
+    record(Connected(str(address), elapsed_ms))
+
+
+def _record_request(address: Address, message: JsonObject, sent_bytes: int) -> None:
+    from vsock_wire.protocol.trace import Sent  # noqa: PLC0415 - only while recording
+
+    record(Sent(str(address), message["Operation"], _carried(message), sent_bytes))
+
+
+def _record_reply(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms: float) -> None:
+    """Record the enclave's own steps, and that its reply came."""
+    from vsock_wire.protocol.trace import Received, parse_evidence  # noqa: PLC0415 - only while recording
+
+    for step in parse_evidence(reply):
+        record(step)
     delivery = reply.get(DELIVERY)
-    return Received(
-        operation,
-        is_ok=reply.get("Status") == STATUS_OK,
-        fields=_carried(reply),
-        delivery=delivery if isinstance(delivery, str) else None,
-        received_bytes=received_bytes,
-        elapsed_ms=elapsed_ms,
+    record(
+        Received(
+            operation,
+            is_ok=reply.get("Status") == STATUS_OK,
+            fields=_carried(reply),
+            delivery=delivery if isinstance(delivery, str) else None,
+            received_bytes=received_bytes,
+            elapsed_ms=elapsed_ms,
+        )
     )
 
 

@@ -23,7 +23,6 @@ from instance_tool.console.options import (
     with_options,
 )
 from instance_tool.console.output import encode_result
-from instance_tool.trace.steps import Printed
 from vsock_wire.cli.program import report_error
 from vsock_wire.cli.streams import read_file, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError, ToolError
@@ -33,7 +32,7 @@ from vsock_wire.protocol.kms_operations import (
     MAX_RANDOM_BYTES,
     KmsRequest,
 )
-from vsock_wire.protocol.recording import record
+from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.vocabulary import Operation
 
 _LENGTH = click.IntRange(1, MAX_RANDOM_BYTES)
@@ -176,7 +175,10 @@ def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> N
         encoded = encode_result(request.operation, result, settings.output_format) + (b"\n" if newline else b"")
         output.write(encoded)
         output.flush()
-        record(Printed(len(encoded)))
+        if is_recording():
+            from vsock_wire.protocol.trace import Printed  # noqa: PLC0415 - not for calls that nobody records
+
+            record(Printed(len(encoded)))
 
 
 def _decrypt_batch(settings: Settings, template: KmsRequest, *, is_quiet: bool) -> None:

@@ -13,9 +13,9 @@ from typing import Self
 from instance_tool.credentials.expiration import parse_expiration
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.errors import CredentialsError
-from instance_tool.trace.steps import CredentialsFound
 from vsock_wire.protocol.messages import Credentials
-from vsock_wire.protocol.recording import milliseconds_since, record
+from vsock_wire.protocol.recording import is_recording, record
+from vsock_wire.stopwatch import milliseconds_since
 
 REFRESH_MARGIN_S = 180
 """Seconds before their end from which credentials are found anew. EC2 has new ones at least five minutes before.
@@ -121,7 +121,10 @@ class CredentialSource:
         except CredentialsError as error:
             self._failure = _Failure(error)
             raise
-        record(CredentialsFound(found.source, milliseconds_since(started)))
+        if is_recording():
+            from vsock_wire.protocol.trace import CredentialsFound  # noqa: PLC0415 - not for calls that nobody records
+
+            record(CredentialsFound(found.source, milliseconds_since(started)))
         _logger.info("credentials: from %s", found.source)
         self._failure = None
         self._held = _Held(found.credentials, parse_expiration(found.credentials.expiration))

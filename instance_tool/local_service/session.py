@@ -19,7 +19,6 @@ from vsock_wire.errors import ToolError, TransportError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.messages import ErrorReply, parse_operation, parse_request_id
-from vsock_wire.protocol.trace import explained
 from vsock_wire.protocol.vocabulary import (
     PROTOCOL_VERSION,
     STATUS_ERROR,
@@ -30,6 +29,7 @@ from vsock_wire.protocol.vocabulary import (
     RequestError,
     Service,
 )
+from vsock_wire.rpc.handler import explained
 from vsock_wire.rpc.server import Job
 
 _CODES: dict[type[ToolError], InstanceCode | EnclaveCode] = {

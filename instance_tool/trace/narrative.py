@@ -14,11 +14,22 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from instance_tool.trace.presented_document import PresentedDocument
-from instance_tool.trace.steps import Connected, CredentialsFound, Printed, Received, Sent
 from nitro_attestation.document.report import DEBUG_WARNING
 from vsock_wire.errors import printable, quoted
 from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, Delivery
-from vsock_wire.protocol.trace import Attested, EnclaveStep, KmsAnswered, Opened, TlsConnected, cut_text
+from vsock_wire.protocol.trace import (
+    Attested,
+    Connected,
+    CredentialsFound,
+    EnclaveStep,
+    KmsAnswered,
+    Opened,
+    Printed,
+    Received,
+    Sent,
+    TlsConnected,
+    cut_text,
+)
 from vsock_wire.protocol.vocabulary import Operation
 
 LINE_CHARS = 100

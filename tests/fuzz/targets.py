@@ -37,8 +37,9 @@ from vsock_wire.protocol.frames import FrameDecoder
 from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, parse_kms_request, parse_kms_result
 from vsock_wire.protocol.messages import parse_operation, parse_reply, parse_request_id, parse_set_client
-from vsock_wire.protocol.trace import explained, parse_evidence
+from vsock_wire.protocol.trace import parse_evidence
 from vsock_wire.protocol.vocabulary import RequestError
+from vsock_wire.rpc.handler import explained
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

@@ -1,19 +1,14 @@
-"""Recording of the steps of a call: whoever takes one names it here, and it is kept only where somebody asked for it.
+"""The recorder of a call's steps: ``record`` keeps a step where somebody asked for the trace of this call (pure).
 
-Apart from ``vsock_wire.protocol.trace``, which says what steps there are: a call that nobody records loads this alone.
+A module apart from ``vsock_wire.protocol.trace``, which defines the steps: every call asks ``is_recording``, but only a
+call with ``--explain`` should pay for loading nine dataclasses and their encoding.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-
-EXPLAIN = "Explain"
-"""The field of a request that asks for EVIDENCE; kmstool in C ignores it."""
-EVIDENCE = "Evidence"
-"""The field of the reply, Ok or Error, that lists the steps."""
 
 _recorder: ContextVar[list[object] | None] = ContextVar("recorder", default=None)
 
@@ -30,7 +25,7 @@ def recording() -> Iterator[list[object]]:
 
 
 def is_recording() -> bool:
-    """Return whether what ``record`` is given goes anywhere."""
+    """Return whether ``record`` keeps what it is given."""
     return _recorder.get() is not None
 
 
@@ -39,8 +34,3 @@ def record(step: object) -> None:
     steps = _recorder.get()
     if steps is not None:
         steps.append(step)
-
-
-def milliseconds_since(started: float) -> float:
-    """Return how long ago ``started`` was, which ``time.perf_counter`` gave."""
-    return round((time.perf_counter() - started) * 1_000, 3)

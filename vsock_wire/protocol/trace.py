@@ -1,21 +1,24 @@
-"""What happened in one call, step by step, for a client that asks to have it explained.
+"""The trace of one call: its steps, which ``--explain`` presents, and how those of the enclave travel (pure).
 
-Steps are recorded where they happen, in the thread that runs the call, and only while somebody records. Those of the
-enclave travel with its reply; nothing in them is secret, and only the attestation document among them is proof.
+Each step is recorded where it happens, with ``vsock_wire.protocol.recording``. The parent instance records
+CredentialsFound, Connected, Sent, Received and Printed. The enclave records Attested, TlsConnected, KmsAnswered and
+Opened, which travel with its reply; nothing in them is secret, and only the attestation document among them is proof.
+
+A decrypt without ``--explain`` must not pay for loading this module: on the instance, code imports the class of a step
+only where ``is_recording()``. tests/system/test_start_up.py checks that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from vsock_wire.errors import WireError, quoted
 from vsock_wire.protocol.json_codec import JsonObject, decode_base64, encode_base64
-from vsock_wire.protocol.recording import EVIDENCE, EXPLAIN, recording
-from vsock_wire.protocol.vocabulary import RequestError
+from vsock_wire.protocol.vocabulary import EVIDENCE
 
 STEP = "Step"
 """The field that names one."""
@@ -26,6 +29,81 @@ MAX_NUMBER = 2**53 - 1
 """RFC 8259 section 6: every JSON reader takes integers up to here for what they are."""
 MAX_TEXT_CHARS = 256
 """Of one text in a step: longer than a host name may be (RFC 1035 section 2.3.4: 255)."""
+
+
+@dataclass(frozen=True)
+class CredentialsFound:
+    """Credentials were found.
+
+    Attributes:
+        source: where, in words that may be shown.
+        elapsed_ms: milliseconds for finding them.
+    """
+
+    source: str
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A connection was opened.
+
+    Attributes:
+        peer: the address that was dialled.
+        elapsed_ms: milliseconds for that.
+    """
+
+    peer: str
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request went out.
+
+    Attributes:
+        peer: the address it went to.
+        operation: what it asks for.
+        fields: the names of what it carries.
+        sent_bytes: its size, NUL included.
+    """
+
+    peer: str
+    operation: str
+    fields: tuple[str, ...]
+    sent_bytes: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """Its reply came; what the enclave told of its own steps stands before this one.
+
+    Attributes:
+        operation: what was asked for.
+        is_ok: whether it is no error.
+        fields: the names of what the reply carries.
+        delivery: what the enclave says that it does with a secret; None where it says nothing.
+        received_bytes: its size, NUL included.
+        elapsed_ms: milliseconds from the request to the end of the reply.
+    """
+
+    operation: str
+    is_ok: bool
+    fields: tuple[str, ...]
+    delivery: str | None
+    received_bytes: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The result went to standard output.
+
+    Attributes:
+        printed_bytes: how much of it.
+    """
+
+    printed_bytes: int
 
 
 @dataclass(frozen=True)
@@ -107,26 +185,6 @@ EnclaveStep: TypeAlias = Attested | TlsConnected | KmsAnswered | Opened
 _STEPS: Mapping[str, type[EnclaveStep]] = {
     step.__name__: step for step in (Attested, TlsConnected, KmsAnswered, Opened)
 }
-
-
-def explained(message: JsonObject, answer: Callable[[], JsonObject]) -> JsonObject:
-    """Return the reply that ``answer`` makes, with EVIDENCE where the request asks for it.
-
-    Args:
-        message: the request.
-        answer: called once, in this thread; returns the reply, also where that is an error.
-
-    Raises:
-        RequestError: EXPLAIN is neither true nor false.
-    """
-    wanted = message.get(EXPLAIN, False)
-    if not isinstance(wanted, bool):
-        raise RequestError(f"{EXPLAIN}: expected true or false, got {type(wanted).__name__}")
-    if not wanted:
-        return answer()
-    with recording() as steps:
-        reply = answer()
-    return {**reply, EVIDENCE: encode_evidence(steps)}
 
 
 def encode_evidence(steps: Iterable[object]) -> list[JsonObject]:

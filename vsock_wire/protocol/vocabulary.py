@@ -16,12 +16,16 @@ DEFAULT_REGION = "us-east-1"
 """kmstool's own, where neither side sets a region."""
 
 STATUS_OK = "Ok"
+STATUS_ERROR = "Error"
 MAX_IN_FLIGHT = 16
 """Requests with an Id that a server has in work for one connection; it reads no further one until one is answered. Far
 more than the time on the way to KMS can hide, and few enough that 256 connections leave each other room."""
 TRIES = "Tries"
 """The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
-STATUS_ERROR = "Error"
+EXPLAIN = "Explain"
+"""The field of a request that asks for EVIDENCE; kmstool in C ignores it."""
+EVIDENCE = "Evidence"
+"""The field of the reply, Ok or Error, that lists the steps of ``vsock_wire.protocol.trace``."""
 
 
 class Operation(enum.StrEnum):

@@ -8,13 +8,23 @@ import cbor2
 import pytest
 
 from instance_tool.trace.narrative import explain
-from instance_tool.trace.steps import Connected, CredentialsFound, Printed, Received, Sent
 from nitro_attestation.document import report as document_file
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.nsm.module import SimulatedNsm
 from tests.support.documents import MODULE_ID, PCRS, authority, make_document
 from tests.support.vectors import real_vectors
-from vsock_wire.protocol.trace import MAX_TEXT_CHARS, Attested, KmsAnswered, Opened, TlsConnected
+from vsock_wire.protocol.trace import (
+    MAX_TEXT_CHARS,
+    Attested,
+    Connected,
+    CredentialsFound,
+    KmsAnswered,
+    Opened,
+    Printed,
+    Received,
+    Sent,
+    TlsConnected,
+)
 from vsock_wire.protocol.vocabulary import Operation
 
 KEY_DER = b"a public key"
@@ -104,14 +114,14 @@ class TestInstance:
         ],
     )
     def test_request_and_who_can_read_it(self, peer: str, readers: str) -> None:
-        assert lines_of(told(SENT._replace(peer=peer)), 1) == [
+        assert lines_of(told(dataclasses.replace(SENT, peer=peer)), 1) == [
             " 1  this instance -> enclave: Decrypt, 1,197 bytes",
             "    carried: Ciphertext, EncryptionContext",
             f"    readable by: {readers}",
         ]
 
     def test_request_without_fields_carries_nothing(self) -> None:
-        assert "carried" not in told(SENT._replace(fields=()))
+        assert "carried" not in told(dataclasses.replace(SENT, fields=()))
 
     def test_standard_output(self) -> None:
         assert lines_of(told(PRINTED), 1) == [" 1  this instance -> standard output: 1,024 bytes"]
@@ -226,7 +236,7 @@ class TestKms:
         assert lines_of(text, 2)[1].startswith("    carried: CiphertextForRecipient")
 
     def test_encrypt_is_not_attested(self) -> None:
-        encrypted = RECEIVED._replace(operation="Encrypt", fields=("CiphertextBlob",))
+        encrypted = dataclasses.replace(RECEIVED, operation="Encrypt", fields=("CiphertextBlob",))
         text = told(TLS, ANSWERED, encrypted, operation=Operation.ENCRYPT)
         assert lines_of(text, 2)[1] == "    carried: the answer to Encrypt, which KMS does not attest"
         assert "CiphertextForRecipient" not in text
@@ -244,7 +254,7 @@ class TestKms:
         ],
     )
     def test_secret_is_called_as_kms_calls_it(self, operation: Operation, secret: str) -> None:
-        text = told(ANSWERED, OPENED, RECEIVED._replace(operation=operation), operation=operation)
+        text = told(ANSWERED, OPENED, dataclasses.replace(RECEIVED, operation=operation), operation=operation)
         assert f"CiphertextForRecipient, which is the {secret} encrypted" in text
         assert f"Message is the {secret}; " in text
 
@@ -287,14 +297,14 @@ class TestReply:
         ]
 
     def test_with_a_digest_tells_that_the_secret_stayed(self) -> None:
-        digest = RECEIVED._replace(fields=("Delivery", "Digest"), delivery="digest")
+        digest = dataclasses.replace(RECEIVED, fields=("Delivery", "Digest"), delivery="digest")
         assert lines_of(told(digest), 1)[1:] == [
             "    carried: Delivery, Digest",
             "    Plaintext: stayed in the enclave; Digest is its SHA-256",
         ]
 
     def test_with_the_output_of_a_program_tells_that_it_is_that(self) -> None:
-        output = RECEIVED._replace(fields=("Delivery", "Message"), delivery="exec")
+        output = dataclasses.replace(RECEIVED, fields=("Delivery", "Message"), delivery="exec")
         assert lines_of(told(output), 1)[1:] == [
             "    carried: Delivery, Message",
             "    Plaintext: went to a program in the enclave; Message is what that printed",
@@ -302,27 +312,27 @@ class TestReply:
 
     @pytest.mark.parametrize("delivery", [None, "reply", "digest", "by hand"])
     def test_with_a_message_is_never_said_to_have_kept_the_secret_inside(self, delivery: str | None) -> None:
-        reply = RECEIVED._replace(fields=("Delivery", "Digest", "Message"), delivery=delivery)
+        reply = dataclasses.replace(RECEIVED, fields=("Delivery", "Digest", "Message"), delivery=delivery)
         text = told(reply)
         assert "readable by: whoever controls this instance: Message is the Plaintext" in text
         assert "stayed" not in text
 
     def test_without_any_of_them_has_no_fate_to_tell(self) -> None:
-        assert lines_of(told(RECEIVED._replace(fields=())), 1)[1:] == []
+        assert lines_of(told(dataclasses.replace(RECEIVED, fields=())), 1)[1:] == []
 
     def test_that_refuses_is_told_as_such_and_delivers_nothing(self) -> None:
-        refusal = RECEIVED._replace(is_ok=False, fields=("Message", "Code", "Hint"))
+        refusal = dataclasses.replace(RECEIVED, is_ok=False, fields=("Message", "Code", "Hint"))
         assert lines_of(told(refusal), 1) == [
             " 1  enclave -> this instance: refusal of Decrypt, 6,221 bytes                67.5 ms",
             "    carried: Message, Code, Hint",
         ]
 
     def test_to_another_request_delivers_nothing(self) -> None:
-        other = RECEIVED._replace(operation="SetClient")
+        other = dataclasses.replace(RECEIVED, operation="SetClient")
         assert "readable by" not in told(other)
 
     def test_to_a_request_for_a_document_delivers_nothing(self) -> None:
-        document = RECEIVED._replace(operation="GetAttestationDocument", fields=("Document",))
+        document = dataclasses.replace(RECEIVED, operation="GetAttestationDocument", fields=("Document",))
         assert "readable by" not in told(document, operation=Operation.GET_ATTESTATION_DOCUMENT)
 
     def test_of_an_enclave_that_tells_of_no_steps_is_said_to_be_one(self) -> None:
@@ -346,10 +356,10 @@ PEERS_WORDS = [
     dataclasses.replace(TLS, certificate_issuer=FORGED),
     dataclasses.replace(ANSWERED, request_id=FORGED),
     dataclasses.replace(OPENED, key_identifier=FORGED),
-    RECEIVED._replace(fields=(FORGED,)),
-    RECEIVED._replace(fields=("Message",), delivery=FORGED),
-    CREDENTIALS._replace(source=FORGED),
-    SENT._replace(fields=(FORGED,)),
+    dataclasses.replace(RECEIVED, fields=(FORGED,)),
+    dataclasses.replace(RECEIVED, fields=("Message",), delivery=FORGED),
+    dataclasses.replace(CREDENTIALS, source=FORGED),
+    dataclasses.replace(SENT, fields=(FORGED,)),
 ]
 
 
@@ -374,5 +384,5 @@ class TestHostilePeer:
 
     def test_cannot_flood_with_names_of_fields(self) -> None:
         fields = tuple(f"{number:030}" for number in range(1_500))
-        text = told(RECEIVED._replace(fields=fields))
+        text = told(dataclasses.replace(RECEIVED, fields=fields))
         assert len(text) < 2 * MAX_TEXT_CHARS + 500

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from vsock_wire.errors import WireError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
-from vsock_wire.protocol.recording import is_recording, record, recording
 from vsock_wire.protocol.trace import (
     MAX_NUMBER,
     MAX_STEPS,
@@ -22,10 +20,8 @@ from vsock_wire.protocol.trace import (
     TlsConnected,
     cut_text,
     encode_evidence,
-    explained,
     parse_evidence,
 )
-from vsock_wire.protocol.vocabulary import RequestError
 
 ATTESTED = Attested(b"document", is_reused=False, elapsed_ms=1.5)
 TLS = TlsConnected("vsock://3:8000", "kms.host", "TLSv1.3", "AES", "kms.host", "CN=issuer", False, 7.25)
@@ -144,113 +140,3 @@ def test_cut_text_is_what_a_step_may_hold() -> None:
     step = dataclasses.replace(OPENED, key_identifier=cut_text("x" * 1_000))
     assert parse_evidence({"Evidence": encode_evidence([step])}) == [step]
     assert cut_text(None) == "None"
-
-
-class TestExplained:
-    def test_request_that_asks_gets_the_steps_behind_the_reply(self) -> None:
-        def answer() -> JsonObject:
-            record(ATTESTED)
-            record("a step of the instance")
-            record(OPENED)
-            return {"Status": "Ok", "Message": "AQID"}
-
-        reply = explained({"Explain": True}, answer)
-        assert reply == {"Status": "Ok", "Message": "AQID", "Evidence": encode_evidence([ATTESTED, OPENED])}
-
-    def test_request_that_asks_gets_them_with_a_refusal_too(self) -> None:
-        def answer() -> JsonObject:
-            record(ATTESTED)
-            return {"Status": "Error"}
-
-        assert explained({"Explain": True}, answer)["Evidence"] == encode_evidence([ATTESTED])
-
-    def test_call_without_steps_has_an_empty_list(self) -> None:
-        assert explained({"Explain": True}, lambda: {"Status": "Ok"}) == {"Status": "Ok", "Evidence": []}
-
-    def test_evidence_that_the_reply_brings_along_is_replaced(self) -> None:
-        assert explained({"Explain": True}, lambda: {"Evidence": "forged"}) == {"Evidence": []}
-
-    @pytest.mark.parametrize("message", [{}, {"Explain": False}])
-    def test_request_that_does_not_ask_gets_the_reply_as_it_is_and_nothing_is_recorded(
-        self, message: JsonObject
-    ) -> None:
-        recorded: list[bool] = []
-
-        def answer() -> JsonObject:
-            recorded.append(is_recording())
-            return {"Status": "Ok"}
-
-        assert explained(message, answer) == {"Status": "Ok"}
-        assert recorded == [False]
-
-    @pytest.mark.parametrize("wanted", [None, 0, 1, "true", [], {}])
-    def test_anything_but_a_boolean_is_refused_and_nothing_is_done(self, wanted: object) -> None:
-        def answer() -> JsonObject:
-            raise AssertionError("it was called")
-
-        with pytest.raises(RequestError, match="Explain: expected true or false, got "):
-            explained({"Explain": wanted}, answer)
-
-    def test_recording_ends_where_the_answer_raises(self) -> None:
-        def answer() -> JsonObject:
-            raise WireError("broken")
-
-        with pytest.raises(WireError, match="broken"):
-            explained({"Explain": True}, answer)
-        assert not is_recording()
-
-
-class TestRecording:
-    def test_outside_of_one_nothing_is_kept(self) -> None:
-        record(OPENED)
-        with recording() as steps:
-            pass
-        record(OPENED)
-        assert steps == []
-        assert not is_recording()
-
-    def test_steps_are_kept_in_order(self) -> None:
-        with recording() as steps:
-            assert is_recording()
-            for step in STEPS:
-                record(step)
-        assert steps == list(STEPS)
-
-    def test_inner_one_keeps_its_steps_and_the_outer_one_goes_on_behind_it(self) -> None:
-        with recording() as outer:
-            record(1)
-            with recording() as inner:
-                record(2)
-            record(3)
-        assert (outer, inner) == ([1, 3], [2])
-
-    def test_other_threads_neither_see_it_nor_write_to_it(self) -> None:
-        is_recording_there: list[bool] = []
-
-        def other() -> None:
-            is_recording_there.append(is_recording())
-            record("from another thread")
-
-        with recording() as steps:
-            thread = threading.Thread(target=other)
-            thread.start()
-            thread.join()
-        assert (is_recording_there, steps) == ([False], [])
-
-    def test_two_threads_at_once_keep_their_own(self) -> None:
-        both_record = threading.Barrier(2, timeout=10)
-        kept: dict[int, list[object]] = {}
-
-        def run(number: int) -> None:
-            with recording() as steps:
-                both_record.wait()
-                record(number)
-                both_record.wait()
-            kept[number] = steps
-
-        threads = [threading.Thread(target=run, args=(number,)) for number in (1, 2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert kept == {1: [1], 2: [2]}
