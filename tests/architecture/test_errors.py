@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nitro_attestation.errors import NitroAttestationError
-from tests.support.packages import ROOMS, ROOT, classes, source_files
+from tests.support.project.packages import ROOMS, ROOT, classes, source_files
 from vsock_wire.errors import ExitCode, ToolError
 
 ENDINGS = ("Error", "Fault")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import ROOT, source_files
+from tests.support.project.packages import ROOT, source_files
 
 PURE = [path for path in source_files() if "(pure)" in (ast.get_docstring(ast.parse(path.read_text())) or "")[:400]]
 

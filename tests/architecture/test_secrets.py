@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.packages import ROOT, classes, source_files
+from tests.support.project.packages import ROOT, classes, source_files
 
 SECRET = re.compile(r"secret|token|plaintext|password|private|content_key|credential", re.IGNORECASE)
 HARMLESS = re.compile(r"ttl|timeout|expires|issued|_at$|_s$|_id$|path|name|grant_tokens|max_|has_|is_", re.IGNORECASE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import ROOT, classes, source_files
+from tests.support.project.packages import ROOT, classes, source_files
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.vocabulary import KmstoolText
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from nitro_simulator.flow import processes
-from tests.support.doc_blocks import (
+from tests.support.project.doc_blocks import (
     DATA,
     NEEDS_AWS,
     NEEDS_PACKAGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from tests.support.doc_blocks import ROOT
+from tests.support.project.doc_blocks import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 

@@ -18,7 +18,7 @@ import yaml
 from nitro_simulator.account import SimulatedAccount
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.system.conftest import Deployment, deploy
+from tests.support.deployment.deployment import Deployment, deploy
 from vsock_wire.protocol.json_codec import encode_base64
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

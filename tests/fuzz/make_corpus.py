@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import cbor2
 
@@ -15,14 +14,14 @@ from enclave_tool.recipient.recipient import RecipientKey
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.module import SimulatedNsm
 from tests.fuzz.targets import CORPUS
-from tests.support.ber_messages import SHAPES, parts_for, write_message
+from tests.support.attestation.documents import POLICIES
+from tests.support.kms.ber_messages import SHAPES, parts_for, write_message
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.messages import Credentials, SetClient
 from vsock_wire.protocol.trace import Attested, KmsAnswered, Opened, TlsConnected, encode_evidence
 
-DATA = Path(__file__).parents[1] / "data"
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
 PUBLIC_KEY = b"a public key"
 Seeds = Iterator[tuple[str, bytes]]
@@ -117,7 +116,7 @@ def _frames() -> Seeds:
 
 
 def _key_policies() -> Seeds:
-    for file in sorted((DATA / "policies").glob("*.json")):
+    for file in sorted(POLICIES.glob("*.json")):
         yield file.name, file.read_bytes()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.image_availability import need_images
+from tests.support.images.availability import need_images
 from tools.images.builder import Builder, find_base, find_builder
 from tools.images.make import WORK, saved, tag
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.image_availability import need_images
-from tests.support.image_parent_side import PLAINTEXT
-from tests.support.ramdisk import write_ramdisk
+from tests.support.images.availability import need_images
+from tests.support.images.parent_side import PLAINTEXT
+from tests.support.images.ramdisk import write_ramdisk
 from tests.support.vsock.availability import find_program
 from tests.support.vsock.guest import COMPILER, KERNEL, Guest
 from tests.support.vsock.ports import CID_LOCAL
@@ -109,7 +109,7 @@ def _enclave_side(programs: Path, module_cid: int, guest: Guest, *, parent: Gues
 
 
 def _parent_side(enclave_cid: int, guest: Guest) -> list[str]:
-    command = [sys.executable, "-m", "tests.support.image_parent_side", enclave_cid, guest.ram, guest.out]
+    command = [sys.executable, "-m", "tests.support.images.parent_side", enclave_cid, guest.ram, guest.out]
     return ["env", f"TMPDIR={guest.ram}", *map(str, command)]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import click
 
 from nitro_simulator.flow import command_lines as commands
-from tests.support.attackers import KINDS
-from tests.support.honest_clients import Honest
-from tests.support.reliability_processes import children_of, look, percentile
-from tests.system.conftest import Deployment, deploy
+from tests.support.deployment.deployment import Deployment, deploy
+from tests.support.reliability.attackers import KINDS
+from tests.support.reliability.honest_clients import Honest
+from tests.support.reliability.processes import children_of, look, percentile
 
 CLIENTS = 8
 WORKERS = 2
@@ -77,7 +77,7 @@ def _memory_kib(deployment: Deployment) -> int:
 @contextlib.contextmanager
 def _attackers(deployment: Deployment, connections: int) -> Iterator[None]:
     path = commands.enclave_address(deployment.account).path
-    arguments = [sys.executable, "-m", "tests.support.attackers", path, str(connections)]
+    arguments = [sys.executable, "-m", "tests.support.reliability.attackers", path, str(connections)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
         deadline = threading.Timer(60.0, process.kill)
         deadline.start()

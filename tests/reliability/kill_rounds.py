@@ -21,8 +21,8 @@ import click
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
 from nitro_simulator.kms.server import KmsServer
-from tests.support.reliability_processes import children_of, is_running
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.reliability.processes import children_of, is_running
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import TcpAddress
 from vsock_wire.net.sockets import connect_socket

@@ -9,9 +9,9 @@ from collections import defaultdict
 
 import click
 
-from tests.support.honest_clients import Honest
-from tests.support.reliability_processes import Held, children_of, look
-from tests.system.conftest import Deployment, deploy
+from tests.support.deployment.deployment import Deployment, deploy
+from tests.support.reliability.honest_clients import Honest
+from tests.support.reliability.processes import Held, children_of, look
 
 CLIENTS = 4
 WORKERS = 2

@@ -11,7 +11,7 @@ from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.account import MODULE_ID
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.system.conftest import Deployment
+from tests.support.deployment.deployment import Deployment
 
 
 def _attest(deployment: Deployment, *options: str, root: bool = True) -> subprocess.CompletedProcess[bytes]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S
 from nitro_simulator.clock import utc_now
 from nitro_simulator.flow.processes import Tool
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
 
 
 class MovableClock:

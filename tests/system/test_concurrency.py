@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nitro_simulator.flow import command_lines as commands
-from tests.support.decrypting import decrypt_request
-from tests.system.conftest import CONTEXT, Deployment
+from tests.support.deployment.deployment import CONTEXT, Deployment
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.kms_operations import encode_kms_request
 from vsock_wire.protocol.messages import SetClient

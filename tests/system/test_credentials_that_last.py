@@ -20,8 +20,8 @@ from instance_tool.credentials.find import find_credentials
 from instance_tool.credentials.source import CredentialSource
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.kms.journal import OK
-from tests.support.decrypting import decrypt_request
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.json_codec import decode_base64, encode_message
 from vsock_wire.protocol.kms_operations import encode_kms_request
 

@@ -6,7 +6,7 @@ import json
 from base64 import b64decode
 
 from nitro_simulator.kms.journal import OK
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 

@@ -24,7 +24,8 @@ import pytest
 
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, RawClient, deploy
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.raw_client import RawClient
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import close_quietly, connect_socket, listen_socket
 

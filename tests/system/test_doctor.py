@@ -23,14 +23,14 @@ from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.module import SimulatedNsm
 from nitro_simulator.nsm.server import NsmServer
 from nitro_simulator.tls import TlsAuthority
-from tests.support.scripted_enclave import Peer, ScriptedEnclave
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.diagnosis import HopName
 
 Done = subprocess.CompletedProcess[bytes]
 PLAINTEXT = b"p1aintext-the-doctor-must-not-show"
-FORBID_VSOCK = Path(__file__).parents[1] / "support" / "forbid_vsock.py"
+FORBID_VSOCK = Path(__file__).parents[1] / "support" / "vsock" / "forbid_vsock.py"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow.processes import clean_environment, tool_path
 from nitro_simulator.kms.journal import OK
 from nitro_simulator.kms.keys import KmsKey
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.messages import Credentials
 

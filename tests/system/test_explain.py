@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from nitro_simulator.flow import processes
-from tests.support.scripted_enclave import Peer, ScriptedEnclave
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 
 PLAINTEXT = b"p1aintext-that-explains-itself"
 TITLE = "how the answer to {} came about"

@@ -16,7 +16,8 @@ from nitro_simulator.flow import processes
 from nitro_simulator.imds import ImdsMode
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.tls import TlsAuthority
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 
 README = Path(__file__).parents[2] / "README.md"

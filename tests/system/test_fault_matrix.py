@@ -14,9 +14,9 @@ import pytest
 from nitro_simulator.account import SimulatedAccount
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.support.faulty_hop import Fault, FaultyHop
-from tests.support.scripted_enclave import Peer, ScriptedEnclave
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.faulty_hop import Fault, FaultyHop
+from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 from vsock_wire.errors import ExitCode
 from vsock_wire.net.address import TcpAddress, UnixAddress
 

@@ -17,7 +17,7 @@ import pytest
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
 from nitro_simulator.kms.journal import OK
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 
 HOSTILE_REGION = "eu-hostile-1"
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

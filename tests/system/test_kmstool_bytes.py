@@ -7,7 +7,8 @@ from base64 import b64decode
 
 import pytest
 
-from tests.system.conftest import CONTEXT, Deployment, RawClient
+from tests.support.deployment.deployment import CONTEXT, Deployment
+from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.messages import Credentials
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nitro_simulator.kms.journal import OK
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment
 
 
 def _fields(done: subprocess.CompletedProcess[bytes]) -> dict[str, bytes]:

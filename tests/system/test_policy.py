@@ -13,8 +13,8 @@ from nitro_simulator.account import ADMINISTRATOR_ROLE, ROLE, Enclave
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
 from nitro_simulator.kms.journal import OK
-from tests.support.documents import ADMIN_ARN, POLICIES, ROLE_ARN, make_document, measurements
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.attestation.documents import ADMIN_ARN, POLICIES, ROLE_ARN, make_document, measurements
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
 
 IMAGE = "kms:RecipientAttestation:ImageSha384"
 FAILING = {

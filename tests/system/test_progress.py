@@ -10,7 +10,7 @@ import pytest
 
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 
 LINES = 400
 

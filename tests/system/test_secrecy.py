@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.messages import Credentials, SetClient
 

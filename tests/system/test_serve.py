@@ -18,9 +18,10 @@ import pytest
 from nitro_simulator.clock import utc_now
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.support.decrypting import decrypt_request
-from tests.system.conftest import CONTEXT, CONTEXT_OPTIONS, Deployment, RawClient, deploy
-from tests.system.test_old_peer import OldEnclave
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.raw_client import RawClient
+from tests.support.enclave.legacy_enclave import LegacyEnclave
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.kms_operations import encode_kms_request
 from vsock_wire.protocol.messages import SetClient
@@ -316,7 +317,7 @@ def _await(is_so: Callable[[], bool]) -> None:
 
 def test_kmstool_in_c_is_served_one_request_at_a_time(served: Deployment) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:
-        enclave = OldEnclave(listener)
+        enclave = LegacyEnclave(listener)
         thread = threading.Thread(target=enclave.serve)
         thread.start()
         address = commands.enclave_address(served.account, "old")

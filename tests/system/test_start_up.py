@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 
 EXPENSIVE = {"boto3", "botocore", "asyncio", "cryptography", "cbor2"}
 OTHERS_BUSINESS = {

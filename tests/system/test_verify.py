@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nitro_simulator.flow import processes
-from tests.support.documents import PCRS, make_document, measurements, root_pem
+from tests.support.attestation.documents import PCRS, make_document, measurements, root_pem
 from tests.support.vectors import real_vectors
 from vsock_wire.protocol.json_codec import encode_base64
 

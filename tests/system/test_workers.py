@@ -15,7 +15,8 @@ import pytest
 
 from nitro_simulator.flow import command_lines as commands
 from nitro_simulator.flow import processes
-from tests.system.conftest import CONTEXT_OPTIONS, Deployment, RawClient, deploy
+from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.messages import SetClient
 from vsock_wire.protocol.vocabulary import EnclaveCode

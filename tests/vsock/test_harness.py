@@ -21,7 +21,7 @@ CHANGES_OUTPUT = ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER")
 """Variables that pytest obeys; with the last two its summary is not cut to a line for each test."""
 INI = "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\npythonpath = .\n"
 ALWAYS_IN_GUEST = """
-from tests.vsock import availability
+from tests.support.vsock import availability
 
 availability.choose_place = lambda: availability.Place.GUEST
 """

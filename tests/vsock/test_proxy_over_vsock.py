@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy_processes import READY, Proxy, Upstream, ask, echo, read_all, read_exactly
+from tests.support.proxy.processes import READY, Proxy, Upstream, ask, echo, read_all, read_exactly
 from tests.support.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.errors import ExitCode
 from vsock_wire.net.address import VsockAddress

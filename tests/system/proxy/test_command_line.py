@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy_processes import Upstream, ask, closed_port, echo
-from tests.system.proxy.conftest import Bench
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import Upstream, ask, closed_port, echo
 from vsock_proxy.config.file import BUILT_IN_CONFIG_PATH
 
 Run = Callable[..., tuple[int, str, str]]

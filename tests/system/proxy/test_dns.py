@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy_processes import Proxy, Upstream, ask, closed_port, echo
-from tests.system.proxy.conftest import Bench
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import Proxy, Upstream, ask, closed_port, echo
 
 NAME = "kms.us-east-1.amazonaws.com"
 
@@ -27,7 +27,7 @@ class ScriptedDns:
 
     def start(self, port: int, *options: str) -> Proxy:
         environment = {
-            "PYTHONPATH": str(Path(__file__).parents[2] / "support" / "scripted_resolver"),
+            "PYTHONPATH": str(Path(__file__).parents[2] / "support" / "proxy" / "scripted_resolver"),
             "SCRIPTED_HOSTS": str(self._hosts),
         }
         return self.bench.start(NAME, port, "--dns-refresh", "0.1", *options, environment=environment)

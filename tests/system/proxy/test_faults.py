@@ -16,8 +16,8 @@ import time
 
 import pytest
 
-from tests.support.proxy_processes import PATIENCE_S, Upstream, ask, closed_port, echo, read_all, read_exactly
-from tests.system.proxy.conftest import Bench
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import PATIENCE_S, Upstream, ask, closed_port, echo, read_all, read_exactly
 
 READER_STOP_S = float(os.environ.get("PROXY_READER_STOP_S", "3"))
 """How long a reader stops reading. Three seconds show the same as thirty: the kernel's buffers are full in one."""

@@ -11,8 +11,8 @@ import resource
 import socket
 import threading
 
-from tests.support.proxy_processes import PATIENCE_S, Upstream, ask, echo
-from tests.system.proxy.conftest import Bench
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import PATIENCE_S, Upstream, ask, echo
 
 BULK_MIB = 1_024
 AT_ONCE = 2_000

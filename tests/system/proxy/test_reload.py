@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.support.proxy_processes import Upstream, ask, echo
-from tests.system.proxy.conftest import Bench
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import Upstream, ask, echo
 
 
 def test_broken_file_keeps_the_old_rules_and_says_what_is_wrong_where(bench: Bench) -> None:

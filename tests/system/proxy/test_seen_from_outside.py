@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from tests.support.proxy_processes import (
+from tests.support.proxy.bench import Bench
+from tests.support.proxy.processes import (
     PATIENCE_S,
     READY,
     VSOCK_PROXY,
@@ -23,7 +24,6 @@ from tests.support.proxy_processes import (
     echo,
     read_all,
 )
-from tests.system.proxy.conftest import Bench
 
 PLAY_SYSTEMD = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True); os.environ['LISTEN_PID'] = str(os.getpid());"

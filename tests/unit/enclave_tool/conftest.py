@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 from enclave_tool.recipient.recipient import RecipientKey
-from tests.support.canned_kms import CannedKms, ThrowawayAuthority
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
+from tests.support.kms.canned_kms import CannedKms, ThrowawayAuthority
 from vsock_wire.net.address import UnixAddress
 
 settings.register_profile("kmstool", max_examples=60, deadline=None)

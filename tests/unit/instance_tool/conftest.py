@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scripted_imds import ScriptedImds
+from tests.support.instance.scripted_imds import ScriptedImds
 
 
 @pytest.fixture(autouse=True)

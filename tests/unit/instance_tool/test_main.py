@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from instance_tool.main import main
-from tests.support.scripted_enclave import Conversation, Peer, ScriptedEnclave
+from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
 
 
 @pytest.fixture(autouse=True)

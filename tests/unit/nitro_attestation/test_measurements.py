@@ -14,7 +14,7 @@ from nitro_attestation.measurements import (
     parse_pcr_options,
     verify_measurements,
 )
-from tests.support.documents import PCRS, SIGNED_PCRS, make_fields, measurements
+from tests.support.attestation.documents import PCRS, SIGNED_PCRS, make_fields, measurements
 
 BUILT = measurements()
 MEASURED = {index: PCRS[index] for index in (0, 1, 2)}

@@ -7,7 +7,7 @@ import pytest
 
 from nitro_simulator import identities as identities_module
 from nitro_simulator.identities import Identities
-from tests.support.kms_world import ROLE, ROLE_ARN, SESSION_ARN, FakeClock
+from tests.support.kms.world import ROLE, ROLE_ARN, SESSION_ARN, FakeClock
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 

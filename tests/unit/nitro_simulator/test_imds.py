@@ -12,7 +12,7 @@ from botocore.utils import InstanceMetadataFetcher
 from nitro_simulator.http_service import HttpRequest
 from nitro_simulator.identities import Identities
 from nitro_simulator.imds import CREDENTIALS_PATH, TOKEN_HEADER, TOKEN_TTL_HEADER, Imds, ImdsMode, ImdsServer
-from tests.support.kms_world import ACCOUNT_ID, ROLE, FakeClock
+from tests.support.kms.world import ACCOUNT_ID, ROLE, FakeClock
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from enclave_tool.errors import CredentialsError, KmsError, KmsUnreachableError,
 from enclave_tool.kms.callers import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.kms.regional import Tries
 from enclave_tool.recipient.recipient import Recipient
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
 from vsock_wire.errors import InputError, ToolError
 from vsock_wire.net.address import UnixAddress, VsockAddress
 from vsock_wire.protocol.kms_operations import KmsRequest

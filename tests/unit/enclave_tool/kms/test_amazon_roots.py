@@ -12,8 +12,8 @@ from botocore.exceptions import SSLError
 from cryptography import x509
 
 from enclave_tool.kms.transport import tls_context
-from tests.support.canned_kms import CannedKms, ThrowawayAuthority
-from tests.unit.enclave_tool.kms.test_transport import fetch, new_session
+from tests.support.kms.canned_kms import CannedKms, ThrowawayAuthority
+from tests.support.kms.proxy_sessions import fetch, new_session
 from tools.generate_amazon_roots import OUTPUT, ROOTS, Root, amazon_roots
 
 BUNDLE = Path(certifi.where()).read_bytes()

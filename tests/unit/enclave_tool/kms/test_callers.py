@@ -28,10 +28,10 @@ from enclave_tool.kms.failures import kms_failure
 from enclave_tool.kms.regional import Tries
 from enclave_tool.kms.transport import HttpAnswer, tls_context
 from enclave_tool.recipient.recipient import Recipient, RecipientKey
-from tests.support.ber_messages import seal
-from tests.support.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
-from tests.support.decrypting import decrypt_answer, decrypt_request
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
+from tests.support.kms.ber_messages import seal
+from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
+from tests.support.kms.decrypting import decrypt_answer, decrypt_request
 from vsock_wire.errors import ToolError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.kms_operations import KmsRequest

@@ -26,9 +26,9 @@ from enclave_tool.errors import CmsError, NsmError, RecipientError
 from enclave_tool.kms.client import ATTESTED_OPERATIONS, attest_client, attested_kms_client
 from enclave_tool.kms.transport import tls_context
 from enclave_tool.recipient.recipient import Recipient, RecipientKey
-from tests.support.ber_messages import SHAPES, Shape, seal
-from tests.support.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
+from tests.support.kms.ber_messages import SHAPES, Shape, seal
+from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.messages import Credentials
 

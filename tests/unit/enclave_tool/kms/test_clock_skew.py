@@ -16,9 +16,9 @@ from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S, KmsClock, is_skew_er
 from enclave_tool.kms.failures import kms_failure
 from enclave_tool.kms.transport import tls_context
 from enclave_tool.recipient.recipient import Recipient, RecipientKey
-from tests.support.ber_messages import seal
-from tests.support.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
+from tests.support.kms.ber_messages import seal
+from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.messages import Credentials
 

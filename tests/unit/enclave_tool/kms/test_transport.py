@@ -3,15 +3,12 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     ConnectionClosedError,
     EndpointConnectionError,
@@ -20,15 +17,13 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from enclave_tool.kms.transport import MAX_KMS_ANSWER_BYTES, ProxyPool, ProxySession, tls_context
-from tests.support.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
+from enclave_tool.kms.transport import MAX_KMS_ANSWER_BYTES, tls_context
+from tests.support.kms import proxy_sessions
+from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
+from tests.support.kms.proxy_sessions import HOST, ByPool, BySession, Session, fetch, new_session
 from vsock_wire.errors import InputError, TransportError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import listen_socket
-
-HOST = "kms.us-east-1.amazonaws.com"
-TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
 
 
 @pytest.fixture
@@ -36,65 +31,16 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> str:
     return str(authority.write_bundle(tmp_path / "authority.pem"))
 
 
-class BySession:
-    """A ProxySession, as boto3 clients have it."""
-
-    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
-        self._session = ProxySession(proxy, **options)
-
-    def fetch(self, url: str) -> tuple[int, bytes]:
-        request = AWSRequest(method="POST", url=url, data=b"{}", headers={"X-Amz-Target": "TrentService.Decrypt"})
-        response = self._session.send(request.prepare())
-        return response.status_code, response.content
-
-    def close(self) -> None:
-        self._session.close()
-
-
-class ByPool:
-    """A session's connections to each host, as the server has them."""
-
-    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
-        self._session = ProxySession(proxy, **options)
-        self._pools: dict[str, ProxyPool] = {}
-
-    def fetch(self, url: str) -> tuple[int, bytes]:
-        if url not in self._pools:
-            self._pools[url] = self._session.pool(url)
-        answer = self._pools[url].post("/", {"X-Amz-Target": "TrentService.Decrypt"}, b"{}")
-        return answer.status_code, answer.content
-
-    def close(self) -> None:
-        self._session.close()
-
-
-Session: TypeAlias = BySession | ByPool
-
-
 @pytest.fixture(autouse=True, params=[BySession, ByPool])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every test of this file see to both: they must not differ."""
-    monkeypatch.setattr(sys.modules[__name__], "way", request.param)
-
-
-way: type[Session] = BySession
+    monkeypatch.setattr(proxy_sessions, "way", request.param)
 
 
 @pytest.fixture
 def session(kms: CannedKms, bundle: str) -> Iterator[Session]:
     with new_session(kms.address, tls_context(bundle)) as session:
         yield session
-
-
-@contextmanager
-def new_session(proxy: UnixAddress, tls: ssl.SSLContext, *, read_timeout_s: float = TIMEOUT_S) -> Iterator[Session]:
-    session = way(proxy, tls=tls, connect_timeout_s=TIMEOUT_S, read_timeout_s=read_timeout_s, max_connections=4)
-    yield session
-    session.close()
-
-
-def fetch(session: Session, url: str = f"https://{HOST}/") -> tuple[int, bytes]:
-    return session.fetch(url)
 
 
 def accept_and_close(listener: socket.socket) -> None:

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import BotoCoreError, ConnectionClosedError, SSLError
 
 from enclave_tool.kms.transport import tls_context
-from tests.support.canned_kms import Answer, CannedKms, ThrowawayAuthority
-from tests.unit.enclave_tool.kms.test_transport import HOST, Session, fetch, new_session
+from tests.support.kms.canned_kms import Answer, CannedKms, ThrowawayAuthority
+from tests.support.kms.proxy_sessions import HOST, Session, fetch, new_session
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, encode_evidence, parse_evidence
 

@@ -23,7 +23,7 @@ from nitro_simulator.clock import utc_now
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.module import SimulatedNsm
 from nitro_simulator.nsm.server import NsmServer
-from tests.support.scripted_nsm import ScriptedNsm, attestation_answer
+from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import close_quietly, listen_socket

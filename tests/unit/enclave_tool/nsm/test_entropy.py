@@ -13,7 +13,7 @@ import pytest
 from enclave_tool.errors import NsmError
 from enclave_tool.nsm import entropy
 from enclave_tool.nsm.entropy import RNDADDENTROPY, SEED_BYTES, credit_kernel_entropy, seed_kernel_entropy
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
 from vsock_wire.errors import ExitCode
 
 CHUNK = bytes(range(256))

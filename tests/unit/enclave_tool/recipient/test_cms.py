@@ -29,7 +29,7 @@ from enclave_tool.recipient.cms import (
 )
 from enclave_tool.recipient.recipient import RecipientKey
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
-from tests.support.ber_messages import (
+from tests.support.kms.ber_messages import (
     KMS_SHAPE,
     SHAPES,
     ContentForm,

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.recipient.recipient import KEY_BITS, Recipient, RecipientKey
-from tests.support.ber_messages import seal
-from tests.support.scripted_nsm import ScriptedNsm, attestation_answer
+from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
+from tests.support.kms.ber_messages import seal
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import Attested, Opened
 

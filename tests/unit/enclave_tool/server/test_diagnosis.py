@@ -15,8 +15,8 @@ from enclave_tool.kms.callers import KmsRoute
 from enclave_tool.kms.transport import tls_context
 from enclave_tool.recipient.recipient import Recipient, RecipientKey
 from enclave_tool.server.diagnosis import Surveyor
-from tests.support.canned_kms import Answer, CannedKms, ThrowawayAuthority
-from tests.support.scripted_nsm import ScriptedNsm, attestation_answer
+from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
+from tests.support.kms.canned_kms import Answer, CannedKms, ThrowawayAuthority
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import listen_socket
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState

@@ -23,8 +23,8 @@ from enclave_tool.kms.callers import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.kms.regional import Tries
 from enclave_tool.recipient.recipient import Recipient, RecipientKey
 from enclave_tool.server.session import Enclave, Session, choose_region, refuse
-from tests.support.decrypting import decrypt_answer, decrypt_request
-from tests.support.scripted_nsm import ScriptedNsm
+from tests.support.enclave.scripted_nsm import ScriptedNsm
+from tests.support.kms.decrypting import decrypt_answer, decrypt_request
 from vsock_wire.errors import ToolError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, parse_diagnosis

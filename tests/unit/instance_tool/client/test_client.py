@@ -10,8 +10,8 @@ import pytest
 from instance_tool.client import client as client_module
 from instance_tool.client.client import EnclaveClient
 from instance_tool.errors import EnclaveError
-from tests.support.decrypting import decrypt_request, decrypt_result
-from tests.support.scripted_enclave import Conversation, Peer, ScriptedEnclave
+from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
+from tests.support.kms.decrypting import decrypt_request, decrypt_result
 from vsock_wire.errors import ExitCode, ToolError, TransportError, WireError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.messages import Credentials

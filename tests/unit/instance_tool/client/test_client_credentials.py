@@ -11,8 +11,8 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import CredentialsError, EnclaveError
-from tests.support.decrypting import decrypt_request
-from tests.support.scripted_enclave import Conversation, Peer, ScriptedEnclave
+from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.messages import Credentials
 
 REQUEST = decrypt_request(b"\1\2\3")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from instance_tool.main import command
-from tests.support.documents import (
+from tests.support.attestation.documents import (
     ACCOUNT_ID,
     ADMIN_ARN,
     POLICIES,

@@ -13,7 +13,7 @@ import pytest
 from instance_tool.main import command
 from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
 from nitro_attestation.errors import AttestationError
-from tests.support.documents import PCRS, SIGNED_PCRS, make_document, measurements, root_pem
+from tests.support.attestation.documents import PCRS, SIGNED_PCRS, make_document, measurements, root_pem
 from tests.support.vectors import real_vectors
 from vsock_wire.errors import InputError, ToolError
 from vsock_wire.protocol.json_codec import encode_base64

@@ -10,8 +10,8 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.console.batch import decrypt_lines
 from instance_tool.console.output import OutputFormat
 from instance_tool.errors import EnclaveError
-from tests.support.decrypting import decrypt_request
-from tests.support.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
+from tests.support.enclave.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.errors import ExitCode, InputError, ToolError, TransportError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.json_codec import decode_base64, encode_base64

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instance_tool.console.output import OutputFormat, encode_result
-from tests.support.decrypting import decrypt_result
+from tests.support.kms.decrypting import decrypt_result
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.vocabulary import Operation
 

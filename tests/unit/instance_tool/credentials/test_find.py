@@ -11,7 +11,7 @@ import pytest
 
 from instance_tool.credentials.find import FoundCredentials, find_credentials
 from instance_tool.errors import CredentialsError
-from tests.support.scripted_imds import ROLES_PATH, TOKEN_PATH, Answer, ScriptedImds
+from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN_PATH, Answer, ScriptedImds
 from vsock_wire.errors import ExitCode
 from vsock_wire.protocol.messages import Credentials
 

@@ -8,7 +8,7 @@ import pytest
 
 from instance_tool.credentials.imds import RoleCredentials, fetch_role_credentials
 from instance_tool.errors import CredentialsError
-from tests.support.scripted_imds import ROLES_PATH, TOKEN, TOKEN_PATH, Answer, ScriptedImds
+from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN, TOKEN_PATH, Answer, ScriptedImds
 from vsock_wire.errors import ExitCode
 from vsock_wire.protocol.messages import Credentials
 

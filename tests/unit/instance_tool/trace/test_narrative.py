@@ -11,7 +11,7 @@ from instance_tool.trace.narrative import explain
 from nitro_attestation.document import report as document_file
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.nsm.module import SimulatedNsm
-from tests.support.documents import MODULE_ID, PCRS, authority, make_document
+from tests.support.attestation.documents import MODULE_ID, PCRS, authority, make_document
 from tests.support.vectors import real_vectors
 from vsock_wire.protocol.trace import (
     MAX_TEXT_CHARS,

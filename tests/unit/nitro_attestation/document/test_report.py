@@ -16,7 +16,7 @@ from nitro_attestation.document.report import (
     document_text,
 )
 from nitro_attestation.errors import DocumentFileError
-from tests.support.documents import PCRS, make_document, make_fields
+from tests.support.attestation.documents import PCRS, make_document, make_fields
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.json_codec import encode_base64
 

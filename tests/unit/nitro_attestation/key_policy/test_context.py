@@ -13,7 +13,7 @@ from nitro_attestation.key_policy.context import (
     pcr_index,
 )
 from nitro_attestation.key_policy.model import Principal
-from tests.support.documents import ACCOUNT_ID, ROLE_ARN, ROOT_ARN
+from tests.support.attestation.documents import ACCOUNT_ID, ROLE_ARN, ROOT_ARN
 
 SESSION_ARN = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/EnclaveInstanceRole/i-0123456789abcdef0"
 USER_ARN = f"arn:aws-cn:iam::{ACCOUNT_ID}:user/path/ann"

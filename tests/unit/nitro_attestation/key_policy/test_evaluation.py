@@ -6,7 +6,7 @@ import pytest
 
 from nitro_attestation.key_policy.evaluation import AccessRequest, Decision, Verdict, evaluate_policy
 from nitro_attestation.key_policy.model import Principal, parse_policy
-from tests.support.kms_world import ACCOUNT_ID, PCR0, ROLE_ARN, ROOT_ARN, SESSION_ARN, allow, deny, policy
+from tests.support.kms.world import ACCOUNT_ID, PCR0, ROLE_ARN, ROOT_ARN, SESSION_ARN, allow, deny, policy
 
 KEY_ARN = f"arn:aws:kms:us-east-1:{ACCOUNT_ID}:key/12345678-1234-1234-1234-123456789012"
 CALLER = Principal(SESSION_ARN, ACCOUNT_ID, ROLE_ARN)

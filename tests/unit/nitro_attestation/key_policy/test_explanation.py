@@ -10,8 +10,8 @@ from nitro_attestation.key_policy.context import IMAGE_KEY, parse_caller
 from nitro_attestation.key_policy.explanation import Explanation, Outcome, explain_policy
 from nitro_attestation.key_policy.model import parse_policy
 from nitro_attestation.key_policy.report import explanation_json, explanation_text
-from tests.support.documents import PCRS, ROLE_ARN, ROOT_ARN
-from tests.support.kms_world import allow, deny, policy
+from tests.support.attestation.documents import PCRS, ROLE_ARN, ROOT_ARN
+from tests.support.kms.world import allow, deny, policy
 
 PCR0 = PCRS[0].hex()
 DOCUMENT = {index: bytes(48) for index in range(16)} | PCRS

@@ -7,8 +7,8 @@ import pytest
 from nitro_attestation.key_policy.context import IMAGE_KEY, parse_caller
 from nitro_attestation.key_policy.gaps import Gap, GapKind, find_gaps
 from nitro_attestation.key_policy.model import parse_policy
-from tests.support.documents import ACCOUNT_ID, ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
-from tests.support.kms_world import allow, deny, policy
+from tests.support.attestation.documents import ACCOUNT_ID, ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
+from tests.support.kms.world import allow, deny, policy
 
 PCR0 = PCRS[0].hex()
 ATTESTED = {"StringEqualsIgnoreCase": {IMAGE_KEY: PCR0}}

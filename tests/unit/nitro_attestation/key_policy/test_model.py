@@ -8,7 +8,7 @@ import pytest
 from nitro_attestation.errors import PolicyError
 from nitro_attestation.key_policy.conditions import Condition
 from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, Effect, default_policy, parse_policy
-from tests.support.kms_world import ACCOUNT_ID, ROLE_ARN, ROOT_ARN, SESSION_ARN
+from tests.support.kms.world import ACCOUNT_ID, ROLE_ARN, ROOT_ARN, SESSION_ARN
 
 STATEMENT: dict[str, Any] = {
     "Sid": "Attested",

@@ -17,7 +17,7 @@ from nitro_attestation.key_policy.evaluation import AccessRequest, Decision, Ver
 from nitro_attestation.key_policy.gaps import find_gaps
 from nitro_attestation.key_policy.model import KeyPolicy, parse_policy
 from nitro_attestation.key_policy.writing import attested_key_policy
-from tests.support.documents import ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
+from tests.support.attestation.documents import ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
 
 IMAGE = {0: PCRS[0]}
 SIGNED_IMAGE = {0: PCRS[0], 8: SIGNED_PCRS[8]}

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from nitro_attestation.key_policy.model import default_policy
-from tests.support.kms_world import ACCOUNT_ID, ROLE_ARN, KmsWorld, allow, attested_policy, deny, policy
+from tests.support.kms.world import ACCOUNT_ID, ROLE_ARN, KmsWorld, allow, attested_policy, deny, policy
 
 
 def _create(world: KmsWorld, **request: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
 from nitro_simulator.kms.keys import KmsKey
 from nitro_simulator.kms.service import SimulatedKms
-from tests.support.kms_world import (
+from tests.support.kms.world import (
     ACCOUNT_ID,
     PCR0,
     ROLE,

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from nitro_attestation.key_policy.model import default_policy, parse_policy
 from nitro_simulator.errors import CiphertextError, KmsFault
 from nitro_simulator.kms.keys import CURVES, SYMMETRIC_DEFAULT, KeyStore, KmsKey
-from tests.support.kms_world import ACCOUNT_ID
+from tests.support.kms.world import ACCOUNT_ID
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 

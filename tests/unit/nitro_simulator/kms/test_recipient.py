@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.kms.recipient import VerifiedRecipient, verify_recipient
 from nitro_simulator.nsm.authority import AttestationAuthority
-from tests.support.kms_world import MODULE_ID, PCR0, PCRS, Enclave, KmsWorld, new_world
+from tests.support.kms.world import MODULE_ID, PCR0, PCRS, Enclave, KmsWorld, new_world
 
 
 def _verify(world: KmsWorld, recipient: dict[str, Any], *, root_sha256: bytes | None = None) -> VerifiedRecipient:

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
-from tests.support.ber_reader import Node, read_ber
-from tests.support.kms_world import open_cms
+from tests.support.kms.ber_reader import Node, read_ber
+from tests.support.kms.world import open_cms
 
 VECTORS = Path(__file__).resolve().parents[5] / "shared" / "vectors"
 REAL_MESSAGES = [path for path in (VECTORS / "enclaver_cfr.ber",) if path.exists()]

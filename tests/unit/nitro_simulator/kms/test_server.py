@@ -21,7 +21,7 @@ from nitro_simulator.kms.journal import OK
 from nitro_simulator.kms.server import MAX_BODY_BYTES, KmsServer
 from nitro_simulator.kms.service import OPERATIONS
 from nitro_simulator.tls import TlsAuthority
-from tests.support.kms_world import (
+from tests.support.kms.world import (
     MODULE_ID,
     PCR0,
     ROLE,

@@ -14,7 +14,7 @@ from nitro_simulator.errors import KmsFault
 from nitro_simulator.http_service import HttpRequest
 from nitro_simulator.identities import Identities, Identity
 from nitro_simulator.kms.sigv4 import verify_signature
-from tests.support.kms_world import ROLE, SESSION_ARN, FakeClock
+from tests.support.kms.world import ROLE, SESSION_ARN, FakeClock
 
 NOW = datetime(2025, 1, 31, 12, 0, 0, tzinfo=UTC)
 BODY = b'{"NumberOfBytes": 32}'

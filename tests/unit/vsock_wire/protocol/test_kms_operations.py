@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.decrypting import decrypt_answer, decrypt_request, decrypt_result
+from tests.support.kms.decrypting import decrypt_answer, decrypt_request, decrypt_result
 from vsock_wire.errors import WireError
 from vsock_wire.protocol.attestation import (
     MAX_ATTESTED_BYTES,

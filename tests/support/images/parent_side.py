@@ -1,6 +1,6 @@
 """What stands at an enclave's parent: NSM, proxy and KMS, and kmstool-instance, which has the enclave decrypt.
 
-python -m tests.support.image_parent_side CID RAM OUT: CID is the enclave's, RAM a folder in memory; OUT gets KMS's
+python -m tests.support.images.parent_side CID RAM OUT: CID is the enclave's, RAM a folder in memory; OUT gets KMS's
 authority as soon as all is ready, and what came out, as JSON.
 """
 

@@ -1,4 +1,6 @@
-"""Many connections that do what a hostile parent would do: ``python -m tests.support.attackers SOCKET COUNT``.
+"""Many connections that do what a hostile parent would do: ``python -m tests.support.reliability.attackers``.
+
+Arguments: SOCKET COUNT.
 
 One that the server closes is opened again at once. Runs until it is ended; a line on standard output says when all
 connections were open at the same time.

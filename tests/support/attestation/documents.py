@@ -1,4 +1,4 @@
-"""Documents of enclaves whose measurements the policies in tests/data/policies name, signed by the simulator's NSM."""
+"""Documents of enclaves whose measurements the policies in key_policies/ name, signed by the simulator's NSM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nitro_attestation.document.cose import AttestationDocument, parse_unverifie
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.module import SimulatedNsm
 
-POLICIES = Path(__file__).parents[1] / "data" / "policies"
+POLICIES = Path(__file__).parent / "key_policies"
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
 PCRS = {index: bytes([0xA0 + index]) * 48 for index in range(5)}
 SIGNED_PCRS = PCRS | {8: b"\xa8" * 48}

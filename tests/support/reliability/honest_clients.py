@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
-from tests.support.decrypting import decrypt_request
-from tests.system.conftest import CONTEXT, Deployment
+from tests.support.deployment.deployment import CONTEXT, Deployment
+from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.json_codec import encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import encode_kms_request
 from vsock_wire.protocol.messages import SetClient

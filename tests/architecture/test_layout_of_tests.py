@@ -1,0 +1,51 @@
+"""How tests/ is laid out: what tests share is in tests/support, so that a test module can be moved and run alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+MOST_MODULES = 14
+PROGRAMS = {"tests/fuzz": "tests.fuzz.targets"}
+"""Folders of tests/ that hold a program of their own, and what of it the tests beside it import."""
+
+
+def imported_tests(path: Path) -> Iterator[str]:
+    """Yield the full name of everything below tests/ that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "tests")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "tests":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_helper(name: str, path: Path) -> bool:
+    own_program = PROGRAMS.get(path.parent.relative_to(ROOT).as_posix(), "tests.support")
+    return name.startswith(("tests.support.", f"{own_program}."))
+
+
+def importing_files() -> list[Path]:
+    files = [path for path in TESTS.rglob("*.py") if path.name.startswith("test_") or path.name == "conftest.py"]
+    return files + sorted((TESTS / "support").rglob("*.py"))
+
+
+def test_helpers_of_tests_are_in_support() -> None:
+    files = importing_files()
+    assert len(files) > 150
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in imported_tests(path)
+        if not is_helper(name, path)
+    }
+    assert found == set()
+
+
+def test_no_folder_of_helpers_holds_more_than_fourteen_modules() -> None:
+    support = TESTS / "support"
+    for folder in (support, *(path for path in support.rglob("*") if path.is_dir())):
+        modules = [path for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()]
+        assert len([path for path in modules if path.name != "__pycache__"]) <= MOST_MODULES, folder
