@@ -5,8 +5,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ROOMS := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
-SOURCES := $(ROOMS) tests bench tools examples
+PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
+SOURCES := $(PACKAGES) tests bench tools examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean

@@ -89,7 +89,9 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
         from botocore.session import Session  # noqa: PLC0415
     except ImportError as error:
-        raise otherwise or CredentialsError("boto3: not installed", hint="pip install 'kmstool[instance]'") from error
+        raise otherwise or CredentialsError(
+            "boto3: not installed", hint="pip install 'nitro-kmstool[instance]'"
+        ) from error
     try:
         session = Session(profile=profile)
         session.get_component("credential_provider").remove("iam-role")

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from nitro_attestation.errors import NitroAttestationError
-from tests.support.project.packages import ROOMS, ROOT, classes, source_files
+from tests.support.project.packages import PACKAGES, ROOT, classes, source_files
 from vsock_wire.errors import ExitCode, ToolError
 
 ENDINGS = ("Error", "Fault")
 """A fault is what the simulator's KMS answers with; an error is what its caller makes of that."""
 
 
-def exceptions(*rooms: str) -> list[type[BaseException]]:
-    return [member for member in classes(*rooms) if issubclass(member, BaseException)]
+def exceptions(*packages: str) -> list[type[BaseException]]:
+    return [member for member in classes(*packages) if issubclass(member, BaseException)]
 
 
 def test_every_exception_of_ours_is_below_the_root() -> None:
@@ -25,9 +25,9 @@ def test_every_exception_of_ours_is_below_the_root() -> None:
     assert strays == set()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_exceptions_end_in_error_and_say_what_they_mean(room: str) -> None:
-    for error in exceptions(room):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_exceptions_of_a_package_end_in_error_and_say_what_they_mean(package: str) -> None:
+    for error in exceptions(package):
         assert error.__name__.endswith(ENDINGS), error
         assert error.__doc__, error
 

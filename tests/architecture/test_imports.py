@@ -40,6 +40,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"kms", "delivery"},
         {"server"},
         {"commands"},
+        {"console_scripts"},
     ],
     "instance_tool": [
         {"errors", "trace"},
@@ -49,6 +50,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"survey", "local_service"},
         {"commands"},
         {"main"},
+        {"console_scripts"},
     ],
     "vsock_proxy": [
         {"errors", "logs"},
@@ -59,6 +61,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"server"},
         {"service", "check"},
         {"cli"},
+        {"console_scripts"},
     ],
     "nitro_simulator": [
         {"errors", "clock"},
@@ -68,14 +71,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"flow"},
         {"demo", "pytest_plugin"},
         {"cli"},
+        {"console_scripts"},
     ],
 }
 """The parts of each package from the bottom to the top. A part imports nothing of a higher layer, and of its own layer
 nothing but itself."""
 
 
-def modules(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
@@ -89,7 +93,7 @@ def imports_in(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide which room they lead to"
+            assert node.level == 0, "relative imports hide which package they lead to"
             assert node.module is not None
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_module(node.module, alias.name))
@@ -111,14 +115,14 @@ def modules_named_in(source: str) -> Iterator[str]:
                 yield node.value
 
 
-@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
-def test_room_imports_only_the_rooms_it_may(room: str) -> None:
-    assert modules(room)
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_package_imports_only_the_packages_it_may(package: str) -> None:
+    assert modules(package)
     found = {
         f"{path.relative_to(ROOT)} imports {name}"
-        for path in modules(room)
+        for path in modules(package)
         for name in imports(path)
-        if (top := name.partition(".")[0]) in OURS - {room} and top not in MAY_IMPORT[room]
+        if (top := name.partition(".")[0]) in OURS - {package} and top not in MAY_IMPORT[package]
     }
     assert found == set()
 
@@ -128,10 +132,10 @@ def test_wire_uses_the_standard_library_only() -> None:
     assert names - sys.stdlib_module_names == {"vsock_wire"}
 
 
-@pytest.mark.parametrize("room", sorted(LIBRARIES))
-def test_what_is_measured_uses_known_libraries_only(room: str) -> None:
-    names = {name.partition(".")[0] for path in modules(room) for name in imports(path)}
-    assert names - sys.stdlib_module_names - OURS <= LIBRARIES[room]
+@pytest.mark.parametrize("package", sorted(LIBRARIES))
+def test_what_is_measured_uses_known_libraries_only(package: str) -> None:
+    names = {name.partition(".")[0] for path in modules(package) for name in imports(path)}
+    assert names - sys.stdlib_module_names - OURS <= LIBRARIES[package]
 
 
 def test_proxy_uses_of_the_wire_only_what_carries_bytes() -> None:
@@ -167,9 +171,9 @@ def test_every_part_of_a_package_has_its_layer(package: str) -> None:
     assert parts - {"__init__"} == {name for names in LAYERS[package] for name in names}
 
 
-def test_every_room_is_in_the_table() -> None:
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "tools"}
-    assert rooms == set(MAY_IMPORT)
+def test_every_package_is_in_the_table() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "tools"}
+    assert packages == set(MAY_IMPORT)
 
 
 def test_reader_of_imports_sees_every_way_to_import() -> None:

@@ -98,11 +98,12 @@ def test_wheel_of_the_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path,
     assert _files(again) == _files(wheel)
 
 
-def test_wheel_holds_the_rooms_and_nothing_of_this_checkout_beside(wheel: Path) -> None:
+def test_wheel_holds_the_packages_and_nothing_of_this_checkout_beside(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         folders = {name.partition("/")[0] for name in archive.namelist()}
-    rooms = {"vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator"}
-    assert folders - rooms == {f"kmstool-{__version__}.dist-info", *({f"kmstool-{__version__}.data"} & folders)}
+    packages = {"vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator"}
+    name = f"nitro_kmstool-{__version__}"
+    assert folders - packages == {f"{name}.dist-info", *({f"{name}.data"} & folders)}
 
 
 @pytest.mark.parametrize("tool", TOOLS)

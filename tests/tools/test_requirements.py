@@ -38,7 +38,7 @@ def test_enclave_has_what_it_declares_and_what_that_needs() -> None:
     assert locked("enclave") - only_elsewhere == closure(declared)
 
 
-def test_declared_packages_are_imported_by_the_enclaves_rooms() -> None:
+def test_declared_packages_are_imported_by_the_enclaves_package() -> None:
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "enclave_tool").rglob("*.py"))
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", sources, re.MULTILINE))
     declared = {Requirement(text).name for text in PROJECT["optional-dependencies"]["enclave"]}

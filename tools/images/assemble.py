@@ -1,8 +1,8 @@
 """Assembles the root file system of an image from what one program needs: run by the Dockerfiles, in their build stage.
 
 Python's interpreter, the shared libraries that it and its extensions name, the standard library, the locked packages,
-and some rooms of this project. Nothing else: no shell, no package manager, no pip, no file with set-user-ID. The same
-inputs give the same files with the same modes, owners and times.
+and some packages of this project. Nothing else: no shell, no package manager, no pip, no file with set-user-ID. The
+same inputs give the same files with the same modes, owners and times.
 
 Standard library only, because it runs before anything is installed.
 """
@@ -54,7 +54,7 @@ def main() -> None:
     site = root / Path(sysconfig.get_path("purelib")).relative_to("/")
     copied = [*_copy_interpreter(root), *_copy_standard_library(root)]
     _copy_packages(options.packages, site, services=options.service)
-    _copy_rooms(options.room, site, commit=options.commit)
+    _copy_own(options.own, site, commit=options.commit)
     if options.ca_file:
         shutil.copyfile(options.ca_file, site / "botocore" / "cacert.pem")
     for name, _, target in (entry.partition("=") for entry in options.program):
@@ -73,7 +73,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--root", type=Path, required=True, help="folder that becomes the root file system")
     parser.add_argument("--packages", type=Path, required=True, help="folder with the locked packages, by pip --target")
-    parser.add_argument("--room", action="append", type=Path, default=[], help="folder of this project to take along")
+    parser.add_argument("--own", action="append", type=Path, default=[], help="package of this project to take along")
     parser.add_argument("--service", action="append", default=[], help="AWS service whose botocore data is kept")
     parser.add_argument("--program", action="append", default=[], help="NAME=MODULE:FUNCTION, put into /usr/bin")
     parser.add_argument("--ca-file", help="PEM bundle that takes the place of botocore's")
@@ -122,9 +122,9 @@ def _copy_packages(packages: Path, site: Path, *, services: list[str]) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _copy_rooms(rooms: Iterable[Path], site: Path, *, commit: str) -> None:
-    for room in rooms:
-        shutil.copytree(room, site / room.name, ignore=shutil.ignore_patterns("__pycache__", "py.typed"))
+def _copy_own(packages: Iterable[Path], site: Path, *, commit: str) -> None:
+    for package in packages:
+        shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__", "py.typed"))
     if commit:
         _write(site / "vsock_wire" / "commit.txt", commit + "\n")
 

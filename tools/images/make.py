@@ -72,7 +72,7 @@ def verify(builder: Builder, image: str, base: str, plant_s: int) -> None:
 
 
 def report(image: str, content: Image) -> None:
-    """Say what takes the room in an image, and fail where it holds what it must not.
+    """Say what takes the space in an image, and fail where it holds what it must not.
 
     Raises:
         SystemExit: there is a file with set-user-ID or set-group-ID, or too much of everything.

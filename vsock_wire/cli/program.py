@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from vsock_wire.cli.launcher import is_missing_library
 from vsock_wire.errors import ExitCode, InputError, ToolError, printable, quoted
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -29,6 +30,7 @@ def run_program(
 
     A ToolError is printed as ``NAME: error: ...`` and, where one is known, ``hint: ...``. Of any other exception only
     the type and the place are printed, because the text of an unexpected exception may hold anything, secrets included.
+    The exception for a library that is not installed passes through, to ``launch``.
 
     Args:
         name: the program's name.
@@ -57,7 +59,9 @@ def run_program(
             name, ToolError(f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}")
         )
         sys.exit(ExitCode.FAILED)
-    except Exception as error:  # noqa: BLE001 - the last place that can keep its text off the terminal
+    except Exception as error:
+        if is_missing_library(error):  # launch, which called us, knows what to install
+            raise
         _report_bug(name, error)
         sys.exit(ExitCode.FAILED)
     code = exit_code if isinstance(exit_code, int) else ExitCode.DONE

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator")
+PACKAGES = ("vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator")
 
 
-def source_files(*rooms: str) -> list[Path]:
-    return sorted(path for room in rooms or ROOMS for path in (ROOT / room).rglob("*.py"))
+def source_files(*packages: str) -> list[Path]:
+    return sorted(path for package in packages or PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 def load(path: Path) -> ModuleType:
@@ -20,10 +20,10 @@ def load(path: Path) -> ModuleType:
     return importlib.import_module(".".join(part for part in parts if part != "__init__"))
 
 
-def classes(*rooms: str) -> list[type]:
-    """Return every class that is defined at the top of a module of ``rooms``."""
+def classes(*packages: str) -> list[type]:
+    """Return every class that is defined at the top of a module of ``packages``."""
     found = []
-    for path in source_files(*rooms):
+    for path in source_files(*packages):
         module = load(path)
         found += [
             member

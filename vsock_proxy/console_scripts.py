@@ -1,0 +1,12 @@
+"""The console script of the proxy. It loads the program only when called, so that a missing extra can be named."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from vsock_wire.cli.launcher import launch
+
+
+def vsock_proxy() -> NoReturn:
+    """Run vsock-proxy."""
+    launch("vsock-proxy", "vsock_proxy.cli", extra="proxy")
