@@ -22,7 +22,7 @@ class MovableClock:
 
 
 def _warnings(enclave: Tool) -> list[str]:
-    return re.findall(r" WARNING enclave_tool\.clock: clock: (.*)", enclave.log())
+    return re.findall(r" WARNING enclave_tool\.kms\.clock_skew: clock: (.*)", enclave.log())
 
 
 def _decrypts(deployment: Deployment) -> None:
