@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from bench.figures import Report
 from bench.processes import children, cpu_s, resident_mib
 from bench.stand_ins import PLAINTEXT, stand_ins
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from vsock_wire.net.address import UnixAddress
 
 REQUEST = json.dumps({"Operation": "Decrypt", "Ciphertext": base64.b64encode(bytes(200)).decode()}).encode() + b"\0"

@@ -21,7 +21,7 @@ from bench.chain import Chain, ask, chain, connect
 from bench.figures import Report
 from bench.processes import proportional_mib, resident_mib
 from nitro_simulator.account import SimulatedAccount
-from nitro_simulator.flow.processes import clean_environment, tool_path
+from nitro_simulator.deployment.processes import clean_environment, tool_path
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import connect_socket

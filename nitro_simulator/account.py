@@ -19,9 +19,9 @@ from nitro_simulator.kms.keys import KmsKey
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
 from nitro_simulator.nsm.pcrs import measure
 from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.nsm.service import SimulatedNsm
 from nitro_simulator.tls import TlsAuthority
 from vsock_wire.net.address import TcpAddress, UnixAddress
 from vsock_wire.protocol.messages import Credentials

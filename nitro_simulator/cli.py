@@ -17,12 +17,12 @@ from typing import NoReturn
 import click
 
 from nitro_simulator.account import KEY_ALIAS, REGION, SimulatedAccount
-from nitro_simulator.demo import Narrator, run_demo
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment.environment import running_deployment
+from nitro_simulator.deployment.processes import tool_path
 from nitro_simulator.errors import SimulatorError
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow.flow import running_flow
-from nitro_simulator.flow.processes import tool_path
 from nitro_simulator.identities import DEFAULT_LIFETIME_S
+from nitro_simulator.walkthrough import Narrator, walk_through
 from vsock_wire.cli.program import run_program, set_up_logging
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.protocol.json_codec import encode_base64
@@ -66,7 +66,7 @@ def demo() -> None:
 
     click.echo("kmstool-sim demo: nothing here leaves this machine, and no AWS account is needed")
     with _directory(None) as directory:
-        plaintext = run_demo(directory, Narrator(step, lambda line: click.echo(f"   {line}")))
+        plaintext = walk_through(directory, Narrator(step, lambda line: click.echo(f"   {line}")))
     click.echo()
     click.secho("the plaintext, as kmstool-instance printed it:", bold=True)
     click.echo(plaintext)
@@ -113,7 +113,11 @@ def run(program: tuple[str, ...]) -> int:
       kmstool-sim run sh
       kmstool-sim run python my_enclave_application.py
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    with _directory(None) as directory, SimulatedAccount(directory) as account, running_flow(account) as environment:
+    with (
+        _directory(None) as directory,
+        SimulatedAccount(directory) as account,
+        running_deployment(account) as environment,
+    ):
         try:
             return subprocess.run(program, env=environment, check=False).returncode
         except OSError as error:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from nitro_simulator.clock import Clock, iso_time, utc_now
-from nitro_simulator.http_service import HttpAnswer, HttpRequest, HttpService
+from nitro_simulator.http_server import HttpRequest, HttpResponse, HttpServer
 from nitro_simulator.identities import DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
 from vsock_wire.protocol.messages import Credentials
 
@@ -77,7 +77,7 @@ class Imds:
         self._credentials: Credentials | None = None
         self._issued_at = clock()
 
-    def answer(self, request: HttpRequest) -> HttpAnswer | None:
+    def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Answer one request; None means never."""
         if self.mode is ImdsMode.SILENT:
             return None
@@ -92,7 +92,7 @@ class Imds:
         body = self._read(request.target)
         return _refusal(HTTPStatus.NOT_FOUND) if body is None else _text(body)
 
-    def _answer_token(self, request: HttpRequest) -> HttpAnswer:
+    def _answer_token(self, request: HttpRequest) -> HttpResponse:
         ttl = request.header(TOKEN_TTL_HEADER) or ""
         if not (ttl.isascii() and ttl.isdigit() and len(ttl) <= 5 and 1 <= int(ttl) <= MAX_TOKEN_TTL_S):
             return _refusal(HTTPStatus.BAD_REQUEST)
@@ -159,7 +159,7 @@ class Imds:
         return json.dumps(document, indent=2)
 
 
-class ImdsServer(HttpService):
+class ImdsServer(HttpServer):
     """Serves an Imds over HTTP from construction to ``close``.
 
     Args:
@@ -173,9 +173,9 @@ class ImdsServer(HttpService):
         super().__init__(imds.answer, server_name="EC2ws", max_body_bytes=MAX_BODY_BYTES, host=host, port=port)
 
 
-def _text(body: str, *headers: tuple[str, str]) -> HttpAnswer:
-    return HttpAnswer(HTTPStatus.OK, body.encode("ascii"), (("Content-Type", "text/plain"), *headers))
+def _text(body: str, *headers: tuple[str, str]) -> HttpResponse:
+    return HttpResponse(HTTPStatus.OK, body.encode("ascii"), (("Content-Type", "text/plain"), *headers))
 
 
-def _refusal(status: HTTPStatus) -> HttpAnswer:
-    return HttpAnswer(status, f"{status.value} - {status.phrase}".encode("ascii"), (("Content-Type", "text/plain"),))
+def _refusal(status: HTTPStatus) -> HttpResponse:
+    return HttpResponse(status, f"{status.value} - {status.phrase}".encode("ascii"), (("Content-Type", "text/plain"),))

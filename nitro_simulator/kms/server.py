@@ -11,7 +11,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from nitro_simulator.errors import KmsFault
-from nitro_simulator.http_service import IDLE_TIMEOUT_S, HttpAnswer, HttpRequest, HttpService, log_bug
+from nitro_simulator.http_server import IDLE_TIMEOUT_S, HttpRequest, HttpResponse, HttpServer, log_bug
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.kms.sigv4 import verify_signature
 from nitro_simulator.tls import ServerTls
@@ -26,7 +26,7 @@ MESSAGE_FIELDS = {"AccessDeniedException": "Message"}
 """KMS writes most errors' texts as ``message``; seen in public reports, AccessDeniedException has a capital."""
 
 
-class KmsServer(HttpService):
+class KmsServer(HttpServer):
     """Serves a SimulatedKms over HTTPS from construction to ``close``.
 
     Args:
@@ -61,7 +61,7 @@ class KmsServer(HttpService):
     def _now(self) -> datetime:
         return self.kms.clock()  # asked for each time: it may be replaced
 
-    def _serve(self, request: HttpRequest) -> HttpAnswer:
+    def _serve(self, request: HttpRequest) -> HttpResponse:
         try:
             return _json_answer(HTTPStatus.OK, self._call(request))
         except KmsFault as fault:
@@ -97,10 +97,10 @@ def _read_body(request: HttpRequest) -> JsonObject:
         raise KmsFault("SerializationException", error.hint) from None
 
 
-def _json_answer(status: int, body: JsonObject) -> HttpAnswer:
+def _json_answer(status: int, body: JsonObject) -> HttpResponse:
     headers = (
         ("x-amzn-RequestId", str(uuid.uuid4())),
         ("Cache-Control", "no-cache, no-store, must-revalidate, private"),
         ("Content-Type", CONTENT_TYPE),
     )
-    return HttpAnswer(status, json.dumps(body).encode("ascii"), headers)
+    return HttpResponse(status, json.dumps(body).encode("ascii"), headers)

@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from nitro_simulator.errors import KmsFault
-from nitro_simulator.http_service import HttpRequest
+from nitro_simulator.http_server import HttpRequest
 from nitro_simulator.identities import Identity
 from vsock_wire.protocol.messages import Credentials
 

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from nitro_simulator.nsm.module import MAX_REQUEST_BYTES, SimulatedNsm
+from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, SimulatedNsm
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import close_quietly, listen_socket
 

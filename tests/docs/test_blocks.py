@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from tests.support.project.doc_blocks import (
     DATA,
     NEEDS_AWS,

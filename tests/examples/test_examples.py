@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from nitro_simulator.account import SimulatedAccount
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import Deployment, deploy
 from vsock_wire.protocol.json_codec import encode_base64
 

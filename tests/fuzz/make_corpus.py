@@ -12,7 +12,7 @@ import cbor2
 
 from enclave_tool.recipient.recipient import RecipientKey
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.service import SimulatedNsm
 from tests.fuzz.targets import CORPUS
 from tests.support.attestation.documents import POLICIES
 from tests.support.kms.ber_messages import SHAPES, parts_for, write_message

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.deployment import command_lines as commands
 from tests.support.deployment.deployment import Deployment, deploy
 from tests.support.reliability.attackers import KINDS
 from tests.support.reliability.honest_clients import Honest

@@ -18,8 +18,8 @@ from multiprocessing.context import ForkProcess
 
 import click
 
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from nitro_simulator.kms.server import KmsServer
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from tests.support.reliability.processes import children_of, is_running

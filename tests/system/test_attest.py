@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.account import MODULE_ID
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import Deployment
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S
 from nitro_simulator.clock import utc_now
-from nitro_simulator.flow.processes import Tool
+from nitro_simulator.deployment.processes import Tool
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
 
 

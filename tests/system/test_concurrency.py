@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.deployment import command_lines as commands
 from tests.support.deployment.deployment import CONTEXT, Deployment
 from tests.support.kms.decrypting import decrypt_request
 from vsock_wire.protocol.json_codec import encode_message

@@ -18,7 +18,7 @@ import pytest
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import find_credentials
 from instance_tool.credentials.source import CredentialSource
-from nitro_simulator.flow import command_lines as commands
+from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.kms.journal import OK
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.kms.decrypting import decrypt_request

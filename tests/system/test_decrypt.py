@@ -129,7 +129,7 @@ def test_bigger_recipient_keys_work(deployment: Deployment) -> None:
 def test_the_underscore_names_of_kmstool_are_the_same_programs(deployment: Deployment) -> None:
     import subprocess
 
-    from nitro_simulator.flow.processes import tool_path
+    from nitro_simulator.deployment.processes import tool_path
 
     for name in ("kmstool_instance", "kmstool_enclave"):
         done = subprocess.run([tool_path(name), "--version"], capture_output=True, check=True)

@@ -22,8 +22,8 @@ from zlib import crc32
 import cbor2
 import pytest
 
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.deployment.raw_client import RawClient
 from vsock_wire.net.address import UnixAddress

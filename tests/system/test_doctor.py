@@ -16,12 +16,12 @@ import cbor2
 import pytest
 
 from nitro_simulator.clock import utc_now
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from nitro_simulator.imds import ImdsMode
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
 from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.nsm.service import SimulatedNsm
 from nitro_simulator.tls import TlsAuthority
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave

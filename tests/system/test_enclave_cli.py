@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context
 from nitro_simulator.account import Enclave
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow.processes import clean_environment, tool_path
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment.processes import clean_environment, tool_path
 from nitro_simulator.kms.journal import OK
 from nitro_simulator.kms.keys import KmsKey
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 

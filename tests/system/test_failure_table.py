@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from nitro_simulator.imds import ImdsMode
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.tls import TlsAuthority

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from nitro_simulator.account import SimulatedAccount
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.deployment.faulty_hop import Fault, FaultyHop
 from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave

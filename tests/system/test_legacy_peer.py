@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from tests.support.enclave.legacy_enclave import LegacyEnclave
 
 ENVIRONMENT = {

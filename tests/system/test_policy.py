@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nitro_simulator.account import ADMINISTRATOR_ROLE, ROLE, Enclave
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from nitro_simulator.kms.journal import OK
 from tests.support.attestation.documents import ADMIN_ARN, POLICIES, ROLE_ARN, make_document, measurements
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy

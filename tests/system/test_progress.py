@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 
 LINES = 400

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from nitro_simulator.clock import utc_now
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.deployment.raw_client import RawClient
 from tests.support.enclave.legacy_enclave import LegacyEnclave

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nitro_simulator.cli import SAMPLE_PLAINTEXT
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from vsock_wire.net.address import UnixAddress
 
 
@@ -88,7 +88,7 @@ def test_the_commands_that_up_prints_work_as_printed(state: Path) -> None:
 
 def test_a_debug_mode_enclave_is_refused_by_a_policy_that_wants_its_measurement(state: Path) -> None:
     from nitro_simulator.account import SimulatedAccount
-    from nitro_simulator.flow import command_lines as commands
+    from nitro_simulator.deployment import command_lines as commands
     from vsock_wire.protocol.json_codec import encode_base64
 
     with SimulatedAccount(state, debug=True) as account:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from tests.support.attestation.documents import PCRS, make_document, measurements, root_pem
 from tests.support.vectors import real_vectors
 from vsock_wire.protocol.json_codec import encode_base64

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
 from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import encode_message

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.flow.processes import tool_path
+from nitro_simulator.deployment.processes import tool_path
 from tools.generate_manual import ROOT, SHARE, TOOLS, files, manual_page
 
 PAGES = sorted(SHARE.glob("man/man1/*.1"))

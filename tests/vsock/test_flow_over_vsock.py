@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from nitro_simulator.account import SimulatedAccount
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from nitro_simulator.kms.journal import OK
 from tests.support.vsock.ports import CID_LOCAL, free_vsock_port
 from vsock_wire.errors import ExitCode

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.service import SimulatedNsm
 
 POLICIES = Path(__file__).parent / "key_policies"
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"

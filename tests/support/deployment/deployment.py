@@ -14,8 +14,8 @@ from typing import Any
 
 from nitro_simulator.account import SimulatedAccount
 from nitro_simulator.clock import Clock, utc_now
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from nitro_simulator.imds import ImdsMode
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.tls import TlsAuthority

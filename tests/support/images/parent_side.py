@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from nitro_simulator.account import Enclave, SimulatedAccount
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import processes
 from tests.support.vsock.ports import CID_LOCAL
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import CID_ANY, VsockAddress

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 import pytest
 from botocore.utils import InstanceMetadataFetcher
 
-from nitro_simulator.http_service import HttpRequest
+from nitro_simulator.http_server import HttpRequest
 from nitro_simulator.identities import Identities
 from nitro_simulator.imds import CREDENTIALS_PATH, TOKEN_HEADER, TOKEN_TTL_HEADER, Imds, ImdsMode, ImdsServer
 from tests.support.kms.world import ACCOUNT_ID, ROLE, FakeClock

@@ -21,8 +21,8 @@ from enclave_tool.errors import NsmError
 from enclave_tool.nsm.device import Nsm, _SocketCarrier, open_nsm
 from nitro_simulator.clock import utc_now
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
 from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.nsm.service import SimulatedNsm
 from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress

@@ -10,7 +10,7 @@ import pytest
 from instance_tool.trace.narrative import explain
 from nitro_attestation.document import report as document_file
 from nitro_attestation.document.cose import parse_unverified_document
-from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.service import SimulatedNsm
 from tests.support.attestation.documents import MODULE_ID, PCRS, authority, make_document
 from tests.support.vectors import real_vectors
 from vsock_wire.protocol.trace import (

@@ -21,7 +21,7 @@ from nitro_attestation.document.cose import (
 )
 from nitro_attestation.errors import AttestationError, NitroAttestationError
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import SimulatedNsm
+from nitro_simulator.nsm.service import SimulatedNsm
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from nitro_simulator.errors import KmsFault
-from nitro_simulator.http_service import HttpRequest
+from nitro_simulator.http_server import HttpRequest
 from nitro_simulator.identities import Identities, Identity
 from nitro_simulator.kms.sigv4 import verify_signature
 from tests.support.kms.world import ROLE, SESSION_ARN, FakeClock

@@ -18,8 +18,8 @@ import cbor2
 import pytest
 
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import MAX_REQUEST_BYTES, SimulatedNsm
 from nitro_simulator.nsm.server import NsmServer
+from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, SimulatedNsm
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress
 

@@ -1,4 +1,4 @@
-"""The whole flow, running: the proxy and the enclave's server around a simulated account, and where to find them."""
+"""Runs the proxy and the enclave's server around a simulated account, and tells programs where to find them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from instance_tool.console.options import ENCLAVE_VARIABLE
 from nitro_simulator.account import SimulatedAccount
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 
 
 @contextlib.contextmanager
-def running_flow(account: SimulatedAccount) -> Iterator[dict[str, str]]:
+def running_deployment(account: SimulatedAccount) -> Iterator[dict[str, str]]:
     """Start vsock-proxy and kmstool-enclave, and yield the environment in which programs find all that runs.
 
     Raises:
@@ -27,10 +27,10 @@ def running_flow(account: SimulatedAccount) -> Iterator[dict[str, str]]:
         ):
             log_file = account.directory / f"{name}.log"
             stack.enter_context(processes.running(arguments, listens_on=address, log_file=log_file))
-        yield processes.clean_environment(flow_variables(account))
+        yield processes.clean_environment(deployment_variables(account))
 
 
-def flow_variables(account: SimulatedAccount) -> dict[str, str]:
+def deployment_variables(account: SimulatedAccount) -> dict[str, str]:
     """Return the variables that lead kmstool-instance, AWS's command line and any SDK to the simulator.
 
     Those that begin with KMSTOOL_SIM_ are for programs under test, which pass their values on to ``enclave_tool`` or to

@@ -52,7 +52,7 @@ class HttpRequest:
 
 
 @dataclass(frozen=True)
-class HttpAnswer:
+class HttpResponse:
     """An answer; Content-Length, Date and Server are added on the way out."""
 
     status: int
@@ -60,7 +60,7 @@ class HttpAnswer:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
-Application: TypeAlias = Callable[[HttpRequest], HttpAnswer | None]
+Application: TypeAlias = Callable[[HttpRequest], HttpResponse | None]
 """Answers a request; None means never to answer. Called by many threads at once."""
 
 
@@ -70,7 +70,7 @@ def log_bug(error: Exception) -> None:
     logger.error("internal error: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
 
 
-class HttpService:
+class HttpServer:
     """An HTTP server that runs from construction to ``close``.
 
     Args:
@@ -96,7 +96,7 @@ class HttpService:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         clock: Clock = utc_now,
     ) -> None:
-        self._server = _Server((host, port), _Handler)
+        self._server = _ThreadingServer((host, port), _Handler)
         self._server.application = application
         self._server.server_label = server_name
         self._server.max_body_bytes = max_body_bytes
@@ -133,7 +133,7 @@ class HttpService:
         self._thread.join(CLOSE_TIMEOUT_S)
 
 
-class _Server(ThreadingHTTPServer):
+class _ThreadingServer(ThreadingHTTPServer):
     daemon_threads = True  # a forgotten close must not keep the process alive
     request_queue_size = LISTEN_BACKLOG
     application: Application
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one write: two would meet Nagle's algorithm and delayed acknowledgements
     disable_nagle_algorithm = True
-    server: _Server
+    server: _ThreadingServer
 
     def _serve(self) -> None:
         body = self._read_body()
@@ -233,16 +233,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True
-        self._send(HttpAnswer(status, status.phrase.encode(), (("Connection", "close"),)))
+        self._send(HttpResponse(status, status.phrase.encode(), (("Connection", "close"),)))
 
-    def _answer(self, request: HttpRequest) -> HttpAnswer | None:
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         try:
             return self.server.application(request)
         except Exception as error:  # noqa: BLE001 - a bug ends one request, not the service
             log_bug(error)
-            return HttpAnswer(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return HttpResponse(HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    def _send(self, answer: HttpAnswer) -> None:
+    def _send(self, answer: HttpResponse) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)

@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from nitro_simulator.http_service import HttpAnswer, HttpRequest, HttpService
+from nitro_simulator.http_server import HttpRequest, HttpResponse, HttpServer
 
 LIMIT = 1000
 
@@ -18,13 +18,13 @@ class Application:
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
 
-    def __call__(self, request: HttpRequest) -> HttpAnswer | None:
+    def __call__(self, request: HttpRequest) -> HttpResponse | None:
         self.requests.append(request)
         if request.target == "/silent":
             return None
         if request.target == "/bug":
             raise RuntimeError("a secret")
-        return HttpAnswer(200, request.body or b"hello", (("X-Extra", "1"),))
+        return HttpResponse(200, request.body or b"hello", (("X-Extra", "1"),))
 
 
 @pytest.fixture
@@ -33,19 +33,19 @@ def application() -> Application:
 
 
 @pytest.fixture
-def service(application: Application) -> Iterator[HttpService]:
-    with HttpService(application, server_name="test", max_body_bytes=LIMIT, idle_timeout_s=5) as service:
+def service(application: Application) -> Iterator[HttpServer]:
+    with HttpServer(application, server_name="test", max_body_bytes=LIMIT, idle_timeout_s=5) as service:
         yield service
 
 
 @pytest.fixture
-def connection(service: HttpService) -> Iterator[HTTPConnection]:
+def connection(service: HttpServer) -> Iterator[HTTPConnection]:
     connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
     yield connection
     connection.close()
 
 
-def _exchange(service: HttpService, sent: bytes) -> bytes:
+def _exchange(service: HttpServer, sent: bytes) -> bytes:
     """Send raw bytes, and return all that comes until the server closes."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         sock.sendall(sent)
@@ -75,14 +75,14 @@ def test_connection_is_kept_for_more_requests(connection: HTTPConnection) -> Non
         assert connection.sock is first
 
 
-def test_head_gets_the_length_without_the_body(service: HttpService) -> None:
+def test_head_gets_the_length_without_the_body(service: HttpServer) -> None:
     received = _exchange(service, b"HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n")
 
     assert b"Content-Length: 5\r\n" in received
     assert received.endswith(b"\r\n\r\n")
 
 
-def test_client_that_asks_before_sending_is_told_to_go_on(service: HttpService) -> None:
+def test_client_that_asks_before_sending_is_told_to_go_on(service: HttpServer) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
         assert sock.recv(65_536).startswith(b"HTTP/1.1 100 ")
@@ -101,7 +101,7 @@ def test_client_that_asks_before_sending_is_told_to_go_on(service: HttpService) 
     ],
 )
 def test_body_of_bad_length_is_refused_and_the_connection_closed(
-    service: HttpService, application: Application, head: bytes, status: bytes
+    service: HttpServer, application: Application, head: bytes, status: bytes
 ) -> None:
     received = _exchange(service, b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n")
 
@@ -123,7 +123,7 @@ def test_body_of_bad_length_is_refused_and_the_connection_closed(
     ],
 )
 def test_nonsense_costs_its_own_connection_only(
-    service: HttpService, application: Application, connection: HTTPConnection, sent: bytes
+    service: HttpServer, application: Application, connection: HTTPConnection, sent: bytes
 ) -> None:
     _exchange(service, sent)
 
@@ -145,7 +145,7 @@ def test_bug_in_the_application_is_answered_without_its_text(
 
 def test_idle_connection_is_closed_in_time(application: Application) -> None:
     with (
-        HttpService(application, server_name="test", max_body_bytes=LIMIT, idle_timeout_s=0.1) as service,
+        HttpServer(application, server_name="test", max_body_bytes=LIMIT, idle_timeout_s=0.1) as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock,
     ):
         assert sock.recv(1) == b""
@@ -161,7 +161,7 @@ def _rest(sock: socket.socket) -> bytes:
 
 def test_close_ends_silent_and_idle_connections_and_every_thread(application: Application) -> None:
     before = set(threading.enumerate())
-    service = HttpService(application, server_name="test", max_body_bytes=LIMIT)
+    service = HttpServer(application, server_name="test", max_body_bytes=LIMIT)
     with (
         socket.create_connection(("127.0.0.1", service.port), timeout=10) as idle,
         socket.create_connection(("127.0.0.1", service.port), timeout=10) as silent,
@@ -185,4 +185,4 @@ def test_repr_of_requests_and_answers_shows_no_headers_and_no_bodies() -> None:
     request = HttpRequest("GET", "/", (("Authorization", "secret"),), b"secret")
 
     assert "secret" not in repr(request)
-    assert "secret" not in repr(HttpAnswer(200, b"secret", (("X", "secret"),)))
+    assert "secret" not in repr(HttpResponse(200, b"secret", (("X", "secret"),)))

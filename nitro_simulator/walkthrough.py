@@ -1,4 +1,4 @@
-"""The whole flow on this machine, step by step, each tool a process of its own.
+"""kmstool-sim demo: the whole flow on this machine, step by step, each tool a process of its own.
 
 Every step checks what it shows; one that does not come out as KMS and the enclave promise ends the demonstration.
 """
@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError
 
 from instance_tool.credentials.imds import fetch_role_credentials
 from nitro_simulator.account import KEY_ALIAS, SimulatedAccount
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment import processes
 from nitro_simulator.errors import SimulatorError
-from nitro_simulator.flow import command_lines as commands
-from nitro_simulator.flow import processes
-from nitro_simulator.flow.tap import Tap
 from nitro_simulator.kms.journal import OK, JournalEntry
+from nitro_simulator.tap import Tap
 from vsock_wire.errors import ExitCode
 from vsock_wire.net.address import TcpAddress
 from vsock_wire.protocol.json_codec import encode_base64
@@ -43,7 +43,7 @@ class Narrator:
     say: Callable[[str], None]
 
 
-def run_demo(directory: Path, narrator: Narrator) -> str:
+def walk_through(directory: Path, narrator: Narrator) -> str:
     """Run the demonstration and return the plaintext, as kmstool-instance printed it.
 
     Args:
@@ -59,14 +59,14 @@ def run_demo(directory: Path, narrator: Narrator) -> str:
         tap = stack.enter_context(Tap(TcpAddress(*account.kms_server.address)))
         account.write_allowlist(tap.port)
         _start_tools(stack, account, tap)
-        demo = _Demo(account, narrator)
-        credentials = demo.fetch_credentials()
-        ciphertext = demo.encrypt(plaintext)
-        printed = demo.decrypt(ciphertext, plaintext)
-        demo.refuse_without_document(ciphertext)
-        demo.refuse_other_enclave(ciphertext)
-        demo.refuse_wrong_context(ciphertext)
-        demo.search(tap.captured(), plaintext, credentials)
+        steps = _Walkthrough(account, narrator)
+        credentials = steps.fetch_credentials()
+        ciphertext = steps.encrypt(plaintext)
+        printed = steps.decrypt(ciphertext, plaintext)
+        steps.refuse_without_document(ciphertext)
+        steps.refuse_other_enclave(ciphertext)
+        steps.refuse_wrong_context(ciphertext)
+        steps.search(tap.captured(), plaintext, credentials)
         return printed
 
 
@@ -84,7 +84,7 @@ def _start_tools(stack: contextlib.ExitStack, account: SimulatedAccount, tap: Ta
         stack.enter_context(processes.running(arguments, listens_on=address, log_file=account.directory / log_name))
 
 
-class _Demo:
+class _Walkthrough:
     def __init__(self, account: SimulatedAccount, narrator: Narrator) -> None:
         self._account = account
         self._step = narrator.step

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nitro_attestation.document.cose import AttestationDocument, verify_document
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.module import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SimulatedNsm
+from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SimulatedNsm
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
