@@ -63,9 +63,3 @@ class KmsUnreachableError(TransportError):
 
 class DeliveryError(ToolError):
     """The program that a secret is delivered to did not do its part; the secret and its output are dropped."""
-
-
-class CredentialsError(ToolError):
-    """No AWS credentials were given, or those given cannot be used."""
-
-    exit_code = ExitCode.NO_CREDENTIALS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from vsock_wire.errors import ExitCode, ToolError
+from vsock_wire.errors import CredentialsError, ExitCode, ToolError
 from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, KmstoolText, Service
 
@@ -33,14 +33,11 @@ _REASONLESS_HINT = (
 )
 
 
-class CredentialsError(ToolError):
-    """No AWS credentials could be found, or those found cannot be used."""
-
-    exit_code = ExitCode.NO_CREDENTIALS
-
-
 class RoleError(CredentialsError):
     """The instance metadata service answers, but has no credentials of a role that can be used."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, provider="IMDS", hint=hint)
 
 
 class EnclaveError(ToolError):

@@ -13,10 +13,10 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.console.options import CREDENTIALS_HELD
 from instance_tool.credentials.find import IMDS_SOURCE, FoundCredentials
 from instance_tool.credentials.source import CredentialSource
-from instance_tool.errors import CredentialsError, EnclaveError, RoleError
+from instance_tool.errors import EnclaveError, RoleError
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_attestation.errors import AttestationError
-from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.net.address import TcpAddress, VsockAddress
 from vsock_wire.net.sockets import connect_socket, local_vsock_cid
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis_request, parse_diagnosis

@@ -56,6 +56,7 @@ class TransportError(ToolError):
     Attributes:
         operation: what was being done, such as "connect to" or "read from".
         address: the peer, as text.
+        reason: why it failed, without the other two.
     """
 
     exit_code = ExitCode.UNREACHABLE
@@ -64,6 +65,25 @@ class TransportError(ToolError):
         super().__init__(f"{operation} {address}: {reason}", hint=hint)
         self.operation = operation
         self.address = str(address)
+        self.reason = reason
+
+
+class CredentialsError(ToolError):
+    """No AWS credentials could be found, or those found cannot be used.
+
+    Attributes:
+        provider: where these were looked for, such as "environment" or "IMDS"; None where that was more than one place.
+        variable: the environment variable that is to be set or corrected, or None.
+    """
+
+    exit_code = ExitCode.NO_CREDENTIALS
+
+    def __init__(
+        self, message: str, *, provider: str | None = None, variable: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.provider = provider
+        self.variable = variable
 
 
 def printable(text: str) -> str:

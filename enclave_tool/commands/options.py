@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from enclave_tool.errors import CredentialsError
 from enclave_tool.kms.client import PROXY_PORT
 from enclave_tool.nsm.device import NSM_DEVICE
 from enclave_tool.server.config import Surroundings, parse_endpoint_host, parse_nsm_location, refuse_non_vsock
-from vsock_wire.errors import InputError, quoted
+from vsock_wire.errors import CredentialsError, InputError, quoted
 from vsock_wire.net.address import CID_PARENT, parse_address, vsock_address
 from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.protocol.json_codec import JsonObject, decode_base64, decode_message
@@ -195,29 +194,31 @@ def _credentials(source: str, fields: JsonObject) -> Credentials:
     try:
         return parse_set_client(fields).credentials
     except RequestError as error:
-        raise CredentialsError(f"{source}: {error.hint}", hint=_HINT) from None
+        raise CredentialsError(f"{source}: {error.hint}", provider=source, hint=_HINT) from None
 
 
 def _read_fields(descriptor: int) -> JsonObject:
     """Return the credentials in ``descriptor`` by SetClient's names; a region in them does not count."""
+    provider = f"--credentials-fd {descriptor}"
     try:
         # Not os.fdopen of the descriptor itself: whoever passed it may have passed standard input.
         with os.fdopen(os.dup(descriptor), "rb") as file:
             data = file.read(MAX_CREDENTIALS_BYTES + 1)
     except OSError as error:
-        raise CredentialsError(f"--credentials-fd {descriptor}: {(error.strerror or str(error)).lower()}") from error
+        raise CredentialsError(f"{provider}: {(error.strerror or str(error)).lower()}", provider=provider) from error
     if len(data) > MAX_CREDENTIALS_BYTES:
         raise CredentialsError(
-            f"--credentials-fd {descriptor}: expected at most {MAX_CREDENTIALS_BYTES} bytes, got more"
+            f"{provider}: expected at most {MAX_CREDENTIALS_BYTES} bytes, got more", provider=provider
         )
     try:
         message = decode_message(data)
     except RequestError:
         raise CredentialsError(
-            f"--credentials-fd {descriptor}: expected one JSON object, got other bytes",
+            f"{provider}: expected one JSON object, got other bytes",
+            provider=provider,
             hint="pass IMDS's answer, or an object with AwsAccessKeyId, AwsSecretAccessKey and AwsSessionToken",
         ) from None
     named = {_IMDS_NAMES.get(name, name): value for name, value in message.items() if name != "AwsRegion"}
     if len(named) != len(message.keys() - {"AwsRegion"}):
-        raise CredentialsError(f"--credentials-fd {descriptor}: expected each field once, got one under two names")
+        raise CredentialsError(f"{provider}: expected each field once, got one under two names", provider=provider)
     return named

@@ -105,11 +105,10 @@ def _clock_hint(offset_s: int | None) -> str | None:
 
 def _proxy_unreachable(cause: object, proxy: Address) -> ProxyUnreachableError:
     dialled = getattr(cause, "__cause__", None)  # the TransportError that transport.py wrapped for urllib3
-    reason = str(dialled).partition(f"{proxy}: ")[2] if dialled else "no answer in time"
     return ProxyUnreachableError(
         "connect to proxy",
         proxy,
-        reason or str(dialled),
+        dialled.reason if isinstance(dialled, TransportError) else "no answer in time",
         hint="is vsock-proxy running on the parent instance, on this port?",
     )
 

@@ -121,6 +121,6 @@ def _stopped_at(number: int, error: TransportError) -> TransportError:
     return TransportError(
         f"line {number}: no result, nor for any line behind it: {error.operation}",
         error.address,
-        str(error).partition(f"{error.address}: ")[2],
+        error.reason,
         hint=error.hint,
     )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from instance_tool.credentials.imds import fetch_role_credentials
-from instance_tool.errors import CredentialsError
-from vsock_wire.errors import quoted
+from vsock_wire.errors import CredentialsError, quoted
 from vsock_wire.protocol.messages import Credentials, is_credential
 
 _CHAIN_VARIABLES = (
@@ -65,6 +64,7 @@ def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
         if part is not None and not is_credential(part):
             raise CredentialsError(
                 f"credentials from {source}: {name}: expected printable ASCII characters without blanks, got others",
+                provider=source,
                 hint="a line break or a byte of another encoding may have slipped in",
             )
     return FoundCredentials(credentials, source)
@@ -74,7 +74,9 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials:
     access_key_id, secret_access_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key_id or not secret_access_key:
         missing = "AWS_SECRET_ACCESS_KEY" if access_key_id else "AWS_ACCESS_KEY_ID"
-        raise CredentialsError(f"environment: expected {missing} beside its partner, got none")
+        raise CredentialsError(
+            f"environment: expected {missing} beside its partner, got none", provider="environment", variable=missing
+        )
     return Credentials(access_key_id, secret_access_key, environ.get("AWS_SESSION_TOKEN") or None)
 
 
@@ -90,7 +92,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         from botocore.session import Session  # noqa: PLC0415
     except ImportError as error:
         raise otherwise or CredentialsError(
-            "boto3: not installed", hint="pip install 'nitro-kmstool[instance]'"
+            "boto3: not installed", provider="boto3", hint="pip install 'nitro-kmstool[instance]'"
         ) from error
     try:
         session = Session(profile=profile)
@@ -99,7 +101,7 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         if credentials is not None:
             return _sendable(_frozen(credentials), f"boto3's chain, {credentials.method}")
     except (BotoCoreError, ClientError) as error:
-        raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}") from error
+        raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}", provider="boto3") from error
     if otherwise:
         raise CredentialsError(
             f"no credentials: not in the environment; {otherwise}; none in boto3's chain", hint=otherwise.hint

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from instance_tool.credentials.expiration import parse_expiration
-from instance_tool.errors import CredentialsError, RoleError
-from vsock_wire.errors import quoted
+from instance_tool.errors import RoleError
+from vsock_wire.errors import CredentialsError, quoted
 from vsock_wire.protocol.messages import Credentials
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
@@ -60,7 +60,9 @@ def fetch_role_credentials(environ: Mapping[str, str], *, timeout_s: float = TIM
         RoleError: it answers, but the instance has no role, or the role's credentials cannot be used.
     """
     if environ.get(DISABLED_VARIABLE, "").lower() == "true":
-        raise CredentialsError(f"IMDS: switched off by {DISABLED_VARIABLE}")
+        raise CredentialsError(
+            f"IMDS: switched off by {DISABLED_VARIABLE}", provider="IMDS", variable=DISABLED_VARIABLE
+        )
     imds = _Imds(environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT, timeout_s)
     headers = {"X-aws-ec2-metadata-token": imds.fetch_token()}
     role = _read_role(imds.request("GET", ROLES_PATH, headers))
@@ -82,7 +84,11 @@ class _Imds:
         except ValueError:
             host = ""
         if re.fullmatch(r"[0-9A-Za-z._:-]+", host) is None or parts.scheme != "http":
-            raise CredentialsError(f"{ENDPOINT_VARIABLE}: expected http://HOST[:PORT], got {quoted(endpoint)}")
+            raise CredentialsError(
+                f"{ENDPOINT_VARIABLE}: expected http://HOST[:PORT], got {quoted(endpoint)}",
+                provider="IMDS",
+                variable=ENDPOINT_VARIABLE,
+            )
         self._endpoint = f"http://{parts.netloc}"
         self._host, self._port, self._timeout_s = host, port, timeout_s
 
@@ -90,7 +96,9 @@ class _Imds:
         answer = self.request("PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL_S)})
         if answer.status != http.client.OK or re.fullmatch(r"[!-~]+", answer.body) is None:
             raise CredentialsError(
-                f"IMDS {self._endpoint}: expected a session token, got HTTP {answer.status}", hint=_HOP_LIMIT_HINT
+                f"IMDS {self._endpoint}: expected a session token, got HTTP {answer.status}",
+                hint=_HOP_LIMIT_HINT,
+                provider="IMDS",
             )
         return answer.body
 
@@ -102,21 +110,27 @@ class _Imds:
             body = response.read(MAX_ANSWER_BYTES + 1)
         except TimeoutError as error:
             raise CredentialsError(
-                f"IMDS {self._endpoint}: no answer within {self._timeout_s:.3g} s", hint=_HOP_LIMIT_HINT
+                f"IMDS {self._endpoint}: no answer within {self._timeout_s:.3g} s",
+                hint=_HOP_LIMIT_HINT,
+                provider="IMDS",
             ) from error
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CredentialsError(
-                f"IMDS {self._endpoint}: {reason}", hint="only an EC2 instance has an instance metadata service"
+                f"IMDS {self._endpoint}: {reason}",
+                hint="only an EC2 instance has an instance metadata service",
+                provider="IMDS",
             ) from error
         except http.client.HTTPException as error:
             raise CredentialsError(
-                f"IMDS {self._endpoint}: expected HTTP, got another protocol ({type(error).__name__})"
+                f"IMDS {self._endpoint}: expected HTTP, got another protocol ({type(error).__name__})", provider="IMDS"
             ) from error
         finally:
             connection.close()
         if len(body) > MAX_ANSWER_BYTES:
-            raise CredentialsError(f"IMDS {self._endpoint}: expected at most {MAX_ANSWER_BYTES} bytes in answer")
+            raise CredentialsError(
+                f"IMDS {self._endpoint}: expected at most {MAX_ANSWER_BYTES} bytes in answer", provider="IMDS"
+            )
         return _Answer(response.status, body.decode("utf-8", "replace"))
 
 
@@ -131,7 +145,8 @@ def _read_role(answer: _Answer) -> str:
     role = answer.body.partition("\n")[0].strip()
     if answer.status == http.client.NOT_FOUND or (answer.status == http.client.OK and not role):
         raise RoleError(
-            "IMDS: the instance has no role", hint="attach an instance profile: aws ec2 associate-iam-instance-profile"
+            "IMDS: the instance has no role",
+            hint="attach an instance profile: aws ec2 associate-iam-instance-profile",
         )
     if answer.status != http.client.OK or re.fullmatch(r"[\w+=,.@-]{1,64}", role, re.ASCII) is None:
         raise RoleError(f"IMDS: expected a role name, got HTTP {answer.status} {quoted(role)}")

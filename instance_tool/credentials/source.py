@@ -12,7 +12,7 @@ from typing import Self
 
 from instance_tool.credentials.expiration import parse_expiration
 from instance_tool.credentials.find import FoundCredentials
-from instance_tool.errors import CredentialsError
+from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.stopwatch import milliseconds_since
@@ -114,7 +114,8 @@ class CredentialSource:
     def _ask(self) -> _Held:
         failure = self._failure
         if failure is not None and time.monotonic() - failure.failed_at < ASK_AGAIN_S:
-            raise CredentialsError(str(failure.error), hint=failure.error.hint)
+            error = failure.error
+            raise CredentialsError(str(error), provider=error.provider, variable=error.variable, hint=error.hint)
         started = time.perf_counter()
         try:
             found = self._find()

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
 from instance_tool.console.options import CREDENTIALS_HELD
-from instance_tool.errors import (
-    INSTANCE_SERVICE,
-    BusyError,
-    CredentialsError,
-    EnclaveError,
-    InstanceCode,
-)
-from vsock_wire.errors import ToolError, TransportError
+from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode
+from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.messages import ErrorReply, parse_operation, parse_request_id

@@ -118,8 +118,17 @@ def _parse_network(text: str) -> IpNetwork:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        reason = "host bits are set" if "host bits" in str(error) else "it is no network"
+        reason = "host bits are set" if _has_host_bits(text) else "it is no network"
         raise ConfigError(f"expected a network such as 10.0.0.0/8, got {quoted(text)}: {reason}") from error
+
+
+def _has_host_bits(text: str) -> bool:
+    """Return whether ``text``, which is no network, would be one without its host bits."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _matches_name(pattern: Pattern, host: str) -> bool:

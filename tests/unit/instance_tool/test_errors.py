@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from instance_tool.errors import CredentialsError, EnclaveError
-from vsock_wire.errors import ExitCode
+from instance_tool.errors import EnclaveError
+from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import EnclaveCode
 

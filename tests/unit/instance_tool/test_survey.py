@@ -9,9 +9,10 @@ import pytest
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
-from instance_tool.errors import CredentialsError, RoleError
+from instance_tool.errors import RoleError
 from instance_tool.survey import Chain, examine
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
+from vsock_wire.errors import CredentialsError
 from vsock_wire.net.address import TcpAddress
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
 from vsock_wire.protocol.messages import Credentials

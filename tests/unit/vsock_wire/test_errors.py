@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from vsock_wire.errors import (
     PEER_TEXT_CHARS,
+    CredentialsError,
     ExitCode,
     InputError,
     ToolError,
@@ -25,6 +26,7 @@ any_text = st.text(st.characters(), max_size=100)
         (InputError("x"), 2),
         (WireError("x"), 1),
         (TransportError("connect to", "unix:/x", "refused"), 3),
+        (CredentialsError("x"), 4),
     ],
 )
 def test_each_error_has_its_exit_code(error: ToolError, exit_code: int) -> None:
@@ -51,6 +53,18 @@ def test_transport_error_names_operation_and_address() -> None:
         "vsock://16:3000",
         "look",
     )
+    assert error.reason == "no answer"
+
+
+def test_credentials_error_names_provider_and_variable_where_there_is_one() -> None:
+    error = CredentialsError("environment: half", provider="environment", variable="AWS_SECRET_ACCESS_KEY", hint="set")
+    assert (str(error), error.provider, error.variable, error.hint) == (
+        "environment: half",
+        "environment",
+        "AWS_SECRET_ACCESS_KEY",
+        "set",
+    )
+    assert (CredentialsError("none").provider, CredentialsError("none").variable) == (None, None)
 
 
 class TestPrintable:

@@ -14,12 +14,12 @@ import pytest
 
 from enclave_tool.commands import kmstool_enclave_cli as oneshot
 from enclave_tool.commands.options import find_credentials
-from enclave_tool.errors import CredentialsError, KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from enclave_tool.kms.callers import KmsCaller, KmsClients, KmsRoute
 from enclave_tool.kms.regional import Tries
 from enclave_tool.recipient.recipient import Recipient
 from tests.support.enclave.scripted_nsm import ScriptedNsm
-from vsock_wire.errors import InputError, ToolError
+from vsock_wire.errors import CredentialsError, InputError, ToolError
 from vsock_wire.net.address import UnixAddress, VsockAddress
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.messages import Credentials

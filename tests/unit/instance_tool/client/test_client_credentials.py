@@ -10,9 +10,10 @@ import pytest
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
-from instance_tool.errors import CredentialsError, EnclaveError
+from instance_tool.errors import EnclaveError
 from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
 from tests.support.kms.decrypting import decrypt_request
+from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.messages import Credentials
 
 REQUEST = decrypt_request(b"\1\2\3")

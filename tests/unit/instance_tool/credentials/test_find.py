@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from instance_tool.credentials.find import FoundCredentials, find_credentials
-from instance_tool.errors import CredentialsError
 from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN_PATH, Answer, ScriptedImds
-from vsock_wire.errors import ExitCode
+from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.protocol.messages import Credentials
 
 IN_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "envSecret"}
@@ -80,6 +79,7 @@ class TestOrder:
         environ = {**imds.environ, present: "theValue"} | ({missing: ""} if how == "empty" else {})
         error = failure_of(environ)
         assert str(error) == f"environment: expected {missing} beside its partner, got none"
+        assert (error.provider, error.variable) == ("environment", missing)
         assert imds.requests == []
 
     def test_empty_pair_in_the_environment_counts_as_none(self, imds: ScriptedImds) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from instance_tool.credentials.imds import RoleCredentials, fetch_role_credentials
-from instance_tool.errors import CredentialsError
 from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN, TOKEN_PATH, Answer, ScriptedImds
-from vsock_wire.errors import ExitCode
+from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.protocol.messages import Credentials
 
 ROLE_PATH = ROLES_PATH + "the-role"
@@ -71,6 +70,7 @@ class TestRefusals:
     def test_switched_off_by_the_environment_asks_nothing(self, imds: ScriptedImds, value: str) -> None:
         error = failure_of({**imds.environ, "AWS_EC2_METADATA_DISABLED": value})
         assert str(error) == "IMDS: switched off by AWS_EC2_METADATA_DISABLED"
+        assert (error.provider, error.variable) == ("IMDS", "AWS_EC2_METADATA_DISABLED")
         assert imds.requests == []
 
     @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from instance_tool.credentials import source as credential_source
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.credentials.source import REFRESH_MARGIN_S, CredentialSource
-from instance_tool.errors import CredentialsError
+from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.messages import Credentials
 
 START = datetime(2031, 1, 1, tzinfo=UTC)

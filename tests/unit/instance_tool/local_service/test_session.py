@@ -11,11 +11,11 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
-from instance_tool.errors import CredentialsError, EnclaveError
+from instance_tool.errors import EnclaveError
 from instance_tool.local_service import session as serving
 from instance_tool.local_service.session import LocalSession, ServedEnclave
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
-from vsock_wire.errors import ExitCode
+from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.messages import Credentials, ErrorReply, parse_reply
 
