@@ -28,7 +28,7 @@ TOOLS: Mapping[str, click.Command] = {
     "kmstool-enclave-cli": enclave_tool.commands.kmstool_enclave_cli.command,
     "kmstool-instance": instance_tool.main.command,
     "kmstool-sim": nitro_simulator.cli.command,
-    "vsock-proxy": vsock_proxy.cli.serve,
+    "vsock-proxy": vsock_proxy.cli.command,
 }
 SHELLS: Mapping[str, tuple[type[ShellComplete], str]] = {
     "bash": (BashComplete, "bash-completion/completions/{}"),

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
 import click
 
 from vsock_proxy.config.destination import IpAddress
-from vsock_proxy.config.file import Config, Route
-from vsock_proxy.dial.race import CONNECT_TIMEOUT_S, connect_upstream
-from vsock_proxy.dial.resolver import Family, look_up
+from vsock_proxy.config.model import Config, Route
+from vsock_proxy.dial.connect import connect_upstream
+from vsock_proxy.dial.resolver import look_up
 from vsock_proxy.errors import AwsText, NotAllowedError
+from vsock_proxy.options import parse_check_settings, route_options
+from vsock_proxy.settings import CONNECT_TIMEOUT_S, AddressFamily
 
 
-async def check_config(config: Config, family: Family, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+@click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
+@route_options
+def command(**options: Any) -> None:
+    """Say what the configuration allows; resolve and dial each route, and fail at the first that would fail."""
+    settings = parse_check_settings(**options)
+    click.echo(f"config {settings.source.file}")
+    asyncio.run(check_config(settings.source.load(), settings.family))
+
+
+async def check_config(config: Config, family: AddressFamily, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
     """Print what ``config`` allows, then resolve and dial its routes one after the other.
 
     Does not listen: the ports may be those of a proxy that runs.
@@ -32,7 +45,7 @@ async def check_config(config: Config, family: Family, *, timeout_s: float = CON
         click.echo(f"route {route}: ok, {host} answered in {(time.monotonic() - started_s) * 1_000:.1f} ms")
 
 
-async def _permitted(config: Config, route: Route, family: Family) -> tuple[IpAddress, ...]:
+async def _permitted(config: Config, route: Route, family: AddressFamily) -> tuple[IpAddress, ...]:
     destination = route.destination
     known = (destination.address,) if destination.address is not None else None
     permitted = config.allowlist.permitted(destination, known or await look_up(destination.host, family))

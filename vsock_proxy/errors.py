@@ -31,7 +31,7 @@ class AwsText(enum.StrEnum):
 
 
 class ProxyError(ToolError):
-    """The proxy could not do what it was asked for; the root of this room's errors."""
+    """The proxy could not do what it was asked for; base class of this package's errors."""
 
 
 class ConfigError(ProxyError):

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsock_proxy.dial.race import tune
+from vsock_proxy.dial.connect import tune
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.net.sockets import bound_address, listen_socket
 

@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-def log_as_json(room: str) -> None:
-    """Make the handlers that ``set_up_logging`` gave to ``room`` write JSON."""
-    for handler in logging.getLogger(room).handlers:
+def log_as_json(package: str) -> None:
+    """Make the handlers that ``set_up_logging`` gave to ``package`` write JSON."""
+    for handler in logging.getLogger(package).handlers:
         handler.setFormatter(JsonFormatter())

@@ -1,4 +1,16 @@
-"""The proxy itself: routes, the rules they are under, and changing both while connections go on."""
+"""The proxy itself: routes, the rules they are under, and changing both while connections go on.
+
+How it works. ``apply`` opens a Listener for each new route and watches it with the event loop. When it is readable,
+every waiting client goes to Connections, which calls back ``_connect`` with the client's route: names are resolved, the
+allowlist picks the addresses that are permitted, and ``connect_upstream`` dials those. Connections does the rest.
+``apply`` is called at the start and again at each reload; ``drain`` is called once, at the end.
+
+Why it is built this way. The allowlist is asked at the moment of connecting and about addresses, because what a name
+resolves to changes after the configuration was checked. ``apply`` opens everything that can fail before it changes
+anything, so that a reload either happens or leaves the old rules and listeners as they were. Routes and rules are
+looked up when a client comes and never stored with a connection: a reload cannot disturb one that is open. Everything
+runs in one event loop, so none of this needs a lock.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +21,14 @@ from collections.abc import Mapping
 
 from vsock_proxy.config.allowlist import Allowlist
 from vsock_proxy.config.destination import IpAddress
-from vsock_proxy.config.file import Config, Route
-from vsock_proxy.dial.race import connect_upstream
+from vsock_proxy.config.model import Config, Route
+from vsock_proxy.dial.connect import connect_upstream
 from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import AwsText, DialError, NotAllowedError, ResolveError
 from vsock_proxy.listener import Listener
-from vsock_proxy.relay.connections import Connections, Limits
-from vsock_proxy.relay.stats import Refusal
+from vsock_proxy.relay.connections import Connections
+from vsock_proxy.relay.outcomes import Refusal
+from vsock_proxy.settings import Limits
 from vsock_wire.net.address import Address
 
 logger = logging.getLogger(__name__)
@@ -59,6 +72,10 @@ class ProxyServer:
             self._listeners[address] = listener
             self._loop.add_reader(listener.sock, self._accept, address)
             logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[address].destination)
+
+    def abort(self) -> None:
+        """End all connections now; goes on accepting."""
+        self.connections.abort()
 
     async def drain(self) -> None:
         """Accept no more, and give the connections that are there until the deadline to end."""

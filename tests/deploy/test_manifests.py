@@ -19,7 +19,7 @@ from nitro_attestation.key_policy.context import attestation_context, parse_call
 from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
 from nitro_attestation.key_policy.model import parse_policy
 from nitro_attestation.key_policy.writing import ENCRYPT, attested_key_policy
-from vsock_proxy.config.file import parse_config
+from vsock_proxy.config.config_file import parse_config
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import UnixAddress
 

@@ -27,8 +27,8 @@ from nitro_attestation.key_policy.context import parse_caller
 from nitro_attestation.key_policy.explanation import explain_policy
 from nitro_attestation.key_policy.model import parse_policy
 from nitro_attestation.measurements import parse_measurements
+from vsock_proxy.config.config_file import parse_config
 from vsock_proxy.config.destination import parse_destination
-from vsock_proxy.config.file import parse_config
 from vsock_proxy.errors import ConfigError, NotAllowedError
 from vsock_wire.errors import InputError, WireError
 from vsock_wire.net.address import parse_address

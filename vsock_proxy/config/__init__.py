@@ -1,1 +1,1 @@
-"""The proxy's configuration: allowlist, routes and destinations."""
+"""What the config file decides: the allowlist, the routes, and where both are read from."""

@@ -1,1 +1,1 @@
-"""The way to a destination: its addresses, and the race to connect to one of them."""
+"""The way to a destination: its addresses, and connecting to one of them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 import socket
 import threading
@@ -18,33 +17,19 @@ from typing import TypeAlias
 
 from vsock_proxy.config.destination import IpAddress, parse_ip_address
 from vsock_proxy.errors import AwsText, ResolveError
+from vsock_proxy.settings import DNS_REFRESH_S, AddressFamily
 
-REFRESH_S = 30.0
-"""Seconds between two look-ups of a name. The system's resolver tells no TTL; those of AWS's service endpoints are
-about a minute, and half of that keeps the addresses from being older than DNS promises."""
 RETRY_FIRST_S = 1.0
-"""Seconds to the next look-up after one has failed; doubled each time, up to REFRESH_S."""
+"""Seconds to the next look-up after one has failed; doubled each time, up to the time between two look-ups."""
 
 logger = logging.getLogger(__name__)
 
 
-class Family(enum.Enum):
-    """Which addresses to use."""
-
-    ANY = socket.AF_UNSPEC
-    IPV4 = socket.AF_INET
-    IPV6 = socket.AF_INET6
-
-    def holds(self, address: IpAddress) -> bool:
-        """Tell whether ``address`` is one to use."""
-        return self is Family.ANY or (self is Family.IPV4) == (address.version == 4)
-
-
-Lookup: TypeAlias = Callable[[str, Family], Awaitable[tuple[IpAddress, ...]]]
+Lookup: TypeAlias = Callable[[str, AddressFamily], Awaitable[tuple[IpAddress, ...]]]
 """Returns the addresses of a name, best first and at least one, or raises ResolveError."""
 
 
-async def look_up(name: str, family: Family) -> tuple[IpAddress, ...]:
+async def look_up(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
     """Return the addresses of ``name`` in the system's order of preference (RFC 6724).
 
     The look-up runs in a thread of its own. Cancelling leaves that thread behind until the system gives up, but it
@@ -78,7 +63,7 @@ async def look_up(name: str, family: Family) -> tuple[IpAddress, ...]:
     return await answer
 
 
-def _get_addresses(name: str, family: Family) -> tuple[IpAddress, ...]:
+def _get_addresses(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
     try:
         answers = socket.getaddrinfo(name, None, family=family.value, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -100,10 +85,10 @@ class Resolver:
 
     def __init__(
         self,
-        family: Family = Family.ANY,
+        family: AddressFamily = AddressFamily.ANY,
         *,
         lookup: Lookup = look_up,
-        refresh_s: float = REFRESH_S,
+        refresh_s: float = DNS_REFRESH_S,
         retry_first_s: float = RETRY_FIRST_S,
     ) -> None:
         self._family = family

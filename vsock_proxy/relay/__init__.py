@@ -1,1 +1,1 @@
-"""Connections under way: relayed, counted, limited and ended in time."""
+"""Connections under way: admitted, relayed, counted and ended in time."""

@@ -1,4 +1,16 @@
-"""The connections of the proxy: admitted up to a limit, dialled, relayed, counted, and ended in time."""
+"""The connections of the proxy: admitted up to a limit, connected to their upstream, relayed, counted, ended in time.
+
+How it works. Each admitted client has one task; the limit counts these tasks. The task connects to the upstream (how,
+and whether that is allowed, is decided by the ``connect`` that the server hands in). Then it runs a Relay and sleeps
+until that ends, because bytes are moved by the Relay's own callbacks. ``_relays`` holds what is relayed now: ``stats``
+adds up its bytes, and the idle sweep and ``abort`` find there what to end. Each client leaves one log line, a
+ConnectionReport or a RefusalReport.
+
+Why it is built this way. A task per connection makes connecting, relaying and reporting one readable sequence and costs
+nothing per byte. One sweep for all connections replaces a timer that each would have to reset at every chunk. A relay
+is ended by ``Relay.abort``, not by cancelling its task, so that its log line and its totals say why it ended; only a
+task that is still connecting is cancelled.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +20,18 @@ import socket
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias, cast
 
-from vsock_proxy.config.file import Route
-from vsock_proxy.dial.race import CONNECT_TIMEOUT_S
-from vsock_proxy.dial.resolver import REFRESH_S
+from vsock_proxy.config.model import Route
 from vsock_proxy.errors import DialError, NotAllowedError, ProxyError, ResolveError
 from vsock_proxy.logs import EVENT
-from vsock_proxy.relay.relay import Ending, EndReason, Relay
-from vsock_proxy.relay.stats import ConnectionReport, Refusal, RefusalReport, RouteStats
+from vsock_proxy.relay.duplex import Relay
+from vsock_proxy.relay.outcomes import ConnectionReport, Ending, EndReason, Refusal, RefusalReport, RouteStats
+from vsock_proxy.settings import Limits
 
-IDLE_TIMEOUT_S = 3_600.0
-"""Seconds without a byte in either direction after which a connection is closed. AWS's proxy keeps them for ever; an
-hour is beyond every pool that keeps connections alive on purpose, and short enough not to collect dead ones."""
-DRAIN_TIMEOUT_S = 10.0
-"""Seconds that connections have to end after SIGTERM: far more than a KMS call takes, and well below the 90 s after
-which systemd kills."""
 SWEEP_S = 10.0
-"""Most seconds by which a connection outlives its idle time-out."""
+"""How many seconds a connection may outlive its idle timeout, at most."""
 
 _REFUSALS: dict[type[ProxyError], Refusal] = {
     NotAllowedError: Refusal.NOT_ALLOWED,
@@ -38,17 +43,6 @@ Connect: TypeAlias = Callable[[Route], Awaitable[socket.socket]]
 """Connects to where a route leads, or raises NotAllowedError, ResolveError or DialError."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much and how long; see the constants of the same names for the defaults."""
-
-    max_connections: int
-    connect_timeout_s: float = CONNECT_TIMEOUT_S
-    idle_timeout_s: float = IDLE_TIMEOUT_S
-    drain_timeout_s: float = DRAIN_TIMEOUT_S
-    dns_refresh_s: float = REFRESH_S
 
 
 class Connections:
@@ -119,10 +113,13 @@ class Connections:
     def abort(self) -> None:
         """End all connections now."""
         for task in self._tasks:
-            if task in self._relays:
-                self._relays[task][0].abort(Ending(EndReason.STOPPED, "the proxy was stopped"))
-            else:
-                task.cancel()
+            self._loop.call_soon(self._end, task)  # after its first step: cancelled before that, it would not close
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task in self._relays:
+            self._relays[task][0].abort(Ending(EndReason.STOPPED, "the proxy was stopped"))
+        else:
+            task.cancel()
 
     async def _serve(self, client: socket.socket, peer: str, route: Route) -> None:
         started_s = time.monotonic()

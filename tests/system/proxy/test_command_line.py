@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.proxy.bench import Bench
 from tests.support.proxy.processes import Upstream, ask, closed_port, echo
-from vsock_proxy.config.file import BUILT_IN_CONFIG_PATH
+from vsock_proxy.config.source import BUILT_IN_CONFIG_PATH
 
 Run = Callable[..., tuple[int, str, str]]
 

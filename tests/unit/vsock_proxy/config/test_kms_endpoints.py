@@ -6,8 +6,9 @@ import pytest
 from botocore.loaders import Loader
 
 from tools.generate_kms_endpoints import OUTPUT, kms_allowlist
+from vsock_proxy.config.config_file import load_config
 from vsock_proxy.config.destination import parse_destination
-from vsock_proxy.config.file import BUILT_IN_CONFIG_PATH, load_config
+from vsock_proxy.config.source import BUILT_IN_CONFIG_PATH
 
 
 def test_checked_in_file_is_the_generated_one() -> None:

@@ -10,8 +10,9 @@ from ipaddress import ip_address
 import pytest
 
 from vsock_proxy.config.destination import IpAddress
-from vsock_proxy.dial.resolver import Family, Resolver, look_up
+from vsock_proxy.dial.resolver import Resolver, look_up
 from vsock_proxy.errors import ResolveError
+from vsock_proxy.settings import AddressFamily
 
 FIRST = (ip_address("192.0.2.1"),)
 SECOND = (ip_address("192.0.2.2"), ip_address("2001:db8::2"))
@@ -22,10 +23,10 @@ class Script:
 
     def __init__(self, *answers: tuple[IpAddress, ...] | None) -> None:
         self._answers = list(answers)
-        self.asked: list[tuple[str, Family]] = []
+        self.asked: list[tuple[str, AddressFamily]] = []
         self.exhausted = asyncio.Event()
 
-    async def __call__(self, name: str, family: Family) -> tuple[IpAddress, ...]:
+    async def __call__(self, name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
         self.asked.append((name, family))
         if not self._answers:
             self.exhausted.set()
@@ -125,12 +126,12 @@ def test_watching_other_names_drops_old_ones_and_keeps_the_rest() -> None:
 
 
 def test_system_resolver_gives_addresses_of_the_family_asked_for() -> None:
-    assert asyncio.run(look_up("localhost", Family.IPV4)) == (ip_address("127.0.0.1"),)
+    assert asyncio.run(look_up("localhost", AddressFamily.IPV4)) == (ip_address("127.0.0.1"),)
 
 
 def test_system_resolver_refuses_a_name_that_cannot_exist() -> None:
     with pytest.raises(ResolveError, match=r"DNS lookup failed: nowhere\.invalid"):
-        asyncio.run(look_up("nowhere.invalid", Family.ANY))
+        asyncio.run(look_up("nowhere.invalid", AddressFamily.ANY))
 
 
 def test_look_up_that_is_given_up_does_not_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,7 @@ def test_look_up_that_is_given_up_does_not_keep_the_loop(monkeypatch: pytest.Mon
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(look_up("a.com", Family.ANY), 0.01)
+            await asyncio.wait_for(look_up("a.com", AddressFamily.ANY), 0.01)
 
     asyncio.run(give_up())
     assert not release.is_set()

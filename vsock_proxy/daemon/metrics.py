@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from vsock_proxy.relay.stats import RouteStats
+from vsock_proxy.relay.outcomes import RouteStats
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import TcpAddress
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsock_proxy.config.file import MAX_CONFIG_BYTES, load_config, parse_config
+from vsock_proxy.config.config_file import MAX_CONFIG_BYTES, load_config, parse_config
 from vsock_proxy.errors import ConfigError, ProxyError
 from vsock_wire.net.address import CID_ANY, TcpAddress, UnixAddress, VsockAddress
 

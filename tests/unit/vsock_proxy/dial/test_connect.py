@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from vsock_proxy.config.destination import Destination
-from vsock_proxy.dial.race import KEEPALIVE_IDLE_S, connect_upstream
+from vsock_proxy.dial.connect import KEEPALIVE_IDLE_S, connect_upstream
 from vsock_proxy.errors import DialError
 
 

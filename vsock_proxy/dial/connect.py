@@ -12,10 +12,8 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from vsock_proxy.config.destination import Destination, IpAddress
 from vsock_proxy.errors import DialError
+from vsock_proxy.settings import CONNECT_TIMEOUT_S
 
-CONNECT_TIMEOUT_S = 10.0
-"""Seconds until one of the addresses must have answered. A TCP connection inside AWS takes milliseconds; ten seconds
-leave room for three lost SYN packets (sent again after 1, 3 and 7 s)."""
 ATTEMPT_DELAY_S = 0.25
 """Seconds until the next address joins the race. Source: RFC 8305, section 5, "Connection Attempt Delay"."""
 KEEPALIVE_IDLE_S = 60

@@ -6,42 +6,19 @@ ignored could permit what its author forbade.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from vsock_proxy.config.allowlist import Allowlist, Entry, parse_pattern
-from vsock_proxy.config.destination import Destination, parse_destination
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.config.model import Config, Route
 from vsock_proxy.errors import AwsText, ConfigError, NotAllowedError
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.address import CID_ANY, MAX_TCP_PORT, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
 
-DEFAULT_CONFIG_PATH = Path("/etc/nitro_enclaves/vsock-proxy.yaml")
-"""AWS's own default."""
-BUILT_IN_CONFIG_PATH = Path(__file__).with_name("kms_endpoints.yaml")
-"""All KMS endpoints; serves where no config file was named and the default one does not exist."""
 MAX_CONFIG_BYTES = 1_048_576
 """Far beyond any real file: AWS's own is 3 KB. Keeps a wrong path (a log, a device) from filling the memory."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """Connections to ``listen`` go to ``destination``."""
-
-    listen: Address
-    destination: Destination
-
-    def __str__(self) -> str:
-        return f"{self.listen} -> {self.destination}"
-
-
-@dataclass(frozen=True)
-class Config:
-    """A checked config file."""
-
-    allowlist: Allowlist
-    routes: tuple[Route, ...] = ()
 
 
 def load_config(path: Path, *, cid: int = CID_ANY) -> Config:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from vsock_proxy.systemd import inherited_sockets, notify, watchdog_interval_s
+from vsock_proxy.daemon.systemd import inherited_sockets, notify, watchdog_interval_s
 
 
 @pytest.mark.parametrize(

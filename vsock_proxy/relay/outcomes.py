@@ -1,4 +1,4 @@
-"""What is counted and logged of connections (pure)."""
+"""How connections end or are refused: the reasons, the totals by route, and the log lines (pure)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from vsock_proxy.relay.relay import Ending, EndReason
-
 LogFields: TypeAlias = dict[str, str | int | float]
+
+
+class EndReason(enum.StrEnum):
+    """Why a connection is over."""
+
+    CLOSED = "closed"
+    CLIENT_FAILED = "client failed"
+    UPSTREAM_FAILED = "upstream failed"
+    IDLE = "idle"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a connection ended; ``detail`` says more where there is more to say."""
+
+    reason: EndReason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
 class Refusal(enum.StrEnum):

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from vsock_proxy.relay import movers
+from vsock_proxy.relay.duplex import Direction, Relay
 from vsock_proxy.relay.movers import CHUNK_BYTES, CopyMover, SpliceMover
-from vsock_proxy.relay.relay import Direction, Ending, EndReason, Relay
+from vsock_proxy.relay.outcomes import Ending, EndReason
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

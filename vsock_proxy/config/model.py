@@ -1,0 +1,28 @@
+"""What a configuration holds: routes, and the allowlist they are under (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vsock_proxy.config.allowlist import Allowlist
+from vsock_proxy.config.destination import Destination
+from vsock_wire.net.address import Address
+
+
+@dataclass(frozen=True)
+class Route:
+    """Connections to ``listen`` go to ``destination``."""
+
+    listen: Address
+    destination: Destination
+
+    def __str__(self) -> str:
+        return f"{self.listen} -> {self.destination}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration."""
+
+    allowlist: Allowlist
+    routes: tuple[Route, ...] = ()

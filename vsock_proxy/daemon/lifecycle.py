@@ -1,0 +1,121 @@
+"""The life of the process: start, reload on SIGHUP, and the end on SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Protocol
+
+from vsock_proxy.config.model import Config
+from vsock_proxy.config.source import ConfigSource
+from vsock_proxy.daemon.systemd import inherited_sockets, notify, watchdog_interval_s
+from vsock_proxy.dial.resolver import Resolver
+from vsock_proxy.errors import ConfigError
+from vsock_proxy.server import ProxyServer
+from vsock_proxy.settings import ServeSettings
+from vsock_wire.errors import ExitCode, ToolError, printable
+
+logger = logging.getLogger(__name__)
+
+
+async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
+    """Serve until SIGTERM (drains; exit code 0) or SIGINT (ends at once; exit code 130).
+
+    Raises:
+        ToolError: the configuration is wrong, or an address cannot be listened on.
+    """
+    config = settings.source.load()
+    if not config.routes:
+        raise ConfigError(
+            f"expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or routes in {settings.source.file}, got neither",
+            hint="such as: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
+        )
+    inherited = inherited_sockets()
+    if strange := inherited.keys() - {route.listen for route in config.routes}:
+        raise ConfigError(f"socket activation: expected sockets of routes, got {', '.join(map(str, strange))}")
+    resolver = Resolver(settings.family, refresh_s=settings.limits.dns_refresh_s)
+    server = ProxyServer(settings.limits, resolver, inherited=inherited)
+    lifecycle = Lifecycle(settings.source, server)  # first: who sees the ready line may send signals
+    logger.info("%s; at most %d connections at once", settings.source.file, settings.limits.max_connections)
+    server.apply(config)
+    if settings.metrics_port is not None:
+        _serve_metrics(settings.metrics_port, server, resolver, settings.limits.max_connections)
+    return await lifecycle.run()
+
+
+def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_connections: int) -> None:
+    from vsock_proxy.daemon.metrics import ProxyCollector, serve_metrics  # noqa: PLC0415 - 6 MB only where asked for
+
+    collector = ProxyCollector(server.connections.stats, lambda: resolver.failures, max_connections)
+    logger.info("metrics on http://127.0.0.1:%d/metrics", serve_metrics(collector, port))
+
+
+class Server(Protocol):
+    """What signals change: ProxyServer, or a stand-in for it in tests."""
+
+    def apply(self, config: Config) -> None:
+        """Serve ``config`` from now on, or raise ToolError and change nothing."""
+
+    async def drain(self) -> None:
+        """Accept no more, and let connections end."""
+
+    def abort(self) -> None:
+        """End all connections now."""
+
+
+class Lifecycle:
+    """Turns signals into what they mean for the server, and tells systemd the state; for use inside one event loop.
+
+    Handles signals from its creation on, so that none is lost between the ready line in the log and ``run``.
+
+    Args:
+        source: read again at SIGHUP.
+        server: what is reloaded, drained or stopped.
+    """
+
+    def __init__(self, source: ConfigSource, server: Server) -> None:
+        self._source = source
+        self._server = server
+        self._stop = asyncio.Event()
+        self._exit_code = ExitCode.DONE
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+
+    async def run(self) -> ExitCode:
+        """Wait for the signal to stop; return the exit code when all is over."""
+        self._feed_watchdog()
+        notify("READY=1")
+        await self._stop.wait()
+        notify("STOPPING=1")
+        await self._server.drain()
+        return self._exit_code
+
+    def _reload(self) -> None:
+        try:
+            config = self._source.load()
+            self._server.apply(config)
+        except ToolError as error:
+            logger.error("reload failed, the old rules stay: %s", printable(str(error)))  # noqa: TRY400 - all is said
+            return
+        logger.info(
+            "reloaded %s: %d entries, %d routes", self._source.file, len(config.allowlist.entries), len(config.routes)
+        )
+
+    def _terminate(self) -> None:
+        if self._stop.is_set():  # the second time means now
+            self._server.abort()
+        self._stop.set()
+
+    def _interrupt(self) -> None:
+        self._exit_code = ExitCode.INTERRUPTED
+        self._server.abort()
+        self._stop.set()
+
+    def _feed_watchdog(self) -> None:
+        """Tell systemd that the loop goes round; when it hangs, that stays away and systemd starts a new process."""
+        if (interval_s := watchdog_interval_s()) is not None:
+            notify("WATCHDOG=1")
+            asyncio.get_running_loop().call_later(interval_s, self._feed_watchdog)

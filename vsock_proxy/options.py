@@ -1,0 +1,149 @@
+"""The options that serving and checking share, and the typed settings that a command line becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.config.model import Route
+from vsock_proxy.config.source import DEFAULT_CONFIG_PATH, ConfigSource
+from vsock_proxy.daemon.descriptors import choose_max_connections
+from vsock_proxy.errors import AwsText, ConfigError
+from vsock_proxy.settings import INFO_VERBOSITY, AddressFamily, CheckSettings, Limits, ServeSettings
+from vsock_wire.errors import quoted
+from vsock_wire.net.address import CID_ANY, MAX_CID, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+def route_options(command: _Decorated) -> _Decorated:
+    """Add the arguments and options that ``parse_check_settings`` takes."""
+    for decorate in (
+        click.argument("remote_port", required=False),
+        click.argument("remote_addr", required=False),
+        click.argument("local_port", required=False),
+        click.option(
+            "--cid",
+            type=click.IntRange(0, MAX_CID),
+            metavar="CID",
+            default=CID_ANY,
+            help="Listen on this CID only; any, if not given.",
+        ),
+        click.option(
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"YAML file with the allowlist, and routes. [default: {DEFAULT_CONFIG_PATH}; without it, all KMS "
+            "endpoints are allowed]",
+        ),
+        click.option("-6", "--ipv6", is_flag=True, help="Use IPv6 addresses only."),
+        click.option("-4", "--ipv4", is_flag=True, help="Use IPv4 addresses only."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def parse_check_settings(
+    *,
+    ipv4: bool,
+    ipv6: bool,
+    config_path: Path | None,
+    cid: int,
+    local_port: str | None,
+    remote_addr: str | None,
+    remote_port: str | None,
+) -> CheckSettings:
+    """Return the settings that the command line of ``check`` stands for.
+
+    Raises:
+        click.UsageError: options contradict each other, or a part of the route is missing.
+        ConfigError: a part of the route is not of the form it must have.
+    """
+    family = _parse_family(ipv4=ipv4, ipv6=ipv6)
+    route = _parse_route(local_port, remote_addr, remote_port, cid, family)
+    return CheckSettings(source=ConfigSource(config_path, cid, route), family=family)
+
+
+def parse_serve_settings(
+    *,
+    max_connections: str | None,
+    connect_timeout: float,
+    idle_timeout: float,
+    drain_timeout: float,
+    dns_refresh: float,
+    metrics: int | None,
+    log_format: str,
+    verbose: int,
+    quiet: int,
+    **shared: Any,
+) -> ServeSettings:
+    """Return the settings that the command line of ``vsock-proxy`` stands for; raises the process's descriptor limit.
+
+    Raises:
+        click.UsageError: see ``parse_check_settings``, which ``shared`` is for.
+        ConfigError: likewise; or the number of connections is none.
+    """
+    check = parse_check_settings(**shared)
+    most = choose_max_connections()
+    return ServeSettings(
+        source=check.source,
+        family=check.family,
+        limits=Limits(
+            max_connections=most if max_connections is None else _parse_workers(max_connections),
+            connect_timeout_s=connect_timeout,
+            idle_timeout_s=idle_timeout,
+            drain_timeout_s=drain_timeout,
+            dns_refresh_s=dns_refresh,
+        ),
+        metrics_port=metrics,
+        verbosity=INFO_VERBOSITY + verbose - quiet,
+        logs_json=log_format == "json",
+    )
+
+
+def _parse_family(*, ipv4: bool, ipv6: bool) -> AddressFamily:
+    if ipv4 and ipv6:
+        raise click.UsageError("expected -4 or -6, got both")
+    return AddressFamily.IPV4 if ipv4 else AddressFamily.IPV6 if ipv6 else AddressFamily.ANY
+
+
+def _parse_route(
+    local_port: str | None, remote_addr: str | None, remote_port: str | None, cid: int, family: AddressFamily
+) -> Route | None:
+    if local_port is None:
+        return None
+    if remote_addr is None or remote_port is None:
+        raise click.UsageError("expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, got less")
+    if not _is_number(remote_port):
+        raise ConfigError(f"{AwsText.BAD_REMOTE_PORT}: expected a number, got {quoted(remote_port)}")
+    destination = parse_destination(remote_addr, int(remote_port))
+    if destination.address is not None and not family.holds(destination.address):
+        raise ConfigError(f"{AwsText.NO_FAMILY}: expected an address of the family asked for, got {remote_addr}")
+    return Route(_parse_listen(local_port, cid), destination)
+
+
+def _parse_listen(text: str, cid: int) -> Address:
+    if ":" in text:
+        return parse_address(text)
+    if not _is_number(text) or int(text) > MAX_VSOCK_PORT:
+        raise ConfigError(
+            f"{AwsText.BAD_LOCAL_PORT}: expected a number from 0 to {MAX_VSOCK_PORT} or an address, got {quoted(text)}"
+        )
+    return VsockAddress(cid, int(text))
+
+
+def _parse_workers(text: str) -> int:
+    if not _is_number(text):
+        raise ConfigError(f"{AwsText.BAD_WORKERS}: expected a number, got {quoted(text)}")
+    if int(text) == 0:
+        raise ConfigError(f"{AwsText.NO_WORKERS}: expected at least 1, got 0")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
