@@ -1,1 +1,175 @@
-"""What a Nitro Enclave proves about itself, and what relying parties need to check it."""
+"""Verify what a Nitro Enclave proves about itself, and bind an AWS KMS key to what it proves.
+
+Most callers verify an attestation document, compare it with the image they built, and take the enclave's public key::
+
+    from datetime import UTC, datetime
+    from pathlib import Path
+    from nitro_attestation import parse_measurements, verify_document, verify_measurements
+
+    def key_of_my_enclave(document: bytes, nonce: bytes) -> bytes | None:
+        fields = verify_document(document, at=datetime.now(UTC), nonce=nonce)
+        verify_measurements(fields, parse_measurements(Path("measurements.json").read_bytes()))
+        return fields.public_key_der  # the private key is in that enclave and nowhere else
+
+``measurements.json`` is what ``nitro-cli build-enclave`` prints. Every failure is a NitroAttestationError.
+
+Simple:
+    verify_document, AttestationDocument, AWS_NITRO_ROOT_SHA256: the signature, the certificates, and the fields.
+    parse_measurements, verify_measurements, identifying_pcrs: the image behind a document.
+    attested_key_policy: a key policy that lets one image use a key.
+    parse_policy, parse_caller, explain_policy, explanation_text: why a policy lets a document use a key, or not.
+
+Advanced:
+    decode_document_file, parse_unverified_document: documents from files, and documents that nobody vouches for.
+    VerifiedDocument, document_text, document_json, explanation_json: reports for people and programs.
+    evaluate_policy and attestation_context, caller_context, encryption_context_keys: decide on a request of your own.
+    find_gaps: ways around the attestation in a policy. default_policy: what KMS gives a key made without a policy.
+
+A library in its own right: it opens no socket, reads no clock, calls no AWS API, and needs cbor2 and cryptography only.
+Names are loaded when they are first used. The modules below this package are internal.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, parse_unverified_document, verify_document
+    from nitro_attestation.document.file_format import decode_document_file
+    from nitro_attestation.document.payload import AttestationDocument
+    from nitro_attestation.document.report import VerifiedDocument, document_json, document_text
+    from nitro_attestation.errors import (
+        AttestationError,
+        DocumentFileError,
+        MeasurementError,
+        NitroAttestationError,
+        PolicyError,
+    )
+    from nitro_attestation.key_policy.conditions import Condition, ConditionResult
+    from nitro_attestation.key_policy.context import (
+        ATTESTED_KEY_OPERATIONS,
+        attestation_context,
+        caller_context,
+        encryption_context_keys,
+        parse_caller,
+    )
+    from nitro_attestation.key_policy.evaluation import (
+        AccessRequest,
+        Decision,
+        PrincipalMatch,
+        StatementResult,
+        Verdict,
+        evaluate_policy,
+    )
+    from nitro_attestation.key_policy.explanation import (
+        ConditionExplanation,
+        Explanation,
+        Outcome,
+        StatementExplanation,
+        explain_policy,
+    )
+    from nitro_attestation.key_policy.gaps import Gap, GapKind, find_gaps
+    from nitro_attestation.key_policy.model import Effect, KeyPolicy, Principal, Statement, default_policy, parse_policy
+    from nitro_attestation.key_policy.report import explanation_json, explanation_text
+    from nitro_attestation.key_policy.writing import attested_key_policy
+    from nitro_attestation.measurements import identifying_pcrs, parse_measurements, verify_measurements
+
+__all__ = [
+    "ATTESTED_KEY_OPERATIONS",
+    "AWS_NITRO_ROOT_SHA256",
+    "AccessRequest",
+    "AttestationDocument",
+    "AttestationError",
+    "Condition",
+    "ConditionExplanation",
+    "ConditionResult",
+    "Decision",
+    "DocumentFileError",
+    "Effect",
+    "Explanation",
+    "Gap",
+    "GapKind",
+    "KeyPolicy",
+    "MeasurementError",
+    "NitroAttestationError",
+    "Outcome",
+    "PolicyError",
+    "Principal",
+    "PrincipalMatch",
+    "Statement",
+    "StatementExplanation",
+    "StatementResult",
+    "Verdict",
+    "VerifiedDocument",
+    "attestation_context",
+    "attested_key_policy",
+    "caller_context",
+    "decode_document_file",
+    "default_policy",
+    "document_json",
+    "document_text",
+    "encryption_context_keys",
+    "evaluate_policy",
+    "explain_policy",
+    "explanation_json",
+    "explanation_text",
+    "find_gaps",
+    "identifying_pcrs",
+    "parse_caller",
+    "parse_measurements",
+    "parse_policy",
+    "parse_unverified_document",
+    "verify_document",
+    "verify_measurements",
+]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+    _HOMES = {
+        "document.cose": ("AWS_NITRO_ROOT_SHA256", "parse_unverified_document", "verify_document"),
+        "document.file_format": ("decode_document_file",),
+        "document.payload": ("AttestationDocument",),
+        "document.report": ("VerifiedDocument", "document_json", "document_text"),
+        "errors": (
+            "AttestationError",
+            "DocumentFileError",
+            "MeasurementError",
+            "NitroAttestationError",
+            "PolicyError",
+        ),
+        "key_policy.conditions": ("Condition", "ConditionResult"),
+        "key_policy.context": (
+            "ATTESTED_KEY_OPERATIONS",
+            "attestation_context",
+            "caller_context",
+            "encryption_context_keys",
+            "parse_caller",
+        ),
+        "key_policy.evaluation": (
+            "AccessRequest",
+            "Decision",
+            "PrincipalMatch",
+            "StatementResult",
+            "Verdict",
+            "evaluate_policy",
+        ),
+        "key_policy.explanation": (
+            "ConditionExplanation",
+            "Explanation",
+            "Outcome",
+            "StatementExplanation",
+            "explain_policy",
+        ),
+        "key_policy.gaps": ("Gap", "GapKind", "find_gaps"),
+        "key_policy.model": ("Effect", "KeyPolicy", "Principal", "Statement", "default_policy", "parse_policy"),
+        "key_policy.report": ("explanation_json", "explanation_text"),
+        "key_policy.writing": ("attested_key_policy",),
+        "measurements": ("identifying_pcrs", "parse_measurements", "verify_measurements"),
+    }
+    _MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nitro_attestation.document.payload import PCR_COUNT, AttestationDocument
@@ -26,6 +27,7 @@ HASH_ALGORITHMS = ("Sha384", "Sha512_48")
 (SHA-512 cut to 48 bytes, which is SHA-384) since 1.5.0. Source: nitro-cli's output and its sha2 dependency."""
 DEBUG_FLAG = "DEBUG_MODE"
 
+_NONE: Mapping[int, bytes] = MappingProxyType({})
 _HASH_ALGORITHM = re.compile(rf"(?:{'|'.join(HASH_ALGORITHMS)})\s*(?:\{{.*\}})?", re.ASCII | re.DOTALL)
 _PCR_NAME = re.compile(r"PCR(0|[1-9][0-9]?)", re.ASCII)
 _SOURCES_HINT = "nitro-cli build-enclave, describe-eif, describe-enclaves and pcr print measurements"
@@ -87,14 +89,14 @@ def parse_pcr_options(entries: Iterable[str]) -> dict[int, bytes]:
     return pcrs
 
 
-def identifying_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Return the PCRs that identify an image: PCR0 and PCR8 of its measurements, and all that were given beside.
+def identifying_pcrs(measured: Mapping[int, bytes], given: Mapping[int, bytes] = _NONE) -> dict[int, bytes]:
+    """Return the PCRs that identify an image: PCR0 and PCR8 of its measurements, and all that are given besides.
 
     PCR1 and PCR2 measure parts of what PCR0 measures whole.
 
     Args:
-        measured: PCRs of the image's measurements.
-        given: those of the command line.
+        measured: PCRs of the image's measurements, as parse_measurements returns them.
+        given: PCRs from elsewhere, such as PCR3 of the parent instance's role.
 
     Raises:
         MeasurementError: they give one PCR different values.

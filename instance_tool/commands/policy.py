@@ -13,9 +13,9 @@ from instance_tool.console.attestation_errors import attestation_errors_reported
 from instance_tool.console.offline import OUTPUT_OPTION, is_json_wanted, report_warning
 from instance_tool.console.options import CONTEXT_OPTIONS, with_options
 from nitro_attestation.document.cose import parse_unverified_document
-from nitro_attestation.document.report import MAX_DOCUMENT_FILE_BYTES, decode_document_file
+from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.context import ATTESTED_OPERATIONS, DECRYPT, parse_caller
+from nitro_attestation.key_policy.context import ATTESTED_KEY_OPERATIONS, DECRYPT, parse_caller
 from nitro_attestation.key_policy.evaluation import is_about_action
 from nitro_attestation.key_policy.explanation import Outcome, explain_policy
 from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, Effect, KeyPolicy, Principal, parse_policy
@@ -51,11 +51,11 @@ _IAM_WARNING = (
 @click.option(
     "--operation",
     multiple=True,
-    type=click.Choice([*ATTESTED_OPERATIONS, ENCRYPT]),
+    type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]),
     metavar="NAME",
     default=[DECRYPT],
     show_default=True,
-    help=f"What the role may do; repeatable: {', '.join((*ATTESTED_OPERATIONS, ENCRYPT))}.",
+    help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
 )
 @click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too.")
 @click.pass_context
@@ -102,8 +102,8 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--policy", "policy_file", required=True, metavar="FILE", help="The key policy; - reads standard input.")
 @click.option("--document", required=True, metavar="FILE", help="An attestation document, as CBOR or base64.")
 @click.option(
-    "--operation", type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
-    help=f"What is asked for: {', '.join(ATTESTED_OPERATIONS)}.",
+    "--operation", type=click.Choice(ATTESTED_KEY_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
+    help=f"What is asked for: {', '.join(ATTESTED_KEY_OPERATIONS)}.",
 )  # fmt: skip
 @click.option("--role", metavar="ARN", help="Who asks; by default the one role the policy allows it.")
 @with_options(_CONTEXT_OPTION, (OUTPUT_OPTION,))

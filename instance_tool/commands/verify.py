@@ -13,16 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from instance_tool.console.attestation_errors import attestation_errors_reported
 from instance_tool.console.offline import OUTPUT_OPTION, is_json_wanted, report_warning
 from instance_tool.console.options import with_options
-from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, AttestationDocument, verify_document
-from nitro_attestation.document.payload import MAX_NONCE_BYTES
-from nitro_attestation.document.report import (
-    DEBUG_WARNING,
-    MAX_DOCUMENT_FILE_BYTES,
-    VerifiedDocument,
-    decode_document_file,
-    document_json,
-    document_text,
-)
+from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, verify_document
+from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
+from nitro_attestation.document.payload import MAX_NONCE_BYTES, AttestationDocument
+from nitro_attestation.document.report import DEBUG_WARNING, VerifiedDocument, document_json, document_text
 from nitro_attestation.errors import AttestationError
 from nitro_attestation.measurements import MAX_MEASUREMENTS_BYTES, parse_measurements, verify_measurements
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document, verify_document
+from nitro_attestation.document.cose import parse_unverified_document, verify_document
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.document.report import root_name
 from nitro_attestation.errors import AttestationError
 

@@ -1,7 +1,7 @@
 """Attestation documents of Nitro Enclaves: parse one, and verify who signed it (pure).
 
 A document is a COSE_Sign1 (RFC 9052 section 4.2) with ES384 (RFC 9053 section 2.1): the payload is read in
-``attestation_payload``, the certificates are judged in ``attestation_chain``, and the signature here.
+``payload``, the certificates are judged in ``chain``, and the signature here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from nitro_attestation.document.cbor import decode_strict_cbor
 from nitro_attestation.document.chain import verify_chain
 from nitro_attestation.document.payload import AttestationDocument, parse_unverified_payload
 from nitro_attestation.errors import AttestationError
-
-__all__ = ["AWS_NITRO_ROOT_SHA256", "AttestationDocument", "parse_unverified_document", "verify_document"]
 
 AWS_NITRO_ROOT_SHA256 = bytes.fromhex("641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b")
 """SHA-256 of AWS_NitroEnclaves_Root-G1 in DER. Source: AWS Nitro Enclaves user guide, "Verifying the root of trust"."""

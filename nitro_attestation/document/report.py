@@ -1,47 +1,21 @@
-"""Attestation documents as people store them, and what a verified one says (pure)."""
+"""What a verified attestation document says, as text and as JSON (pure)."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, MAX_DOCUMENT_BYTES, AttestationDocument
-from nitro_attestation.errors import DocumentFileError
+from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.quoting import quoted
 
-MAX_DOCUMENT_FILE_BYTES = 2 * MAX_DOCUMENT_BYTES
-"""Base64 takes a third more than the bytes, and its line breaks a little."""
 DEBUG_WARNING = (
     "THE ENCLAVE RUNS IN DEBUG MODE: PCR0 to PCR2 are zeros and identify no image, and its console is open to whoever"
     " has the parent instance; do not trust it with a secret"
 )
-
-
-def decode_document_file(data: bytes) -> bytes:
-    """Return the document that a file holds as raw CBOR or as base64 text.
-
-    No document begins with an ASCII character: the array or tag it starts with is above them.
-
-    Raises:
-        DocumentFileError: there is nothing, or text that is no base64.
-    """
-    compact = b"".join(data.split())
-    if not compact:
-        raise DocumentFileError("document: expected CBOR or base64 text, got nothing")
-    if not compact[:1].isascii():
-        return data
-    try:
-        document = base64.b64decode(compact, validate=True)
-    except ValueError:
-        document = b""
-    # validate=True still takes padding behind a whole group, and stray bits before it: one text for one document
-    if base64.b64encode(document) != compact:
-        raise DocumentFileError("document: expected CBOR or standard base64 with padding, got other text")
-    return document
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,4 @@
-"""KMS key policies: parsed, evaluated, explained and written (pure)."""
+"""KMS key policies: parsed, evaluated, explained and written (pure).
+
+Internal: what is public stands in ``nitro_attestation``.
+"""

@@ -14,7 +14,7 @@ from nitro_attestation.key_policy.model import Principal
 from nitro_attestation.quoting import quoted
 
 DECRYPT = "Decrypt"
-ATTESTED_OPERATIONS = (DECRYPT, "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair")
+ATTESTED_KEY_OPERATIONS = (DECRYPT, "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair")
 """Operations on a key that take an attestation document. GenerateRandom takes one too, but asks no key's policy."""
 ATTESTATION_PREFIX = "kms:RecipientAttestation:"
 IMAGE_KEY = ATTESTATION_PREFIX + "ImageSha384"

@@ -109,7 +109,7 @@ def explain_policy(
     Args:
         policy: the key policy.
         caller: whose credentials the enclave uses.
-        operation: an operation of ATTESTED_OPERATIONS.
+        operation: an operation of ATTESTED_KEY_OPERATIONS.
         pcrs: of the document.
         encryption_context: of the request.
     """

@@ -83,7 +83,7 @@ def find_gaps(policy: KeyPolicy, *, operation: str, caller: Principal, pcrs: Map
 
     Args:
         policy: what to search.
-        operation: an operation of ATTESTED_OPERATIONS; Decrypt is looked at in any case.
+        operation: an operation of ATTESTED_KEY_OPERATIONS; Decrypt is looked at in any case.
         caller: whose credentials the enclave uses.
         pcrs: of the right enclave.
     """

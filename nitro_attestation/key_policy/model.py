@@ -1,4 +1,4 @@
-"""Key policies: their JSON, and what it means as objects (pure). ``key_policy_evaluation`` decides by them.
+"""Key policies: their JSON, and what it means as objects (pure). ``evaluation`` decides by them.
 
 Source: KMS developer guide, "Key policies in AWS KMS"; IAM user guide, "Grammar of the IAM JSON policy language".
 """
@@ -113,7 +113,7 @@ def parse_policy(text: str) -> KeyPolicy:
     """Parse a key policy.
 
     Does not check that the principals exist, which KMS does. Refuses, instead of guessing, what AWS has and
-    ``key_policy_evaluation`` has not: NotPrincipal, NotResource, policy variables, and operators not in
+    ``evaluation`` has not: NotPrincipal, NotResource, policy variables, and operators not in
     KNOWN_OPERATORS.
 
     Args:

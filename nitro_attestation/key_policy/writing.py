@@ -60,7 +60,7 @@ def attested_key_policy(
         roles: ARNs of the IAM roles or users whose credentials the enclave has.
         administrators: ARNs of the IAM roles or users that administer the key.
         pcrs: measurements that identify the image: 48 bytes each by index, PCR0 or PCR8 among them.
-        operations: of ATTESTED_OPERATIONS, or Encrypt, which no document can restrict.
+        operations: of ATTESTED_KEY_OPERATIONS, or Encrypt, which no document can restrict.
         iam_account: ARN of the root of an account whose IAM policies shall count for the key; None for no account's.
 
     Raises:

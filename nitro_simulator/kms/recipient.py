@@ -13,7 +13,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from nitro_attestation.document.cose import AttestationDocument, verify_document
+from nitro_attestation.document.cose import verify_document
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.errors import AttestationError
 from nitro_attestation.key_policy.context import attestation_context
 from nitro_simulator.errors import validation_fault

@@ -20,8 +20,9 @@ from enclave_tool.nsm.codec import decode_attestation_response, decode_describe_
 from enclave_tool.recipient.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
 from instance_tool.console.ciphertext import parse_ciphertext
 from nitro_attestation.document.cbor import decode_strict_cbor
-from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document, verify_document
-from nitro_attestation.document.report import decode_document_file
+from nitro_attestation.document.cose import parse_unverified_document, verify_document
+from nitro_attestation.document.file_format import decode_document_file
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.errors import AttestationError, DocumentFileError, MeasurementError, PolicyError
 from nitro_attestation.key_policy.context import parse_caller
 from nitro_attestation.key_policy.explanation import explain_policy

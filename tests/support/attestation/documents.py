@@ -10,7 +10,8 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from nitro_attestation.document.cose import AttestationDocument, parse_unverified_document
+from nitro_attestation.document.cose import parse_unverified_document
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 

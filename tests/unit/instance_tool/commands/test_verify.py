@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from instance_tool.commands.verify import parse_time
 from instance_tool.main import command
 from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
 from nitro_attestation.errors import AttestationError
@@ -150,3 +151,14 @@ def test_file_over_the_limit_is_refused(tmp_path: Path) -> None:
 def test_standard_input_cannot_be_both_files() -> None:
     with pytest.raises(InputError, match="for both"):
         command(args=["verify", "-", "--expect", "-"], prog_name="kmstool-instance", standalone_mode=False)
+
+
+@pytest.mark.parametrize("text", ["2025-06-01T12:00:00Z", "2025-06-01T14:00:00+02:00", "2025-06-01 12:00:00+00:00"])
+def test_time_with_its_zone_is_read(text: str) -> None:
+    assert parse_time(text) == datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2025-06-01T12:00:00", "2025-06-01", "1748779200"])
+def test_time_without_zone_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--at"):
+        parse_time(text)

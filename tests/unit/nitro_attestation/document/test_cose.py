@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from nitro_attestation.document.cose import (
     AWS_NITRO_ROOT_SHA256,
     MAX_DOCUMENT_BYTES,
-    AttestationDocument,
     parse_unverified_document,
     verify_document,
 )
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.errors import AttestationError, NitroAttestationError
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm

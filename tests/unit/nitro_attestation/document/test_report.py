@@ -2,62 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import encodebytes
 from datetime import UTC, datetime
 
-import pytest
-
-from instance_tool.commands.verify import parse_time
 from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
-from nitro_attestation.document.report import (
-    VerifiedDocument,
-    decode_document_file,
-    document_json,
-    document_text,
-)
-from nitro_attestation.errors import DocumentFileError
-from tests.support.attestation.documents import PCRS, make_document, make_fields
-from vsock_wire.errors import InputError
-from vsock_wire.protocol.json_codec import encode_base64
+from nitro_attestation.document.report import VerifiedDocument, document_json, document_text
+from tests.support.attestation.documents import PCRS, make_fields
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 
 
 def _verified(*, root: bytes = AWS_NITRO_ROOT_SHA256, checked: bool = False, **options: object) -> VerifiedDocument:
     return VerifiedDocument(make_fields(**options), root, NOON, is_nonce_checked=checked, compared_pcrs=(0, 8))
-
-
-@pytest.mark.parametrize("tag", [b"", b"\xd2"])
-def test_raw_document_is_taken_as_it_is(tag: bytes) -> None:
-    document = tag + make_document()
-    assert decode_document_file(document) == document
-
-
-def test_base64_document_is_decoded_whatever_its_line_breaks() -> None:
-    document = make_document()
-    text = encode_base64(document).encode()
-    for form in (text, text + b"\n", encodebytes(document), text.replace(b"A", b"A\r\n ")):
-        assert decode_document_file(form) == document
-
-
-@pytest.mark.parametrize("data", [b"", b" \n", b"{}", b"hEShATgi", b"not base64!", b"A\xff\xff\xff"])
-def test_what_is_neither_cbor_nor_base64_is_refused(data: bytes) -> None:
-    if data == b"hEShATgi":  # base64 of something short: the document's own parser refuses it
-        assert decode_document_file(data) == bytes.fromhex("8444a1013822")
-        return
-    with pytest.raises(DocumentFileError, match="document: expected CBOR or"):
-        decode_document_file(data)
-
-
-@pytest.mark.parametrize("text", ["2025-06-01T12:00:00Z", "2025-06-01T14:00:00+02:00", "2025-06-01 12:00:00+00:00"])
-def test_time_with_its_zone_is_read(text: str) -> None:
-    assert parse_time(text) == NOON
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2025-06-01T12:00:00", "2025-06-01", "1748779200"])
-def test_time_without_zone_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--at"):
-        parse_time(text)
 
 
 def test_text_names_what_was_and_was_not_compared() -> None:

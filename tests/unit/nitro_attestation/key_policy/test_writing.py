@@ -7,7 +7,7 @@ import pytest
 
 from nitro_attestation.errors import PolicyError
 from nitro_attestation.key_policy.context import (
-    ATTESTED_OPERATIONS,
+    ATTESTED_KEY_OPERATIONS,
     IMAGE_KEY,
     attestation_context,
     caller_context,
@@ -54,7 +54,7 @@ def test_policy_denies_everything_else_explicitly(pcrs: dict[int, bytes] | None)
 @pytest.mark.parametrize("arn", [ADMIN_ARN, OTHER_ARN])
 def test_nobody_but_the_role_can_use_the_key_even_from_the_enclave(arn: str) -> None:
     for action in ALL_ACTIONS:
-        assert not _decide(_policy(operations=ATTESTED_OPERATIONS), action, arn, pcrs=SIGNED_PCRS).is_allowed
+        assert not _decide(_policy(operations=ATTESTED_KEY_OPERATIONS), action, arn, pcrs=SIGNED_PCRS).is_allowed
 
 
 def test_administrator_can_change_the_policy_and_the_role_cannot() -> None:
@@ -74,7 +74,7 @@ def test_encryption_needs_no_document_and_opens_nothing_else() -> None:
     assert not _decide(policy, "kms:Decrypt", pcrs=SIGNED_PCRS).is_allowed
 
 
-@pytest.mark.parametrize("operations", [["Decrypt"], ATTESTED_OPERATIONS, ["Decrypt", "Encrypt"]])
+@pytest.mark.parametrize("operations", [["Decrypt"], ATTESTED_KEY_OPERATIONS, ["Decrypt", "Encrypt"]])
 @pytest.mark.parametrize("account", [None, ROOT_ARN])
 @pytest.mark.parametrize("pcrs", [IMAGE, SIGNED_IMAGE, {8: SIGNED_PCRS[8]}])
 def test_no_gap_is_found_in_it(operations: list[str], account: str | None, pcrs: dict[int, bytes]) -> None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nitro_attestation.document.cose import AttestationDocument, verify_document
+from nitro_attestation.document.cose import verify_document
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SimulatedNsm
 
