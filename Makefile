@@ -9,7 +9,7 @@ PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy 
 SOURCES := $(PACKAGES) tests bench tools examples
 
 .PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
-.PHONY: verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
+.PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
@@ -23,6 +23,7 @@ help:
 	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
 	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make public-api  the names that other projects may import, each with what it is"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/images.md)"
 	@echo "make verify-reproducible   each image twice from the start, compared file by file"
@@ -56,6 +57,9 @@ lint: $(STAMP)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
+
+public-api: $(STAMP)
+	@$(BIN)/python -m tools.public_api
 
 fuzz: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
