@@ -39,20 +39,20 @@ import json, os, sys, time
 stamps = [("start", time.perf_counter())]
 def stamp(name): stamps.append((name, time.perf_counter()))
 import instance_tool.main
-from instance_tool.client import EnclaveClient
 import instance_tool.commands.operations
-from instance_tool.imds import fetch_role_credentials
-from vsock_wire.address import parse_address
-from vsock_wire.messages import Operation
-from vsock_wire.operations import KmsRequest
+from instance_tool.client.client import EnclaveClient
+from instance_tool.credentials.imds import fetch_role_credentials
+from vsock_wire.net.address import parse_address
+from vsock_wire.protocol.kms_operations import KmsRequest
+from vsock_wire.protocol.vocabulary import Operation
 stamp("imports")
 credentials = fetch_role_credentials(os.environ).credentials
 stamp("credentials")
 client = EnclaveClient(parse_address(sys.argv[1]))
-client.set_client(credentials, "us-east-1")
-client.open()
+client.set_credentials(credentials, "us-east-1")
+client.send_credentials()
 stamp("connect")
-client.call(KmsRequest(Operation.DECRYPT, {"CiphertextBlob": bytes(200)}))
+client.ask_enclave(KmsRequest(Operation.DECRYPT, {"CiphertextBlob": bytes(200)}))
 stamp("request")
 print(json.dumps({name: 1000 * (at - before) for (_, before), (name, at) in zip(stamps, stamps[1:])}))
 """

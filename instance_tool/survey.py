@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from instance_tool.client.client import EnclaveClient
-from instance_tool.console.options import CREDENTIALS_HELD
+from instance_tool.client.client import CREDENTIALS_HELD, EnclaveClient
 from instance_tool.credentials.find import IMDS_SOURCE, FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError, RoleError
@@ -99,7 +98,7 @@ def _walk_to_kms(chain: Chain) -> Iterator[Hop]:
         return
     try:
         own_region = reply_text(description, "Region")
-        reply = chain.client.request(encode_diagnosis_request(None if own_region else chain.region))
+        reply = chain.client.exchange(encode_diagnosis_request(None if own_region else chain.region))
         diagnosis = parse_diagnosis(reply)
     except ToolError as error:
         yield from _without_diagnosis(description, error)
@@ -132,7 +131,7 @@ def _without_description(chain: Chain, error: ToolError) -> Iterator[Hop]:
         yield Hop.failed(HopName.ENCLAVE, error)
         return
     yield Hop(HopName.ENCLAVE, HopState.OK, f"{chain.client.address} takes connections")
-    yield _old_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
+    yield _legacy_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
 
 
 def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Hop]:
@@ -141,14 +140,14 @@ def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Ho
         yield _see_protocol(description)
         yield Hop.failed(HopName.REGION, error)
     else:
-        yield _old_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
+        yield _legacy_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
 
 
 def _is_unknown(error: ToolError) -> bool:
     return isinstance(error, EnclaveError) and error.says_operation_unknown
 
 
-def _old_protocol() -> Hop:
+def _legacy_protocol() -> Hop:
     return Hop(
         HopName.PROTOCOL,
         HopState.FAILED,
@@ -253,7 +252,7 @@ def _try_decrypt(chain: Chain, request: KmsRequest) -> Hop:
     chain.client.set_credentials(CredentialSource(chain.find_credentials), chain.region)
     with recording() as steps:
         try:
-            result = chain.client.call(request)
+            result = chain.client.ask_enclave(request)
         except ToolError as error:
             return Hop(HopName.DECRYPT, HopState.FAILED, str(error), _denial_hint(error, steps) or error.hint)
     return Hop(HopName.DECRYPT, HopState.OK, f"KMS decrypted it for this enclave, with {result.key_id}")

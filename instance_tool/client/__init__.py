@@ -1,1 +1,110 @@
-"""The client of an enclave: requests with credentials, retries, batches, and a pool of connections."""
+"""Ask an enclave for KMS operations from a Python program on the parent instance.
+
+Most callers have the enclave decrypt, with the credentials that ``kmstool-instance`` would find::
+
+    import os
+    from instance_tool.client import CredentialSource, EnclaveClient, KmsRequest, Operation
+    from instance_tool.client import find_credentials, parse_address
+
+    source = CredentialSource(lambda: find_credentials(os.environ))  # replaces credentials before they expire
+
+    def decrypt(ciphertext: bytes) -> bytes | None:
+        with EnclaveClient(parse_address("vsock://16:3000"), credentials=source, region="us-east-1") as client:
+            return client.ask_enclave(KmsRequest(Operation.DECRYPT, {"CiphertextBlob": ciphertext})).secret
+
+A client keeps its connection, so many requests to one client are faster than one client each. Every failure is a
+ToolError: TransportError where the enclave is not reached, EnclaveError where it or KMS refuses.
+
+Simple:
+    EnclaveClient: ``ask_enclave``, ``describe``, ``fetch_attestation_document``. parse_address: where the enclave is.
+    KmsRequest, Operation: what to ask for, with KMS's names of parameters. KmsResult: what comes back.
+    Credentials, CredentialSource, find_credentials, FoundCredentials: fixed ones, or found as on the command line.
+    EnclaveError, TransportError, WireError, CredentialsError, InputError, ToolError: what is raised.
+
+Advanced:
+    Pipeline: many requests under way at once on one connection. EnclavePool, BusyError: one enclave, many threads.
+    JsonObject: messages as they travel, for ``exchange`` and ``exchange_with_credentials``.
+    Delivery: how much of a secret the enclave gives out. ErrorReply: all that an enclave says about a failure.
+    Address, VsockAddress, UnixAddress, TcpAddress: the forms of an address.
+    ExitCode: what ``kmstool-instance`` would exit with for an error.
+
+Names are loaded when they are first used. The modules below this package are internal.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from instance_tool.client.client import EnclaveClient
+    from instance_tool.client.pipeline import Pipeline
+    from instance_tool.client.pool import EnclavePool
+    from instance_tool.credentials.find import FoundCredentials, find_credentials
+    from instance_tool.credentials.source import CredentialSource
+    from instance_tool.errors import BusyError, EnclaveError
+    from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
+    from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress, parse_address
+    from vsock_wire.protocol.json_codec import JsonObject
+    from vsock_wire.protocol.kms_operations import Delivery, KmsRequest, KmsResult
+    from vsock_wire.protocol.messages import Credentials, ErrorReply
+    from vsock_wire.protocol.vocabulary import Operation
+
+__all__ = [
+    "Address",
+    "BusyError",
+    "CredentialSource",
+    "Credentials",
+    "CredentialsError",
+    "Delivery",
+    "EnclaveClient",
+    "EnclaveError",
+    "EnclavePool",
+    "ErrorReply",
+    "ExitCode",
+    "FoundCredentials",
+    "InputError",
+    "JsonObject",
+    "KmsRequest",
+    "KmsResult",
+    "Operation",
+    "Pipeline",
+    "TcpAddress",
+    "ToolError",
+    "TransportError",
+    "UnixAddress",
+    "VsockAddress",
+    "WireError",
+    "find_credentials",
+    "parse_address",
+]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+    _HOMES = {
+        "instance_tool.client.client": ("EnclaveClient",),
+        "instance_tool.client.pipeline": ("Pipeline",),
+        "instance_tool.client.pool": ("EnclavePool",),
+        "instance_tool.credentials.find": ("FoundCredentials", "find_credentials"),
+        "instance_tool.credentials.source": ("CredentialSource",),
+        "instance_tool.errors": ("BusyError", "EnclaveError"),
+        "vsock_wire.errors": (
+            "CredentialsError",
+            "ExitCode",
+            "InputError",
+            "ToolError",
+            "TransportError",
+            "WireError",
+        ),
+        "vsock_wire.net.address": ("Address", "TcpAddress", "UnixAddress", "VsockAddress", "parse_address"),
+        "vsock_wire.protocol.json_codec": ("JsonObject",),
+        "vsock_wire.protocol.kms_operations": ("Delivery", "KmsRequest", "KmsResult"),
+        "vsock_wire.protocol.messages": ("Credentials", "ErrorReply"),
+        "vsock_wire.protocol.vocabulary": ("Operation",),
+    }
+    _MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_MODULES[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

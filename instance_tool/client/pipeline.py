@@ -1,4 +1,13 @@
-"""Requests of one connection that are sent ahead of their replies, so that the way to KMS costs their number less."""
+"""Many requests on one connection, each sent before the replies to the ones before it have come.
+
+A request spends most of its time on the way to KMS and back, so a batch is as fast as many of them can be under way at
+once. Each carries its number as Id. The enclave answers in any order, and the Id tells which request a reply is for.
+
+Not every request can be sent ahead. The pipeline keeps a second queue, of requests that are made alone, one after the
+other, when nothing else is under way. There go requests before the credentials have been sent, requests that were under
+way when the connection broke, and requests whose credentials have expired; asking KMS twice is harmless. Requests to a
+legacy peer, which knows no Ids, all go there. Once the queue is empty, requests are sent ahead again.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +22,7 @@ from vsock_wire.protocol.messages import ErrorReply, parse_reply
 
 
 class Pipeline:
-    """Numbered requests to one enclave, and their outcomes as they come.
-
-    What breaks the connection, or has to wait until nothing else is under way, is asked for once more by itself: asking
-    KMS again changes nothing there. An enclave that knows no Ids gets one request after the other.
+    """Numbered requests to one enclave, and their outcomes as they come. Not for several threads at once.
 
     Args:
         client: of the enclave, with credentials set.
@@ -33,7 +39,12 @@ class Pipeline:
         return not self._under_way and not self._alone
 
     def send(self, number: int, request: KmsRequest) -> None:
-        """Have a request made; ``receive`` gives its outcome."""
+        """Make a request, of which ``receive`` will return the outcome.
+
+        Args:
+            number: names the outcome; no other request without an outcome may have it.
+            request: to KMS.
+        """
         if self._alone or not self._can_send_ahead():
             self._alone.append((number, request))
             return
@@ -44,25 +55,25 @@ class Pipeline:
             self._repeat_all()
 
     def receive(self) -> tuple[int, KmsResult | ToolError]:
-        """Return the number and the outcome of a request, of those sent whichever has one first."""
+        """Return the number and the outcome of the next request that has one, in whatever order they come."""
         while self._under_way:
             outcome = self._receive_ahead()
             if outcome is not None:
                 return outcome
         number, request = self._alone.popleft()
         try:
-            return number, self._client.call(request)
+            return number, self._client.ask_enclave(request)
         except ToolError as error:
             return number, error
 
     def _can_send_ahead(self) -> bool:
         try:
             return self._client.can_send_ahead
-        except ToolError:  # no credentials any more: the call by itself will say so
+        except ToolError:  # no credentials any more: the request made alone will say so
             return False
 
     def _receive_ahead(self) -> tuple[int, KmsResult | ToolError] | None:
-        """Return an outcome, or None where a request is to be made again by itself."""
+        """Return an outcome, or None where a request is to be made again, alone."""
         try:
             reply = self._client.receive_ahead()
         except (TransportError, WireError) as error:

@@ -1,4 +1,14 @@
-"""A few connections to one enclave, lent to many askers."""
+"""A few clients of one enclave, shared by many threads.
+
+``kmstool-instance serve`` has a thread for each local program, and each of them may ask the enclave at any time. A
+client is for one thread at a time, and every client holds a connection, of which an enclave takes only so many. So the
+pool lends clients: a semaphore counts the places, and a thread that finds none waits up to ``wait_s`` and then gets a
+BusyError. A thread that has a place takes an idle client, or has a new one made if none is idle.
+
+Idle clients are kept as a stack. The one used last is lent first, because its connection is the least likely to have
+been closed by the enclave for idleness; with little to do, the others are not used at all. A client comes back whatever
+happened to it: one with a broken connection connects again by itself. ``list.append`` and ``list.pop`` need no lock.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +20,16 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.errors import BusyError
 
 WAIT_S = 10.0
-"""Seconds an asker waits for a connection; less than a client waits for its reply, so that it learns why."""
+"""How long a thread waits for a client; less than a local program waits for its reply, so that it learns why."""
 
 
 class EnclavePool:
-    """Lends each asker a client of the enclave for itself. Safe to share between threads.
+    """Lends clients of an enclave to threads. Safe to share between threads.
 
     Args:
         new_client: makes a client; called at most ``size`` times.
         size: most clients, and so connections, at once.
-        wait_s: seconds that an asker waits for one.
+        wait_s: seconds that a thread waits for one.
     """
 
     def __init__(self, new_client: Callable[[], EnclaveClient], *, size: int, wait_s: float = WAIT_S) -> None:
@@ -31,10 +41,10 @@ class EnclavePool:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[EnclaveClient]:
-        """Lend the client that was used last, whose connection is the least likely to have been closed for idleness.
+        """Lend a client until the block ends.
 
         Raises:
-            BusyError: all of them stayed in use.
+            BusyError: all of them stayed in use for ``wait_s``.
         """
         if not self._places.acquire(timeout=self._wait_s):
             raise BusyError(
@@ -51,7 +61,7 @@ class EnclavePool:
             self._places.release()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections of the clients that are not lent."""
         while (client := self._take_idle()) is not None:
             client.close()
 

@@ -14,7 +14,6 @@ from instance_tool.console.attestation_errors import attestation_errors_reported
 from instance_tool.console.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
 from instance_tool.console.output import OutputFormat
 from nitro_attestation.document.report import document_json, document_text
-from vsock_wire.protocol.attestation import AttestationRequest, encode_attestation_request, parse_attestation_reply
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.vocabulary import Operation
 
@@ -48,8 +47,7 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     user_data = parse_attested_bytes("--user-data", options["user_data"]) if options["user_data"] else None
     root_sha256, expected = parse_root(options["root"]), read_expected(options["expect"])
     with settings.explaining(Operation.GET_ATTESTATION_DOCUMENT), settings.open_client() as client:
-        reply = client.request(encode_attestation_request(AttestationRequest(nonce, user_data)))
-        document = parse_attestation_reply(reply)
+        document = client.fetch_attestation_document(nonce=nonce, user_data=user_data)
     verified = verify_and_warn(document, root_sha256=root_sha256, at=datetime.now(UTC), nonce=nonce, expected=expected)
     if options["save"] is not None:
         options["save"].write_bytes(document)

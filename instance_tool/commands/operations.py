@@ -171,7 +171,7 @@ def _call(settings: Settings, request: KmsRequest, *, newline: bool = True) -> N
     output = standard_output()
     with settings.explaining(request.operation):
         with settings.open_client_with_credentials() as client:
-            result = client.call(request)
+            result = client.ask_enclave(request)
         encoded = encode_result(request.operation, result, settings.output_format) + (b"\n" if newline else b"")
         output.write(encoded)
         output.flush()

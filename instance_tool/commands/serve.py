@@ -105,11 +105,11 @@ def serve_enclave(
         return client
 
     with listen_private_socket(address) as listener, new_client() as first:
-        first.open()
-        is_old = first.is_old_peer
-        pool = EnclavePool(new_client, size=1 if is_old else connections)
-        region = settings.region or (None if is_old else reply_text(first.describe(), "Region"))
-        served = ServedEnclave(pool, region, is_old)
+        first.send_credentials()
+        is_legacy = first.is_legacy_peer
+        pool = EnclavePool(new_client, size=1 if is_legacy else connections)
+        region = settings.region or (None if is_legacy else reply_text(first.describe(), "Region"))
+        served = ServedEnclave(pool, region, is_legacy)
         first.close()
         if not is_quiet:
             click.echo(f"{PROGRAM}: serving {address} for {settings.enclave}", err=True)

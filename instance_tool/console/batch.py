@@ -54,7 +54,7 @@ def decrypt_lines(
         TransportError: no connection could be opened for a line; of it and all behind it there is no result. Its text
             names the line.
     """
-    client.open()  # refused credentials or a refused region are no line's fault
+    client.send_credentials()  # refused credentials or a refused region are no line's fault
     failed = 0
     for number, outcome in _in_order(_decrypt_all(Pipeline(client), iter(lines), template, is_ready)):
         try:

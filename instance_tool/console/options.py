@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from instance_tool.client.client import TIMEOUT_S, EnclaveClient
+from instance_tool.client.client import CREDENTIALS_HELD, TIMEOUT_S, EnclaveClient
 from instance_tool.console.output import OutputFormat
 from instance_tool.credentials.find import find_credentials
 from instance_tool.credentials.source import CredentialSource
@@ -29,8 +29,6 @@ SERVICE_PORT = 3_000
 """kmstool's own."""
 ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
 """The environment variable that says where the enclave is, where no option does."""
-CREDENTIALS_HELD = "CredentialsHeld"
-"""The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -91,9 +89,9 @@ class Settings:
             try:
                 yield
             finally:
-                from instance_tool.trace.narrative import explain  # noqa: PLC0415 - loads what a decrypt does not need
+                from instance_tool.trace_text import trace_text  # noqa: PLC0415 - loads what a decrypt does not need
 
-                click.echo(explain(operation, steps, at=datetime.now(UTC)) + "\n", err=True)
+                click.echo(trace_text(operation, steps, at=datetime.now(UTC)) + "\n", err=True)
 
     def _has_peer_credentials(self, client: EnclaveClient) -> bool:
         try:

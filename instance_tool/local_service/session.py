@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from instance_tool.client.client import EnclaveClient
+from instance_tool.client.client import CREDENTIALS_HELD, EnclaveClient
 from instance_tool.client.pool import EnclavePool
-from instance_tool.console.options import CREDENTIALS_HELD
 from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode
 from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
@@ -42,12 +41,12 @@ class ServedEnclave:
     Attributes:
         pool: the connections to the enclave.
         region: of KMS, as set here or in the enclave; None where neither sets one.
-        is_old_enclave: whether it is kmstool in C, which has nothing to say of itself.
+        is_legacy_enclave: whether it is kmstool in C, which has nothing to say of itself.
     """
 
     pool: EnclavePool
     region: str | None
-    is_old_enclave: bool = False
+    is_legacy_enclave: bool = False
 
 
 class LocalSession:
@@ -87,7 +86,9 @@ class LocalSession:
             return self._set_client(message)
         try:
             with self._served.pool.lend() as client:
-                return self._describe(client) if operation is Operation.DESCRIBE else client.exchange(message)
+                if operation is Operation.DESCRIBE:
+                    return self._describe(client)
+                return client.exchange_with_credentials(message)
         except ToolError as error:
             return _refusal(error, KMS_OPERATIONS[operation].failure if operation in KMS_OPERATIONS else None)
 
@@ -102,7 +103,7 @@ class LocalSession:
         return {"Status": STATUS_OK, **protocol, CREDENTIALS_HELD: True}
 
     def _describe(self, client: EnclaveClient) -> JsonObject:
-        description = {"Protocol": PROTOCOL_VERSION} if self._served.is_old_enclave else client.describe()
+        description = {"Protocol": PROTOCOL_VERSION} if self._served.is_legacy_enclave else client.describe()
         return {"Status": STATUS_OK, **description, "Region": self._served.region, CREDENTIALS_HELD: True}
 
 

@@ -43,7 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"console_scripts"},
     ],
     "instance_tool": [
-        {"errors", "trace"},
+        {"errors", "trace_text"},
         {"credentials"},
         {"client"},
         {"console"},

@@ -114,7 +114,7 @@ def _own_session(deployment: Deployment, number: int, count: Count, ends_at: flo
 
         def ask(plaintext: bytes) -> dict[str, object]:
             blob = decode_base64(deployment.encrypt(plaintext))
-            return client.exchange(encode_kms_request(decrypt_request(blob, CONTEXT)))
+            return client.exchange_with_credentials(encode_kms_request(decrypt_request(blob, CONTEXT)))
 
         _ask_until(ends_at, number, count, ask)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from instance_tool.client import client as client_module
+from instance_tool.client import connection as connection_module
 from instance_tool.client.client import EnclaveClient
 from instance_tool.errors import EnclaveError
 from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
@@ -25,7 +25,7 @@ TIMEOUT_S = 10.0
 
 def new_client(enclave: ScriptedEnclave, *, timeout_s: float = TIMEOUT_S, region: str | None = None) -> EnclaveClient:
     client = EnclaveClient(enclave.address, timeout_s=timeout_s)
-    client.set_client(CREDENTIALS, region)
+    client.set_credentials(CREDENTIALS, region)
     return client
 
 
@@ -52,7 +52,7 @@ def failure_of(folder: Path, converse: Callable[[Peer], None], *, timeout_s: flo
         new_client(enclave, timeout_s=timeout_s) as client,
         pytest.raises(ToolError) as caught,
     ):
-        client.call(REQUEST)
+        client.ask_enclave(REQUEST)
     return caught.value
 
 
@@ -60,7 +60,7 @@ class TestOurEnclave:
     def test_one_connection_serves_many_decrypts_after_one_set_client(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave, region="eu-west-1") as client:
-            results = [client.call(REQUEST) for _ in range(20)]
+            results = [client.ask_enclave(REQUEST) for _ in range(20)]
         assert results == [decrypt_result(b"Hello, KMS!", "key-arn", "SYMMETRIC")] * 20
         assert conversation.operations == [(1, "SetClient"), *[(1, "Decrypt")] * 20]
         assert conversation.requests[0][1] == {
@@ -74,23 +74,23 @@ class TestOurEnclave:
 
     def test_nothing_is_connected_before_the_first_call(self, short_dir: Path) -> None:
         client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
         client.close()
 
     def test_refusal_leaves_the_connection_in_use(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext"):
-                client.call(OTHER_REQUEST)
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+                client.ask_enclave(OTHER_REQUEST)
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
         assert conversation.operations == [(1, "SetClient"), (1, "Decrypt"), (1, "Decrypt")]
 
     def test_new_credentials_are_sent_before_the_next_decrypt(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
-            client.call(REQUEST)
-            client.set_client(Credentials("AKIDNEW", "newSecret"), None)
-            client.call(REQUEST)
+            client.ask_enclave(REQUEST)
+            client.set_credentials(Credentials("AKIDNEW", "newSecret"), None)
+            client.ask_enclave(REQUEST)
         assert [request.get("AwsAccessKeyId") for _, request in conversation.requests] == [
             "AKIDEXAMPLE",
             None,
@@ -108,8 +108,8 @@ class TestOurEnclave:
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
             with pytest.raises(EnclaveError, match=r"^Could not create new client$"):
-                client.call(REQUEST)
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+                client.ask_enclave(REQUEST)
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
         assert enclave.connections == 1
 
     def test_broken_exchange_makes_the_next_call_connect_and_set_the_client_anew(self, short_dir: Path) -> None:
@@ -123,8 +123,8 @@ class TestOurEnclave:
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
             with pytest.raises(TransportError):
-                client.call(REQUEST)
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+                client.ask_enclave(REQUEST)
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
         assert conversation.operations == [(2, "SetClient"), (2, "Decrypt")]
 
     def test_describe_returns_everything_but_the_status(self, short_dir: Path) -> None:
@@ -136,30 +136,30 @@ class TestOurEnclave:
             assert client.describe() == {"Version": "1", "Limits": {"Connections": 1}}
 
     def test_decrypt_without_credentials_is_a_programmers_mistake(self, short_dir: Path) -> None:
-        with pytest.raises(ValueError, match="set_client"):
-            EnclaveClient(UnixAddress(str(short_dir / "x"))).call(REQUEST)
+        with pytest.raises(ValueError, match="set_credentials"):
+            EnclaveClient(UnixAddress(str(short_dir / "x"))).ask_enclave(REQUEST)
 
 
 class TestKmstoolInC:
     def test_one_decrypt_gets_its_plaintext(self, short_dir: Path) -> None:
         with ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave, new_client(enclave) as client:
-            assert client.call(REQUEST) == decrypt_result(b"Hello, KMS!")
+            assert client.ask_enclave(REQUEST) == decrypt_result(b"Hello, KMS!")
 
     def test_every_decrypt_of_many_gets_its_own_plaintext_on_a_connection_of_its_own(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=True)
         conversation.plaintexts["BAUG"] = "b3RoZXI="
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
-            results = [client.call(request).secret for request in (REQUEST, OTHER_REQUEST, REQUEST)]
+            results = [client.ask_enclave(request).secret for request in (REQUEST, OTHER_REQUEST, REQUEST)]
         assert results == [b"Hello, KMS!", b"other", b"Hello, KMS!"]
         assert conversation.operations == [(n, name) for n in (1, 2, 3) for name in ("SetClient", "Decrypt")]
 
     def test_failure_between_successes_stays_with_its_request(self, short_dir: Path) -> None:
         with ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave, new_client(enclave) as client:
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext$") as caught:
-                client.call(OTHER_REQUEST)
+                client.ask_enclave(OTHER_REQUEST)
             assert "gives no reason" in (caught.value.hint or "")
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
 
     def test_connection_is_not_held_between_decrypts(self, short_dir: Path) -> None:
         with (
@@ -167,8 +167,8 @@ class TestKmstoolInC:
             new_client(enclave) as first,
             new_client(enclave) as second,
         ):
-            first.call(REQUEST)
-            assert second.call(REQUEST).secret == b"Hello, KMS!"
+            first.ask_enclave(REQUEST)
+            assert second.ask_enclave(REQUEST).secret == b"Hello, KMS!"
 
     def test_describe_is_refused_in_its_words(self, short_dir: Path) -> None:
         with (
@@ -186,7 +186,7 @@ class TestKmstoolInC:
             peer.send_bytes(b'{ "Status": "Ok", "Message": "SGVsbG8sIEtNUyE=" }\0{ "Status": "Error" }\0')
 
         with ScriptedEnclave(short_dir, converse) as enclave, new_client(enclave) as client:
-            assert client.call(REQUEST).secret == b"Hello, KMS!"
+            assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
 
 
 class TestBrokenPeers:
@@ -252,14 +252,14 @@ class TestBrokenPeers:
             new_client(enclave, timeout_s=0.2) as client,
         ):
             with pytest.raises(TransportError, match=r"did not end in time|no progress"):
-                client.call(REQUEST)
+                client.ask_enclave(REQUEST)
             is_over.set()
 
     def test_nobody_listening_is_a_transport_error(self, short_dir: Path) -> None:
         client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
         with pytest.raises(TransportError, match=r"^connect to unix:") as caught:
-            client.call(REQUEST)
+            client.ask_enclave(REQUEST)
         assert caught.value.operation == "connect to"
 
     def test_reply_sent_before_the_close_is_heard_although_the_request_could_not_be_sent(
@@ -268,11 +268,11 @@ class TestBrokenPeers:
         ours, theirs = socket.socketpair()
         theirs.sendall(b'{"Status":"Error","Message":"Too many connections: 1 are open","Code":"TooManyConnections"}\0')
         theirs.close()
-        monkeypatch.setattr(client_module, "connect_socket", lambda *_, **__: ours)
+        monkeypatch.setattr(connection_module, "connect_socket", lambda *_, **__: ours)
         with EnclaveClient(UnixAddress(str(short_dir / "x"))) as client:
-            client.set_client(CREDENTIALS, None)
+            client.set_credentials(CREDENTIALS, None)
             with pytest.raises(EnclaveError, match=r"^Too many connections"):
-                client.call(REQUEST)
+                client.ask_enclave(REQUEST)
 
     def test_errors_never_quote_a_plaintext_or_credential(self, short_dir: Path) -> None:
         for garbage in (b'{"Status":"Ok","Message":"c2VjcmV0!"}\0', b'{"Status":"Ok","Message":"c2VjcmV0"} x\0'):

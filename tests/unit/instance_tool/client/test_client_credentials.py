@@ -68,8 +68,8 @@ def new_client(enclave: ScriptedEnclave, source: CredentialSource) -> EnclaveCli
 def test_expired_credentials_are_renewed_and_the_request_is_repeated_on_the_same_connection(short_dir: Path) -> None:
     enclave = Enclave(oldest=2)
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, Source()) as client:
-        assert client.call(REQUEST).secret == b"\1\2\3"
-        assert client.call(REQUEST).secret == b"\1\2\3"
+        assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
+        assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
     assert enclave.seen == ["SetClient 1", "Decrypt 1", "SetClient 2", "Decrypt 2", "Decrypt 2"]
     assert scripted.connections == 1
 
@@ -78,7 +78,7 @@ def test_request_is_repeated_once_and_never_more(short_dir: Path) -> None:
     enclave = Enclave(oldest=100)
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, Source()) as client:
         with pytest.raises(EnclaveError, match="ExpiredTokenException"):
-            client.call(REQUEST)
+            client.ask_enclave(REQUEST)
         assert enclave.seen == ["SetClient 1", "Decrypt 1", "SetClient 2", "Decrypt 2"]
 
 
@@ -86,7 +86,7 @@ def test_request_is_not_repeated_where_there_are_no_other_credentials(short_dir:
     enclave, source = Enclave(oldest=100), Source(last=1)
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, source) as client:
         with pytest.raises(EnclaveError, match="ExpiredTokenException"):
-            client.call(REQUEST)
+            client.ask_enclave(REQUEST)
         assert enclave.seen == ["SetClient 1", "Decrypt 1"]
         assert source.asked == 2
 
@@ -109,7 +109,7 @@ def test_no_other_refusal_is_repeated(short_dir: Path, change: dict[str, str | N
     enclave, source = Enclave(oldest=100, refusal={**EXPIRED, **change}), Source()
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, source) as client:
         with pytest.raises(EnclaveError):
-            client.call(REQUEST)
+            client.ask_enclave(REQUEST)
         assert enclave.seen == ["SetClient 1", "Decrypt 1"]
         assert source.asked == 1
 
@@ -119,8 +119,8 @@ def test_kmstool_in_c_gives_no_code_and_is_asked_once(short_dir: Path) -> None:
     conversation.plaintexts.clear()
     with ScriptedEnclave(short_dir, conversation) as scripted, new_client(scripted, source) as client:
         with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext$"):
-            client.call(REQUEST)
-        assert client.is_old_peer
+            client.ask_enclave(REQUEST)
+        assert client.is_legacy_peer
     assert [name for _, name in conversation.operations] == ["SetClient", "Decrypt"]
     assert source.asked == 1
 
@@ -132,8 +132,8 @@ def test_credentials_that_are_near_their_end_are_replaced_before_the_call(
     enclave = Enclave()
     source = Source(expiration="2001-01-01T00:00:00Z")
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, source) as client:
-        client.call(REQUEST)
-        client.call(REQUEST)
+        client.ask_enclave(REQUEST)
+        client.ask_enclave(REQUEST)
     assert enclave.seen == ["SetClient 1", "Decrypt 1", "SetClient 2", "Decrypt 2"]
 
 
@@ -150,7 +150,7 @@ def test_expired_credentials_stay_the_reason_when_no_new_ones_can_be_found(short
         new_client(scripted, CredentialSource(find)) as client,
         pytest.raises(EnclaveError, match="ExpiredTokenException"),
     ):
-        client.call(REQUEST)
+        client.ask_enclave(REQUEST)
 
 
 def test_peer_with_credentials_of_its_own_is_sent_none(short_dir: Path) -> None:
@@ -166,6 +166,6 @@ def test_peer_with_credentials_of_its_own_is_sent_none(short_dir: Path) -> None:
     with ScriptedEnclave(short_dir, converse) as scripted, EnclaveClient(scripted.address) as client:
         client.leave_credentials_to_peer()
         for _ in range(3):  # the third finds the connection closed
-            assert client.call(REQUEST).secret == b"\1\2\3"
+            assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
     assert seen == ["Decrypt"] * 3
     assert scripted.connections == 2

@@ -51,7 +51,7 @@ def run(
 ) -> Outcome:
     outcome = Outcome()
     with EnclaveClient(enclave.address, timeout_s=10) as client:
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
         outcome.failed = decrypt_lines(
             client,
             lines,
@@ -128,7 +128,7 @@ def test_each_result_is_written_before_the_next_line_is_read(short_dir: Path) ->
         yield line("cd")
 
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave, EnclaveClient(enclave.address) as client:
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
         decrypt_lines(
             client,
             lines(),
@@ -164,7 +164,7 @@ def test_connection_that_breaks_costs_one_line_at_most(short_dir: Path) -> None:
 
 def test_enclave_that_is_not_there_is_not_a_lines_fault(short_dir: Path) -> None:
     client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
-    client.set_client(CREDENTIALS, None)
+    client.set_credentials(CREDENTIALS, None)
     with pytest.raises(TransportError, match=r"^connect to unix:.*nobody: no such file or directory$"):
         decrypt_lines(
             client,
@@ -180,7 +180,7 @@ def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Pat
     outcome = Outcome()
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
         client = EnclaveClient(enclave.address)
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
 
         def lines() -> Iterable[bytes | InputError]:
             yield line("a")
@@ -229,7 +229,7 @@ def run_ahead(enclave: ScriptedEnclave, lines: list[bytes | InputError]) -> Outc
     """Run with all lines there from the start."""
     outcome = Outcome()
     with EnclaveClient(enclave.address, timeout_s=10) as client:
-        client.set_client(CREDENTIALS, None)
+        client.set_credentials(CREDENTIALS, None)
         outcome.failed = decrypt_lines(
             client,
             lines,

@@ -143,7 +143,7 @@ def test_describe_is_the_enclaves_with_what_is_held_here(ask: Ask) -> None:
 
 def test_describe_of_kmstool_in_c_does_not_ask_it_and_says_that_credentials_are_held(short_dir: Path) -> None:
     _, pool = session(UnixAddress(str(short_dir / "nobody")))
-    local = LocalSession(ServedEnclave(pool, None, is_old_enclave=True))
+    local = LocalSession(ServedEnclave(pool, None, is_legacy_enclave=True))
     assert local.take(b'{"Operation":"Describe"}').answer() == {
         "Status": "Ok",
         "Protocol": 2,

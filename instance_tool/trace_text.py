@@ -1,20 +1,25 @@
-"""The steps of a call in words: what crossed which boundary, who could read it there, and what shows it (pure).
+"""The trace of a call as text: what crossed which boundary, who could read it there, and what proves it (pure).
 
-It answers how the plaintext gets back into the enclave, by the very run that is explained. The enclave's own steps are
-its word, and said to be; an attestation document among them is verified here.
+``vsock_wire.protocol.trace`` defines the steps; this module presents them. The text answers how the plaintext gets back
+into the enclave, by the very run that is explained. It marks the enclave's own steps, because nothing proves them, and
+verifies the attestation document among them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import singledispatchmethod
 from itertools import pairwise
 from typing import NamedTuple
 
-from instance_tool.trace.presented_document import PresentedDocument
-from nitro_attestation.document.report import DEBUG_WARNING
+from nitro_attestation.document.cose import parse_unverified_document, verify_document
+from nitro_attestation.document.payload import AttestationDocument
+from nitro_attestation.document.report import DEBUG_WARNING, root_name
+from nitro_attestation.errors import AttestationError
 from vsock_wire.errors import printable, quoted
 from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, Delivery
 from vsock_wire.protocol.trace import (
@@ -62,8 +67,8 @@ class _Told(NamedTuple):
     elapsed_ms: float | None = None
 
 
-def explain(operation: Operation, steps: Sequence[object], *, at: datetime) -> str:
-    """Return the explanation of one call as text; whatever a peer has put into it is printable.
+def trace_text(operation: Operation, steps: Sequence[object], *, at: datetime) -> str:
+    """Return the trace of one call as text; whatever a peer has put into it is printable.
 
     Args:
         operation: what was called.
@@ -102,6 +107,39 @@ def _lines(number: str, told: _Told) -> Iterator[str]:
         )
 
 
+@dataclass(frozen=True)
+class _PresentedDocument:
+    """The attestation document that went to KMS, and what is to be said of it.
+
+    Attributes:
+        fields: what it says; None where it cannot be read.
+        verdict: how its verification went.
+        is_verified: whether it went well, under whatever root.
+        key_identifier: SHA-256 of the public key in it, in hexadecimal; empty where it has none.
+    """
+
+    fields: AttestationDocument | None
+    verdict: str
+    is_verified: bool = False
+    key_identifier: str = ""
+
+    @classmethod
+    def judge(cls, document: bytes, at: datetime) -> _PresentedDocument:
+        """Verify it under its own root, and name that: another than AWS's shows that it is whole, not whose it is."""
+        try:
+            fields = parse_unverified_document(document)
+        except AttestationError as error:
+            return cls(None, f"NOT verified: {error}")
+        root_sha256 = hashlib.sha256(fields.cabundle_der[0]).digest()
+        try:
+            verify_document(document, root_sha256=root_sha256, at=at)
+            verdict, is_verified = f"signature and certificates verified here, up to {root_name(root_sha256)}", True
+        except AttestationError as error:
+            verdict, is_verified = f"NOT verified: {error}", False
+        key = fields.public_key_der
+        return cls(fields, verdict, is_verified, hashlib.sha256(key).hexdigest() if key else "")
+
+
 class _Narrator:
     """Tells the steps of one call, in their order: a step may refer to the attestation document last told of.
 
@@ -114,7 +152,7 @@ class _Narrator:
     def __init__(self, operation: Operation, steps: Sequence[object], at: datetime) -> None:
         self._operation = operation
         self._at = at
-        self._presented: PresentedDocument | None = None
+        self._presented: _PresentedDocument | None = None
         of_enclave = [step for step in steps if isinstance(step, EnclaveStep)]
         self._opened_answers = [step for step, next_step in pairwise(of_enclave) if isinstance(next_step, Opened)]
         self._delivers = KMS_OPERATIONS[operation].delivers if operation in KMS_OPERATIONS else None
@@ -147,7 +185,7 @@ class _Narrator:
     def _(self, step: Attested) -> _Told:
         source = "enclave: an earlier call's" if step.is_reused else "Nitro Security Module -> enclave:"
         heading = f"{source} attestation document, {len(step.document):,} bytes"
-        self._presented = presented = PresentedDocument.judge(step.document, self._at)
+        self._presented = presented = _PresentedDocument.judge(step.document, self._at)
         if presented.fields is None:
             return _Told(heading, (presented.verdict,), step.elapsed_ms)
         fields = presented.fields

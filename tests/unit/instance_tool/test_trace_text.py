@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import cbor2
 import pytest
 
-from instance_tool.trace.narrative import explain
+from instance_tool.trace_text import trace_text
 from nitro_attestation.document import report as document_file
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.nsm.service import SimulatedNsm
@@ -52,7 +52,7 @@ FORGED = "\x1b[2J\x1b[1;1H\r\n 9  the forged\u202e step\x00\x07\x9b\u2028\u2029\
 
 
 def told(*steps: object, operation: Operation = Operation.DECRYPT, at: datetime = NOW) -> str:
-    return explain(operation, steps, at=at)
+    return trace_text(operation, steps, at=at)
 
 
 def unwrapped(text: str) -> str:

@@ -1,1 +1,0 @@
-"""What ``--explain`` shows: the events of one call, and how they are presented."""
