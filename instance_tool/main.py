@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import click
 
-from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, SHARED_OPTIONS, with_options
+from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, SHARED_OPTIONS
 from vsock_wire.cli.program import run_program
+from vsock_wire.cli.shared_options import with_options
 from vsock_wire.version import version_text
 
 DEFAULT_COMMAND = "decrypt"

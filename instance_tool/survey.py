@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from instance_tool.client.client import CREDENTIALS_HELD, EnclaveClient
+from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import IMDS_SOURCE, FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError, RoleError
@@ -24,7 +24,7 @@ from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import Attested
-from vsock_wire.protocol.vocabulary import DEFAULT_REGION, EnclaveCode
+from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, EnclaveCode
 
 CONNECT_TIMEOUT_S = 3.0
 """For reaching KMS from here; as long as the enclave gives its proxy."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from enclave_tool.commands.options import ROUTE_OPTIONS, parse_surroundings, with_options
+from enclave_tool.commands.options import ROUTE_OPTIONS, parse_surroundings
 from enclave_tool.delivery.policy import Deliverer, ProgramLimits
 from enclave_tool.delivery.program import ProgramRunner
 from enclave_tool.kms.callers import KmsClients, KmsRoute
@@ -23,12 +23,14 @@ from enclave_tool.server.diagnosis import Surveyor
 from enclave_tool.server.session import Enclave, Session
 from enclave_tool.server.workers import MAX_WORKERS, exit_on_signal, fork_workers
 from vsock_wire import __version__
-from vsock_wire.cli.program import parse_seconds, parse_timeout, run_program, set_up_logging
+from vsock_wire.cli.program import run_program, set_up_logging
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, QUIET, VERBOSE, with_options
+from vsock_wire.cli.values import parse_seconds, parse_timeout
 from vsock_wire.net.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.net.sockets import bound_address, listen_socket
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES, Delivery
-from vsock_wire.protocol.vocabulary import DEFAULT_REGION, PROTOCOL_VERSION
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION, PROTOCOL_VERSION, SERVICE_PORT
 from vsock_wire.rpc.server import Limits, MessageServer
 from vsock_wire.rpc.shared_load import SharedLoad
 from vsock_wire.version import version_text
@@ -78,7 +80,7 @@ DELIVERY_OPTIONS = (
     "--port",
     type=int,
     metavar="PORT",
-    default=configuration.SERVICE_PORT,
+    default=SERVICE_PORT,
     show_default=True,
     help="vsock port to serve.",
 )
@@ -101,29 +103,19 @@ DELIVERY_OPTIONS = (
     "--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True, metavar="N",
     help="Processes that decrypt side by side; one per vCPU is best.",
 )  # fmt: skip
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1),
-    default=Limits.max_connections,
-    show_default=True,
-    metavar="N",
-    help="Serve at most so many clients at once.",
-)
+@MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections)
 @click.option(
     "--max-connections-per-cid",
     type=click.IntRange(1),
     metavar="N",
     help="Of these, serve at most so many of one CID; by default all.",
 )
-@click.option(
-    "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
-    help="Close a connection that sends nothing for so long.",
-)  # fmt: skip
+@IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s)
 @click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port.")
 @with_options(ROUTE_OPTIONS, DELIVERY_OPTIONS)
 @click.argument("deliver_arguments", nargs=-1, metavar="[ARG]...")
-@click.option("-v", "--verbose", count=True, help="Log more to standard error.")
-@click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
+@VERBOSE.declare(click.option, help="Log more to standard error.")
+@QUIET.declare(click.option, help="Log errors only.")
 def command(**options: Any) -> None:
     """Serve KMS decryption to the parent instance, from inside a Nitro Enclave.
 

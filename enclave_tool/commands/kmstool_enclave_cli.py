@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, BinaryIO, NoReturn
 
 import click
@@ -13,11 +12,9 @@ from enclave_tool.commands.options import (
     CREDENTIAL_OPTIONS,
     ROUTE_OPTIONS,
     find_credentials,
-    parse_hex,
     parse_surroundings,
     read_base64,
     read_standard_input,
-    with_options,
 )
 from enclave_tool.errors import KmsError, RecipientError
 from enclave_tool.kms.callers import KmsClients, KmsRoute
@@ -26,8 +23,21 @@ from enclave_tool.kms.transport import tls_context
 from enclave_tool.nsm.device import open_nsm
 from enclave_tool.nsm.entropy import seed_kernel_entropy
 from enclave_tool.recipient.recipient import Recipient
-from vsock_wire.cli.program import parse_encryption_context, run_program, set_up_logging
+from vsock_wire.cli.labels import LABELS
+from vsock_wire.cli.program import run_program, set_up_logging
+from vsock_wire.cli.shared_options import (
+    ENCRYPTION_ALGORITHM,
+    KEY_ID,
+    KEY_PAIR_SPEC,
+    KEY_SPEC,
+    RANDOM_LENGTH,
+    VERBOSE,
+    with_options,
+)
+from vsock_wire.cli.streams import standard_output
+from vsock_wire.cli.values import parse_encryption_context, parse_hex
 from vsock_wire.errors import InputError, ToolError
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.kms_operations import (
     KMS_OPERATIONS,
@@ -35,7 +45,6 @@ from vsock_wire.protocol.kms_operations import (
     MAX_PLAINTEXT_BYTES,
     MAX_PUBLIC_KEY_BYTES,
     MAX_RANDOM_BYTES,
-    MESSAGE,
     KmsRequest,
     encode_kms_result,
 )
@@ -44,21 +53,6 @@ from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-enclave-cli"
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
-
-LABELS: dict[Operation, dict[str, str]] = {
-    Operation.DECRYPT: {"PLAINTEXT": MESSAGE},
-    Operation.GENERATE_DATA_KEY: {"CIPHERTEXT": "CiphertextBlob", "PLAINTEXT": MESSAGE},
-    Operation.GENERATE_DATA_KEY_PAIR: {
-        "CIPHERTEXT": "PrivateKeyCiphertextBlob",
-        "PUBLIC_KEY": "PublicKey",
-        "PLAINTEXT": MESSAGE,
-    },
-    Operation.GENERATE_RANDOM: {"PLAINTEXT": MESSAGE},
-    Operation.DERIVE_SHARED_SECRET: {"PLAINTEXT": MESSAGE},
-    Operation.ENCRYPT: {"CIPHERTEXT": "CiphertextBlob"},
-}
-"""The lines of standard output: each label, and the field of the wire protocol behind it. Those of Decrypt,
-GenerateDataKey and GenerateRandom are kmstool_enclave_cli's."""
 
 
 class OperationError(ToolError):
@@ -99,9 +93,9 @@ _SHARED = (
         help="AWS region of KMS.",
     ),
     *ROUTE_OPTIONS,
-    click.option("-v", "--verbose", count=True, help="Say what happens, on standard error; twice for more."),
+    VERBOSE.declare(click.option),
 )  # fmt: skip
-_KEY_ID = click.option("--key-id", metavar="KEY", required=True, help="KMS key: id, ARN or alias.")
+_KEY_ID = KEY_ID.declare(click.option, required=True)
 _KMS = (*_SHARED, *CREDENTIAL_OPTIONS)
 
 
@@ -129,8 +123,8 @@ def command() -> None:
 
 @command.command()
 @click.option("--ciphertext", metavar="BASE64", required=True, help="What to decrypt; - reads standard input.")
-@click.option("--key-id", metavar="KEY", help="The only KMS key that may open it; needed for an asymmetric one.")
-@click.option("--encryption-algorithm", metavar="NAME", help="For an asymmetric key.")
+@KEY_ID.declare(click.option, help="The only KMS key that may open it; needed for an asymmetric one.")
+@ENCRYPTION_ALGORITHM.declare(click.option)
 @with_options(CONTEXT_OPTIONS, _KMS)
 def decrypt(ciphertext: str, key_id: str | None, encryption_algorithm: str | None, **options: Any) -> None:
     """Decrypt --ciphertext, and print PLAINTEXT.
@@ -152,7 +146,7 @@ def decrypt(ciphertext: str, key_id: str | None, encryption_algorithm: str | Non
 
 @command.command()
 @_KEY_ID
-@click.option("--key-spec", type=click.Choice(["AES-256", "AES-128"]), required=True, help="Kind of data key.")
+@KEY_SPEC.declare(click.option, type=click.Choice(["AES-256", "AES-128"]), required=True)
 @with_options(CONTEXT_OPTIONS, _KMS)
 def genkey(key_id: str, key_spec: str, **options: Any) -> None:
     """Generate a data key, and print CIPHERTEXT and PLAINTEXT.
@@ -166,7 +160,7 @@ def genkey(key_id: str, key_spec: str, **options: Any) -> None:
 
 @command.command()
 @_KEY_ID
-@click.option("--key-pair-spec", metavar="SPEC", required=True, help="Such as RSA_2048 or ECC_NIST_P256.")
+@KEY_PAIR_SPEC.declare(click.option)
 @with_options(CONTEXT_OPTIONS, _KMS)
 def genkeypair(key_id: str, key_pair_spec: str, **options: Any) -> None:
     """Generate a key pair, and print CIPHERTEXT, PUBLIC_KEY and PLAINTEXT.
@@ -182,9 +176,7 @@ def genkeypair(key_id: str, key_pair_spec: str, **options: Any) -> None:
 
 
 @command.command()
-@click.option(
-    "--length", type=click.IntRange(1, MAX_RANDOM_BYTES), required=True, metavar="BYTES", help="How many, 1 to 1024."
-)
+@RANDOM_LENGTH.declare(click.option, type=click.IntRange(1, MAX_RANDOM_BYTES))
 @with_options(_KMS)
 def genrandom(length: int, **options: Any) -> None:
     """Generate random bytes, and print PLAINTEXT.
@@ -213,7 +205,7 @@ def derive(key_id: str, public_key: str, **options: Any) -> None:
 
 @command.command()
 @_KEY_ID
-@click.option("--encryption-algorithm", metavar="NAME", help="For an asymmetric key.")
+@ENCRYPTION_ALGORITHM.declare(click.option)
 @with_options(CONTEXT_OPTIONS, _KMS)
 def encrypt(key_id: str, encryption_algorithm: str | None, **options: Any) -> None:
     """Encrypt the bytes of standard input, and print CIPHERTEXT.
@@ -246,12 +238,16 @@ def attest(nonce: str | None, user_data: str | None, **options: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     set_up_logging("enclave_tool", verbosity=1 + options["verbose"])
     surroundings = parse_surroundings(options)
-    fields = {"nonce": parse_hex("--nonce", nonce), "user_data": parse_hex("--user-data", user_data)}
-    output = _standard_output()
+    fields = {"nonce": _attested_bytes("--nonce", nonce), "user_data": _attested_bytes("--user-data", user_data)}
+    output = standard_output()
     with open_nsm(surroundings.nsm) as nsm:
         seed_kernel_entropy(nsm)
         document = nsm.attestation_document(**fields)
     _write_lines(output, {"DOCUMENT": encode_base64(document)})
+
+
+def _attested_bytes(option: str, text: str | None) -> bytes | None:
+    return None if text is None else parse_hex(option, text, max_bytes=MAX_ATTESTED_BYTES)
 
 
 def main() -> NoReturn:
@@ -266,7 +262,7 @@ def _call(operation: Operation, options: dict[str, Any], **parameters: Any) -> N
     parameters["EncryptionContext"] = parse_encryption_context(options.get("encryption_context", ()))
     request = KmsRequest(operation, {name: value for name, value in parameters.items() if value not in (None, {})})
     credentials = find_credentials(options, os.environ)
-    output = _standard_output()
+    output = standard_output()
     route = KmsRoute(surroundings.proxy, tls_context(surroundings.ca_file), surroundings.endpoint_host)
     with open_nsm(surroundings.nsm) as nsm:
         seed_kernel_entropy(nsm)  # before any key is made
@@ -290,12 +286,6 @@ def _field(operation: Operation, fields: dict[str, Any], name: str) -> str:
 def _write_lines(output: BinaryIO, lines: dict[str, str]) -> None:
     output.write("".join(f"{label}: {text}\n" for label, text in lines.items()).encode("ascii"))
     output.flush()
-
-
-def _standard_output() -> BinaryIO:
-    if sys.stdout is None:  # started with it closed, as by >&-; nothing may be decrypted only to be lost
-        raise InputError("standard output: expected it to be open, got it closed")
-    return sys.stdout.buffer
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from enclave_tool.kms.client import PROXY_PORT
 from enclave_tool.nsm.device import NSM_DEVICE
 from enclave_tool.server.config import Surroundings, parse_endpoint_host, parse_nsm_location, refuse_non_vsock
-from vsock_wire.errors import CredentialsError, InputError, quoted
+from vsock_wire.cli.shared_options import ENCRYPTION_CONTEXT
+from vsock_wire.cli.streams import STANDARD_INPUT, read_file
+from vsock_wire.cli.values import parse_base64
+from vsock_wire.errors import CredentialsError, InputError
 from vsock_wire.net.address import CID_PARENT, parse_address, vsock_address
-from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
-from vsock_wire.protocol.json_codec import JsonObject, decode_base64, decode_message
+from vsock_wire.protocol.json_codec import JsonObject, decode_message
 from vsock_wire.protocol.messages import Credentials, parse_set_client
 from vsock_wire.protocol.vocabulary import RequestError
 
@@ -39,21 +39,6 @@ _FLAGS = {
     "aws_session_token": "AwsSessionToken",
 }
 _HINT = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or pass --credentials-fd"
-
-_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-
-
-class _ContextEntry(click.ParamType[tuple[str, str]]):
-    """One NAME=VALUE of an encryption context."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, separator, content = str(value).partition("=")
-        if not name or not separator:
-            self.fail(f"expected NAME=VALUE, got {quoted(str(value))}", param, ctx)
-        return name, content
-
 
 ROUTE_OPTIONS = (
     click.option(
@@ -81,23 +66,7 @@ CREDENTIAL_OPTIONS = (
     ),
 )  # fmt: skip
 
-CONTEXT_OPTIONS = (
-    click.option(
-        "--encryption-context", type=_ContextEntry(), multiple=True, metavar="NAME=VALUE",
-        help="Part of the encryption context; repeatable.",
-    ),
-)  # fmt: skip
-
-
-def with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:
-    """Return a decorator that gives a command all options of ``groups``, in this order."""
-
-    def decorate(function: _Decorated) -> _Decorated:
-        for option in reversed([option for group in groups for option in group]):
-            function = option(function)
-        return function
-
-    return decorate
+CONTEXT_OPTIONS = (ENCRYPTION_CONTEXT.declare(click.option),)
 
 
 def parse_surroundings(options: Mapping[str, Any]) -> Surroundings:
@@ -149,13 +118,7 @@ def read_base64(flag: str, text: str, most_bytes: int, options: Mapping[str, Any
         InputError: it is no standard base64 with padding, empty, or longer than ``most_bytes``.
     """
     data = read_standard_input(MAX_TEXT_BYTES, options) if text == "-" else os.fsencode(text)
-    try:
-        decoded = decode_base64(b"".join(data.split()).decode("ascii"))
-    except ValueError:
-        raise InputError(
-            f"{flag}: expected standard base64 with padding, got other text",
-            hint="base64 -w0 FILE makes such text of a file of raw bytes",
-        ) from None
+    decoded = parse_base64(flag, data)
     if not 1 <= len(decoded) <= most_bytes:
         raise InputError(f"{flag}: expected 1 to {most_bytes} bytes, got {len(decoded)}")
     return decoded
@@ -169,25 +132,7 @@ def read_standard_input(most_bytes: int, options: Mapping[str, Any]) -> bytes:
     """
     if options["credentials_fd"] == 0:
         raise InputError("standard input: expected it for the data, got it for --credentials-fd as well")
-    if sys.stdin is None:  # started with it closed, as by <&-
-        raise InputError("standard input: expected it to be open, got it closed")
-    data = sys.stdin.buffer.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise InputError(f"standard input: expected at most {most_bytes} bytes, got more")
-    return data
-
-
-def parse_hex(flag: str, text: str | None) -> bytes | None:
-    """Return the bytes that a flag gives in hexadecimal, for an attestation document; None where it was not given.
-
-    Raises:
-        InputError: it is no such text, or more than a document can carry.
-    """
-    if text is None:
-        return None
-    if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", text) or len(text) > 2 * MAX_ATTESTED_BYTES:
-        raise InputError(f"{flag}: expected 1 to {MAX_ATTESTED_BYTES} bytes in hexadecimal, got {quoted(text)}")
-    return bytes.fromhex(text)
+    return read_file(STANDARD_INPUT, "standard input", max_bytes=most_bytes)
 
 
 def _credentials(source: str, fields: JsonObject) -> Credentials:

@@ -21,10 +21,8 @@ from vsock_wire.net.address import (
     parse_address,
 )
 from vsock_wire.protocol.kms_operations import Delivery
+from vsock_wire.protocol.vocabulary import SERVICE_PORT
 from vsock_wire.rpc.server import Limits
-
-SERVICE_PORT = 3_000
-"""kmstool's own."""
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,6 @@ TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
 KMS_SHARE = 0.9
 """The part of that time which the enclave may spend on KMS; the rest is for its reply about what failed."""
-CREDENTIALS_HELD = "CredentialsHeld"
-"""The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
 
 _logger = logging.getLogger(__name__)
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import click
 
-from instance_tool.commands.verify import parse_attested_bytes, parse_root, read_expected, verify_and_warn
+from instance_tool.commands.verify import parse_root, read_expected, verify_and_warn
 from instance_tool.console.attestation_errors import attestation_errors_reported
-from instance_tool.console.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
+from instance_tool.console.options import SHARED_OPTIONS, merged_options, parse_settings
 from instance_tool.console.output import OutputFormat
 from nitro_attestation.document.report import document_json, document_text
+from vsock_wire.cli.shared_options import with_options
+from vsock_wire.cli.values import parse_hex
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.vocabulary import Operation
 
@@ -43,8 +46,11 @@ def attest(ctx: click.Context, /, **_options: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     options = merged_options(ctx)
     settings = parse_settings(options)
-    nonce = parse_attested_bytes("--nonce", options["nonce"]) if options["nonce"] else secrets.token_bytes(NONCE_BYTES)
-    user_data = parse_attested_bytes("--user-data", options["user_data"]) if options["user_data"] else None
+    nonce, user_data = secrets.token_bytes(NONCE_BYTES), None
+    if options["nonce"]:
+        nonce = parse_hex("--nonce", options["nonce"], max_bytes=MAX_ATTESTED_BYTES)
+    if options["user_data"]:
+        user_data = parse_hex("--user-data", options["user_data"], max_bytes=MAX_ATTESTED_BYTES)
     root_sha256, expected = parse_root(options["root"]), read_expected(options["expect"])
     with settings.explaining(Operation.GET_ATTESTATION_DOCUMENT), settings.open_client() as client:
         document = client.fetch_attestation_document(nonce=nonce, user_data=user_data)

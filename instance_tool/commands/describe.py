@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from instance_tool.console.options import SHARED_OPTIONS, merged_options, parse_settings, with_options
+from instance_tool.console.options import SHARED_OPTIONS, merged_options, parse_settings
+from vsock_wire.cli.shared_options import with_options
 from vsock_wire.protocol.vocabulary import Operation
 
 

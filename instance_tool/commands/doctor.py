@@ -10,16 +10,11 @@ from typing import Any
 import click
 
 from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
-from instance_tool.console.options import (
-    CONTEXT_OPTIONS,
-    SHARED_OPTIONS,
-    merged_options,
-    parse_settings,
-    with_options,
-)
+from instance_tool.console.options import CONTEXT_OPTIONS, SHARED_OPTIONS, merged_options, parse_settings
 from instance_tool.console.output import OutputFormat
 from instance_tool.credentials.find import find_credentials
 from instance_tool.survey import Chain, examine
+from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, with_options
 from vsock_wire.errors import ExitCode, InputError, printable, quoted
 from vsock_wire.net.address import TcpAddress, parse_address
 from vsock_wire.protocol.diagnosis import Hop, HopState
@@ -33,7 +28,7 @@ _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopS
 
 @click.command()
 @with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
-@click.option("--encryption-algorithm", metavar="NAME", help="For an asymmetric key.")
+@ENCRYPTION_ALGORITHM.declare(click.option)
 @click.option("--ciphertext", metavar="TEXT", help="Try to decrypt this, or standard input for -; shows nothing of it.")
 @click.option("--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy leads, if not to the region's own KMS.")
 @click.pass_context

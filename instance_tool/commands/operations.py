@@ -19,11 +19,10 @@ from instance_tool.console.options import (
     Settings,
     merged_options,
     parse_settings,
-    parse_text,
-    with_options,
 )
 from instance_tool.console.output import encode_result
 from vsock_wire.cli.program import report_error
+from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, KEY_PAIR_SPEC, KEY_SPEC, RANDOM_LENGTH, with_options
 from vsock_wire.cli.streams import read_file, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.protocol.kms_operations import (
@@ -72,7 +71,7 @@ def decrypt(ctx: click.Context, /, ciphertext: str | None = None, **_options: An
 
 @click.command()
 @with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
-@click.option("--key-spec", type=click.Choice(["AES_256", "AES_128", "AES-256", "AES-128"]), help="Kind of data key.")
+@KEY_SPEC.declare(click.option, type=click.Choice(["AES_256", "AES_128", "AES-256", "AES-128"]))
 @click.option("--length", type=_LENGTH, metavar="BYTES", help="Size of the data key, instead of --key-spec.")
 @click.pass_context
 def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_options: Any) -> None:
@@ -91,7 +90,7 @@ def genkey(ctx: click.Context, /, key_spec: str | None, length: int | None, **_o
 
 @click.command()
 @with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
-@click.option("--key-pair-spec", required=True, metavar="SPEC", help="Such as RSA_2048 or ECC_NIST_P256.")
+@KEY_PAIR_SPEC.declare(click.option)
 @click.pass_context
 def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> None:
     """Generate a key pair: public key, private key, and that under --key-id.
@@ -108,7 +107,7 @@ def genkeypair(ctx: click.Context, /, key_pair_spec: str, **_options: Any) -> No
 
 @click.command()
 @with_options(SHARED_OPTIONS)
-@click.option("--length", type=_LENGTH, required=True, metavar="BYTES", help="How many bytes, 1 to 1024.")
+@RANDOM_LENGTH.declare(click.option, type=_LENGTH)
 @click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the bytes.")
 @click.pass_context
 def genrandom(ctx: click.Context, /, length: int, **_options: Any) -> None:
@@ -145,7 +144,7 @@ def derive(ctx: click.Context, /, public_key: Path, **_options: Any) -> None:
 
 @click.command()
 @with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
-@click.option("--encryption-algorithm", type=parse_text, metavar="NAME", help="For an asymmetric key.")
+@ENCRYPTION_ALGORITHM.declare(click.option)
 @click.pass_context
 def encrypt(ctx: click.Context, /, **_options: Any) -> None:
     """Encrypt standard input under --key-id, and print base64.

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from instance_tool.console.attestation_errors import attestation_errors_reported
 from instance_tool.console.offline import OUTPUT_OPTION, is_json_wanted, report_warning
-from instance_tool.console.options import CONTEXT_OPTIONS, with_options
+from instance_tool.console.options import CONTEXT_OPTIONS
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
 from nitro_attestation.errors import PolicyError
@@ -27,8 +27,9 @@ from nitro_attestation.measurements import (
     parse_measurements,
     parse_pcr_options,
 )
-from vsock_wire.cli.program import parse_encryption_context
+from vsock_wire.cli.shared_options import with_options
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file
+from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import ExitCode, InputError
 
 _CONTEXT_OPTION = CONTEXT_OPTIONS[:1]  # without the key's id, which no policy asks for

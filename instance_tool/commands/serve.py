@@ -10,17 +10,10 @@ import click
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
-from instance_tool.console.options import (
-    PROGRAM,
-    SHARED_OPTIONS,
-    Settings,
-    merged_options,
-    parse_settings,
-    with_options,
-)
+from instance_tool.console.options import PROGRAM, SHARED_OPTIONS, Settings, merged_options, parse_settings
 from instance_tool.local_service.session import LocalSession, ServedEnclave
 from instance_tool.local_service.socket import listen_private_socket
-from vsock_wire.cli.program import parse_timeout
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, with_options
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import UnixAddress, parse_address
 from vsock_wire.protocol.messages import reply_text
@@ -43,18 +36,8 @@ MAX_ENCLAVE_CONNECTIONS = 64
     metavar="N",
     help="Have so many requests at the enclave at once.",
 )
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1),
-    default=Limits.max_connections,
-    show_default=True,
-    metavar="N",
-    help="Serve at most so many local programs at once.",
-)
-@click.option(
-    "--idle-timeout", type=parse_timeout, default=Limits.idle_timeout_s, show_default=True, metavar="SECONDS",
-    help="Close a connection that sends nothing for so long.",
-)  # fmt: skip
+@MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections)
+@IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s)
 @click.pass_context
 def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
     """Keep a session with the enclave for programs of this user.

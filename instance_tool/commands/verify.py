@@ -12,15 +12,17 @@ from cryptography.hazmat.primitives import hashes
 
 from instance_tool.console.attestation_errors import attestation_errors_reported
 from instance_tool.console.offline import OUTPUT_OPTION, is_json_wanted, report_warning
-from instance_tool.console.options import with_options
 from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, verify_document
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
-from nitro_attestation.document.payload import MAX_NONCE_BYTES, AttestationDocument
+from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.document.report import DEBUG_WARNING, VerifiedDocument, document_json, document_text
 from nitro_attestation.errors import AttestationError
 from nitro_attestation.measurements import MAX_MEASUREMENTS_BYTES, parse_measurements, verify_measurements
+from vsock_wire.cli.shared_options import with_options
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file
+from vsock_wire.cli.values import parse_hex
 from vsock_wire.errors import InputError, quoted
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 
 NOW = "now"
 DOCUMENT_TIME = "document"
@@ -64,7 +66,7 @@ def verify(ctx: click.Context, /, **options: Any) -> None:
         raise InputError("FILE and --expect: expected standard input for one of them, got it for both")
     expected = read_expected(options["expect"])
     root_sha256 = parse_root(options["root"])
-    nonce = None if options["nonce"] is None else parse_attested_bytes("--nonce", options["nonce"])
+    nonce = None if options["nonce"] is None else parse_hex("--nonce", options["nonce"], max_bytes=MAX_ATTESTED_BYTES)
     at = _parse_at(options["at"])
     document = decode_document_file(read_file(options["file"], "document", max_bytes=MAX_DOCUMENT_FILE_BYTES))
     verified = verify_and_warn(document, root_sha256=root_sha256, at=at, nonce=nonce, expected=expected)
@@ -150,21 +152,6 @@ def parse_root(path: str | None) -> bytes:
     if len(certificates) != 1:
         raise InputError(f"--root: expected one certificate, got {len(certificates)}")
     return certificates[0].fingerprint(hashes.SHA256())
-
-
-def parse_attested_bytes(option: str, text: str) -> bytes:
-    """Return what an option gives in hexadecimal for a document to hold.
-
-    Raises:
-        InputError: it is no hexadecimal text, or longer than a document holds.
-    """
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        raise InputError(f"{option}: expected hexadecimal digits, two for each byte, got other text") from None
-    if not 1 <= len(data) <= MAX_NONCE_BYTES:
-        raise InputError(f"{option}: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(data)}")
-    return data
 
 
 def _parse_at(text: str) -> datetime | None:

@@ -6,8 +6,8 @@ import select
 from io import BufferedReader, BytesIO, UnsupportedOperation
 from typing import BinaryIO, Self
 
+from vsock_wire.cli.values import parse_base64
 from vsock_wire.errors import InputError
-from vsock_wire.protocol.json_codec import decode_base64
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 
 MAX_TEXT_BYTES = 65_536
@@ -20,16 +20,9 @@ def parse_ciphertext(text: bytes) -> bytes:
     Raises:
         InputError: it is empty, no base64, or longer than KMS takes.
     """
-    compact = b"".join(text.split())
-    if not compact:
+    if not text.strip():
         raise InputError("CIPHERTEXT: expected base64 text, got nothing")
-    try:
-        ciphertext = decode_base64(compact.decode("ascii"))
-    except ValueError:
-        raise InputError(
-            "CIPHERTEXT: expected standard base64 with padding, got other text",
-            hint="base64 -w0 FILE makes such text of a file of raw bytes",
-        ) from None
+    ciphertext = parse_base64("CIPHERTEXT", text)
     if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
         raise InputError(f"CIPHERTEXT: expected at most {MAX_CIPHERTEXT_BYTES} bytes, got {len(ciphertext)}")
     return ciphertext

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from instance_tool.console.ciphertext import parse_ciphertext, read_ciphertext
-from vsock_wire.cli.program import parse_encryption_context
 from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
+from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation

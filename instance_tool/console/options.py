@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from instance_tool.client.client import CREDENTIALS_HELD, TIMEOUT_S, EnclaveClient
+from instance_tool.client.client import TIMEOUT_S, EnclaveClient
 from instance_tool.console.output import OutputFormat
 from instance_tool.credentials.find import find_credentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
-from vsock_wire.cli.program import parse_timeout, set_up_logging
+from vsock_wire.cli.program import set_up_logging
+from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, ENCRYPTION_CONTEXT, KEY_ID, QUIET, VERBOSE
+from vsock_wire.cli.values import parse_text, parse_timeout
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.address import Address, UnixAddress, parse_address, vsock_address
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.recording import recording
-from vsock_wire.protocol.vocabulary import Operation
+from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, SERVICE_PORT, Operation
 
 PROGRAM = "kmstool-instance"
-SERVICE_PORT = 3_000
-"""kmstool's own."""
 ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
 """The environment variable that says where the enclave is, where no option does."""
-
-_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -116,31 +114,6 @@ class Settings:
         return True
 
 
-def parse_text(value: str) -> str:
-    """Return ``value`` if it can be sent.
-
-    Raises:
-        InputError: the argument was no UTF-8, so that Python holds it as lone surrogates.
-    """
-    if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
-        return value
-    raise InputError(f"argument: expected UTF-8 text, got {quoted(value)}")
-
-
-class _ContextEntry(click.ParamType[tuple[str, str]]):
-    """One NAME=VALUE of an encryption context; kmstool drops what has no ``=``, and KMS then refuses to decrypt."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, separator, content = parse_text(str(value)).partition("=")
-        if not name or not separator:
-            self.fail(f"expected NAME=VALUE, got {quoted(str(value))}", param, ctx)
-        return name, content
-
-
 SHARED_OPTIONS = (
     click.option("--cid", type=int, metavar="CID", help="vsock CID of the enclave."),
     click.option(
@@ -166,21 +139,15 @@ SHARED_OPTIONS = (
     click.option(
         "--explain", is_flag=True, help="Tell on standard error, step by step, how the answer came about."
     ),
-    click.option("-v", "--verbose", count=True, help="Say what happens, on standard error; twice for more."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    VERBOSE.declare(click.option),
+    QUIET.declare(click.option),
 )  # fmt: skip
 
-KEY_OPTION = click.option("--key-id", type=parse_text, metavar="KEY", help="KMS key: id, ARN or alias.")
-CONTEXT_OPTIONS = (
-    click.option(
-        "--encryption-context", type=_ContextEntry(), multiple=True, metavar="NAME=VALUE",
-        help="The context used to encrypt; repeatable.",
-    ),
-    KEY_OPTION,
-)  # fmt: skip
+KEY_OPTION = KEY_ID.declare(click.option)
+CONTEXT_OPTIONS = (ENCRYPTION_CONTEXT.declare(click.option), KEY_OPTION)
 DECRYPT_OPTIONS = (
     *CONTEXT_OPTIONS,
-    click.option("--encryption-algorithm", type=parse_text, metavar="NAME", help="For an asymmetric key."),
+    ENCRYPTION_ALGORITHM.declare(click.option),
     click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext a line."),
     click.option("-n", "--no-newline", is_flag=True, help="Write no newline behind the plaintext."),
 )  # fmt: skip
@@ -188,17 +155,6 @@ DECRYPT_OPTIONS = (
 
 _ADDED_UP = ("encryption_context", "verbose")
 """Options that count wherever they are given."""
-
-
-def with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:
-    """Return a decorator that gives a command all options of ``groups``, in this order."""
-
-    def decorate(function: _Decorated) -> _Decorated:
-        for option in reversed([option for group in groups for option in group]):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def merged_options(ctx: click.Context) -> dict[str, Any]:

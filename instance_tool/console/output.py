@@ -6,21 +6,11 @@ import enum
 import json
 from typing import NamedTuple
 
+from vsock_wire.cli.labels import LABELS
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, OUTPUT, KmsResult
 from vsock_wire.protocol.vocabulary import Operation
-
-_LABELS = {
-    Operation.GENERATE_DATA_KEY: {"CIPHERTEXT": "CiphertextBlob", "PLAINTEXT": MESSAGE},
-    Operation.GENERATE_DATA_KEY_PAIR: {
-        "CIPHERTEXT": "PrivateKeyCiphertextBlob",
-        "PUBLIC_KEY": "PublicKey",
-        "PLAINTEXT": MESSAGE,
-    },
-}
-"""Operations with several results: the lines they are written as, with kmstool_enclave_cli's labels for a data key.
-Where the enclave keeps the secret, the line of MESSAGE is labelled DIGEST or OUTPUT."""
 
 
 class OutputFormat(enum.StrEnum):
@@ -60,8 +50,9 @@ def encode_result(
     if output_format is OutputFormat.JSON:
         return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")
     delivered = _delivered(result)
-    if operation in _LABELS:
-        return b"\n".join(_line(label, name, result, delivered) for label, name in _LABELS[operation].items())
+    labels = LABELS[operation]
+    if len(labels) > 1:
+        return b"\n".join(_line(label, name, result, delivered) for label, name in labels.items())
     if delivered is None:
         return _base64_part(result, "CiphertextBlob").encode("ascii")
     if output_format is OutputFormat.BASE64:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from instance_tool.client.client import CREDENTIALS_HELD, EnclaveClient
+from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
 from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode
 from vsock_wire.errors import CredentialsError, ToolError, TransportError
@@ -13,6 +13,7 @@ from vsock_wire.protocol.json_codec import JsonObject, decode_message
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.messages import ErrorReply, parse_operation, parse_request_id
 from vsock_wire.protocol.vocabulary import (
+    CREDENTIALS_HELD,
     PROTOCOL_VERSION,
     STATUS_ERROR,
     STATUS_OK,

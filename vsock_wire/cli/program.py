@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -13,13 +12,9 @@ from types import FrameType
 from typing import NoReturn
 
 from vsock_wire.cli.launcher import is_missing_library
-from vsock_wire.errors import ExitCode, InputError, ToolError, printable, quoted
+from vsock_wire.errors import ExitCode, InputError, ToolError, printable
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-MAX_SECONDS = 86_400
-"""A day: longer than any wait that serves somebody, and short enough for every clock."""
-MIN_TIMEOUT_S = 0.001
-"""Sockets take 0 for "do not wait at all"."""
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -35,7 +30,7 @@ def run_program(
     Args:
         name: the program's name.
         command: a click command.
-        usage_error: click's root of usage errors; handed in, because this room uses the standard library only.
+        usage_error: click's root of usage errors; handed in, because this package uses the standard library only.
         leaves_at_once: whether a success ends the process without Python's own tidying, which takes a tenth of a
             decrypt: no handler of ``atexit`` runs, and what is open is left to the kernel.
     """
@@ -88,57 +83,18 @@ def report_error(name: str, error: ToolError, *, subject: str | None = None) -> 
         print(f"hint: {printable(error.hint)}", file=sys.stderr)
 
 
-def parse_seconds(text: str | float) -> float:
-    """Return a number of seconds from the command line.
-
-    Raises:
-        InputError: it is no number from 0 to MAX_SECONDS; nan, which passes every comparison, is none.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= MAX_SECONDS:
-        raise InputError(f"seconds: expected a number from 0 to {MAX_SECONDS}, got {quoted(str(text))}")
-    return seconds
-
-
-def parse_timeout(text: str | float) -> float:
-    """Return a time-out in seconds from the command line.
-
-    Raises:
-        InputError: it is no number from MIN_TIMEOUT_S to MAX_SECONDS.
-    """
-    timeout_s = parse_seconds(text)
-    if timeout_s < MIN_TIMEOUT_S:
-        raise InputError(f"time-out: expected at least {MIN_TIMEOUT_S} seconds, got {timeout_s:g}")
-    return timeout_s
-
-
-def parse_encryption_context(entries: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return the encryption context of repeated --encryption-context options.
-
-    Raises:
-        InputError: a name is there twice.
-    """
-    context = dict(entries)
-    if len(context) != len(entries):
-        raise InputError("--encryption-context: expected each name once, got one twice")
-    return context
-
-
-def set_up_logging(room: str, *, verbosity: int) -> None:
-    """Log what ``room`` and vsock_wire say to standard error.
+def set_up_logging(package: str, *, verbosity: int) -> None:
+    """Log what ``package`` and vsock_wire say to standard error.
 
     Other libraries' loggers get no handler: at debug level botocore logs whole requests, session token included.
 
     Args:
-        room: the name of the program's own package.
+        package: the name of the program's own.
         verbosity: 0 for errors only, 1 adds warnings, 2 information, 3 and more debugging details.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_PrintableFormatter(LOG_FORMAT))
-    for name in (room, "vsock_wire"):
+    for name in (package, "vsock_wire"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

@@ -15,6 +15,9 @@ PROTOCOL_VERSION = 2
 DEFAULT_REGION = "us-east-1"
 """kmstool's own, where neither side sets a region."""
 
+SERVICE_PORT = 3_000
+"""The vsock port of kmstool-enclave, as of kmstool."""
+
 STATUS_OK = "Ok"
 STATUS_ERROR = "Error"
 MAX_IN_FLIGHT = 16
@@ -26,6 +29,8 @@ EXPLAIN = "Explain"
 """The field of a request that asks for EVIDENCE; kmstool in C ignores it."""
 EVIDENCE = "Evidence"
 """The field of the reply, Ok or Error, that lists the steps of ``vsock_wire.protocol.trace``."""
+CREDENTIALS_HELD = "CredentialsHeld"
+"""The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
 
 
 class Operation(enum.StrEnum):

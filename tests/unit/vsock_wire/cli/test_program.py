@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from vsock_wire.cli.program import parse_seconds, report_error, run_program, set_up_logging
+from vsock_wire.cli.program import report_error, run_program, set_up_logging
 from vsock_wire.errors import InputError, ToolError, TransportError
 
 ROOT = Path(__file__).parents[4]
@@ -152,21 +152,10 @@ class TestReportError:
         assert capsys.readouterr().err == "tool: error: line 3: bad\n"
 
 
-class TestParseSeconds:
-    @pytest.mark.parametrize("text", ["0", "0.5", "86400", 30.0])
-    def test_takes_a_time(self, text: str | float) -> None:
-        assert parse_seconds(text) == float(text)
-
-    @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e20", "86401", "", "x", "1 s"])
-    def test_refuses_what_no_clock_can_wait_for(self, text: str) -> None:
-        with pytest.raises(InputError, match=r"^seconds: expected a number from 0 to 86400, got"):
-            parse_seconds(text)
-
-
 class TestSetUpLogging:
     @pytest.fixture(autouse=True)
     def _loggers(self) -> Iterator[None]:
-        names = ("room", "vsock_wire")
+        names = ("package", "vsock_wire")
         yield
         for name in names:
             logger = logging.getLogger(name)
@@ -179,18 +168,18 @@ class TestSetUpLogging:
         ("verbosity", "expected"), [(-1, "e"), (0, "e"), (1, "ew"), (2, "ewi"), (3, "ewid"), (9, "ewid")]
     )
     def test_level_follows_verbosity(self, capsys: pytest.CaptureFixture[str], verbosity: int, expected: str) -> None:
-        set_up_logging("room", verbosity=verbosity)
-        logger = logging.getLogger("room.module")
+        set_up_logging("package", verbosity=verbosity)
+        logger = logging.getLogger("package.module")
         for level in (logger.error, logger.warning, logger.info, logger.debug):
             level("%s", level.__name__[0])
         assert [line[-1] for line in capsys.readouterr().err.splitlines()] == list(expected)
 
     def test_other_libraries_say_nothing_even_at_the_most_verbose(self, capsys: pytest.CaptureFixture[str]) -> None:
-        set_up_logging("room", verbosity=9)
+        set_up_logging("package", verbosity=9)
         logging.getLogger("botocore.auth").error("the session token")
         assert capsys.readouterr().err == ""
 
     def test_record_stays_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        set_up_logging("room", verbosity=1)
-        logging.getLogger("room").warning("peer says %s", "a\n2031-01-01 ERROR forged\x1b[2J")
+        set_up_logging("package", verbosity=1)
+        logging.getLogger("package").warning("peer says %s", "a\n2031-01-01 ERROR forged\x1b[2J")
         assert capsys.readouterr().err.count("\n") == 1

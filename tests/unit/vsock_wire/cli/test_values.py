@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsock_wire.cli.values import (
+    parse_base64,
+    parse_context_entry,
+    parse_encryption_context,
+    parse_hex,
+    parse_seconds,
+    parse_text,
+    parse_timeout,
+)
+from vsock_wire.errors import ExitCode, InputError
+from vsock_wire.protocol.json_codec import encode_base64
+
+NOT_UTF_8 = "a=\udcff"
+"""How Python holds an argument that is not UTF-8."""
+
+
+class TestParseSeconds:
+    @pytest.mark.parametrize("text", ["0", "0.5", "86400", 30.0])
+    def test_takes_a_time(self, text: str | float) -> None:
+        assert parse_seconds(text) == float(text)
+
+    @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e20", "86401", "", "x", "1 s"])
+    def test_refuses_what_no_clock_can_wait_for(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"^seconds: expected a number from 0 to 86400, got"):
+            parse_seconds(text)
+
+
+class TestParseTimeout:
+    @pytest.mark.parametrize("text", ["0.001", "1", 86_400])
+    def test_takes_a_time(self, text: str | float) -> None:
+        assert parse_timeout(text) == float(text)
+
+    @pytest.mark.parametrize("text", ["0", "0.0009", "1e-9"])
+    def test_refuses_what_a_socket_takes_for_no_wait_at_all(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"^time-out: expected at least 0\.001 seconds, got "):
+            parse_timeout(text)
+
+    def test_refuses_what_is_no_number(self) -> None:
+        with pytest.raises(InputError, match=r"^seconds: expected a number"):
+            parse_timeout("soon")
+
+
+class TestParseText:
+    @pytest.mark.parametrize("text", ["", "plain", "\u00e9\u4e2d", "\U0001f600"])
+    def test_text_that_can_be_sent_stays_as_it_is(self, text: str) -> None:
+        assert parse_text(text) == text
+
+    def test_argument_that_is_not_utf_8_is_refused(self) -> None:
+        with pytest.raises(InputError, match=r"^argument: expected UTF-8 text, got ") as caught:
+            parse_text(NOT_UTF_8)
+        assert caught.value.exit_code is ExitCode.USAGE
+        assert str(caught.value).isprintable()
+
+
+class TestParseContextEntry:
+    @pytest.mark.parametrize(
+        ("text", "entry"),
+        [("a=1", ("a", "1")), ("a=", ("a", "")), ("a=x=y", ("a", "x=y")), (" =\u00e9", (" ", "\u00e9"))],
+    )
+    def test_name_ends_at_the_first_equals_sign(self, text: str, entry: tuple[str, str]) -> None:
+        assert parse_context_entry(text) == entry
+
+    @pytest.mark.parametrize("text", ["", "a", "=", "=1"])
+    def test_entry_without_a_name_or_a_value_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match=rf'^expected NAME=VALUE, got "{text}"$'):
+            parse_context_entry(text)
+
+    def test_argument_that_is_not_utf_8_is_refused(self) -> None:
+        with pytest.raises(InputError, match=r"^argument: expected UTF-8 text"):
+            parse_context_entry(NOT_UTF_8)
+
+
+class TestParseEncryptionContext:
+    def test_entries_become_one_context(self) -> None:
+        assert parse_encryption_context((("a", "1"), ("b", ""))) == {"a": "1", "b": ""}
+        assert parse_encryption_context(()) == {}
+
+    @pytest.mark.parametrize("second", ["1", "2"])
+    def test_name_that_is_there_twice_is_refused(self, second: str) -> None:
+        with pytest.raises(InputError, match=r"^--encryption-context: expected each name once, got one twice$"):
+            parse_encryption_context((("a", "1"), ("a", second)))
+
+
+class TestParseBase64:
+    @given(st.binary(max_size=100), st.integers(1, 20))
+    def test_blanks_and_line_breaks_do_not_matter(self, data: bytes, line_chars: int) -> None:
+        text = encode_base64(data)
+        lines = [text[start : start + line_chars] for start in range(0, len(text), line_chars)]
+        assert parse_base64("it", "\r\n ".join(lines).encode("ascii")) == data
+
+    @pytest.mark.parametrize("text", [b"AQI", b"secret-_", b"AQID====", b"\xff\xfe", "\u00e9".encode()])
+    def test_other_text_is_refused_and_not_quoted(self, text: bytes) -> None:
+        with pytest.raises(InputError, match=r"^it: expected standard base64 with padding, got other text$") as caught:
+            parse_base64("it", text)
+        assert caught.value.hint
+
+
+class TestParseHex:
+    @pytest.mark.parametrize(("text", "data"), [("00", b"\0"), ("00fF", b"\0\xff")])
+    def test_takes_both_cases(self, text: str, data: bytes) -> None:
+        assert parse_hex("--nonce", text, max_bytes=2) == data
+
+    @pytest.mark.parametrize("text", ["0", "0x00", "zz", "\u0660\u0660", "00 ff", "00\n"])
+    def test_other_text_is_refused(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"^--nonce: expected hexadecimal digits, two for each byte, got other"):
+            parse_hex("--nonce", text, max_bytes=2)
+
+    @pytest.mark.parametrize(("text", "size"), [("", 0), ("000000", 3)])
+    def test_size_has_its_bounds(self, text: str, size: int) -> None:
+        with pytest.raises(InputError, match=rf"^--nonce: expected 1 to 2 bytes, got {size}$"):
+            parse_hex("--nonce", text, max_bytes=2)

@@ -1,0 +1,87 @@
+"""Options that commands on both sides of the vsock have, each defined once.
+
+This package uses the standard library only, so an option is described here, and a tool has click make it::
+
+    @with_options((KEY_ID.declare(click.option, required=True), VERBOSE.declare(click.option)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from vsock_wire.cli.values import parse_context_entry, parse_text, parse_timeout
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+_Option = TypeVar("_Option")
+
+
+class SharedOption(NamedTuple):
+    """An option as ``click.option`` takes it.
+
+    Attributes:
+        names: its flags.
+        attributes: the keyword arguments.
+    """
+
+    names: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def declare(self, option: Callable[..., _Option], **changes: Any) -> _Option:
+        """Return what ``option`` makes of the description.
+
+        Args:
+            option: ``click.option``.
+            changes: keyword arguments in which this command's option differs.
+        """
+        return option(*self.names, **{**self.attributes, **changes})
+
+
+KEY_ID = SharedOption(("--key-id",), {"type": parse_text, "metavar": "KEY", "help": "KMS key: id, ARN or alias."})
+ENCRYPTION_CONTEXT = SharedOption(
+    ("--encryption-context",),
+    {
+        "type": parse_context_entry,
+        "multiple": True,
+        "metavar": "NAME=VALUE",
+        "help": "Part of the encryption context; repeatable.",
+    },
+)
+ENCRYPTION_ALGORITHM = SharedOption(
+    ("--encryption-algorithm",), {"type": parse_text, "metavar": "NAME", "help": "For an asymmetric key."}
+)
+KEY_SPEC = SharedOption(("--key-spec",), {"help": "Kind of data key."})
+KEY_PAIR_SPEC = SharedOption(
+    ("--key-pair-spec",), {"required": True, "metavar": "SPEC", "help": "Such as RSA_2048 or ECC_NIST_P256."}
+)
+RANDOM_LENGTH = SharedOption(
+    ("--length",), {"required": True, "metavar": "BYTES", "help": "How many bytes, 1 to 1024."}
+)
+MAX_CONNECTIONS = SharedOption(
+    ("--max-connections",),
+    {"show_default": True, "metavar": "N", "help": "Maximum number of concurrent clients."},
+)
+IDLE_TIMEOUT = SharedOption(
+    ("--idle-timeout",),
+    {
+        "type": parse_timeout,
+        "show_default": True,
+        "metavar": "SECONDS",
+        "help": "Close a connection that sends nothing for this long.",
+    },
+)
+VERBOSE = SharedOption(
+    ("-v", "--verbose"), {"count": True, "help": "Say what happens, on standard error; twice for more."}
+)
+QUIET = SharedOption(("-q", "--quiet"), {"is_flag": True, "help": "Say nothing but errors."})
+
+
+def with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command all options of ``groups``, in this order."""
+
+    def decorate(function: _Decorated) -> _Decorated:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate

@@ -1,0 +1,118 @@
+"""Values as they stand on a command line: what options take as text, parsed or refused.
+
+Where a function raises ValueError, click reports it under the option's name, as a usage error with exit code 2.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from vsock_wire.errors import InputError, quoted
+from vsock_wire.protocol.json_codec import decode_base64
+
+MAX_SECONDS = 86_400
+"""A day: longer than any wait that serves somebody, and short enough for every clock."""
+MIN_TIMEOUT_S = 0.001
+"""Sockets take 0 for "do not wait at all"."""
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a number of seconds.
+
+    Raises:
+        InputError: it is no number from 0 to MAX_SECONDS; nan, which passes every comparison, is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InputError(f"seconds: expected a number from 0 to {MAX_SECONDS}, got {quoted(str(text))}")
+    return seconds
+
+
+def parse_timeout(text: str | float) -> float:
+    """Return a timeout in seconds.
+
+    Raises:
+        InputError: it is no number from MIN_TIMEOUT_S to MAX_SECONDS.
+    """
+    timeout_s = parse_seconds(text)
+    if timeout_s < MIN_TIMEOUT_S:
+        raise InputError(f"time-out: expected at least {MIN_TIMEOUT_S} seconds, got {timeout_s:g}")
+    return timeout_s
+
+
+def parse_text(text: str) -> str:
+    """Return ``text`` if it can be sent.
+
+    Raises:
+        InputError: the argument was not UTF-8, so that Python holds it as lone surrogates.
+    """
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    raise InputError(f"argument: expected UTF-8 text, got {quoted(text)}")
+
+
+def parse_context_entry(text: str) -> tuple[str, str]:
+    """Return name and value of one NAME=VALUE of an encryption context.
+
+    kmstool drops an entry without ``=``, and KMS then refuses to decrypt.
+
+    Raises:
+        ValueError: there is no name, or no ``=``.
+        InputError: the argument was not UTF-8.
+    """
+    name, separator, value = parse_text(text).partition("=")
+    if not name or not separator:
+        raise ValueError(f"expected NAME=VALUE, got {quoted(text)}")
+    return name, value
+
+
+def parse_encryption_context(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the encryption context of repeated --encryption-context options.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    context: dict[str, str] = {}
+    for name, value in entries:
+        if name in context:
+            raise InputError("--encryption-context: expected each name once, got one twice")
+        context[name] = value
+    return context
+
+
+def parse_base64(subject: str, text: bytes) -> bytes:
+    """Return the bytes of standard base64 with padding; blanks and line breaks in it do not matter.
+
+    Args:
+        subject: names the text in errors, which do not quote it.
+        text: as it was read.
+
+    Raises:
+        InputError: it is no such text.
+    """
+    try:
+        return decode_base64(b"".join(text.split()).decode("ascii"))
+    except ValueError:
+        raise InputError(
+            f"{subject}: expected standard base64 with padding, got other text",
+            hint="base64 -w0 FILE makes such text of a file of raw bytes",
+        ) from None
+
+
+def parse_hex(option: str, text: str, *, max_bytes: int) -> bytes:
+    """Return the bytes that an option gives in hexadecimal.
+
+    Raises:
+        InputError: it is no such text, empty, or longer than ``max_bytes``.
+    """
+    if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):  # bytes.fromhex would take blanks as well
+        raise InputError(f"{option}: expected hexadecimal digits, two for each byte, got other text")
+    data = bytes.fromhex(text)
+    if not 1 <= len(data) <= max_bytes:
+        raise InputError(f"{option}: expected 1 to {max_bytes} bytes, got {len(data)}")
+    return data
