@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -12,45 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.project.distribution import build, run
 from tools.commit_hook import COMMIT_FILE, read_commit
 from vsock_wire import __version__
 
-ROOT = Path(__file__).parents[2]
 TOOLS = ("kmstool-instance", "kmstool-enclave", "kmstool-enclave-cli", "vsock-proxy", "kmstool-sim")
-TIMEOUT_S = 120.0
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        check=False,
-    )
-
-
-def build(source: Path, target: Path, kind: str) -> Path:
-    done = run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", target, cwd=source)
-    assert done.returncode == 0, done.stderr
-    (built,) = target.iterdir()
-    return built
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone, because this folder's own state may change while it is read."""
-    folder = tmp_path_factory.mktemp("checkout") / "clone"
-    done = run("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(checkout, tmp_path_factory.mktemp("wheel"), "wheel")
 
 
 @pytest.fixture(scope="module")
