@@ -17,15 +17,15 @@ WAITING = re.compile(r"\b(_receive_some|SSLSocket\.read|read \(ssl\.py)")
 """Innermost frames that wait for somebody else nearly all of their time; py-spy takes some such waits for work."""
 PARTS = {
     "RSA and AES": r"decrypt_enveloped_data",
-    "reading CMS": r"enclave_tool/cms\.py|pyasn1/",
-    "NSM": r"nsm(_device)?\.py|cbor2/",
+    "reading CMS": r"enclave_tool/recipient/cms\.py|pyasn1/",
+    "NSM": r"enclave_tool/nsm/|cbor2/",
     "TLS": r"\(ssl\.py",
-    "signature": r"botocore/auth\.py|enclave_tool/clock\.py",
+    "signature": r"botocore/auth\.py|enclave_tool/kms/clock_skew\.py",
     "HTTP: headers of the answer": r"\(email/|parse_headers",
-    "HTTP: the rest": r"urllib3/|\(http/client\.py|botocore/(httpsession|awsrequest)\.py|transport\.py",
+    "HTTP: the rest": r"urllib3/|\(http/client\.py|botocore/(httpsession|awsrequest)\.py|kms/transport\.py",
     "botocore: parameters and answer": r"botocore/",
-    "messages: JSON": r"\(json/|messages\.py|operations\.py|fields\.py",
-    "messages: the connection": r"vsock_wire/(connection|frames|server)\.py",
+    "messages: the connection": r"vsock_wire/rpc/|vsock_wire/protocol/frames\.py",
+    "messages: JSON": r"\(json/|vsock_wire/protocol/",
 }
 """Parts by what the innermost of their frames looks like, the first that fits."""
 
