@@ -21,7 +21,8 @@ from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.document.report import DEBUG_WARNING, root_name
 from nitro_attestation.errors import AttestationError
 from vsock_wire.errors import printable, quoted
-from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, Delivery
+from vsock_wire.protocol.delivery import DIGEST, MESSAGE, Delivery
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.trace import (
     Attested,
     Connected,

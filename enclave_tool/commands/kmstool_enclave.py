@@ -28,8 +28,9 @@ from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, QUIET, 
 from vsock_wire.cli.values import parse_seconds, parse_timeout
 from vsock_wire.net.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.net.sockets import bound_address, listen_socket
+from vsock_wire.protocol.delivery import Delivery
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
-from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES, Delivery
+from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, PROTOCOL_VERSION, SERVICE_PORT
 from vsock_wire.rpc.server import Limits, MessageServer
 from vsock_wire.rpc.shared_load import SharedLoad

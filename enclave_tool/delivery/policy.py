@@ -12,14 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
+from vsock_wire.protocol.delivery import Delivery, encode_digest, encode_output, encode_secret
 from vsock_wire.protocol.json_codec import JsonObject
-from vsock_wire.protocol.kms_operations import (
-    Delivery,
-    check_accepted,
-    encode_digest,
-    encode_output,
-    encode_secret,
-)
+from vsock_wire.protocol.kms_operations import check_accepted
 from vsock_wire.protocol.vocabulary import Operation, RequestError
 
 MAX_OUTPUT_BYTES = 32_768

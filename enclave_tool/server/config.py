@@ -20,7 +20,7 @@ from vsock_wire.net.address import (
     VsockAddress,
     parse_address,
 )
-from vsock_wire.protocol.kms_operations import Delivery
+from vsock_wire.protocol.delivery import Delivery
 from vsock_wire.protocol.vocabulary import SERVICE_PORT
 from vsock_wire.rpc.server import Limits
 

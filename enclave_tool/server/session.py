@@ -1,8 +1,7 @@
-"""One connection's conversation: a request in, exactly one reply out, whatever the request."""
+"""What the enclave does for each request of a connection."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from enclave_tool.kms.regional import Tries
 from vsock_wire.errors import ToolError, WireError
 from vsock_wire.protocol.attestation import parse_attestation_request
 from vsock_wire.protocol.diagnosis import Hop, encode_diagnosis
-from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_base64
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import (
     KMS_OPERATIONS,
     encode_kms_result,
@@ -34,14 +33,11 @@ from vsock_wire.protocol.messages import (
     ErrorReply,
     parse_operation,
     parse_region,
-    parse_request_id,
     parse_set_client,
 )
 from vsock_wire.protocol.vocabulary import (
     DEFAULT_REGION,
     PROTOCOL_VERSION,
-    STATUS_ERROR,
-    STATUS_OK,
     TRIES,
     EnclaveCode,
     KmstoolText,
@@ -49,8 +45,7 @@ from vsock_wire.protocol.vocabulary import (
     RequestError,
     Service,
 )
-from vsock_wire.rpc.handler import explained
-from vsock_wire.rpc.server import Job
+from vsock_wire.rpc.handler import Outcome, RequestHandler
 
 _CODES: dict[type[ToolError], EnclaveCode] = {
     ProxyUnreachableError: EnclaveCode.PROXY_UNREACHABLE,
@@ -62,8 +57,6 @@ _CODES: dict[type[ToolError], EnclaveCode] = {
     DeliveryError: EnclaveCode.DELIVERY_FAILED,
 }
 _NSM_FAILED = "NsmFailed"
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,49 +81,29 @@ class Enclave:
     started_at: float = field(default_factory=time.monotonic)
 
 
-class Session:
-    """The state of one connection. For one thread to ``take`` requests; any may answer them."""
+class Session(RequestHandler):
+    """One connection to the enclave. Calls of KMS that bring an Id are independent of each other.
+
+    They are made with the credentials that were set when they came.
+    """
+
+    service = Service.ENCLAVE
+    independent_operations = frozenset(KMS_OPERATIONS)
 
     def __init__(self, enclave: Enclave) -> None:
         self._enclave = enclave
         self._caller: KmsCaller | None = None
 
-    def take(self, frame: bytes) -> Job:
-        """Return what is to be done for one request. Calls of KMS that bring an Id are independent of each other.
+    def prepare(self, message: JsonObject) -> Callable[[], Outcome]:
+        """Return what performs a request, with the credentials that are set now."""
+        caller = self._caller
+        return lambda: self._perform(message, caller)
 
-        They are made with the credentials that were set when they came.
-        """
-        try:
-            message = decode_message(frame)
-            request_id = parse_request_id(message)
-        except ToolError as error:
-            refusal = refuse(error)
-            return Job(lambda: refusal)
-        caller, operation = self._caller, message.get("Operation")
-        return Job(
-            lambda: self._answer(message, request_id, caller),
-            is_independent=request_id is not None and isinstance(operation, str) and operation in KMS_OPERATIONS,
-        )
+    def refuse(self, error: ToolError) -> ErrorReply:
+        """Return the reply that reports ``error``."""
+        return refuse(error)
 
-    def _answer(self, message: JsonObject, request_id: str | None, caller: KmsCaller | None) -> JsonObject:
-        try:
-            reply = explained(message, lambda: self._reply(message, caller))
-        except ToolError as error:
-            reply = refuse(error)
-        except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
-            # Not the exception's text: it may hold anything.
-            _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
-            _logger.debug("internal error at %s", _place(error))
-            reply = _error(ErrorReply("Internal error", EnclaveCode.INTERNAL, Service.ENCLAVE))
-        return reply if request_id is None else {**reply, "Id": request_id}
-
-    def _reply(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
-        try:
-            return {"Status": STATUS_OK, **self._perform(message, caller)}
-        except ToolError as error:
-            return refuse(error)
-
-    def _perform(self, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+    def _perform(self, message: JsonObject, caller: KmsCaller | None) -> Outcome:
         match parse_operation(message):
             case Operation.SET_CLIENT:
                 return self._set_client(message)
@@ -150,7 +123,7 @@ class Session:
         self._caller = self._enclave.clients.caller(request.credentials, region)
         return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
 
-    def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> JsonObject:
+    def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> Outcome:
         if caller is None:
             raise RequestError(
                 KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
@@ -161,7 +134,7 @@ class Session:
             self._enclave.deliverer.check_client(operation, message)
             reply = encode_kms_result(operation, caller.call(request, tries), self._enclave.deliverer.deliver)
         except ToolError as error:
-            reply = refuse(error, KMS_OPERATIONS[operation].failure)
+            return refuse(error, KMS_OPERATIONS[operation].failure)._replace(tries=tries.count or None)
         return {**reply, TRIES: tries.count} if tries.count else reply
 
     def _attest(self, message: JsonObject) -> JsonObject:
@@ -194,7 +167,7 @@ def choose_region(enclave_region: str | None, requested_region: str | None) -> s
     return enclave_region or requested_region or DEFAULT_REGION
 
 
-def refuse(error: ToolError, failure: str | None = None) -> JsonObject:
+def refuse(error: ToolError, failure: str | None = None) -> ErrorReply:
     """Return the reply for a failure (pure).
 
     Args:
@@ -203,21 +176,8 @@ def refuse(error: ToolError, failure: str | None = None) -> JsonObject:
     """
     message = f"{failure}: {error}" if failure else str(error)
     if isinstance(error, KmsError):
-        return _error(
-            ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)
-        )
+        return ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)
     if isinstance(error, NsmError):
-        return _error(ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint))
+        return ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint)
     code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INTERNAL)
-    return _error(ErrorReply(message, code, Service.ENCLAVE, hint=error.hint))
-
-
-def _error(reply: ErrorReply) -> JsonObject:
-    return {"Status": STATUS_ERROR, **reply.to_fields()}
-
-
-def _place(error: Exception) -> str:
-    traceback = error.__traceback__
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"
+    return ErrorReply(message, code, Service.ENCLAVE, hint=error.hint)

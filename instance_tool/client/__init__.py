@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from instance_tool.errors import BusyError, EnclaveError
     from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
     from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress, parse_address
+    from vsock_wire.protocol.delivery import Delivery
     from vsock_wire.protocol.json_codec import JsonObject
-    from vsock_wire.protocol.kms_operations import Delivery, KmsRequest, KmsResult
+    from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
     from vsock_wire.protocol.messages import Credentials, ErrorReply
     from vsock_wire.protocol.vocabulary import Operation
 
@@ -95,7 +96,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         ),
         "vsock_wire.net.address": ("Address", "TcpAddress", "UnixAddress", "VsockAddress", "parse_address"),
         "vsock_wire.protocol.json_codec": ("JsonObject",),
-        "vsock_wire.protocol.kms_operations": ("Delivery", "KmsRequest", "KmsResult"),
+        "vsock_wire.protocol.delivery": ("Delivery",),
+        "vsock_wire.protocol.kms_operations": ("KmsRequest", "KmsResult"),
         "vsock_wire.protocol.messages": ("Credentials", "ErrorReply"),
         "vsock_wire.protocol.vocabulary": ("Operation",),
     }

@@ -11,9 +11,10 @@ from instance_tool.errors import EnclaveError
 from vsock_wire.errors import TransportError, WireError
 from vsock_wire.net.address import Address
 from vsock_wire.net.sockets import connect_socket
+from vsock_wire.protocol.delivery import ACCEPTS, DELIVERY
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
-from vsock_wire.protocol.kms_operations import ACCEPTS, DELIVERY, TIMEOUT_S_FIELD
+from vsock_wire.protocol.kms_operations import TIMEOUT_S_FIELD
 from vsock_wire.protocol.messages import ErrorReply, parse_reply
 from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, STATUS_OK, TRIES, EnclaveCode

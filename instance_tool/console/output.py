@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from vsock_wire.cli.labels import LABELS
 from vsock_wire.errors import InputError
+from vsock_wire.protocol.delivery import DIGEST, MESSAGE, OUTPUT
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
-from vsock_wire.protocol.kms_operations import DIGEST, KMS_OPERATIONS, MESSAGE, OUTPUT, KmsResult
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsResult
 from vsock_wire.protocol.vocabulary import Operation
 
 

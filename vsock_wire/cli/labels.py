@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vsock_wire.protocol.kms_operations import MESSAGE
+from vsock_wire.protocol.delivery import MESSAGE
 from vsock_wire.protocol.vocabulary import Operation
 
 LABELS: Mapping[Operation, Mapping[str, str]] = {

@@ -6,13 +6,22 @@ One table serves both ends. A field of a message has the name and meaning of KMS
 
 from __future__ import annotations
 
-import enum
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vsock_wire.errors import WireError, quoted
+from vsock_wire.errors import WireError
+from vsock_wire.protocol.delivery import (
+    ACCEPTS,
+    DIGEST,
+    MESSAGE,
+    OUTPUT,
+    WITHOUT_MESSAGE,
+    Delivery,
+    encode_secret,
+    parse_delivery,
+    parse_digest,
+)
 from vsock_wire.protocol.fields import Field, FieldError, Kind, encode_plain, read_named_field, reply_bytes
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.messages import reply_text
@@ -29,32 +38,9 @@ MAX_PUBLIC_KEY_BYTES = 8_192
 MAX_GRANT_TOKENS = 10
 """GrantTokens, of every operation that has them."""
 
-MESSAGE = "Message"
-"""The field of a reply that carries the secret: the plaintext, data key, private key, random bytes or shared secret."""
-DIGEST = "Digest"
-"""The field in its place where only a digest leaves the enclave: SHA-256 in hexadecimal."""
-OUTPUT = "Output"
-"""The field of a KmsResult for what a program in the enclave made of the secret; in a message it travels as Message."""
-DELIVERY = "Delivery"
-"""The field of a reply that names its Delivery; absent, as from kmstool in C, it is ``reply``."""
-ACCEPTS = "Accepts"
-"""The field of a request that lists the deliveries without a Message that the client can read. kmstool in C sends none,
-and aborts on a reply that says Ok without a Message; an enclave refuses its request instead."""
-
 TIMEOUT_S_FIELD = "TimeoutS"
 """The field of a request that bounds, in seconds, all tries of KMS together; without it only their number is bound."""
 MAX_TIMEOUT_S = 86_400
-
-
-class Delivery(enum.StrEnum):
-    """What leaves the enclave of a secret that KMS delivered; set when the enclave starts, never by a request."""
-
-    REPLY = "reply"
-    DIGEST = "digest"
-    EXEC = "exec"
-
-
-_WITHOUT_MESSAGE = (Delivery.DIGEST,)
 
 
 class KmsOperation(NamedTuple):
@@ -191,7 +177,7 @@ def encode_kms_request(request: KmsRequest) -> JsonObject:
         if value is not None and value not in ({}, (), []):
             message[spec.name] = encode_base64(value) if spec.kind is Kind.BYTES else encode_plain(value)
     if KMS_OPERATIONS[request.operation].delivers is not None:
-        message[ACCEPTS] = list(_WITHOUT_MESSAGE)
+        message[ACCEPTS] = list(WITHOUT_MESSAGE)
     return message
 
 
@@ -201,7 +187,7 @@ def check_accepted(operation: Operation, message: JsonObject, delivery: Delivery
     Raises:
         RequestError: the reply would have no Message, and the client does not say that it can do without.
     """
-    if KMS_OPERATIONS[operation].delivers is None or delivery not in _WITHOUT_MESSAGE:
+    if KMS_OPERATIONS[operation].delivers is None or delivery not in WITHOUT_MESSAGE:
         return
     accepted = message.get(ACCEPTS)
     if not isinstance(accepted, list) or delivery not in accepted:
@@ -250,27 +236,6 @@ def parse_timeout_s(message: JsonObject) -> float | None:
     return float(timeout_s)
 
 
-def encode_secret(secret: bytes) -> JsonObject:
-    """Return the fields of a reply that carry ``secret`` itself, as kmstool's do."""
-    return {MESSAGE: encode_base64(secret)}
-
-
-def encode_digest(sha256_hex: str) -> JsonObject:
-    """Return the fields of a reply that carry the SHA-256 digest of a secret only, in hexadecimal.
-
-    Whoever can guess the secret can check the guess against it: it hides keys, not passwords.
-    """
-    return {DELIVERY: Delivery.DIGEST, DIGEST: sha256_hex}
-
-
-def encode_output(output: bytes) -> JsonObject:
-    """Return the fields of a reply that carry what a program in the enclave made of the secret.
-
-    It travels as Message, so that kmstool in C can print it too.
-    """
-    return {DELIVERY: Delivery.EXEC, MESSAGE: encode_base64(output)}
-
-
 def encode_kms_result(
     operation: Operation, answer: Mapping[str, Any], deliver: Callable[[bytes], JsonObject] = encode_secret
 ) -> JsonObject:
@@ -297,7 +262,7 @@ def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
         WireError: the Message or Digest that is due is missing, or a field is not of its type.
     """
     spec = KMS_OPERATIONS[operation]
-    delivery = _read_delivery(reply)
+    delivery = parse_delivery(reply)
     fields: dict[str, str | bytes] = {}
     for reply_field in spec.reply:
         is_bytes = reply_field.kind is Kind.BYTES
@@ -307,26 +272,8 @@ def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
     if spec.delivers is None:
         return KmsResult(None, fields)
     if delivery is Delivery.DIGEST:
-        return KmsResult(None, {DIGEST: _reply_digest(reply), **fields})
+        return KmsResult(None, {DIGEST: parse_digest(reply), **fields})
     delivered = reply_bytes(reply, MESSAGE)
     if delivered is None:
         raise WireError(f"reply: {MESSAGE}: expected base64 text, got none")
     return KmsResult(None, {OUTPUT: delivered, **fields}) if delivery is Delivery.EXEC else KmsResult(delivered, fields)
-
-
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-def _read_delivery(reply: JsonObject) -> Delivery:
-    name = reply_text(reply, DELIVERY) or Delivery.REPLY
-    try:
-        return Delivery(name)
-    except ValueError:
-        raise WireError(f"reply: {DELIVERY}: expected one of {', '.join(Delivery)}, got {quoted(name)}") from None
-
-
-def _reply_digest(reply: JsonObject) -> str:
-    digest = reply_text(reply, DIGEST) or ""
-    if not _DIGEST.fullmatch(digest):
-        raise WireError(f"reply: {DIGEST}: expected 64 hexadecimal digits, got other text")
-    return digest

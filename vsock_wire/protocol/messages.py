@@ -87,10 +87,11 @@ class ErrorReply(NamedTuple):
     hint: str | None = None
     tries: int | None = None
 
-    def to_fields(self) -> JsonObject:
-        """Return the fields of the reply beside Status."""
+    def to_message(self) -> JsonObject:
+        """Return the reply as a message."""
         return _without_none(
             {
+                "Status": STATUS_ERROR,
                 "Message": self.message,
                 "Code": self.code,
                 "Service": self.service,

@@ -1,13 +1,89 @@
-"""What every server of messages does with a request, whatever it asks for."""
+"""The skeleton of a conversation: what happens to every request, whatever it asks for.
+
+A frame is decoded, its Id is set aside, its steps are recorded where it asks for them with Explain, and exactly one
+reply with the same Id comes out. An error of ours becomes the reply that says so. Any other exception is a bug: the
+peer learns only that, because the text of such an exception may hold anything, and the process serves on.
+"""
 
 from __future__ import annotations
 
+import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar, TypeAlias
 
-from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.errors import ToolError
+from vsock_wire.protocol.json_codec import JsonObject, decode_message
+from vsock_wire.protocol.messages import ErrorReply, parse_request_id
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import encode_evidence
-from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, RequestError
+from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, STATUS_OK, EnclaveCode, RequestError
+from vsock_wire.rpc.jobs import Job
+
+Outcome: TypeAlias = JsonObject | ErrorReply
+"""Of a request: the fields of a reply that says Ok, besides Status; or the reply that says Error."""
+
+_logger = logging.getLogger(__name__)
+
+
+class RequestHandler(ABC):
+    """The state of one connection. For one thread to ``take`` requests; any may answer them.
+
+    Attributes:
+        service: the Service of the reply to a request that meets a bug.
+        independent_operations: those whose requests may be answered at the same time as others, where they have an Id.
+    """
+
+    service: ClassVar[str]
+    independent_operations: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def prepare(self, message: JsonObject) -> Callable[[], Outcome]:
+        """Return what performs a request, with the state that the connection has now; never raise.
+
+        Called in the order of the requests. What it returns may raise ToolError.
+        """
+
+    @abstractmethod
+    def refuse(self, error: ToolError) -> ErrorReply:
+        """Return the reply that reports ``error``."""
+
+    def take(self, frame: bytes) -> Job:
+        """Return what is to be done for one request; never raise."""
+        try:
+            message = decode_message(frame)
+            request_id = parse_request_id(message)
+        except ToolError as error:
+            refusal = self.refuse(error).to_message()
+            return Job(lambda: refusal)
+        message.pop("Id", None)
+        perform = self.prepare(message)
+        operation = message.get("Operation")
+        return Job(
+            lambda: self._answer(message, request_id, perform),
+            is_independent=request_id is not None
+            and isinstance(operation, str)
+            and operation in self.independent_operations,
+        )
+
+    def _answer(self, message: JsonObject, request_id: str | None, perform: Callable[[], Outcome]) -> JsonObject:
+        try:
+            reply = explained(message, lambda: self._reply(perform))
+        except RequestError as error:
+            reply = self.refuse(error).to_message()
+        return reply if request_id is None else {**reply, "Id": request_id}
+
+    def _reply(self, perform: Callable[[], Outcome]) -> JsonObject:
+        try:
+            outcome = perform()
+        except ToolError as error:
+            outcome = self.refuse(error)
+        except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
+            # Not the exception's text: it may hold anything.
+            _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
+            _logger.debug("internal error at %s", _place(error))
+            outcome = ErrorReply("Internal error", EnclaveCode.INTERNAL, self.service)
+        return outcome.to_message() if isinstance(outcome, ErrorReply) else {"Status": STATUS_OK, **outcome}
 
 
 def explained(message: JsonObject, answer: Callable[[], JsonObject]) -> JsonObject:
@@ -28,3 +104,10 @@ def explained(message: JsonObject, answer: Callable[[], JsonObject]) -> JsonObje
     with recording() as steps:
         reply = answer()
     return {**reply, EVIDENCE: encode_evidence(steps)}
+
+
+def _place(error: Exception) -> str:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"

@@ -1,25 +1,39 @@
-"""A server of messages: a thread for each connection, so that no client waits for another."""
+"""A server of messages: a thread for each connection, so that no client waits for another.
+
+How it works. ``serve`` accepts connections and starts a thread for each. That thread reads one message at a time, asks
+the connection's session what to do for it, and sends the reply. So requests are answered in order, as kmstool in C
+does it. Those that a session calls independent are handed to SideJobs (``vsock_wire.rpc.jobs``): at most MAX_IN_FLIGHT
+of a connection are in progress, in threads of their own, while its first thread reads on.
+
+Why threads. A request waits for KMS in boto3 and for the NSM in a system call, and both block; next to either, a thread
+costs little. A client that is slow, silent or deaf then holds up its own thread only, until a time limit ends it.
+
+What a client can take is bounded by Limits and by two semaphores. A client over a limit is told so and closed, by a
+short-lived thread: the accepting one never waits for a client. Worker processes share the listener and SharedLoad, and
+a worker with more connections than another leaves a new one to it for YIELD_S. At the end, ``serve`` stops reading from
+all connections, and requests in progress have ``drain_s`` to finish.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import queue
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from vsock_wire.errors import ToolError, TransportError, WireError
 from vsock_wire.net.address import VsockAddress
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.messages import ErrorReply
-from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT, STATUS_ERROR, EnclaveCode, Service
+from vsock_wire.protocol.vocabulary import STATUS_ERROR, EnclaveCode, Service
 from vsock_wire.rpc.connection import MessageConnection
+from vsock_wire.rpc.jobs import Answering, SideJobs, start_thread
 from vsock_wire.rpc.shared_load import SharedLoad
 
 _logger = logging.getLogger(__name__)
@@ -58,26 +72,6 @@ class Limits:
     message_timeout_s: float = 10.0
     write_timeout_s: float = 10.0
     drain_s: float = 10.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request that was read.
-
-    Attributes:
-        answer: returns the one reply to it; never raises.
-        is_independent: whether it may be answered beside others of its connection, and before earlier ones.
-    """
-
-    answer: Callable[[], JsonObject]
-    is_independent: bool = False
-
-
-class Answering(Protocol):
-    """One connection's conversation."""
-
-    def take(self, frame: bytes) -> Job:
-        """Return what is to be done for a request; never raise."""
 
 
 class MessageServer:
@@ -143,7 +137,7 @@ class MessageServer:
             refusal = self._refusal(host)
             if refusal is None:
                 self._count(connection, thread, host)  # before it serves: the other workers must not see too few
-                if not _start(thread):
+                if not start_thread(thread):
                     self._discount(connection)
                     refusal = self._too_many(self._limits.max_connections, "--max-connections")
         if refusal is not None:
@@ -178,7 +172,7 @@ class MessageServer:
             finally:
                 self._turning_away.release()
 
-        if not _start(threading.Thread(target=explain, daemon=True)):
+        if not start_thread(threading.Thread(target=explain, daemon=True)):
             self._turning_away.release()
             connection.close()
 
@@ -210,7 +204,7 @@ class MessageServer:
                     idle_timeout_s=self._limits.idle_timeout_s, message_timeout_s=self._limits.message_timeout_s
                 )
             except WireError as error:
-                self._reply(connection, _error(_too_large(error)))
+                self._reply(connection, _too_large(error).to_message())
                 continue
             if frame is None:
                 return
@@ -249,86 +243,6 @@ class MessageServer:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-class SideJobs:
-    """The independent requests of one connection, at most MAX_IN_FLIGHT at a time, each in a thread.
-
-    Args:
-        connection: whose requests they are.
-        reply: sends it a reply.
-        threads: of which each thread takes one for as long as the connection lasts.
-    """
-
-    def __init__(
-        self,
-        connection: MessageConnection,
-        reply: Callable[[MessageConnection, JsonObject], None],
-        threads: threading.Semaphore,
-    ) -> None:
-        self._connection = connection
-        self._reply = reply
-        self._all_threads = threads
-        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._waiting = 0  # threads without a job, less the jobs that wait for one
-        self._lock = threading.Lock()
-
-    def start(self, job: Job) -> bool:
-        """Have ``job`` answered; waits while there are too many. False where the system has no room for a thread."""
-        self._room.acquire()
-        self._connection.send_from_other_threads()
-        with self._lock:
-            if self._waiting <= 0 and self._start_thread():
-                self._waiting += 1
-            if not self._threads:
-                self._room.release()
-                return False
-            self._waiting -= 1
-        self._jobs.put(job)
-        return True
-
-    def finish(self) -> None:
-        """Return when all that was started is answered."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-            self._all_threads.release()
-
-    def _start_thread(self) -> bool:
-        if not self._all_threads.acquire(blocking=False):
-            return False
-        thread = threading.Thread(target=self._work, daemon=True)
-        if not _start(thread):
-            self._all_threads.release()
-            return False
-        self._threads.append(thread)
-        return True
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                self._reply(self._connection, job.answer())
-            except TransportError as error:
-                _logger.info("%s", error)
-                self._connection.stop_reading()
-            except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
-                _logger.error("%s: internal error: %s", self._connection.peer, type(error).__name__)  # noqa: TRY400
-                self._connection.stop_reading()
-            with self._lock:
-                self._waiting += 1
-            self._room.release()
-
-
-def _start(thread: threading.Thread) -> bool:
-    """Start ``thread``; False where the system has no room for one more."""
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
-
-
 def _peer_name(peer: object) -> str:
     """Name a peer for the log; a unix socket's client has no address."""
     if isinstance(peer, tuple) and all(isinstance(part, int) for part in peer):
@@ -350,10 +264,6 @@ def _too_large(error: WireError) -> ErrorReply:
 def _tell_and_close(connection: MessageConnection, reply: ErrorReply) -> None:
     """Tell a client that there is no room, and take in what it sends, so that closing does not destroy the reply."""
     with contextlib.suppress(ToolError), connection:
-        connection.send(_error(reply), timeout_s=TURN_AWAY_TIMEOUT_S)
+        connection.send(reply.to_message(), timeout_s=TURN_AWAY_TIMEOUT_S)
         connection.stop_writing()
         connection.receive(idle_timeout_s=TURN_AWAY_TIMEOUT_S, message_timeout_s=TURN_AWAY_TIMEOUT_S)
-
-
-def _error(reply: ErrorReply) -> JsonObject:
-    return {"Status": STATUS_ERROR, **reply.to_fields()}

@@ -16,12 +16,10 @@ from enclave_tool.server.config import parse_delivery
 from enclave_tool.server.session import Enclave, Session
 from vsock_wire.errors import InputError, WireError
 from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
+from vsock_wire.protocol.delivery import DIGEST, OUTPUT, Delivery
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import (
-    DIGEST,
     KMS_OPERATIONS,
-    OUTPUT,
-    Delivery,
     KmsRequest,
     KmsResult,
     encode_kms_request,

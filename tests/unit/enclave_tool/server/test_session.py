@@ -354,7 +354,7 @@ class TestDecrypt:
         assert ask(ready, DECRYPT)["Status"] == "Ok"
 
     def test_unknown_error_of_ours_is_not_called_a_bad_message(self) -> None:
-        assert refuse(ToolError("something else"))["Code"] != "InvalidMessage"
+        assert refuse(ToolError("something else")).code != "InvalidMessage"
 
 
 class TestId:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from vsock_wire.cli.labels import LABELS
-from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, MESSAGE
+from vsock_wire.protocol.delivery import MESSAGE
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.vocabulary import Operation
 
 

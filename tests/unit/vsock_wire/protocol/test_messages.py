@@ -272,7 +272,7 @@ class TestParseReply:
         ],
     )
     def test_reads_the_error_that_the_enclave_writes(self, reply: ErrorReply) -> None:
-        assert parse_reply({"Status": "Error", **reply.to_fields()}) == reply
+        assert parse_reply(reply.to_message()) == reply
 
     def test_takes_kmstools_error_without_a_message(self) -> None:
         assert parse_reply({"Status": "Error"}) == ErrorReply("")

@@ -21,7 +21,8 @@ from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT, EnclaveCode
 from vsock_wire.rpc import server as server_module
 from vsock_wire.rpc.connection import MessageConnection
-from vsock_wire.rpc.server import Job, Limits, MessageServer
+from vsock_wire.rpc.jobs import Job
+from vsock_wire.rpc.server import Limits, MessageServer
 
 PROGRAM = "the-server"
 TIMEOUT_S = 10.0
