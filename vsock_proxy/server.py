@@ -113,7 +113,8 @@ class ProxyServer:
     async def _connect(self, route: Route) -> socket.socket:
         """Connect to where ``route`` leads, under the rules of this moment."""
         destination = route.destination
-        permitted = self._allowlist.permitted(destination, await self._addresses(route))
+        addresses = await self._addresses(route)  # first: a reload may change the allowlist meanwhile
+        permitted = self._allowlist.permitted(destination, addresses)
         if not permitted:
             raise NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}")
         try:

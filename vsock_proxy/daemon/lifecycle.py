@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from typing import Protocol
 
 from vsock_proxy.config.model import Config
@@ -15,6 +16,7 @@ from vsock_proxy.errors import ConfigError
 from vsock_proxy.server import ProxyServer
 from vsock_proxy.settings import ServeSettings
 from vsock_wire.errors import ExitCode, ToolError, printable
+from vsock_wire.net.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,7 @@ async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
             f"expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or routes in {settings.source.file}, got neither",
             hint="such as: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
         )
-    inherited = inherited_sockets()
-    if strange := inherited.keys() - {route.listen for route in config.routes}:
-        raise ConfigError(f"socket activation: expected sockets of routes, got {', '.join(map(str, strange))}")
+    inherited = _inherited_by_routes(config)
     resolver = Resolver(settings.family, refresh_s=settings.limits.dns_refresh_s)
     server = ProxyServer(settings.limits, resolver, inherited=inherited)
     lifecycle = Lifecycle(settings.source, server)  # first: who sees the ready line may send signals
@@ -42,6 +42,15 @@ async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, server, resolver, settings.limits.max_connections)
     return await lifecycle.run()
+
+
+def _inherited_by_routes(config: Config) -> dict[Address, socket.socket]:
+    inherited = inherited_sockets()
+    if strange := inherited.keys() - {route.listen for route in config.routes}:
+        for sock in inherited.values():
+            sock.close()
+        raise ConfigError(f"socket activation: expected sockets of routes, got {', '.join(map(str, strange))}")
+    return inherited
 
 
 def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_connections: int) -> None:

@@ -1,12 +1,23 @@
-"""The environment systemd passes to a service."""
+"""What the service manager passes to a service, and what it hears from it."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.proxy.service_manager import ServiceManager, is_open, listening_unix_socket
 from vsock_proxy.daemon.systemd import inherited_sockets, notify, watchdog_interval_s
+from vsock_wire.net.address import TcpAddress, UnixAddress
+
+
+@pytest.fixture
+def manager(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    with ServiceManager(short_dir, monkeypatch) as manager:
+        yield manager
 
 
 @pytest.mark.parametrize(
@@ -30,6 +41,12 @@ def test_watchdog_is_fed_twice_in_its_time_and_only_by_the_process_it_watches(
     assert watchdog_interval_s() == interval_s
 
 
+def test_service_manager_hears_each_state(manager: ServiceManager) -> None:
+    notify("READY=1")
+    notify("STOPPING=1")
+    assert manager.heard() == ["READY=1", "STOPPING=1"]
+
+
 def test_service_manager_that_is_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")
@@ -42,3 +59,36 @@ def test_sockets_meant_for_another_process_are_left_alone(monkeypatch: pytest.Mo
     monkeypatch.setenv("LISTEN_FDS", "1")
     assert inherited_sockets() == {}
     assert "LISTEN_FDS" not in os.environ
+
+
+def test_listening_unix_socket_is_inherited_once_and_not_by_children(manager: ServiceManager, short_dir: Path) -> None:
+    number = manager.hand_over(listening_unix_socket(short_dir / "p"))
+    os.set_inheritable(number, True)
+    found = inherited_sockets()
+    assert list(found) == [UnixAddress(str(short_dir / "p"))]
+    with found[UnixAddress(str(short_dir / "p"))] as sock:
+        assert sock.fileno() == number
+        assert not sock.get_inheritable()
+        assert inherited_sockets() == {}
+
+
+def test_listening_tcp_socket_is_inherited(manager: ServiceManager) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    manager.hand_over(listening)
+    found = inherited_sockets()
+    with found[TcpAddress("127.0.0.1", port)]:
+        assert len(found) == 1
+
+
+def datagrams() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@pytest.mark.parametrize("make", [datagrams, lambda: socket.socket(socket.AF_UNIX)], ids=["datagrams", "not listening"])
+def test_socket_of_another_kind_is_closed(manager: ServiceManager, make: Callable[[], socket.socket]) -> None:
+    number = manager.hand_over(make())
+    assert inherited_sockets() == {}
+    assert not is_open(number)

@@ -183,27 +183,5 @@ def test_bulk_without_a_pipe_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(check())
 
 
-def test_copied_rest_survives_another_relays_chunk() -> None:
-    """The chunk is shared: what a slow reader left of it must not be overwritten by the next relay."""
-    data = os.urandom(100_000)
-    source, near = socket.socketpair()
-    far, slow_reader = socket.socketpair()
-    with source, near, far, slow_reader:
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-        for sock in (source, near, far, slow_reader):
-            sock.setblocking(False)
-        source.sendall(data)
-        mover = CopyMover()
-        taken = mover.take(near)
-        given = mover.give(far)
-        assert 0 < given < taken
-        movers._scratch[:] = bytes(CHUNK_BYTES)
-        received = slow_reader.recv(CHUNK_BYTES)
-        while mover.held_bytes:
-            mover.give(far)
-            received += slow_reader.recv(CHUNK_BYTES)
-        assert received == data[:taken]
-
-
 def mover_of(direction: Direction) -> object:
     return direction._mover

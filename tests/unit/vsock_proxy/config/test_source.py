@@ -1,0 +1,72 @@
+"""Where a configuration comes from, and what the route of the command line needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vsock_proxy.config import source
+from vsock_proxy.config.destination import parse_destination
+from vsock_proxy.config.model import Route
+from vsock_proxy.config.source import BUILT_IN_CONFIG_PATH, ConfigSource
+from vsock_proxy.errors import ConfigError, NotAllowedError
+from vsock_wire.net.address import UnixAddress, VsockAddress
+
+ROUTE = Route(UnixAddress("/run/p"), parse_destination("a.com", 443))
+ALLOWLIST = "allowlist: [{address: a.com, port: 443}]\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{ALLOWLIST}routes: [{{listen: 8000, address: a.com, port: 443}}]\n")
+    return path
+
+
+def test_named_file_wins_and_need_not_exist_to_be_named() -> None:
+    assert ConfigSource(Path("/nowhere")).file == Path("/nowhere")
+    with pytest.raises(ConfigError, match="Could not open the file: /nowhere"):
+        ConfigSource(Path("/nowhere")).load()
+
+
+def test_default_file_is_used_from_when_it_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    default = tmp_path / "default.yaml"
+    monkeypatch.setattr(source, "DEFAULT_CONFIG_PATH", default)
+    unnamed = ConfigSource(None)
+    assert unnamed.file == BUILT_IN_CONFIG_PATH
+    assert unnamed.load().allowlist.could_permit(parse_destination("kms.us-east-1.amazonaws.com", 443))
+    default.write_text(ALLOWLIST)
+    assert unnamed.file == default
+    assert not unnamed.load().allowlist.could_permit(parse_destination("kms.us-east-1.amazonaws.com", 443))
+
+
+def test_route_of_the_command_line_comes_after_those_of_the_file(file: Path) -> None:
+    config = ConfigSource(file, cid=5, route=ROUTE).load()
+    assert config.routes == (Route(VsockAddress(5, 8000), ROUTE.destination), ROUTE)
+
+
+def test_file_alone_is_enough(file: Path) -> None:
+    assert [route.listen for route in ConfigSource(file, cid=5).load().routes] == [VsockAddress(5, 8000)]
+
+
+@pytest.mark.parametrize("destination", [("b.com", 443), ("a.com", 80)])
+def test_route_that_the_allowlist_forbids_is_refused_with_a_hint(file: Path, destination: tuple[str, int]) -> None:
+    forbidden = Route(ROUTE.listen, parse_destination(*destination))
+    with pytest.raises(NotAllowedError, match="Error at checking the allowlist: The given address and port") as caught:
+        ConfigSource(file, route=forbidden).load()
+    assert caught.value.hint == f"add its address and port to the allowlist in {file}"
+
+
+def test_route_on_an_address_of_the_file_is_refused(file: Path) -> None:
+    taken = Route(VsockAddress(5, 8000), ROUTE.destination)
+    with pytest.raises(ConfigError, match="expected no route on vsock://5:8000: the command line has it"):
+        ConfigSource(file, cid=5, route=taken).load()
+    assert len(ConfigSource(file, cid=6, route=taken).load().routes) == 2
+
+
+def test_file_is_read_again_at_each_load(file: Path) -> None:
+    chosen = ConfigSource(file)
+    assert len(chosen.load().routes) == 1
+    file.write_text(ALLOWLIST)
+    assert chosen.load().routes == ()
