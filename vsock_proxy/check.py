@@ -13,12 +13,13 @@ from vsock_proxy.config.model import Config, Route
 from vsock_proxy.dial.connect import connect_upstream
 from vsock_proxy.dial.resolver import look_up
 from vsock_proxy.errors import AwsText, NotAllowedError
-from vsock_proxy.options import parse_check_settings, route_options
+from vsock_proxy.options import ROUTE_OPTIONS, parse_check_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, AddressFamily
+from vsock_wire.cli.shared_options import with_options
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
-@route_options
+@with_options(ROUTE_OPTIONS)
 def command(**options: Any) -> None:
     """Say what the configuration allows; resolve and dial each route, and fail at the first that would fail."""
     settings = parse_check_settings(**options)

@@ -12,9 +12,10 @@ import click
 from vsock_proxy import check
 from vsock_proxy.daemon.lifecycle import serve_until_stopped
 from vsock_proxy.logs import log_as_json
-from vsock_proxy.options import parse_serve_settings, route_options
+from vsock_proxy.options import ROUTE_OPTIONS, parse_serve_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, DNS_REFRESH_S, DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S
 from vsock_wire.cli.program import run_program, set_up_logging
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, QUIET, VERBOSE, with_options
 from vsock_wire.errors import ExitCode
 from vsock_wire.net.address import MAX_TCP_PORT
 from vsock_wire.version import version_text
@@ -30,6 +31,56 @@ _EPILOG = (
     "its routes would work."
 )
 
+_SERVE_OPTIONS = (
+    click.option(
+        "-w",
+        "--num_workers",
+        "--num-workers",
+        "max_connections",
+        metavar="N",
+        help="Most simultaneous connections; further ones are refused. [default: what the limit of file descriptors "
+        "holds]",
+    ),
+    click.option(
+        "--connect-timeout",
+        type=_SECONDS,
+        default=CONNECT_TIMEOUT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time for a destination to answer, all its addresses together.",
+    ),
+    IDLE_TIMEOUT.declare(
+        click.option,
+        type=click.FloatRange(min=0),
+        default=IDLE_TIMEOUT_S,
+        help="Close a connection on which nothing has moved for so long; 0 for never.",
+    ),
+    click.option(
+        "--drain-timeout",
+        type=click.FloatRange(min=0),
+        default=DRAIN_TIMEOUT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time for connections to end after SIGTERM.",
+    ),
+    click.option(
+        "--dns-refresh",
+        type=_SECONDS,
+        default=DNS_REFRESH_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="Resolve names again after so long.",
+    ),
+    click.option(
+        "--metrics", type=click.IntRange(0, MAX_TCP_PORT), metavar="PORT", help="Prometheus metrics on 127.0.0.1."
+    ),
+    click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
+    ),
+    VERBOSE.declare(click.option, help="Log more."),
+    QUIET.declare(click.option, is_flag=False, count=True, help="Log warnings only; twice: errors only."),
+)
+
 
 def main() -> None:
     """Run the program."""
@@ -40,55 +91,7 @@ def main() -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}, epilog=_EPILOG)
-@route_options
-@click.option(
-    "-w",
-    "--num_workers",
-    "--num-workers",
-    "max_connections",
-    metavar="N",
-    help="Most simultaneous connections; further ones are refused. [default: what the limit of file descriptors holds]",
-)
-@click.option(
-    "--connect-timeout",
-    type=_SECONDS,
-    default=CONNECT_TIMEOUT_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time for a destination to answer, all its addresses together.",
-)
-@click.option(
-    "--idle-timeout",
-    type=click.FloatRange(min=0),
-    default=IDLE_TIMEOUT_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Close a connection on which nothing has moved for so long; 0 for never.",
-)
-@click.option(
-    "--drain-timeout",
-    type=click.FloatRange(min=0),
-    default=DRAIN_TIMEOUT_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time for connections to end after SIGTERM.",
-)
-@click.option(
-    "--dns-refresh",
-    type=_SECONDS,
-    default=DNS_REFRESH_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Resolve names again after so long.",
-)
-@click.option(
-    "--metrics", type=click.IntRange(0, MAX_TCP_PORT), metavar="PORT", help="Prometheus metrics on 127.0.0.1."
-)
-@click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
-)
-@click.option("-v", "--verbose", count=True, help="Log more.")
-@click.option("-q", "--quiet", count=True, help="Log warnings only; twice: errors only.")
+@with_options(ROUTE_OPTIONS, _SERVE_OPTIONS)
 @click.version_option(version_text(), prog_name=PROGRAM)
 def command(**options: Any) -> ExitCode:
     """Forward connections from an enclave's vsock to TCP destinations that an allowlist permits.

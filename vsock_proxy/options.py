@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,35 +16,29 @@ from vsock_proxy.settings import INFO_VERBOSITY, AddressFamily, CheckSettings, L
 from vsock_wire.errors import quoted
 from vsock_wire.net.address import CID_ANY, MAX_CID, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
 
-_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-
-
-def route_options(command: _Decorated) -> _Decorated:
-    """Add the arguments and options that ``parse_check_settings`` takes."""
-    for decorate in (
-        click.argument("remote_port", required=False),
-        click.argument("remote_addr", required=False),
-        click.argument("local_port", required=False),
-        click.option(
-            "--cid",
-            type=click.IntRange(0, MAX_CID),
-            metavar="CID",
-            default=CID_ANY,
-            help="Listen on this CID only; any, if not given.",
-        ),
-        click.option(
-            "--config",
-            "config_path",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help=f"YAML file with the allowlist, and routes. [default: {DEFAULT_CONFIG_PATH}; without it, all KMS "
-            "endpoints are allowed]",
-        ),
-        click.option("-6", "--ipv6", is_flag=True, help="Use IPv6 addresses only."),
-        click.option("-4", "--ipv4", is_flag=True, help="Use IPv4 addresses only."),
-    ):
-        command = decorate(command)
-    return command
+ROUTE_OPTIONS = (
+    click.option("-4", "--ipv4", is_flag=True, help="Use IPv4 addresses only."),
+    click.option("-6", "--ipv6", is_flag=True, help="Use IPv6 addresses only."),
+    click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"YAML file with the allowlist, and routes. [default: {DEFAULT_CONFIG_PATH}; without it, all KMS "
+        "endpoints are allowed]",
+    ),
+    click.option(
+        "--cid",
+        type=click.IntRange(0, MAX_CID),
+        metavar="CID",
+        default=CID_ANY,
+        help="Listen on this CID only; any, if not given.",
+    ),
+    click.argument("local_port", required=False),
+    click.argument("remote_addr", required=False),
+    click.argument("remote_port", required=False),
+)
+"""What serving and checking share: the arguments of ``parse_check_settings``."""
 
 
 def parse_check_settings(

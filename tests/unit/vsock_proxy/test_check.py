@@ -1,0 +1,57 @@
+"""``vsock-proxy check`` against a listener on loopback, and against what does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from vsock_proxy.check import check_config
+from vsock_proxy.config.config_file import parse_config
+from vsock_proxy.config.model import Config
+from vsock_proxy.errors import DialError, NotAllowedError
+from vsock_proxy.settings import AddressFamily
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def config(*routes: tuple[str, int], allowed: str = "127.0.0.0/8") -> Config:
+    ports = ", ".join(str(port) for _, port in routes)
+    lines = [f"- {{listen: {i}, address: {host}, port: {port}}}\n" for i, (host, port) in enumerate(routes)]
+    return parse_config(f"allowlist: [{{address: {allowed}, port: [{ports}]}}]\nroutes:\n{''.join(lines)}", source="f")
+
+
+def test_entries_addresses_and_answers_are_printed_in_this_order(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(check_config(config(("localhost", port), ("127.0.0.1", port)), AddressFamily.IPV4))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"allow 127.0.0.0/8 port {port}"
+    assert lines[1] == f"route vsock://any:0 -> localhost:{port}: 127.0.0.1"
+    answer = r"ok, 127\.0\.0\.1 answered in \d+\.\d ms"
+    assert re.fullmatch(rf"route vsock://any:0 -> localhost:{port}: {answer}", lines[2])
+    assert re.fullmatch(rf"route vsock://any:1 -> 127\.0\.0\.1:{port}: {answer}", lines[4])
+
+
+def test_route_that_does_not_answer_ends_the_check(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DialError, match="connection refused"):
+        asyncio.run(check_config(config(("127.0.0.1", closed_port), ("127.0.0.2", closed_port)), AddressFamily.ANY))
+    assert "127.0.0.2" not in capsys.readouterr().out
+
+
+def test_name_that_resolves_to_forbidden_addresses_only_is_not_dialled(port: int) -> None:
+    forbidden = config(("localhost", port), allowed="10.0.0.0/8")
+    with pytest.raises(NotAllowedError, match=f"The given address and port are not allowed: localhost:{port}"):
+        asyncio.run(check_config(forbidden, AddressFamily.IPV4))
