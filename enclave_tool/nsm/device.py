@@ -28,6 +28,7 @@ SOCKET_TIMEOUT_S = 10.0
 """For the unix socket carrier only; the device answers within milliseconds or not at all."""
 
 _LENGTH = struct.Struct(">I")
+_NO_WHOLE_ANSWER = "the simulated module gave no whole answer"
 
 
 class _IoVec(ctypes.Structure):
@@ -78,9 +79,19 @@ class _SocketCarrier:
         weakref.finalize(self, _close_all, self._kept)
 
     def exchange(self, request: bytes) -> bytes:
-        sock = self._take_kept() or connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S)
+        kept = self._take_kept()
+        if kept is not None:
+            try:
+                return self._exchange_on(kept, request)
+            except _ConnectionEndedError:
+                # The simulator closed it after the last look at it. Asking again is safe: no request here changes the
+                # module.
+                pass
+        return self._exchange_on(connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S), request)
+
+    def _exchange_on(self, sock: socket.socket, request: bytes) -> bytes:
         try:
-            sock.sendall(_LENGTH.pack(len(request)) + request)
+            _send_request(sock, request)
             response = _receive_response(sock)
         except BaseException:
             sock.close()  # what may still come on it is no answer to another request
@@ -109,12 +120,29 @@ def _close_all(kept: deque[tuple[int, socket.socket]]) -> None:
         kept.pop()[1].close()
 
 
+class _ConnectionEndedError(OSError):
+    """The simulator ended the connection before the first byte of a response."""
+
+
+def _send_request(sock: socket.socket, request: bytes) -> None:
+    try:
+        sock.sendall(_LENGTH.pack(len(request)) + request)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise _ConnectionEndedError(error.errno, error.strerror) from error
+
+
 def _receive_response(sock: socket.socket) -> bytes:
-    header = _receive(sock, _LENGTH.size)
+    try:
+        first = sock.recv(_LENGTH.size)
+    except ConnectionResetError as error:  # it was closed with our request unread
+        raise _ConnectionEndedError(error.errno, error.strerror) from error
+    if not first:
+        raise _ConnectionEndedError(errno.EPROTO, _NO_WHOLE_ANSWER)
+    header = first + _receive(sock, _LENGTH.size - len(first))
     length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
     response = _receive(sock, min(length, nsm.MAX_RESPONSE_BYTES))
     if not response or len(response) != length:
-        raise OSError(errno.EPROTO, "the simulated module gave no whole answer")
+        raise OSError(errno.EPROTO, _NO_WHOLE_ANSWER)
     return response
 
 

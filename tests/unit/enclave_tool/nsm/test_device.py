@@ -210,6 +210,31 @@ def framed(answer: bytes) -> bytes:
     return struct.pack(">I", len(answer)) + answer
 
 
+def serve_once_and_end_with_the_next_request(listener: socket.socket, reads_the_request: bool) -> int:
+    """Answer one request, wait for another, and end the connection; return how many came after the first."""
+    sock, _ = listener.accept()
+    with sock:
+        sock.sendall(framed(SIMULATED.answer(receive_request(sock))))
+        has_another = bool(sock.recv(1, socket.MSG_PEEK))  # from here on the client has looked at it, and sent
+        if has_another and reads_the_request:
+            receive_request(sock)
+    return int(has_another)
+
+
+def serve_once_and_break_off_the_next_response(listener: socket.socket) -> None:
+    sock, _ = listener.accept()
+    with sock:
+        sock.sendall(framed(SIMULATED.answer(receive_request(sock))))
+        receive_request(sock)
+        sock.sendall(framed(bytes(100))[:50])
+
+
+def receive_request(sock: socket.socket) -> bytes:
+    with sock.makefile("rb", buffering=0) as stream:
+        (size,) = struct.unpack(">I", stream.read(4) or b"")
+        return stream.read(size) or b""
+
+
 class TestUnixCarrier:
     def test_carries_the_same_bytes_behind_a_length(self, simulate: Simulate) -> None:
         nsm, simulator = simulate(lambda _: framed(attestation_answer(DOCUMENT)))
@@ -303,6 +328,34 @@ class TestUnixCarrier:
             with pytest.raises(NsmError) as caught:
                 call()
             assert "nobody" in str(caught.value) or "no such file" in str(caught.value)
+
+    @pytest.mark.parametrize("reads_the_request", [True, False])
+    def test_kept_connection_that_ends_without_a_response_is_replaced(
+        self, short_dir: Path, reads_the_request: bool
+    ) -> None:
+        address = UnixAddress(str(short_dir / "nsm"))
+        with contextlib.closing(listen_socket(address)) as listener, open_nsm(address) as nsm:
+            listener.settimeout(5.0)
+            with ThreadPoolExecutor(1) as threads:
+                first = threads.submit(serve_once_and_end_with_the_next_request, listener, reads_the_request)
+                nsm.describe()
+                second = threads.submit(serve_once_and_end_with_the_next_request, listener, reads_the_request)
+                assert nsm.describe().module_id  # sent on the first connection, then again on the second
+                nsm.close()
+            assert [first.result(), second.result()] == [1, 0]
+
+    def test_response_that_breaks_off_on_a_kept_connection_is_an_nsm_error(self, short_dir: Path) -> None:
+        address = UnixAddress(str(short_dir / "nsm"))
+        with contextlib.closing(listen_socket(address)) as listener, open_nsm(address) as nsm:
+            with ThreadPoolExecutor(1) as threads:
+                serving = threads.submit(serve_once_and_break_off_the_next_response, listener)
+                nsm.describe()
+                with pytest.raises(NsmError, match="no whole answer"):
+                    nsm.describe()
+                serving.result()
+            listener.settimeout(0)
+            with pytest.raises(BlockingIOError):  # it was not asked again
+                listener.accept()
 
     def test_connection_that_breaks_while_writing_is_an_nsm_error(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
