@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 MAX_DEPTH = 64
 """Most arrays and objects inside each other. A key policy has 6, describe-eif's output about 5."""
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string without an end reaches to the end of the text, or looking for the end of each would take quadratic time."""
 
 
 def decode_strict_json(text: str) -> Any:
@@ -27,12 +30,13 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_depth(text: str) -> None:
-    """Count brackets, those in strings included: no interpreter's own recursion limit has to hold."""
+    """Count the brackets outside strings, because Python's parser has a limit of its own in some versions only."""
     depth = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ValueError(f"nested deeper than {MAX_DEPTH}")
-        elif character in "]}":
-            depth -= 1
+    for match in _STRING_OR_BRACKET.finditer(text):
+        match match[0]:
+            case "{" | "[":
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise ValueError(f"nested deeper than {MAX_DEPTH}")
+            case "}" | "]":
+                depth -= 1

@@ -17,6 +17,8 @@ MAX_REQUEST_BYTES = 0x1000
 """NSM_REQUEST_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
 MAX_RESPONSE_BYTES = 0x3000
 """NSM_RESPONSE_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
+MAX_DEPTH = 8
+"""Most containers and tags inside each other in a response; that to DescribeNSM has 3."""
 MAX_USER_DATA_BYTES = 512
 MAX_NONCE_BYTES = 512
 MAX_PUBLIC_KEY_BYTES = 1_024
@@ -146,8 +148,8 @@ def _decode_response(request: str, response: bytes) -> dict[Any, Any]:
 def _decode_cbor(request: str, response: bytes) -> Any:
     stream = io.BytesIO(response)
     try:
-        answer = cbor2.CBORDecoder(stream, read_size=1, allow_duplicate_keys=False).decode()
-    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, OverflowError):
+        answer = cbor2.CBORDecoder(stream, read_size=1, max_depth=MAX_DEPTH, allow_duplicate_keys=False).decode()
+    except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError):
         raise NsmError(request, "expected CBOR in answer, got other bytes") from None
     if stream.read(1):
         raise NsmError(request, "expected one CBOR item in answer, got bytes behind it")

@@ -7,7 +7,6 @@ of a decrypt. Source: Amazon EC2 user guide, "Use the Instance Metadata Service 
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import socket
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from instance_tool.credentials.expiration import parse_expiration
 from instance_tool.errors import RoleError
 from vsock_wire.errors import CredentialsError, quoted
+from vsock_wire.protocol.json_codec import decode_json
 from vsock_wire.protocol.messages import Credentials
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
@@ -156,8 +156,8 @@ def _read_role(answer: _Answer) -> str:
 def _read_credentials(answer: _Answer) -> Credentials:
     """Read the JSON of the role's credentials; no error quotes any of it."""
     try:
-        fields = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        fields = decode_json(answer.body)
+    except ValueError:
         fields = None
     if answer.status != http.client.OK or not isinstance(fields, dict):
         raise RoleError(f"IMDS: expected the role's credentials as JSON, got HTTP {answer.status}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from yaml.composer import ComposerError
 
 from vsock_proxy.config.allowlist import Allowlist, Entry, parse_pattern
 from vsock_proxy.config.destination import parse_destination
@@ -19,6 +20,8 @@ from vsock_wire.net.address import CID_ANY, MAX_TCP_PORT, MAX_VSOCK_PORT, Addres
 
 MAX_CONFIG_BYTES = 1_048_576
 """Far beyond any real file: AWS's own is 3 KB. Keeps a wrong path (a log, a device) from filling the memory."""
+MAX_DEPTH = 16
+"""Most lists and maps inside each other; a real file has 4."""
 
 
 def load_config(path: Path, *, cid: int = CID_ANY) -> Config:
@@ -55,15 +58,32 @@ def parse_config(text: str, *, source: str, cid: int = CID_ANY) -> Config:
         cid: what a route listens on whose ``listen`` is only a port.
     """
     try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.compose(text, Loader=_BoundedLoader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{AwsText.BAD_YAML}: {source}{line}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{AwsText.BAD_YAML}: {source}: {type(error).__name__}") from error
     if document is None:
         raise ConfigError(f"{AwsText.NO_ALLOWLIST}: {source}: the file is empty")
     return _Reader(source, cid).read(document)
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Refuses nesting beyond MAX_DEPTH, because Python's own limit is not the same in all versions."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # types-PyYAML does not know it
+            raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH}", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _Reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeAlias
@@ -12,6 +13,12 @@ from typing import Any, NoReturn, TypeAlias
 from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText, RequestError
 
 JsonObject: TypeAlias = dict[str, Any]
+
+MAX_DEPTH = 32
+"""Most objects and arrays inside each other; a message of this protocol has 3. It is the limit of the parser in kmstool
+in C. Source: json-c, json_tokener.h, JSON_TOKENER_DEFAULT_DEPTH."""
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string without an end reaches to the end of the text, or looking for the end of each would take quadratic time."""
 
 
 def encode_message(message: Mapping[str, Any]) -> bytes:
@@ -22,21 +29,14 @@ def encode_message(message: Mapping[str, Any]) -> bytes:
 def decode_message(data: bytes) -> JsonObject:
     """Read one message as strict JSON.
 
-    kmstool's parser is lax (single quotes, trailing text, duplicate keys); this one takes RFC 8259 JSON only, so that
-    no two readers can see two meanings in one message.
+    kmstool's parser is lax (single quotes, trailing text, duplicate keys); see ``decode_json`` for what this one takes.
 
     Raises:
-        RequestError: the bytes are not strict JSON (duplicate keys, NaN, numbers beyond a double, lone surrogates and
-            nesting too deep for Python's parser included), or the JSON is no object.
+        RequestError: the bytes are not UTF-8, not JSON that ``decode_json`` takes, or the JSON is no object.
     """
     try:
-        text = data.decode("utf-8")
-        message = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite_float
-        )
-        if "\\u" in text:
-            json.dumps(message, ensure_ascii=False).encode("utf-8")  # fails on lone surrogates
-    except (ValueError, RecursionError):
+        message = decode_json(data.decode("utf-8"))
+    except ValueError:
         # The parser's own text may quote the message, which may hold credentials.
         raise RequestError(
             KmstoolText.INVALID_JSON,
@@ -51,6 +51,20 @@ def decode_message(data: bytes) -> JsonObject:
             KmstoolText.NOT_AN_OBJECT, EnclaveCode.INVALID_MESSAGE, hint=f"expected an object, got {kind}"
         )
     return message
+
+
+def decode_json(text: str) -> Any:
+    """Return the value of strict JSON (RFC 8259), so that no two readers can see two meanings in one text.
+
+    Raises:
+        ValueError: it is not strict JSON (duplicate keys, NaN, numbers beyond a double and lone surrogates included),
+            or nested deeper than MAX_DEPTH. The text of the error may quote the JSON.
+    """
+    _refuse_depth(text)
+    value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite_float)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on lone surrogates
+    return value
 
 
 def encode_base64(data: bytes) -> str:
@@ -74,6 +88,21 @@ def decode_base64(text: object) -> bytes:
     if data is None or encode_base64(data) != text:
         raise ValueError("expected standard base64 with padding, got other text")
     return data
+
+
+def _refuse_depth(text: str) -> None:
+    """Count the brackets outside strings, because Python's parser has a limit of its own in some versions only."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:  # nearly always: two scans for one byte
+        return
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        match match[0]:
+            case "{" | "[":
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise ValueError(f"nested deeper than {MAX_DEPTH}")
+            case "}" | "]":
+                depth -= 1
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:

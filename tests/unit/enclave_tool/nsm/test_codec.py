@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from enclave_tool.errors import NsmError
 from enclave_tool.nsm.codec import (
+    MAX_DEPTH,
     MAX_NONCE_BYTES,
     MAX_PUBLIC_KEY_BYTES,
     MAX_REQUEST_BYTES,
@@ -222,3 +223,17 @@ class TestResponses:
         response = cbor2.dumps(GOOD[name])
         with contextlib.suppress(NsmError):
             DECODERS[name](response[:position] + damage + response[position + len(damage) :])
+
+
+class TestNesting:
+    """Of a response: the fields of a request are two maps inside each other."""
+
+    @pytest.mark.parametrize("container", [b"\x81", b"\xa1\x00", b"\xd9\xd9\xf7"], ids=["array", "map", "tag"])
+    def test_is_taken_up_to_the_limit_and_refused_beyond(self, container: bytes) -> None:
+        def response(depth: int) -> bytes:
+            fields = b"\xa2" + cbor2.dumps("random") + cbor2.dumps(b"x") + cbor2.dumps("more")
+            return b"\xa1" + cbor2.dumps("GetRandom") + fields + container * (depth - 2) + b"\0"
+
+        assert decode_random_response(response(MAX_DEPTH)) == b"x"
+        with pytest.raises(NsmError, match="expected CBOR in answer, got other bytes"):
+            decode_random_response(response(MAX_DEPTH + 1))

@@ -25,6 +25,7 @@ from enclave_tool.recipient.recipient import Recipient, RecipientKey
 from enclave_tool.server.session import Enclave, Session, choose_region, refuse
 from tests.support.enclave.scripted_nsm import ScriptedNsm
 from tests.support.kms.decrypting import decrypt_answer, decrypt_request
+from tests.support.wire.kmstool_messages import KMSTOOL_SET_CLIENT
 from vsock_wire.errors import ToolError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, parse_diagnosis
@@ -39,11 +40,6 @@ from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText, RequestErro
 SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "theSecretAccessKey"}
 DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID"}
 OPENED = Opened(493, "ab" * 32, 0.5)
-KMSTOOL_SET_CLIENT = (
-    rb'{ "Operation": "SetClient", "AwsAccessKeyId": "AKIDMOCK00000000TEST",'
-    rb' "AwsSecretAccessKey": "mockSecret\/notARealOne+0000000000000000000",'
-    rb' "AwsSessionToken": "mockSessionToken==", "AwsRegion": "us-east-1" }'
-)
 
 Behaviour = Callable[[KmsRequest], dict[str, Any]]
 

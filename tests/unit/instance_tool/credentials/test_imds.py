@@ -130,6 +130,7 @@ class TestRefusals:
             b"[" * 60_000,
             b"9" * 60_000,
             b'{"Code":"Success"} x',
+            b'{"Code":"Success","More":' + b"[" * 1_000 + b"]" * 1_000 + b"}",
         ],
         ids=lambda body: body[:10].decode("latin-1"),
     )

@@ -109,6 +109,7 @@ def test_route_listens_on_every_cid_by_default() -> None:
             "f line 4: listen: expected each address once, got vsock://any:1 again",
         ),
         ("allowlist: " + "[" * 5_000, "Bad yaml format"),
+        ("\nallowlist: " + "[" * 50 + "]" * 50, "Bad yaml format: f line 2: nested deeper than 16"),
     ],
 )
 def test_error_names_line_and_key(text: str, error: str) -> None:
