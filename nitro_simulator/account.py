@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -25,11 +27,11 @@ from nitro_simulator.nsm.service import SimulatedNsm
 from nitro_simulator.tls import TlsAuthority
 from vsock_wire.net.address import TcpAddress, UnixAddress
 from vsock_wire.protocol.messages import Credentials
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-REGION = "us-east-1"
 ROLE = "EnclaveInstanceRole"
 ADMINISTRATOR_ROLE = "KeyAdministrator"
 KEY_ALIAS = "alias/enclave-demo"
@@ -55,7 +57,8 @@ class SimulatedAccount:
     that of ``enclave``. ``other_enclave`` has another PCR0 under the same authority.
 
     Args:
-        directory: an empty directory for sockets and files; its path must be short enough for unix sockets.
+        directory: an empty directory for sockets and files; its path must be short enough for unix sockets. None makes
+            one, and removes it at the end.
         region: of KMS.
         credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
         debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
@@ -75,15 +78,14 @@ class SimulatedAccount:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None = None,
         *,
-        region: str = REGION,
+        region: str = DEFAULT_REGION,
         credentials_lifetime_s: float = DEFAULT_LIFETIME_S,
         debug: bool = False,
         clock: Clock = utc_now,
     ) -> None:
         self._clock = clock
-        self.directory = directory
         self.region = region
         self._identities = Identities(ACCOUNT_ID, clock=clock)
         authority = AttestationAuthority.create(at=clock())
@@ -98,18 +100,19 @@ class SimulatedAccount:
             clock=clock,
         )
         self.tls = TlsAuthority.create()
-        directory.joinpath(CA_FILE).write_bytes(self.tls.ca_pem)
-        directory.joinpath(ATTESTATION_ROOT_FILE).write_bytes(authority.root_pem)
         with contextlib.ExitStack() as stack:
+            self.directory = stack.enter_context(_temporary_directory()) if directory is None else directory
+            self.ca_file.write_bytes(self.tls.ca_pem)
+            self.attestation_root_file.write_bytes(authority.root_pem)
             certificate = self.tls.server_certificate(self.kms_host, "localhost", "127.0.0.1")
             self.kms_server = stack.enter_context(KmsServer(self.kms, tls=certificate))
             self.imds_server = stack.enter_context(ImdsServer(self.imds))
             self.enclave = self._start_enclave(stack, authority, MODULE_ID, "nsm.sock", debug=debug)
             self.other_enclave = self._start_enclave(stack, authority, OTHER_MODULE_ID, "other-nsm.sock", debug=debug)
+            policy = _allow_only_key_policy(self._identities, self.enclave.pcr0)
+            self.key: KmsKey = self.kms.create_key(policy=policy, alias=KEY_ALIAS)
+            self.write_allowlist(self.kms_server.port)
             self._open = stack.pop_all()
-        policy = attested_key_policy(self._identities, self.enclave.pcr0)
-        self.key: KmsKey = self.kms.create_key(policy=policy, alias=KEY_ALIAS)
-        self.write_allowlist(self.kms_server.port)
 
     def __enter__(self) -> Self:
         return self
@@ -208,8 +211,19 @@ class SimulatedAccount:
         return Enclave(address, pcr0)
 
 
-def attested_key_policy(identities: Identities, pcr0: bytes) -> str:
-    """Return a key policy: administration apart from use, and Decrypt for one enclave image only."""
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """Yield a new directory with a path short enough for unix sockets, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="kmstool-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+def _allow_only_key_policy(identities: Identities, pcr0: bytes) -> str:
+    """Return a key policy: administration apart from use, and Decrypt for one enclave image only.
+
+    Nothing in it is denied, unlike in ``nitro_attestation.attested_key_policy``, which is the one for real keys: here
+    KMS refuses a request because no statement allows it.
+    """
     role_arn = identities.principal(ROLE).role_arn
     administrator_arn = identities.principal(ADMINISTRATOR_ROLE).role_arn
     statements = [

@@ -16,6 +16,7 @@ from nitro_simulator.clock import Clock, iso_time, utc_now
 from nitro_simulator.http_server import HttpRequest, HttpResponse, HttpServer
 from nitro_simulator.identities import DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
 from vsock_wire.protocol.messages import Credentials
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 MAX_TOKEN_TTL_S = 21_600
 TOKEN_TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - the name of a header
@@ -61,7 +62,7 @@ class Imds:
         identities: Identities,
         *,
         role_name: str = "EnclaveInstanceRole",
-        region: str = "us-east-1",
+        region: str = DEFAULT_REGION,
         credentials_lifetime_s: float = DEFAULT_LIFETIME_S,
         mode: ImdsMode = ImdsMode.NORMAL,
         clock: Clock = utc_now,

@@ -1,62 +1,33 @@
-"""Fixtures for other projects' tests of enclave code, without Nitro and without an AWS account.
+"""What pytest loads at the start of every test run where the distribution is installed: the fixtures, if they can work.
 
-Loaded by pytest itself where kmstool is installed; imports nothing heavy until a test asks for a fixture.
+Most of those runs have nothing to do with enclaves. So this module raises nothing, warns of nothing, and loads only
+pytest and the standard library. Where a library that the fixtures need is not installed it defines none of them, and a
+test that asks for one gets pytest's usual "fixture not found". ``pip install 'nitro-kmstool[sim]'`` has all libraries.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+import importlib.util
 
-import pytest
-
-if TYPE_CHECKING:
-    from mypy_boto3_kms import KMSClient
-
-    from nitro_simulator.account import SimulatedAccount
+LIBRARIES = ("boto3", "botocore", "cbor2", "cryptography", "pyasn1", "urllib3")
+"""What the fixtures import, from outside the project."""
 
 
-@pytest.fixture(scope="session")
-def kmstool_sim() -> Iterator[SimulatedAccount]:
-    """A simulated account for the whole session: IMDSv2, KMS with one key, and the NSM of the enclave it trusts.
-
-    What tests do to it, such as a changed key policy or IMDS mode, they undo themselves.
-    """
-    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - loads boto3, which most test runs do not need
-
-    # pytest's own directories have paths too long for unix sockets
-    with (
-        tempfile.TemporaryDirectory(prefix="kmstool-", ignore_cleanup_errors=True) as directory,
-        SimulatedAccount(Path(directory)) as account,
-    ):
-        yield account
+def is_installed(library: str) -> bool:
+    """Return whether a top-level module can be found; it is not loaded."""
+    try:
+        return importlib.util.find_spec(library) is not None
+    except Exception:  # noqa: BLE001 - a stand-in in sys.modules and an import hook of the project may raise anything
+        return False
 
 
-@pytest.fixture(scope="session")
-def kmstool_key_id(kmstool_sim: SimulatedAccount) -> str:
-    """The ARN of the key, whose policy lets the role encrypt, and decrypt only inside the enclave."""
-    return kmstool_sim.key.arn
+if all(map(is_installed, LIBRARIES)):
+    from nitro_simulator.fixtures import (
+        kmstool_client,
+        kmstool_enclave_client,
+        kmstool_endpoint_url,
+        kmstool_key_id,
+        kmstool_sim,
+    )
 
-
-@pytest.fixture(scope="session")
-def kmstool_endpoint_url(kmstool_sim: SimulatedAccount) -> str:
-    """Where KMS listens, with TLS; its authority is ``kmstool_sim.ca_file``."""
-    return kmstool_sim.kms_endpoint_url
-
-
-@pytest.fixture
-def kmstool_client(kmstool_sim: SimulatedAccount) -> Iterator[KMSClient]:
-    """boto3's KMS client as a program outside any enclave has it: KMS refuses to decrypt for it."""
-    client = kmstool_sim.unattested_client()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def kmstool_enclave_client(kmstool_sim: SimulatedAccount) -> Iterator[KMSClient]:
-    """The client that ``enclave_tool.attested_kms_client`` makes, inside the enclave the key trusts."""
-    client = kmstool_sim.attested_client()
-    yield client
-    client.close()
+    __all__ = ["kmstool_client", "kmstool_enclave_client", "kmstool_endpoint_url", "kmstool_key_id", "kmstool_sim"]

@@ -10,7 +10,6 @@ import secrets
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from botocore.exceptions import ClientError
 
@@ -43,11 +42,10 @@ class Narrator:
     say: Callable[[str], None]
 
 
-def walk_through(directory: Path, narrator: Narrator) -> str:
+def walk_through(narrator: Narrator) -> str:
     """Run the demonstration and return the plaintext, as kmstool-instance printed it.
 
     Args:
-        directory: an empty directory with a short path.
         narrator: is told what happens.
 
     Raises:
@@ -55,7 +53,7 @@ def walk_through(directory: Path, narrator: Narrator) -> str:
     """
     plaintext = f"a secret made for this run: {secrets.token_hex(8)}"
     with contextlib.ExitStack() as stack:
-        account = stack.enter_context(SimulatedAccount(directory))
+        account = stack.enter_context(SimulatedAccount())
         tap = stack.enter_context(Tap(TcpAddress(*account.kms_server.address)))
         account.write_allowlist(tap.port)
         _start_tools(stack, account, tap)

@@ -1,1 +1,1 @@
-"""The project's tools running as processes around a simulated account."""
+"""The project's tools running as processes around a simulated account (internal)."""

@@ -25,6 +25,7 @@ from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
 from nitro_simulator.kms.request_model import parse_request
 from vsock_wire.errors import PEER_TEXT_CHARS, printable
 from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
 """Takes an operation and the JSON of its answer, and returns what is sent instead."""
@@ -79,7 +80,7 @@ class SimulatedKms:
         *,
         attestation_root_sha256: bytes,
         identities: Identities,
-        region: str = "us-east-1",
+        region: str = DEFAULT_REGION,
         account_id: str | None = None,
         clock: Clock = utc_now,
         recipient_form: RecipientForm = RecipientForm.KMS,

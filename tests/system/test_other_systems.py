@@ -35,8 +35,8 @@ SYSTEMS = pytest.mark.parametrize("system", [WITHOUT_VSOCK, WITHOUT_UNIX], ids=[
 LOAD_ALL = """
 import importlib, pathlib
 for room in ("vsock_wire", "instance_tool", "nitro_simulator"):
-    for path in sorted(pathlib.Path(room).glob("*.py")):
-        importlib.import_module(f"{room}.{path.stem}")
+    for path in sorted(pathlib.Path(room).rglob("*.py")):
+        importlib.import_module(".".join(path.with_suffix("").parts))
 print("loaded")
 """
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from nitro_simulator.cli import SAMPLE_PLAINTEXT
 from nitro_simulator.deployment import processes
+from nitro_simulator.deployment.pasteable import SAMPLE_PLAINTEXT
 from vsock_wire.net.address import UnixAddress
 
 

@@ -1,0 +1,34 @@
+"""kmstool-sim run: runs a program that finds a simulated account by its environment."""
+
+from __future__ import annotations
+
+import subprocess
+
+import click
+
+from vsock_wire.errors import InputError, quoted
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARG]...")
+def run(program: tuple[str, ...]) -> int:
+    """Start everything, the proxy and the enclave too, and run PROGRAM.
+
+    PROGRAM finds all of it by its environment: kmstool-instance the enclave,
+    AWS's command line and SDKs the KMS and the role, and your own code what
+    KMSTOOL_SIM_KEY_ID, _NSM, _PROXY, _CA_FILE and _ROOT say. The exit code is
+    PROGRAM's own.
+
+    \b
+    Examples:
+      kmstool-sim run sh
+      kmstool-sim run python my_enclave_application.py
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.deployment.environment import running_deployment  # noqa: PLC0415 - loads the account too
+
+    with SimulatedAccount() as account, running_deployment(account) as environment:
+        try:
+            return subprocess.run(program, env=environment, check=False).returncode
+        except OSError as error:
+            raise InputError(f"{quoted(program[0])}: {(error.strerror or str(error)).lower()}") from error

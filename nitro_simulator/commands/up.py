@@ -1,0 +1,66 @@
+"""kmstool-sim up: runs the services of a simulated account, and prints the commands that use them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from nitro_simulator.errors import SimulatorError
+from nitro_simulator.identities import DEFAULT_LIFETIME_S
+from vsock_wire.cli.program import set_up_logging
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION
+
+
+@click.command()
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keep sockets and files in DIRECTORY.")
+@click.option("--region", default=DEFAULT_REGION, show_default=True, help="AWS region that KMS plays.")
+@click.option(
+    "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
+    metavar="SECONDS", help="How long the role's credentials last.",
+)  # fmt: skip
+@click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
+def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> None:
+    """Start everything, print the commands to paste, and run until Ctrl-C.
+
+    \b
+    Example:
+      kmstool-sim up --state ~/sim
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.deployment.pasteable import pasteable_commands  # noqa: PLC0415 - loads the account too
+
+    set_up_logging("nitro_simulator", verbosity=1)
+    directory = None if state is None else _made_directory(state)
+    with SimulatedAccount(
+        directory, region=region, credentials_lifetime_s=credentials_lifetime, debug=debug_mode
+    ) as account:
+        for title, line in pasteable_commands(account):
+            click.secho(f"# {title}", bold=True)
+            click.echo(line + "\n")
+        click.echo(f"# running; sockets and files are in {account.directory}; Ctrl-C ends it")
+        sys.stdout.flush()
+        _wait_for_end()
+
+
+def _made_directory(state: Path) -> Path:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimulatorError(f"--state {state}: {(error.strerror or str(error)).lower()}") from error
+    return state.resolve()
+
+
+def _wait_for_end() -> None:
+    """Sleep until SIGINT, which ``run_program`` turns into exit code 130, or SIGTERM."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    while True:
+        signal.pause()

@@ -1,0 +1,42 @@
+"""The commands around a simulated account as lines for a shell, which ``kmstool-sim up`` prints."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+
+from nitro_simulator.account import KEY_ALIAS, SimulatedAccount
+from nitro_simulator.deployment import command_lines as commands
+from nitro_simulator.deployment.processes import tool_path
+from vsock_wire.protocol.json_codec import encode_base64
+
+SAMPLE_PLAINTEXT = b"a secret that only the enclave may see"
+"""What the printed kmstool-instance decrypts."""
+
+
+def pasteable_commands(account: SimulatedAccount) -> list[tuple[str, str]]:
+    """Return what each command is for, and its line; asks the account's KMS for a ciphertext of SAMPLE_PLAINTEXT."""
+    answer = account.unattested_client().encrypt(KeyId=KEY_ALIAS, Plaintext=SAMPLE_PLAINTEXT)
+    ciphertext_b64 = encode_base64(answer["CiphertextBlob"])
+    instance = ["kmstool-instance", *commands.instance_arguments(account), ciphertext_b64]
+    credentials = " ".join(f"{name}={value}" for name, value in account.imds_environment.items())
+    return [
+        ("in a second terminal, the proxy of the parent instance:", _shell_line(commands.proxy_command(account))),
+        ("in a third, the enclave:", _shell_line(commands.enclave_command(account))),
+        ("in a fourth, the parent instance asks the enclave:", f"{credentials} {_shell_line(instance)}"),
+        ("the same KMS for the AWS command line:", f"{credentials} {_aws_command(account)}"),
+    ]
+
+
+def _shell_line(command_line: list[str]) -> str:
+    """Return a command line that starts this installation's program, whatever else of that name is in PATH."""
+    name, own_path = command_line[0], tool_path(command_line[0])
+    return shlex.join([name if shutil.which(name) == own_path else own_path, *command_line[1:]])
+
+
+def _aws_command(account: SimulatedAccount) -> str:
+    return (
+        f"AWS_CA_BUNDLE={account.ca_file} aws kms encrypt --region {account.region}"
+        f" --endpoint-url {account.kms_endpoint_url} --key-id {KEY_ALIAS}"
+        " --plaintext fileb:///etc/hostname --query CiphertextBlob --output text"
+    )

@@ -1,0 +1,44 @@
+"""kmstool-sim: its commands, and what a look at the help costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import nitro_simulator.commands
+from nitro_simulator.cli import COMMANDS, command
+
+HEAVY = ("boto3", "botocore", "cbor2", "cryptography", "pyasn1", "urllib3")
+
+
+def test_every_module_of_commands_is_the_command_of_its_name() -> None:
+    folder = Path(nitro_simulator.commands.__file__).parent
+    assert sorted(COMMANDS) == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    context = click.Context(command)
+    for name in COMMANDS:
+        loaded = command.get_command(context, name)
+        assert loaded is not None
+        assert (loaded.name, loaded.callback.__module__) == (name, f"nitro_simulator.commands.{name}")
+
+
+def test_word_that_is_no_command_is_refused() -> None:
+    result = CliRunner().invoke(command, ["downn"])
+    assert result.exit_code == 2
+    assert "No such command 'downn'" in result.output
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("demo", "--help"), ("run", "--help"), ("up", "--help")])
+def test_help_loads_no_library_but_click(arguments: tuple[str, ...]) -> None:
+    program = (
+        f"import sys; sys.argv[1:] = {arguments!r}\nimport atexit; from nitro_simulator.cli import main\n"
+        f"atexit.register(lambda: print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr))\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == "[]\n"
