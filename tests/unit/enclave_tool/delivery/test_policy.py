@@ -14,7 +14,7 @@ from enclave_tool.kms.callers import KmsCaller, KmsClients
 from enclave_tool.kms.regional import Tries
 from enclave_tool.server.config import parse_delivery
 from enclave_tool.server.session import Enclave, Session
-from vsock_wire.errors import InputError, WireError
+from vsock_wire.errors import InputError
 from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.protocol.delivery import DIGEST, OUTPUT, Delivery
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
@@ -89,22 +89,6 @@ def test_encrypt_delivers_nothing_and_is_the_same_under_every_delivery() -> None
         reply = encode_kms_result(Operation.ENCRYPT, answer_to(Operation.ENCRYPT), deliverer.deliver)
         assert parse_kms_result(Operation.ENCRYPT, reply) == KmsResult(None, {"KeyId": "key-arn"})
     assert "Accepts" not in encode_kms_request(KmsRequest(Operation.ENCRYPT, {}))
-
-
-class TestReply:
-    @pytest.mark.parametrize("digest", [None, "", "0" * 63, "0" * 65, "g" * 64, "A" * 64, "0" * 64 + "\n"])
-    def test_with_a_digest_of_another_form_is_refused(self, digest: str | None) -> None:
-        with pytest.raises(WireError, match=r"^reply: Digest: expected 64 hexadecimal digits"):
-            parse_kms_result(Operation.DECRYPT, {"Delivery": "digest", "Digest": digest, "Message": "AQID"})
-
-    @pytest.mark.parametrize("delivery", ["Digest", "none", "reply\n"])
-    def test_with_a_delivery_of_another_name_is_refused(self, delivery: str) -> None:
-        with pytest.raises(WireError, match=r"^reply: Delivery: expected one of reply, digest, exec"):
-            parse_kms_result(Operation.DECRYPT, {"Delivery": delivery, "Message": "AQID"})
-
-    def test_of_a_program_without_its_output_is_refused(self) -> None:
-        with pytest.raises(WireError, match=r"^reply: Message: "):
-            parse_kms_result(Operation.DECRYPT, {"Delivery": "exec"})
 
 
 class TestUserData:

@@ -7,14 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.kms.decrypting import decrypt_answer, decrypt_request, decrypt_result
+from tests.support.wire.json_objects import json_text, json_values
+from tests.support.wire.kmstool_messages import KMSTOOL_DECRYPT
 from vsock_wire.errors import WireError
-from vsock_wire.protocol.attestation import (
-    MAX_ATTESTED_BYTES,
-    AttestationRequest,
-    encode_attestation_request,
-    parse_attestation_reply,
-    parse_attestation_request,
-)
 from vsock_wire.protocol.fields import Kind
 from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import (
@@ -29,21 +24,6 @@ from vsock_wire.protocol.kms_operations import (
     parse_kms_result,
 )
 from vsock_wire.protocol.vocabulary import Operation, RequestError
-
-KMSTOOL_DECRYPT = rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }'
-"""The bytes of kmstool's own instance program."""
-
-json_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | json_text,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(json_text, inner, max_size=4),
-    max_leaves=12,
-)
-json_objects = st.dictionaries(json_text, json_values, max_size=6)
 
 
 class TestParseDecrypt:
@@ -232,22 +212,3 @@ class TestEveryOperation:
 
 def test_parameters_do_not_show() -> None:
     assert "hunter2" not in repr(KmsRequest(Operation.ENCRYPT, {"Plaintext": b"hunter2"}))
-
-
-class TestAttestationRequest:
-    @given(st.none() | st.binary(min_size=1, max_size=512), st.none() | st.binary(min_size=1, max_size=512))
-    def test_arrives_as_it_was_sent(self, nonce: bytes | None, user_data: bytes | None) -> None:
-        request = AttestationRequest(nonce, user_data)
-        message = decode_message(encode_message(encode_attestation_request(request)))
-        assert parse_attestation_request(message) == request
-
-    @pytest.mark.parametrize("value", [5, "!", [], {}, encode_base64(bytes(MAX_ATTESTED_BYTES + 1))])
-    def test_refuses_what_no_document_can_carry(self, value: object) -> None:
-        for name in ("Nonce", "UserData"):
-            with pytest.raises(RequestError, match=r"^Could not get attestation document: "):
-                parse_attestation_request({name: value})
-
-    @pytest.mark.parametrize("reply", [{}, {"Document": ""}, {"Document": None}, {"Document": 5}, {"Document": "!"}])
-    def test_reply_without_a_document_is_refused(self, reply: JsonObject) -> None:
-        with pytest.raises(WireError, match=r"^reply: Document: "):
-            parse_attestation_reply(reply)

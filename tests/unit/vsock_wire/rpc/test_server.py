@@ -1,156 +1,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import NoReturn
 
 import pytest
 
+from tests.support.wire.running_server import (
+    PROGRAM,
+    TIMEOUT_S,
+    Client,
+    Conversation,
+    StartServer,
+    StoppableListener,
+    echo,
+)
 from vsock_wire.errors import TransportError
-from vsock_wire.net.address import Address, TcpAddress, UnixAddress
-from vsock_wire.net.sockets import bound_address, connect_socket, listen_socket
+from vsock_wire.net.address import TcpAddress, UnixAddress
+from vsock_wire.net.sockets import connect_socket, listen_socket
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.protocol.json_codec import JsonObject
-from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT, EnclaveCode
+from vsock_wire.protocol.vocabulary import EnclaveCode
 from vsock_wire.rpc import server as server_module
-from vsock_wire.rpc.connection import MessageConnection
-from vsock_wire.rpc.jobs import Job
 from vsock_wire.rpc.server import Limits, MessageServer
-
-PROGRAM = "the-server"
-TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
-
-Answer = Callable[[JsonObject], JsonObject]
-
-
-class StoppableListener(socket.socket):
-    """A listener whose ``accept`` raises SystemExit once told to, as the handler of SIGTERM does."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        super().__init__(fileno=listener.detach())
-        self._wake, self._sleeper = socket.socketpair()
-        self.errors: list[OSError] = []
-        self.is_closed = threading.Event()
-        self._is_stopped = False
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        ready, _, _ = select.select([self, self._sleeper], [], [])
-        if self._sleeper in ready:
-            raise SystemExit(0)
-        if self.errors:
-            raise self.errors.pop()
-        return super().accept()
-
-    def stop(self) -> None:
-        if not self._is_stopped:
-            self._is_stopped = True
-            self._wake.send(b"x")
-
-    def close(self) -> None:
-        super().close()
-        self.is_closed.set()
-        self._wake.close()
-        self._sleeper.close()
-
-
-class Conversation:
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def take(self, frame: bytes) -> Job:
-        request = json.loads(frame)
-        return Job(lambda: self._answer(request), is_independent="Id" in request)
-
-
-class RunningServer:
-    """A MessageServer in a thread of its own."""
-
-    def __init__(self, address: Address, answer: Answer, limits: Limits) -> None:
-        listener = listen_socket(address)
-        self.address = bound_address(listener, address)
-        self.listener = StoppableListener(listener)
-        self.answer = answer
-        self.ended_with: BaseException | None = None
-        self._server = MessageServer(PROGRAM, self.listener, lambda: Conversation(self.answer), limits)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def connect(self) -> Client:
-        return Client(connect_socket(self.address, timeout_s=TIMEOUT_S))
-
-    def stop(self) -> None:
-        self.listener.stop()
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()
-        assert isinstance(self.ended_with, SystemExit)
-
-    def begin_to_stop(self) -> None:
-        self.listener.stop()
-        assert self.listener.is_closed.wait(TIMEOUT_S)
-
-    @property
-    def is_serving(self) -> bool:
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            self._server.serve()
-        except BaseException as error:  # noqa: BLE001 - kept for the test
-            self.ended_with = error
-
-
-class Client:
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.connection = MessageConnection(sock, "the server")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-    def send(self, **message: object) -> None:
-        self.connection.send(message, timeout_s=TIMEOUT_S)
-
-    def receive(self) -> JsonObject | None:
-        frame = self.connection.receive(idle_timeout_s=TIMEOUT_S, message_timeout_s=TIMEOUT_S)
-        if frame is None:
-            return None
-        message: JsonObject = json.loads(frame)
-        return message
-
-    def ask(self, **message: object) -> JsonObject | None:
-        self.send(**message)
-        return self.receive()
-
-
-StartServer = Callable[..., RunningServer]
-
-
-def echo(request: JsonObject) -> JsonObject:
-    return {"Status": "Ok", **request}
-
-
-@pytest.fixture
-def start(short_dir: Path) -> Iterator[StartServer]:
-    servers: list[RunningServer] = []
-
-    def start(answer: Answer = echo, address: Address | None = None, **limits: Any) -> RunningServer:
-        servers.append(RunningServer(address or UnixAddress(str(short_dir / "server")), answer, Limits(**limits)))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 class TestManyClients:
@@ -473,92 +348,3 @@ def test_refusals_are_logged_with_the_peer_but_without_the_request(
 def send_for_ever(sock: socket.socket) -> NoReturn:
     while True:
         sock.sendall(b'{"n":0}\0' * 100)
-
-
-class TestIndependentRequests:
-    """Those with an Id, here."""
-
-    def test_are_answered_side_by_side_and_as_they_are_done(self, start: StartServer) -> None:
-        may_answer = {number: threading.Event() for number in range(4)}
-
-        def answer(request: JsonObject) -> JsonObject:
-            assert may_answer[request["Id"]].wait(TIMEOUT_S)
-            return echo(request)
-
-        with start(answer).connect() as client:
-            for number in range(4):
-                client.send(Id=number)
-            for number in (2, 0, 3, 1):
-                may_answer[number].set()
-                assert client.receive() == {"Status": "Ok", "Id": number}
-
-    def test_no_more_than_the_limit_are_in_work(self, start: StartServer) -> None:
-        in_work, most, may_answer = [], [0], threading.Event()
-
-        def answer(request: JsonObject) -> JsonObject:
-            in_work.append(request["Id"])
-            most[0] = max(most[0], len(in_work))
-            assert may_answer.wait(TIMEOUT_S)
-            in_work.remove(request["Id"])
-            return echo(request)
-
-        with start(answer).connect() as client:
-            for number in range(3 * MAX_IN_FLIGHT):
-                client.send(Id=number)
-            deadline = time.monotonic() + TIMEOUT_S
-            while len(in_work) < MAX_IN_FLIGHT and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.1)
-            may_answer.set()
-            answered = [reply["Id"] for reply in (client.receive() for _ in range(3 * MAX_IN_FLIGHT)) if reply]
-        assert sorted(answered) == list(range(3 * MAX_IN_FLIGHT))
-        assert most[0] == MAX_IN_FLIGHT
-
-    def test_one_without_an_id_is_answered_before_what_comes_behind_it_is_read(self, start: StartServer) -> None:
-        with start().connect() as client:
-            client.sock.sendall(b"".join(b'{"n":%d}\0{"Id":%d}\0' % (number, number) for number in range(50)))
-            replies = [reply for reply in (client.receive() for _ in range(100)) if reply]
-        assert [reply["n"] for reply in replies if "n" in reply] == list(range(50))
-        assert sorted(reply["Id"] for reply in replies if "Id" in reply) == list(range(50))
-        for number in range(49):
-            assert replies.index({"Status": "Ok", "n": number}) < replies.index({"Status": "Ok", "Id": number})
-
-    def test_are_answered_in_order_where_there_are_no_threads_left(
-        self, start: StartServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(server_module, "MAX_SIDE_THREADS", 0)
-        with start().connect() as client:
-            client.sock.sendall(b"".join(b'{"Id":%d}\0' % number for number in range(50)))
-            assert [client.receive() for _ in range(50)] == [{"Status": "Ok", "Id": number} for number in range(50)]
-
-    def test_a_client_that_goes_with_many_in_work_leaves_nothing_behind(self, start: StartServer) -> None:
-        may_answer = threading.Event()
-
-        def answer(request: JsonObject) -> JsonObject:
-            assert may_answer.wait(TIMEOUT_S)
-            return echo(request)
-
-        running = start(answer)
-        before = threading.active_count()
-        client = running.connect()
-        for number in range(MAX_IN_FLIGHT):
-            client.send(Id=number)
-        client.connection.close()
-        may_answer.set()
-        deadline = time.monotonic() + TIMEOUT_S
-        while threading.active_count() > before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert threading.active_count() <= before
-
-    def test_a_bug_in_one_costs_the_connection_only(self, start: StartServer) -> None:
-        def answer(request: JsonObject) -> JsonObject:
-            if request.get("Id") == 1:
-                raise KeyError("the plaintext is hunter2")
-            return echo(request)
-
-        running = start(answer)
-        with running.connect() as client:
-            client.send(Id=1)
-            assert client.receive() is None
-        with running.connect() as client:
-            assert client.ask(n=1) == {"Status": "Ok", "n": 1}
