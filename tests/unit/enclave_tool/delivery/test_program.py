@@ -149,7 +149,11 @@ class TestContainment:
             shell(script).run(SECRET)
         assert "hunter2" not in f"{caught.value!r} {caught.value.hint}"
 
-    @pytest.mark.parametrize("script", ["yes", "cat; yes | cat", f"(setsid yes &); sleep {MARK}"])
+    @pytest.mark.parametrize(
+        "script",
+        ["yes", "cat; yes | cat", f"(setsid yes &); sleep {MARK}"],
+        ids=["itself", "by a pipeline", "from a session of its own"],
+    )
     def test_program_that_floods_its_output_is_ended(self, script: str) -> None:
         with pytest.raises(DeliveryError, match=rf"expected at most {MAX_OUTPUT_BYTES} bytes of output, got more$"):
             shell(script).run(SECRET)

@@ -247,7 +247,11 @@ class TestNegotiation:
     ) -> None:
         context = authority.server_context(HOST)
         context.set_alpn_protocols(["h2"])
-        with serving(short_dir, context) as server, new_session(server.address, tls_context(bundle)) as session:
+        with (
+            serving(short_dir, context) as server,
+            # A client that waits for the end of a line waits until its timeout.
+            new_session(server.address, tls_context(bundle), read_timeout_s=0.5) as session,
+        ):
             server.answer = lambda _: _HttpTwoSettings(b"")
             with pytest.raises((SSLError, ConnectionClosedError, HTTPClientError)):
                 fetch(session)
