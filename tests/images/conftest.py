@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.images.availability import need_images
-from tools.images.builder import Builder, find_base, find_builder
-from tools.images.make import WORK, saved, tag
+from tests.support.images.availability import need_builder
+from tests.support.images.built import Built
+from tests.support.suites.recorder import tell_place
+from tools.images.builder import Builder, find_base
+from tools.images.make import WORK
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def builder() -> Builder:
-    need_images()
-    return find_builder()
+def builder(pytestconfig: pytest.Config) -> Builder:
+    found = need_builder()
+    tell_place(pytestconfig, "images", f"by {found}")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +30,14 @@ def base(builder: Builder) -> str:
 
 
 @pytest.fixture(scope="session")
-def archive_of(builder: Builder, base: str) -> Callable[[str], Path]:
-    """Build an image, and return its archive."""
-    built: dict[str, Path] = {}
+def built(builder: Builder, base: str) -> Iterator[Built]:
+    """Build images under names that no other run uses: builders keep what all checkouts build in one place."""
+    images = Built(builder, base, ROOT / WORK / "tests", run=str(os.getpid()))
+    yield images
+    images.remove()
 
-    def build(image: str) -> Path:
-        if image not in built:
-            builder.build(image, tag(image), base=base, cached=True)
-            built[image] = ROOT / saved(image)
-            builder.save(tag(image), built[image])
-        return built[image]
 
-    return build
+@pytest.fixture(scope="session")
+def archive_of(built: Built) -> Callable[[str], Path]:
+    """Build an image unless it is built, and return its archive."""
+    return built.archive

@@ -15,10 +15,10 @@ import botocore
 import certifi
 import pytest
 
+from tests.support.images.built import Built
 from tools.images.archive import Image, differences, read_files, read_image
 from tools.images.assemble import PACKAGES_FILE
-from tools.images.builder import Builder
-from tools.images.make import MOST_BYTES, WORK, beyond_base_bytes, privileged_paths
+from tools.images.make import MOST_BYTES, beyond_base_bytes, privileged_paths
 from vsock_wire import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -130,20 +130,16 @@ def test_only_amazons_roots_may_name_kms(archive_of: Callable[[str], Path]) -> N
 
 
 @pytest.mark.parametrize("is_own", [True, False], ids=["a bundle of one's own", "nothing"])
-def test_ca_file_says_who_may_name_kms(
-    is_own: bool, builder: Builder, base: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ca_file_says_who_may_name_kms(is_own: bool, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     own = ROOT / "deploy/test-roots.pem"
     bundle = Path(certifi.where()) if is_own else Path(botocore.__file__).with_name("cacert.pem")
-    archive = ROOT / WORK / "enclave-ca-file.tar"
     try:
         if is_own:
             shutil.copyfile(bundle, own)
         monkeypatch.setenv("CA_FILE", "deploy/test-roots.pem" if is_own else "")
-        builder.build("enclave", "localhost/kmstool-enclave:ca-file", base=base, cached=True)
+        archive = built.build("enclave", "ca-file")
     finally:
         own.unlink(missing_ok=True)
-    builder.save("localhost/kmstool-enclave:ca-file", archive)
     assert bundle_of(read_image(archive)) == hashlib.sha256(bundle.read_bytes()).hexdigest()
 
 
@@ -181,14 +177,8 @@ class TestTools:
 
 class TestBuiltAgain:
     @pytest.fixture
-    def again(self, builder: Builder, base: str) -> Callable[[int], Image]:
-        def build(plant_s: int) -> Image:
-            archive = ROOT / WORK / "enclave-again.tar"
-            builder.build("enclave", "localhost/kmstool-enclave:again", base=base, cached=False, plant_s=plant_s)
-            builder.save("localhost/kmstool-enclave:again", archive)
-            return read_image(archive)
-
-        return build
+    def again(self, built: Built) -> Callable[[int], Image]:
+        return lambda plant_s: read_image(built.build("enclave", "again", cached=False, plant_s=plant_s))
 
     def test_it_is_the_same(self, archive_of: Callable[[str], Path], again: Callable[[int], Image]) -> None:
         assert list(differences(read_image(archive_of("enclave")), again(0))) == []

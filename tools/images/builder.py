@@ -1,9 +1,8 @@
-"""Builds the images with docker, podman or buildah, whichever is there."""
+"""Builds the images with docker, podman or buildah."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).parents[2]
-BUILDERS = ("docker", "podman", "buildah")
 IMAGES = {
     "enclave": ("Dockerfile.enclave", ("vsock_wire", "enclave_tool", "requirements/enclave.txt")),
     "instance": ("Dockerfile.instance", ("vsock_wire", "instance_tool", "vsock_proxy", "requirements/instance.txt")),
@@ -34,23 +32,30 @@ class Builder:
 
     Attributes:
         program: its path.
-        name: which of BUILDERS it is.
-        options: in front of every command; by BUILDER_OPTIONS in the environment.
-        build_options: of the build alone; by BUILD_OPTIONS.
+        name: docker, podman or buildah.
+        options: in front of every command.
+        build_options: of the build alone.
     """
 
     program: str
     name: str
-    options: tuple[str, ...]
-    build_options: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    build_options: tuple[str, ...] = ()
 
-    def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __str__(self) -> str:
+        return " ".join((self.name, *self.options, *self.build_options))
+
+    def build_command(self) -> list[str]:
+        """Return the start of a command that builds an image of a Dockerfile."""
+        return [self.program, *self.options, "bud" if self.name == "buildah" else "build"]
+
+    def run(self, *arguments: str) -> None:
         """Run it; its own output is what explains a failure.
 
         Raises:
             SystemExit: it failed.
         """
-        self._run([*self.options, *arguments], environment)
+        self._run([self.program, *self.options, *arguments])
 
     def build(self, image: str, tag: str, *, base: str, cached: bool, plant_s: int = 0) -> None:
         """Build one of IMAGES.
@@ -76,11 +81,8 @@ class Builder:
         if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
             arguments += ["--timestamp", str(time_s)]
         arguments += [] if cached else ["--no-cache"]
-        verb = "bud" if self.name == "buildah" else "build"
-        self.run(
-            verb, *self.build_options, *arguments, "--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT),
-            environment={"DOCKER_BUILDKIT": "1"},
-        )  # fmt: skip
+        arguments += ["--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT)]
+        self._run([*self.build_command(), *self.build_options, *arguments], {"DOCKER_BUILDKIT": "1"})
 
     def save(self, tag: str, archive: Path) -> None:
         """Write an image as an archive, in the place of an older one."""
@@ -107,29 +109,14 @@ class Builder:
         self.run("add", "--quiet", container, str(archive), "/")
         self.run("commit", "--quiet", "--rm", container, tag)
 
-    def _run(self, arguments: Sequence[str], environment: Mapping[str, str] | None) -> None:
-        done = subprocess.run([self.program, *arguments], env={**os.environ, **(environment or {})}, check=False)
+    def remove(self, tag: str) -> None:
+        """Remove an image if it is there."""
+        subprocess.run([self.program, *self.options, "rmi", tag], capture_output=True, check=False)
+
+    def _run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        done = subprocess.run(command, env={**os.environ, **(environment or {})}, check=False)
         if done.returncode:
-            fail(f"{self.name} {arguments[len(self.options)]}: exit code {done.returncode}")
-
-
-def find_builder() -> Builder:
-    """Return the first of BUILDERS that works here, or the one that BUILDER in the environment names.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    wanted = os.environ.get("BUILDER")
-    for name in [wanted] if wanted else BUILDERS:
-        program = shutil.which(name)
-        if program and (name == "buildah" or _answers(program)):
-            options, build_options = os.environ.get("BUILDER_OPTIONS"), os.environ.get("BUILD_OPTIONS")
-            return Builder(
-                Path(program).as_posix(), name, tuple((options or "").split()), tuple((build_options or "").split())
-            )
-    fail(
-        f"no builder of images: expected {', '.join(BUILDERS)}, got none that works; on Debian: apt-get install buildah"
-    )
+            fail(f"{self.name} {command[len(self.options) + 1]}: exit code {done.returncode}")
 
 
 def find_base(builder: Builder, work: Path) -> str:
@@ -213,7 +200,3 @@ def _secrets() -> dict[str, str]:
         if paths and Path(paths[0]).is_file():
             found[secret] = paths[0]
     return found
-
-
-def _answers(program: str) -> bool:
-    return subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from tools.images.archive import Image, differences, read_image
-from tools.images.builder import IMAGES, Builder, fail, find_base, find_builder
+from tools.images.builder import IMAGES, Builder, fail, find_base
+from tools.images.builder_choice import find_builder
 
 WORK = Path("build/images")
 SHOWN_DIFFERENCES = 20
@@ -25,13 +26,14 @@ def main() -> None:
     parser.add_argument("images", nargs="*", default=list(IMAGES))
     parser.add_argument("--plant", type=int, default=0, metavar="SECONDS", help="add them to the second build's times")
     options = parser.parse_args()
-    for image in options.images:
-        if options.action == "report":
+    if options.action == "report":
+        for image in options.images:
             report(image, read_image(saved(image)))
-        else:
-            builder = find_builder()
-            base = find_base(builder, WORK)
-            build(builder, image, base) if options.action == "build" else verify(builder, image, base, options.plant)
+        return
+    builder = find_builder()
+    base = find_base(builder, WORK)
+    for image in options.images:
+        build(builder, image, base) if options.action == "build" else verify(builder, image, base, options.plant)
 
 
 def tag(image: str) -> str:
@@ -48,7 +50,7 @@ def build(builder: Builder, image: str, base: str) -> None:
     """Build an image and save it."""
     builder.build(image, tag(image), base=base, cached=True)
     builder.save(tag(image), saved(image))
-    print(f"{tag(image)}: built by {builder.name}; as an archive in {saved(image)}")
+    print(f"{tag(image)}: built by {builder}; as an archive in {saved(image)}")
 
 
 def verify(builder: Builder, image: str, base: str, plant_s: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.support.vsock.availability import GUEST_PROGRAMS, find_program
-from tools.images.builder import BUILDERS
+from tools.images.builder import Builder
+from tools.images.builder_choice import BUILDERS, NoBuilderError, choose_builder
 
 CUSE_HEADER = Path("/usr/include/fuse3/cuse_lowlevel.h")
 REQUIRED_VARIABLE = "REQUIRE_IMAGES"
@@ -18,7 +20,7 @@ REQUIRED_VARIABLE = "REQUIRE_IMAGES"
 def missing_packages() -> list[str]:
     """Return which Debian packages are to be installed before an image can be built and booted."""
     missing = {package for program, package in GUEST_PROGRAMS.items() if find_program(program) is None}
-    if not any(shutil.which(name) for name in BUILDERS):
+    if not any(shutil.which(name) for name in (os.environ.get("BUILDER"), *BUILDERS) if name):
         missing.add("buildah")
     if not os.environ.get("BASE_IMAGE") and not shutil.which("mmdebstrap"):
         missing.add("mmdebstrap")
@@ -35,9 +37,22 @@ def need_images() -> None:
         pytest.skip.Exception: it does not.
     """
     missing = missing_packages()
-    if not missing and os.geteuid() == 0:
-        return
-    wanted = f"on Debian apt-get install {' '.join(missing)}" if missing else "run it as root"
+    if missing:
+        _refuse(f"on Debian apt-get install {' '.join(missing)}")
+    if os.geteuid() != 0:
+        _refuse("run it as root")
+
+
+def need_builder() -> Builder:
+    """Return what builds images here, or end the test as ``need_images`` does."""
+    need_images()
+    try:
+        return choose_builder(os.environ)
+    except NoBuilderError as error:
+        _refuse(str(error))
+
+
+def _refuse(wanted: str) -> NoReturn:
     reason = f"images cannot be built and booted here; {wanted}"
     if os.environ.get(REQUIRED_VARIABLE) == "1":
         pytest.fail(f"{REQUIRED_VARIABLE}=1: {reason}", pytrace=False)

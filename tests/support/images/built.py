@@ -1,0 +1,53 @@
+"""Images that a run of the tests builds, and the archives that they are saved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.images.builder import Builder
+
+
+class Built:
+    """Builds images, each under a name of this run.
+
+    Args:
+        builder: what builds them.
+        base: the image that they are built on.
+        folder: where the archives go.
+        run: what makes the names this run's own.
+    """
+
+    def __init__(self, builder: Builder, base: str, folder: Path, *, run: str) -> None:
+        self._builder = builder
+        self._base = base
+        self._folder = folder
+        self._run = run
+        self._archives: dict[str, Path] = {}
+        self._tags: set[str] = set()
+
+    def archive(self, image: str) -> Path:
+        """Return the archive of an image, built the first time that it is asked for."""
+        if image not in self._archives:
+            self._archives[image] = self.build(image, image)
+        return self._archives[image]
+
+    def build(self, image: str, variant: str, *, cached: bool = True, plant_s: int = 0) -> Path:
+        """Build an image, and return its archive.
+
+        Args:
+            image: its name.
+            variant: what tells it from others that are built of the same image.
+            cached: whether steps of an earlier build may serve.
+            plant_s: seconds added to the time of every file.
+        """
+        tag = f"localhost/kmstool-test-{self._run}:{variant}"
+        archive = self._folder / f"{variant}.tar"
+        self._tags.add(tag)
+        self._builder.build(image, tag, base=self._base, cached=cached, plant_s=plant_s)
+        self._builder.save(tag, archive)
+        return archive
+
+    def remove(self) -> None:
+        """Remove the images; the archives stay until the next run."""
+        for tag in self._tags:
+            self._builder.remove(tag)
