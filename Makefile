@@ -50,8 +50,12 @@ $(STAMP): pyproject.toml requirements/dev.txt
 demo: $(STAMP)
 	@$(BIN)/kmstool-sim demo
 
+# With PYTEST_ARGS it is one pytest with these arguments.
 test: $(STAMP)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(if $(PYTEST_ARGS),$(BIN)/pytest $(PYTEST_ARGS),$(BIN)/python -m tests.run)
+
+test-fast: $(STAMP)
+	@$(BIN)/pytest -n auto --dist worksteal $(FAST)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check $(SOURCES)

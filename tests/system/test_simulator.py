@@ -135,8 +135,10 @@ def test_the_aws_command_line_is_told_how_to_use_it(state: Path) -> None:
         patch.setenv("AWS_CA_BUNDLE", str(account.ca_file))
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "30")  # instead of a second: this machine may be busy
         for name, value in account.imds_environment.items():
             patch.setenv(name, value)
-        client = boto3.client("kms", region_name=account.region, endpoint_url=account.kms_endpoint_url)
+        # A session of its own: that of the whole process may have found no credentials before.
+        client = boto3.Session().client("kms", region_name=account.region, endpoint_url=account.kms_endpoint_url)
         answer = client.encrypt(KeyId=KEY_ALIAS, Plaintext=b"x")
         assert json.dumps(answer["KeyId"]) == json.dumps(account.key.arn)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.suites.recorder import tell_place
 from tests.support.vsock import availability
 from tests.support.vsock.availability import Place
 from tests.support.vsock.guest import KERNEL, Guest
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the place; if that is the guest, put a stand-in for each test that will run there."""
     config.stash[PLACE] = Place.HERE if REPORTS_VARIABLE in os.environ else availability.choose_place()
+    tell_place(config, FOLDER.name, config.stash[PLACE].value)
     kernel = availability.find_program(KERNEL)
     if config.stash[PLACE] is not Place.GUEST or kernel is None:
         return

@@ -97,7 +97,7 @@ OUTCOMES = {
 @pytest.mark.boots_guest
 def test_each_outcome_in_the_guest_is_the_outcome_here(tmp_path: Path) -> None:
     project = tmp_path / "a project"
-    for folder in ("vsock", "support/vsock"):
+    for folder in ("vsock", "support/vsock", "support/suites"):
         ignored = shutil.ignore_patterns("test_*", "__pycache__")
         shutil.copytree(FOLDER.parent / folder, project / "tests" / folder, ignore=ignored)
     (project / "tests" / "vsock" / "test_sample.py").write_text(SAMPLE)

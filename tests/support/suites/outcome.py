@@ -1,0 +1,59 @@
+"""How each suite of tests has ended, and the lines that say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Suite:
+    """The tests of one folder below tests/.
+
+    Attributes:
+        place: where they ran or with what, if that differs between machines.
+        reasons: why tests were skipped, each once.
+    """
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    place: str = ""
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether any test of it was executed."""
+        return self.passed + self.failed > 0
+
+
+def describe(suites: Sequence[Suite]) -> str:
+    """Return the line that says which suites ran, and which did not and why."""
+    ran = [f"{suite.name} ({suite.place})" if suite.place else suite.name for suite in suites if suite.has_run]
+    parts = [f"{', '.join(ran) or 'none'} ran"]
+    for suite in suites:
+        if suite.skipped:
+            name = f"{suite.skipped} of {suite.name}" if suite.has_run else suite.name
+            parts.append(f"{name} skipped: {', '.join(suite.reasons)}")
+    return f"suites: {'; '.join(parts)}"
+
+
+def closing_line(suites: Sequence[Suite]) -> str:
+    """Return the line that counts tests, in the form that CI systems read."""
+    passed, failed, skipped = (
+        sum(getattr(suite, what) for suite in suites) for what in ("passed", "failed", "skipped")
+    )
+    return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
+def save(suites: Iterable[Suite], path: Path) -> None:
+    """Write them for ``load``."""
+    path.write_text(json.dumps([asdict(suite) for suite in suites]), "utf-8")
+
+
+def load(path: Path) -> list[Suite]:
+    """Read what ``save`` has written."""
+    return [Suite(**members) for members in json.loads(path.read_text("utf-8"))]

@@ -1,0 +1,65 @@
+"""A pytest plugin that counts tests by suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.suites import outcome
+from tests.support.suites.outcome import Suite
+
+OPTION = "--suites-to"
+_PLACES = pytest.StashKey[dict[str, str]]()
+
+
+def tell_place(config: pytest.Config, suite: str, place: str) -> None:
+    """Say where a suite runs or with what; its line at the end shows it."""
+    config.stash.setdefault(_PLACES, {})[suite] = place
+
+
+class SuiteRecorder:
+    """Counts the reports of a run, here or in pytest-xdist's processes, and prints the line about the suites."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._suites: dict[str, Suite] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a phase of a test: its call, and any other where it fails or skips."""
+        suite = self._suite_of(report.nodeid)
+        if report.failed:
+            suite.failed += 1
+        elif report.skipped:
+            suite.skipped += 1
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            reason = " ".join(reason.removeprefix("Skipped: ").split())
+            if reason not in suite.reasons:
+                suite.reasons.append(reason)
+        elif report.when == "call":
+            suite.passed += 1
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count a file that cannot be read as a failure."""
+        if report.failed:
+            self._suite_of(report.nodeid).failed += 1
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the line, or leave it to whoever wants the figures in a file."""
+        suites = self._finished_suites()
+        path = self._config.getoption(OPTION)
+        if path:
+            outcome.save(suites, Path(path))
+        elif suites:
+            terminalreporter.write_line(outcome.describe(suites))
+
+    def _suite_of(self, node_id: str) -> Suite:
+        folder, _, rest = node_id.removeprefix("tests/").partition("/")
+        name = folder if rest else "tests"
+        return self._suites.setdefault(name, Suite(name))
+
+    def _finished_suites(self) -> list[Suite]:
+        for name, place in self._config.stash.get(_PLACES, {}).items():
+            if name in self._suites:
+                self._suites[name].place = place
+        return [self._suites[name] for name in sorted(self._suites)]
