@@ -8,11 +8,12 @@ STAMP := $(VENV)/.installed
 PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
 SOURCES := $(PACKAGES) tests bench tools examples
 
-.PHONY: help demo test lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
+.PHONY: help demo test test-fast lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
-	@echo "make test    every test (REQUIRE_VSOCK=1 makes the AF_VSOCK suite fail instead of skip where it cannot run)"
+	@echo "make test    every test; at the end it says which suites ran and which could not (PYTEST_ARGS=... for one pytest)"
+	@echo "make test-fast  unit tests, architecture and the text of the documentation, within a minute"
 	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
 	@echo "make bench   measure the tools against their targets (about 10 minutes; JSON=FILE writes the figures there too)"
 	@echo "make profile where the time of a decrypt goes in the enclave"
@@ -55,7 +56,7 @@ test: $(STAMP)
 	@$(if $(PYTEST_ARGS),$(BIN)/pytest $(PYTEST_ARGS),$(BIN)/python -m tests.run)
 
 test-fast: $(STAMP)
-	@$(BIN)/pytest -n auto --dist worksteal $(FAST)
+	@$(BIN)/python -m tests.run --fast
 
 lint: $(STAMP)
 	@$(BIN)/ruff check $(SOURCES)

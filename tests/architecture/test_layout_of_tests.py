@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 MOST_MODULES = 14
-PROGRAMS = {"tests/fuzz": "tests.fuzz.targets"}
-"""Folders of tests/ that hold a program of their own, and what of it the tests beside it import."""
+PROGRAMS = ("tests.fuzz.targets.", "tests.run.")
+"""What tests/ holds besides tests and their helpers, and is tested itself."""
 
 
 def imported_tests(path: Path) -> Iterator[str]:
@@ -20,11 +20,6 @@ def imported_tests(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "tests")
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "tests":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def is_helper(name: str, path: Path) -> bool:
-    own_program = PROGRAMS.get(path.parent.relative_to(ROOT).as_posix(), "tests.support")
-    return name.startswith(("tests.support.", f"{own_program}."))
 
 
 def importing_files() -> list[Path]:
@@ -39,7 +34,7 @@ def test_helpers_of_tests_are_in_support() -> None:
         f"{path.relative_to(ROOT)} imports {name}"
         for path in files
         for name in imported_tests(path)
-        if not is_helper(name, path)
+        if not f"{name}.".startswith(("tests.support.", *PROGRAMS))
     }
     assert found == set()
 
