@@ -18,13 +18,14 @@ from nitro_attestation.errors import AttestationError
 from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.net.address import TcpAddress, VsockAddress
 from vsock_wire.net.sockets import connect_socket, local_vsock_cid
+from vsock_wire.protocol.delivery import DELIVERY
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis_request, parse_diagnosis
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import Attested
-from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, EnclaveCode
+from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, PROTOCOL, REGION, VERSION, EnclaveCode
 
 CONNECT_TIMEOUT_S = 3.0
 """For reaching KMS from here; as long as the enclave gives its proxy."""
@@ -97,7 +98,7 @@ def _walk_to_kms(chain: Chain) -> Iterator[Hop]:
         yield Hop(HopName.PROTOCOL, HopState.FAILED, detail, "give the enclave itself: --cid")
         return
     try:
-        own_region = reply_text(description, "Region")
+        own_region = reply_text(description, REGION)
         reply = chain.client.exchange(encode_diagnosis_request(None if own_region else chain.region))
         diagnosis = parse_diagnosis(reply)
     except ToolError as error:
@@ -157,7 +158,7 @@ def _legacy_protocol() -> Hop:
 
 
 def _see_protocol(description: JsonObject) -> Hop:
-    told = {name: description.get(name) for name in ("Version", "Protocol", "Delivery")}
+    told = {name: description.get(name) for name in (VERSION, PROTOCOL, DELIVERY)}
     said = ", ".join(f"{name.lower()} {str(value)[:64]}" for name, value in told.items())
     return Hop(HopName.PROTOCOL, HopState.OK, said)
 

@@ -28,10 +28,10 @@ from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, QUIET, 
 from vsock_wire.cli.values import parse_seconds, parse_timeout
 from vsock_wire.net.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.net.sockets import bound_address, listen_socket
-from vsock_wire.protocol.delivery import Delivery
+from vsock_wire.protocol.delivery import DELIVERY, Delivery
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
-from vsock_wire.protocol.vocabulary import DEFAULT_REGION, PROTOCOL_VERSION, SERVICE_PORT
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION, PROTOCOL, PROTOCOL_VERSION, SERVICE_PORT, VERSION
 from vsock_wire.rpc.server import Limits, MessageServer
 from vsock_wire.rpc.shared_load import SharedLoad
 from vsock_wire.version import version_text
@@ -218,11 +218,11 @@ def _config(options: dict[str, Any]) -> Config:
 
 def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, object]:
     return {
-        "Version": __version__,
-        "Protocol": PROTOCOL_VERSION,
+        VERSION: __version__,
+        PROTOCOL: PROTOCOL_VERSION,
         "ModuleId": nsm.describe().module_id,
         "RecipientKeyId": recipient.key.identifier.hex(),
-        "Delivery": config.delivery,
+        DELIVERY: config.delivery,
         "Workers": config.workers,
         "Limits": {
             "MessageBytes": MAX_MESSAGE_BYTES,

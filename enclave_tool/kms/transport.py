@@ -32,13 +32,11 @@ from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.errors import InputError, TransportError
 from vsock_wire.net.address import Address
-from vsock_wire.net.sockets import connect_socket
+from vsock_wire.net.sockets import MIN_TIMEOUT_S, connect_socket
 from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, cut_text
 from vsock_wire.stopwatch import milliseconds_since
 
-MIN_TIMEOUT_S = 0.001
-"""Sockets take 0 for "do not wait at all"."""
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _NO_RETRIES = Retry(False)
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)

@@ -37,7 +37,10 @@ from vsock_wire.protocol.messages import (
 )
 from vsock_wire.protocol.vocabulary import (
     DEFAULT_REGION,
+    OPERATIONS,
+    PROTOCOL,
     PROTOCOL_VERSION,
+    REGION,
     TRIES,
     EnclaveCode,
     KmstoolText,
@@ -121,7 +124,7 @@ class Session(RequestHandler):
         region = choose_region(self._enclave.region, request.region)
         # Only now: a SetClient that fails leaves the client of an earlier one in place.
         self._caller = self._enclave.clients.caller(request.credentials, region)
-        return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation)}
+        return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation)}
 
     def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> Outcome:
         if caller is None:
@@ -149,7 +152,7 @@ class Session(RequestHandler):
 
     def _describe(self) -> JsonObject:
         uptime_s = round(time.monotonic() - self._enclave.started_at, 1)
-        return {**self._enclave.description, "Region": self._enclave.region, "UptimeS": uptime_s}
+        return {**self._enclave.description, REGION: self._enclave.region, "UptimeS": uptime_s}
 
 
 def choose_region(enclave_region: str | None, requested_region: str | None) -> str:

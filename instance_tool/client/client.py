@@ -31,7 +31,7 @@ from vsock_wire.protocol.kms_operations import (
 )
 from vsock_wire.protocol.messages import Credentials, SetClient
 from vsock_wire.protocol.recording import is_recording
-from vsock_wire.protocol.vocabulary import EVIDENCE, Operation
+from vsock_wire.protocol.vocabulary import EVIDENCE, PROTOCOL, Operation
 
 TIMEOUT_S = 30.0
 """For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
@@ -193,8 +193,8 @@ class EnclaveClient:
         if credentials == self._credentials_sent:
             return
         reply = self.exchange(SetClient(credentials, self._region).to_message())
-        self._is_legacy_peer = "Protocol" not in reply
-        protocol = "as kmstool in C" if self._is_legacy_peer else f"protocol {reply['Protocol']}"
+        self._is_legacy_peer = PROTOCOL not in reply
+        protocol = "as kmstool in C" if self._is_legacy_peer else f"protocol {reply[PROTOCOL]}"
         _logger.info("enclave: speaks %s", protocol)
         self._sent = credentials
 

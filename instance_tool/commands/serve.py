@@ -17,6 +17,7 @@ from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, with_op
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import UnixAddress, parse_address
 from vsock_wire.protocol.messages import reply_text
+from vsock_wire.protocol.vocabulary import REGION
 from vsock_wire.rpc.server import Limits, MessageServer
 
 ENCLAVE_CONNECTIONS = 4
@@ -91,7 +92,7 @@ def serve_enclave(
         first.send_credentials()
         is_legacy = first.is_legacy_peer
         pool = EnclavePool(new_client, size=1 if is_legacy else connections)
-        region = settings.region or (None if is_legacy else reply_text(first.describe(), "Region"))
+        region = settings.region or (None if is_legacy else reply_text(first.describe(), REGION))
         served = ServedEnclave(pool, region, is_legacy)
         first.close()
         if not is_quiet:

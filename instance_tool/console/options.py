@@ -24,7 +24,7 @@ from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.address import Address, UnixAddress, parse_address, vsock_address
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.recording import recording
-from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, SERVICE_PORT, Operation
+from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, REGION, SERVICE_PORT, Operation
 
 PROGRAM = "kmstool-instance"
 ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
@@ -104,7 +104,7 @@ class Settings:
             raise InputError(
                 f"--profile: expected none, because what listens on {self.enclave} has its own credentials, got one"
             )
-        served_region = reply_text(description, "Region")
+        served_region = reply_text(description, REGION)
         if self.region is not None and self.region != served_region:
             raise InputError(
                 f"--region: expected {quoted(served_region) if served_region else 'none'}, as what listens on"

@@ -14,7 +14,10 @@ from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.messages import ErrorReply, parse_operation
 from vsock_wire.protocol.vocabulary import (
     CREDENTIALS_HELD,
+    OPERATIONS,
+    PROTOCOL,
     PROTOCOL_VERSION,
+    REGION,
     EnclaveCode,
     KmstoolText,
     Operation,
@@ -84,11 +87,11 @@ class LocalSession(RequestHandler):
                 EnclaveCode.REGION_CONFLICT,
                 hint="kmstool-instance serve chooses the region for its clients: leave --region off",
             )
-        return {"Protocol": PROTOCOL_VERSION, "Operations": list(Operation), CREDENTIALS_HELD: True}
+        return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation), CREDENTIALS_HELD: True}
 
     def _describe(self, client: EnclaveClient) -> JsonObject:
-        description = {"Protocol": PROTOCOL_VERSION} if self._served.is_legacy_enclave else client.describe()
-        return {**description, "Region": self._served.region, CREDENTIALS_HELD: True}
+        description = {PROTOCOL: PROTOCOL_VERSION} if self._served.is_legacy_enclave else client.describe()
+        return {**description, REGION: self._served.region, CREDENTIALS_HELD: True}
 
 
 def _refuse(error: ToolError, failure: str | None = None) -> ErrorReply:

@@ -156,9 +156,9 @@ def _verify_path(leaf: x509.Certificate, authorities: list[x509.Certificate], at
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
-        why = str(error).partition(" (encountered")[0]  # what follows is the certificate's own text
+        why = quoted(str(error), MAX_LIBRARY_CHARS)  # may end in text of the certificate
         raise AttestationError(
-            "cabundle", f"expected a path from the root to the certificate, got none: {quoted(why, MAX_LIBRARY_CHARS)}"
+            "cabundle", f"expected a path from the root to the certificate, got none: {why}"
         ) from None
     if path != [leaf, *reversed(authorities)]:
         raise AttestationError("cabundle", "expected every certificate in the path, got some that are not needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,51 @@ def test_module_raises_no_bare_exception_and_swallows_none_silently(path: Path) 
             assert node.type is not None, f"line {node.lineno}: bare except"
         if isinstance(node, ast.Assert):
             pytest.fail(f"line {node.lineno}: an assertion vanishes under python -O")
+
+
+PARSES = frozenset(
+    {"endswith", "find", "index", "partition", "removeprefix", "removesuffix", "rpartition", "split", "startswith"}
+)
+
+
+def readings(source: str) -> list[str]:
+    """Return where a program takes the text of an error apart, or asks what is in it."""
+    found = []
+    asked: list[ast.expr]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Call() as read, attr=method)) if method in PARSES:
+                asked = [read]
+            case ast.Compare(left=left, comparators=comparators):
+                asked = [left, *comparators]
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re")), args=arguments):
+                asked = arguments
+            case _:
+                continue
+        texts = [ast.unparse(part) for part in asked]
+        found += [
+            f"line {node.lineno}: {text}"
+            for text in texts
+            if re.fullmatch(r"str\(\w*(error|cause|exc)\w*(\.__\w+__)?\)", text)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_module_takes_no_text_of_an_error_apart(path: Path) -> None:
+    """Errors have attributes for what code asks about; their texts are for people, and change."""
+    assert readings(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "str(error).partition(': ')[2]",
+        "'refused' in str(error)",
+        "str(error.__cause__) == 'x'",
+        "re.search('x', str(exc))",
+        "str(cause).startswith('x')",
+    ],
+)
+def test_reader_of_readings_sees_each(source: str) -> None:
+    assert readings(source)

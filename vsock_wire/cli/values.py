@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterable
 
 from vsock_wire.errors import InputError, quoted
+from vsock_wire.net.sockets import MIN_TIMEOUT_S
 from vsock_wire.protocol.json_codec import decode_base64
 
 MAX_SECONDS = 86_400
 """A day: longer than any wait that serves somebody, and short enough for every clock."""
-MIN_TIMEOUT_S = 0.001
-"""Sockets take 0 for "do not wait at all"."""
 
 
 def parse_seconds(text: str | float) -> float:

@@ -1,4 +1,4 @@
-"""Sockets for every kind of address: connected and listening, with time-outs and errors that say what to do."""
+"""Sockets for every kind of address: connected and listening, with timeouts and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from vsock_wire.net.address import CID_ANY, Address, TcpAddress, UnixAddress, Vs
 VSOCK_DEVICE = "/dev/vsock"
 LISTEN_BACKLOG = 512
 """Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
+MIN_TIMEOUT_S = 0.001
+"""Least seconds of a timeout: sockets take 0 for "do not wait at all"."""
 
 _CONNECT_HINTS = {
     errno.ECONNREFUSED: "nothing listens there: is the program running, on this port?",
@@ -41,7 +43,7 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
 
     Args:
         address: where to; a TCP host name is resolved, and all its addresses are tried in turn.
-        timeout_s: seconds for the connection (for TCP: for each address), and the socket's time-out afterwards.
+        timeout_s: seconds for the connection (for TCP: for each address), and the socket's timeout afterwards.
 
     Raises:
         TransportError: no connection within the time.

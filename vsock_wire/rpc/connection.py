@@ -51,7 +51,7 @@ class MessageConnection:
     def send_from_other_threads(self) -> None:
         """Let any thread send from now on, one at a time; called by the receiving one."""
         if self._sender is self._sock:
-            self._sender = self._sock.dup()  # with a time-out of its own
+            self._sender = self._sock.dup()  # with a timeout of its own
 
     def stop_reading(self) -> None:
         """Make a ``receive`` in another thread return None; messages can still be sent."""
