@@ -38,6 +38,7 @@ help:
 	@echo "make lock    choose and hash-lock all dependencies anew"
 	@echo "make clean   remove the virtual environment and every cache"
 
+# The distribution was called kmstool: with both installed, pytest would load the plugin twice and give up.
 $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: expected Python >= 3.11, got $$($(PYTHON) --version 2>&1); call make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -45,6 +46,7 @@ $(STAMP): pyproject.toml requirements/dev.txt
 		{ echo "error: no virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing the locked packages into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip uninstall -qq --disable-pip-version-check --yes kmstool
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

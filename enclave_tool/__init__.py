@@ -1,6 +1,8 @@
 """The enclave's side: a server and one-shot commands around an attested boto3 KMS client.
 
 Import ``attested_kms_client`` to use that client in an enclave application of your own.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
 
 from enclave_tool.errors import CmsError, NsmError, RecipientError

@@ -27,6 +27,8 @@ Advanced:
 
 A library in its own right: it opens no socket, reads no clock, calls no AWS API, and needs cbor2 and cryptography only.
 Names are loaded when they are first used. The modules below this package are internal.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
 
 import importlib

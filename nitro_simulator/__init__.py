@@ -29,6 +29,8 @@ Advanced:
 
 Every key, certificate and credential is made at the start and thrown away at the end. Nothing here protects anything:
 no real secret belongs in it. Names are loaded when they are first used. The modules below this package are internal.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
 
 import importlib

@@ -3,6 +3,9 @@
 Most of those runs have nothing to do with enclaves. So this module raises nothing, warns of nothing, and loads only
 pytest and the standard library. Where a library that the fixtures need is not installed it defines none of them, and a
 test that asks for one gets pytest's usual "fixture not found". ``pip install 'nitro-kmstool[sim]'`` has all libraries.
+
+The entry point bears this module's own name, so that a project may also name the plugin, as it must where
+PYTEST_DISABLE_PLUGIN_AUTOLOAD is set. Under any other name pytest would refuse to load it a second time.
 """
 
 from __future__ import annotations

@@ -10,4 +10,6 @@ package is internal: it has no public API, and any name in it may change. Import
 - ``dial``: the way to a destination: DNS, and connecting to one of its addresses.
 - ``relay``: connections under way: limits, both directions of the bytes, totals and log lines.
 - ``errors`` and ``logs``: base classes and texts of errors; log lines as JSON.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """

@@ -1,6 +1,8 @@
 """What both ends of the vsock must agree on: addresses, sockets, frames, messages, errors and exit codes.
 
 Standard library only, because the enclave image measures and trusts every line of it.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
 
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -43,9 +44,12 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     return folder / "bin"
 
 
-def link_libraries(folder: Path, *extras: str) -> Path:
-    """Fill ``folder`` with links to what pip would install with ``extras``, for a variable PYTHONPATH to name."""
-    for name in closure(declared(*extras)):
+def link_libraries(folder: Path, *extras: str, requirements: Sequence[str] = ()) -> Path:
+    """Fill ``folder`` with links to what pip would install with ``extras`` and for ``requirements``.
+
+    The variable PYTHONPATH is to name the folder.
+    """
+    for name in closure([*declared(*extras), *requirements]):
         files = distribution(name).files or ()
         for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
             folder.joinpath(top).symlink_to(Path(str(distribution(name).locate_file(top))))
