@@ -1,30 +1,107 @@
-"""The enclave's side: a server and one-shot commands around an attested boto3 KMS client.
+"""Call AWS KMS from inside a Nitro Enclave, so that only this enclave can read the answers.
 
-Import ``attested_kms_client`` to use that client in an enclave application of your own.
+Most callers want a boto3 KMS client whose Decrypt is attested::
+
+    from enclave_tool import Credentials, attested_kms_client
+
+    def decrypt(ciphertext: bytes, key_arn: str, credentials: Credentials) -> bytes:
+        kms = attested_kms_client(region="us-east-1", credentials=credentials)  # make one, and keep it
+        return kms.decrypt(CiphertextBlob=ciphertext, KeyId=key_arn)["Plaintext"]
+
+It dials the vsock-proxy on the parent instance, with TLS ending in this process, and uses /dev/nsm. Elsewhere, such as
+beside the simulator, say where both are::
+
+    from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm
+
+    kms = attested_kms_client(
+        Recipient(open_nsm("unix:/run/nsm.sock")),
+        region="us-east-1",
+        options=KmsOptions(proxy="tcp://127.0.0.1:8000", ca_file="/run/authority.pem"),
+    )
+
+Simple:
+    attested_kms_client, Credentials: the client, and what it signs with.
+    KmsOptions: the proxy, the KMS host, trusted authorities, timeouts, connections, KMS's clock.
+    Recipient, open_nsm: the recipient key with its attestation documents, and the module that signs them.
+    ToolError: base class of InputError (malformed text), and of NsmError, RecipientError and CmsError, which attested
+        calls raise besides botocore's exceptions.
+
+Advanced:
+    attest_client: makes any boto3 KMS client attested, such as one that reaches KMS without a vsock-proxy.
+    tls_context, KmsClock: parts of KmsOptions that several clients can share.
+    RecipientKey: a recipient key of another size than RSA-2048, or one made before.
+    Nsm, NsmDescription, NsmCarrier: the module itself: documents for others than KMS, random bytes, another way to it.
+    Address, VsockAddress, UnixAddress, TcpAddress, parse_address: addresses, where text will not do.
+    ExitCode: what a command-line program should exit with when an error ends it.
+
+Names are loaded when they are first used. The modules below this package are internal: ``server`` is the program
+kmstool-enclave, and ``commands`` has the command lines.
 
 PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
 
-from enclave_tool.errors import CmsError, NsmError, RecipientError
-from enclave_tool.kms.client import attest_client, attested_kms_client
-from enclave_tool.kms.transport import tls_context
-from enclave_tool.nsm.device import open_nsm
-from enclave_tool.recipient.recipient import Recipient, RecipientKey
-from vsock_wire.errors import ToolError
-from vsock_wire.net.address import parse_address
-from vsock_wire.protocol.messages import Credentials
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclave_tool.errors import CmsError, NsmError, RecipientError
+    from enclave_tool.kms.client import attest_client, attested_kms_client
+    from enclave_tool.kms.clock import KmsClock
+    from enclave_tool.kms.options import KmsOptions
+    from enclave_tool.kms.tls import tls_context
+    from enclave_tool.nsm.codec import NsmDescription
+    from enclave_tool.nsm.device import Nsm, NsmCarrier, open_nsm
+    from enclave_tool.recipient.attested_key import Recipient, RecipientKey
+    from vsock_wire.errors import ExitCode, InputError, ToolError
+    from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress, parse_address
+    from vsock_wire.protocol.messages import Credentials
 
 __all__ = [
+    "Address",
     "CmsError",
     "Credentials",
+    "ExitCode",
+    "InputError",
+    "KmsClock",
+    "KmsOptions",
+    "Nsm",
+    "NsmCarrier",
+    "NsmDescription",
     "NsmError",
     "Recipient",
     "RecipientError",
     "RecipientKey",
+    "TcpAddress",
     "ToolError",
+    "UnixAddress",
+    "VsockAddress",
     "attest_client",
     "attested_kms_client",
     "open_nsm",
     "parse_address",
     "tls_context",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+    _HOMES = {
+        "enclave_tool.errors": ("CmsError", "NsmError", "RecipientError"),
+        "enclave_tool.kms.client": ("attest_client", "attested_kms_client"),
+        "enclave_tool.kms.clock": ("KmsClock",),
+        "enclave_tool.kms.options": ("KmsOptions",),
+        "enclave_tool.kms.tls": ("tls_context",),
+        "enclave_tool.nsm.codec": ("NsmDescription",),
+        "enclave_tool.nsm.device": ("Nsm", "NsmCarrier", "open_nsm"),
+        "enclave_tool.recipient.attested_key": ("Recipient", "RecipientKey"),
+        "vsock_wire.errors": ("ExitCode", "InputError", "ToolError"),
+        "vsock_wire.net.address": ("Address", "TcpAddress", "UnixAddress", "VsockAddress", "parse_address"),
+        "vsock_wire.protocol.messages": ("Credentials",),
+    }
+    _MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_MODULES[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

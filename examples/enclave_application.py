@@ -12,8 +12,7 @@ import sys
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
-from enclave_tool import Credentials, Recipient, attested_kms_client, open_nsm, parse_address, tls_context
-from vsock_wire.net.address import UnixAddress
+from enclave_tool import Credentials, KmsOptions, Recipient, attested_kms_client, open_nsm, parse_address
 from vsock_wire.net.sockets import listen_socket
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ def make_client(region: str, credentials: Credentials, nsm: str = "", proxy: str
     """Return the client that is right in an enclave, or one for the simulator where its addresses are given."""
     if not nsm:
         return attested_kms_client(region=region, credentials=credentials)
-    recipient = Recipient(open_nsm(UnixAddress(nsm.removeprefix("unix:"))))
-    route = parse_address(proxy)
-    return attested_kms_client(recipient, region=region, credentials=credentials, proxy=route, tls=tls_context(ca_file))
+    options = KmsOptions(proxy=proxy, ca_file=ca_file)
+    return attested_kms_client(Recipient(open_nsm(nsm)), region=region, credentials=credentials, options=options)
 
 
 def main() -> None:

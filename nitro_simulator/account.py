@@ -184,15 +184,14 @@ class SimulatedAccount:
 
         It dials KMS itself instead of a vsock-proxy, which would only pass the same bytes on.
         """
-        from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context  # noqa: PLC0415 - Linux only
+        from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm  # noqa: PLC0415 - Linux only
 
         nsm = self._open.enter_context(open_nsm(self.enclave.nsm_address))
         return attested_kms_client(
             Recipient(nsm),
             region=self.region,
             credentials=credentials or self.issue_credentials(),
-            proxy=TcpAddress(*self.kms_server.address),
-            tls=tls_context(str(self.ca_file)),
+            options=KmsOptions(proxy=TcpAddress(*self.kms_server.address), ca_file=self.ca_file),
         )
 
     def _start_enclave(

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 
-PUBLIC_PACKAGES = ("nitro_attestation", "instance_tool.client", "nitro_simulator")
+PUBLIC_PACKAGES = ("enclave_tool", "nitro_attestation", "instance_tool.client", "nitro_simulator")
 """Packages with an ``__all__``. Everything else in the distribution is internal."""
 
 

@@ -1,46 +1,38 @@
-"""Options that the command lines of the enclave share, and what they amount to."""
+"""Options that the command lines of the enclave share, and the settings that they amount to.
+
+A command takes one object of settings, whose fields are its options' names, in place of each option by itself:
+``with_settings`` is where click's untyped values become typed ones.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from enclave_tool.kms.client import PROXY_PORT
-from enclave_tool.nsm.device import NSM_DEVICE
-from enclave_tool.server.config import Surroundings, parse_endpoint_host, parse_nsm_location, refuse_non_vsock
-from vsock_wire.cli.shared_options import ENCRYPTION_CONTEXT
-from vsock_wire.cli.streams import STANDARD_INPUT, read_file
-from vsock_wire.cli.values import parse_base64
-from vsock_wire.errors import CredentialsError, InputError
-from vsock_wire.net.address import CID_PARENT, parse_address, vsock_address
-from vsock_wire.protocol.json_codec import JsonObject, decode_message
-from vsock_wire.protocol.messages import Credentials, parse_set_client
-from vsock_wire.protocol.vocabulary import RequestError
+from enclave_tool.kms.options import PROXY_PORT, KmsOptions, parse_endpoint_host
+from enclave_tool.nsm.device import NSM_DEVICE, parse_nsm_location
+from vsock_wire.errors import InputError
+from vsock_wire.net.address import CID_PARENT, Address, UnixAddress, VsockAddress, parse_address, vsock_address
 
-MAX_CREDENTIALS_BYTES = 65_536
-"""Read from --credentials-fd. IMDS's answer has less than 2 KiB; session tokens have no documented limit."""
-MAX_TEXT_BYTES = 65_536
-"""Most bytes of base64 text read from standard input; the largest public key needs a sixth of it."""
+_Settings = TypeVar("_Settings")
+_Rest = ParamSpec("_Rest")
+Option = Callable[[Any], Any]
+"""What ``click.option`` and ``click.argument`` return."""
 
-_IMDS_NAMES = {"AccessKeyId": "AwsAccessKeyId", "SecretAccessKey": "AwsSecretAccessKey", "Token": "AwsSessionToken"}
-"""What IMDS calls the fields of SetClient. Source: EC2 user guide, "Retrieve security credentials from instance
-metadata"."""
-_VARIABLES = {
-    "AWS_ACCESS_KEY_ID": "AwsAccessKeyId",
-    "AWS_SECRET_ACCESS_KEY": "AwsSecretAccessKey",
-    "AWS_SESSION_TOKEN": "AwsSessionToken",
-}
-_FLAGS = {
-    "aws_access_key_id": "AwsAccessKeyId",
-    "aws_secret_access_key": "AwsSecretAccessKey",
-    "aws_session_token": "AwsSessionToken",
-}
-_HINT = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or pass --credentials-fd"
-
-ROUTE_OPTIONS = (
+_NSM_OPTION = click.option(
+    "--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device."
+)
+_NON_VSOCK_OPTION = click.option(
+    "--allow-non-vsock", is_flag=True, help="Take unix: and tcp:// addresses, to run without Nitro."
+)
+NSM_OPTIONS = (_NSM_OPTION, _NON_VSOCK_OPTION)
+"""For a command that asks only the module; NsmSettings."""
+KMS_OPTIONS = (
     click.option(
         "--proxy-port", envvar="PROXY_PORT", show_envvar=True, type=int, metavar="PORT", default=PROXY_PORT,
         show_default=True, help="vsock port of vsock-proxy.",
@@ -52,10 +44,11 @@ ROUTE_OPTIONS = (
         "--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST", help="KMS host, if not the usual one."
     ),
     click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="PEM bundle trusted to name KMS."),
-    click.option("--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device."),
+    _NSM_OPTION,
     click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port."),
-    click.option("--allow-non-vsock", is_flag=True, help="Take unix: and tcp:// addresses, to run without Nitro."),
+    _NON_VSOCK_OPTION,
 )  # fmt: skip
+"""For a command that calls KMS; KmsSettings."""
 CREDENTIAL_OPTIONS = (
     click.option("--aws-access-key-id", metavar="ID", help="AWS access key id; better from the environment."),
     click.option("--aws-secret-access-key", metavar="KEY", help="Its secret; other processes can read it here."),
@@ -65,105 +58,85 @@ CREDENTIAL_OPTIONS = (
         help="Read credentials as JSON from this file descriptor, as IMDS writes them.",
     ),
 )  # fmt: skip
+"""``commands.credentials.CredentialSettings``."""
 
-CONTEXT_OPTIONS = (ENCRYPTION_CONTEXT.declare(click.option),)
+
+@dataclass(frozen=True)
+class NsmSettings:
+    """What NSM_OPTIONS say."""
+
+    nsm: str
+    allow_non_vsock: bool
+
+    def nsm_location(self) -> Path | UnixAddress:
+        """Return where the Nitro Security Module is.
+
+        Raises:
+            InputError: that is no such place, or one that only --allow-non-vsock allows.
+        """
+        location = parse_nsm_location(self.nsm, subject="--nsm")
+        if isinstance(location, UnixAddress) and not self.allow_non_vsock:
+            raise InputError(f"--nsm: expected a device, got {location}", hint=_NON_VSOCK_HINT)
+        return location
 
 
-def parse_surroundings(options: Mapping[str, Any]) -> Surroundings:
-    """Return what ROUTE_OPTIONS and --region say.
+@dataclass(frozen=True)
+class KmsSettings(NsmSettings):
+    """What KMS_OPTIONS say."""
 
-    Raises:
-        InputError: an address or host name is none, or one that only --allow-non-vsock allows.
+    proxy_port: int
+    parent_cid: int
+    endpoint: str | None
+    ca_file: str | None
+    proxy: str | None
+
+    def kms_options(self) -> KmsOptions:
+        """Return how KMS is reached.
+
+        Raises:
+            InputError: an address or host name is malformed, or one that only --allow-non-vsock allows.
+        """
+        proxy = parse_address(self.proxy) if self.proxy else vsock_address(self.parent_cid, self.proxy_port)
+        endpoint_host = parse_endpoint_host(self.endpoint, subject="--endpoint") if self.endpoint else None
+        self.check_address("--proxy", proxy)
+        return KmsOptions(proxy=proxy, endpoint_host=endpoint_host, ca_file=self.ca_file)
+
+    def check_address(self, flag: str, address: Address) -> None:
+        """Refuse what exists only to run without Nitro, unless --allow-non-vsock is given.
+
+        An image is measured with its command line but may read its environment from elsewhere; nothing there can turn
+        the enclave's traffic to a socket of another kind.
+
+        Raises:
+            InputError: the address is not a vsock one.
+        """
+        if not isinstance(address, VsockAddress) and not self.allow_non_vsock:
+            raise InputError(f"{flag}: expected a vsock address, got {address}", hint=_NON_VSOCK_HINT)
+
+
+_NON_VSOCK_HINT = "pass --allow-non-vsock to run without Nitro hardware; never in an image that KMS policies trust"
+
+
+def with_settings(
+    settings: Callable[..., _Settings], *options: Option
+) -> Callable[[Callable[Concatenate[_Settings, _Rest], None]], Callable[..., None]]:
+    """Return a decorator that gives a command ``options``, in this order, and hands it the settings they amount to.
+
+    Args:
+        settings: a dataclass; each of its fields is the name of one of the command's options.
+        options: what the command takes.
     """
-    proxy, endpoint = options["proxy"], options["endpoint"]
-    surroundings = Surroundings(
-        proxy=parse_address(proxy) if proxy else vsock_address(options["parent_cid"], options["proxy_port"]),
-        nsm=parse_nsm_location(options["nsm"]),
-        region=options["region"] or None,
-        endpoint_host=parse_endpoint_host(endpoint) if endpoint else None,
-        ca_file=options["ca_file"],
-    )
-    if not options["allow_non_vsock"]:
-        refuse_non_vsock(surroundings)
-    return surroundings
+    names = [field.name for field in fields(settings)]  # type: ignore[arg-type] # of a dataclass
 
+    def decorate(function: Callable[Concatenate[_Settings, _Rest], None]) -> Callable[..., None]:
+        perform: Callable[..., None] = function
 
-def find_credentials(options: Mapping[str, Any], environ: Mapping[str, str]) -> Credentials:
-    """Return the credentials of CREDENTIAL_OPTIONS, else of the environment; never some of one and some of another.
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            perform(settings(**{name: values.pop(name) for name in names}), **values)
 
-    Does not ask AWS whether they are valid.
+        for option in reversed(options):
+            option(command)
+        return command
 
-    Raises:
-        InputError: they are given both as flags and by a file descriptor.
-        CredentialsError: there are none, or they are malformed; the error shows nothing of them.
-    """
-    flags = {name: options[flag] for flag, name in _FLAGS.items() if options[flag]}
-    descriptor: int | None = options["credentials_fd"]
-    if flags and descriptor is not None:
-        raise InputError("--credentials-fd excludes --aws-access-key-id and its companions")
-    if flags:
-        return _credentials("command line", flags)
-    if descriptor is not None:
-        return _credentials(f"--credentials-fd {descriptor}", _read_fields(descriptor))
-    fields: JsonObject = {name: environ[variable] for variable, name in _VARIABLES.items() if environ.get(variable)}
-    if not fields:
-        raise CredentialsError("no credentials: not on the command line, no --credentials-fd, none set", hint=_HINT)
-    return _credentials("environment", fields)
-
-
-def read_base64(flag: str, text: str, most_bytes: int, options: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a flag's base64 text, or of standard input's for ``-``; blanks in it do not matter.
-
-    Raises:
-        InputError: it is no standard base64 with padding, empty, or longer than ``most_bytes``.
-    """
-    data = read_standard_input(MAX_TEXT_BYTES, options) if text == "-" else os.fsencode(text)
-    decoded = parse_base64(flag, data)
-    if not 1 <= len(decoded) <= most_bytes:
-        raise InputError(f"{flag}: expected 1 to {most_bytes} bytes, got {len(decoded)}")
-    return decoded
-
-
-def read_standard_input(most_bytes: int, options: Mapping[str, Any]) -> bytes:
-    """Return all of standard input.
-
-    Raises:
-        InputError: it is longer than ``most_bytes``, closed, or where the credentials are.
-    """
-    if options["credentials_fd"] == 0:
-        raise InputError("standard input: expected it for the data, got it for --credentials-fd as well")
-    return read_file(STANDARD_INPUT, "standard input", max_bytes=most_bytes)
-
-
-def _credentials(source: str, fields: JsonObject) -> Credentials:
-    try:
-        return parse_set_client(fields).credentials
-    except RequestError as error:
-        raise CredentialsError(f"{source}: {error.hint}", provider=source, hint=_HINT) from None
-
-
-def _read_fields(descriptor: int) -> JsonObject:
-    """Return the credentials in ``descriptor`` by SetClient's names; a region in them does not count."""
-    provider = f"--credentials-fd {descriptor}"
-    try:
-        # Not os.fdopen of the descriptor itself: whoever passed it may have passed standard input.
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            data = file.read(MAX_CREDENTIALS_BYTES + 1)
-    except OSError as error:
-        raise CredentialsError(f"{provider}: {(error.strerror or str(error)).lower()}", provider=provider) from error
-    if len(data) > MAX_CREDENTIALS_BYTES:
-        raise CredentialsError(
-            f"{provider}: expected at most {MAX_CREDENTIALS_BYTES} bytes, got more", provider=provider
-        )
-    try:
-        message = decode_message(data)
-    except RequestError:
-        raise CredentialsError(
-            f"{provider}: expected one JSON object, got other bytes",
-            provider=provider,
-            hint="pass IMDS's answer, or an object with AwsAccessKeyId, AwsSecretAccessKey and AwsSessionToken",
-        ) from None
-    named = {_IMDS_NAMES.get(name, name): value for name, value in message.items() if name != "AwsRegion"}
-    if len(named) != len(message.keys() - {"AwsRegion"}):
-        raise CredentialsError(f"{provider}: expected each field once, got one under two names", provider=provider)
-    return named
+    return decorate

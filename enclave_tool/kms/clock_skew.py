@@ -8,13 +8,13 @@ retries only, and signs by the system's clock; what it offers is used here: its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, SigV4Auth
+
+from enclave_tool.kms.clock import KmsClock
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials as BotocoreCredentials
@@ -41,10 +41,6 @@ _SKEW_TEXTS = {"InvalidSignatureException": ("Signature expired", "Signature not
 _logger = logging.getLogger(__name__)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(repr=False)  # it would show the session token
 class SignableRequest:
     """What botocore's signer looks at of a request, without what its AWSRequest works out anew at every look.
@@ -62,45 +58,41 @@ class SignableRequest:
     context: dict[str, Any] = field(default_factory=dict)
 
 
-class KmsClock:
-    """How far KMS's clock is from the enclave's. Share one between clients; safe to share between threads.
-
-    Does not touch the system's clock, by which TLS goes on judging certificates.
+class ClockedSigner:
+    """Signs requests by a KmsClock, and corrects that clock when KMS refuses a signature for its time.
 
     Args:
-        now: the enclave's clock.
-
-    Attributes:
-        offset: what is added to the enclave's time for a signature; none until KMS refuses one.
+        clock: shared by all clients that are to learn from each other.
     """
 
-    def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
-        self._now = now
-        self.offset = timedelta()
+    def __init__(self, clock: KmsClock) -> None:
+        self._clock = clock
 
     def attach(self, client: KMSClient) -> None:
-        """Have every request of ``client`` signed by this clock, and signed again, once, when KMS refuses its time."""
+        """Have every request of ``client`` signed by the clock, and signed again, once, when KMS refuses its time."""
         events: Any = client.meta.events  # botocore-stubs have no handlers that return something
         events.register("choose-signer.kms", self._choose_signer)
         events.register("needs-retry.kms", self._correct)
 
     def sign(self, request: SignableRequest, credentials: BotocoreCredentials, region: str) -> None:
         """Sign a request to KMS in ``region``, for callers that have no client to do it."""
-        signer = _ShiftedSigV4Auth if self.offset else SigV4Auth
-        request.context[_OFFSET_IN_CONTEXT] = self.offset
+        offset = self._clock.offset
+        signer = _ShiftedSigV4Auth if offset else SigV4Auth
+        request.context[_OFFSET_IN_CONTEXT] = offset
         signer(credentials, "kms", region).add_auth(cast("Any", request))
 
     def _choose_signer(self, signature_version: str, context: dict[str, Any], **_: object) -> str | None:
-        if not self.offset or signature_version != _SIGNATURE_VERSION:
+        offset = self._clock.offset
+        if not offset or signature_version != _SIGNATURE_VERSION:
             return None
-        context[_OFFSET_IN_CONTEXT] = self.offset
+        context[_OFFSET_IN_CONTEXT] = offset
         return _SHIFTED_VERSION
 
     def _correct(self, response: tuple[Any, dict[str, Any]] | None, request_dict: Any, **_: object) -> float | None:
         """Return how long to wait before the next attempt, or None where the clock calls for none."""
         if response is None or not is_skew_error(response[1].get("Error", {})):
             return None
-        offset = self.measure(response[0].headers.get("Date"))
+        offset = self._clock.measure(response[0].headers.get("Date"))
         if offset is None:
             return None
         response[1].setdefault("ResponseMetadata", {})[CLOCK_OFFSET] = round(offset.total_seconds())
@@ -111,23 +103,13 @@ class KmsClock:
         self._take(offset)
         return 0.0
 
-    def measure(self, date: object) -> timedelta | None:
-        """Return how far KMS's clock is ahead of the enclave's, or None where ``date`` tells no time.
-
-        Args:
-            date: of a Date header (RFC 9110 section 5.6.7), which has whole seconds.
-        """
-        try:
-            return parsedate_to_datetime(str(date)).astimezone(UTC) - self._now()
-        except (ValueError, OverflowError):  # no such header, or no such date
-            return None
-
     def _take(self, offset: timedelta) -> None:
-        if abs(offset - self.offset) > timedelta(seconds=1):  # of many requests refused at once, one is worth a line
+        # of many requests refused at once, one is worth a line
+        if abs(offset - self._clock.offset) > timedelta(seconds=1):
             _logger.warning(
                 "clock: KMS's is %+.0f s from the enclave's: signing by KMS's from now on", offset.total_seconds()
             )
-        self.offset = offset
+        self._clock.offset = offset
 
 
 def is_skew_error(error: dict[str, Any]) -> bool:

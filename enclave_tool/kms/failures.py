@@ -104,7 +104,7 @@ def _clock_hint(offset_s: int | None) -> str | None:
 
 
 def _proxy_unreachable(cause: object, proxy: Address) -> ProxyUnreachableError:
-    dialled = getattr(cause, "__cause__", None)  # the TransportError that transport.py wrapped for urllib3
+    dialled = getattr(cause, "__cause__", None)  # the TransportError that connection.py wrapped for urllib3
     return ProxyUnreachableError(
         "connect to proxy",
         proxy,

@@ -1,8 +1,15 @@
-"""The server's calls to KMS: botocore's serializer, signer, parser and retries, without the client around them.
+"""The server's calls to KMS in one region: botocore's serializer, signer, parser and retry rules, without the client.
 
 A boto3 client spends more on one call than RSA does: on endpoint rules, events and copies that are the same for every
-call. Here they are done once for a region, and credentials cost nothing until they sign. What concerns the recipient is
-``kms.py``'s, for both; a test holds that both send KMS the same, and make the same of every answer.
+call. Here they are worked out once for a region, and credentials cost nothing until they sign. One call goes this way:
+
+1. serialize the parameters, with a Recipient in them where the operation takes one;
+2. sign, post, parse; ask botocore's retry rules, and the clock, whether to do that again;
+3. raise a refusal as boto3 does, or open the CiphertextForRecipient.
+
+The rules are those of an unsigned boto3 client of the region, asked by the events that botocore itself emits. What
+concerns the recipient is ``attested_operations``, for the boto3 client too; a test checks that both send KMS identical
+requests and handle every response the same way (tests/unit/enclave_tool/kms/test_same_as_boto3.py).
 """
 
 from __future__ import annotations
@@ -18,15 +25,16 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  #
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from enclave_tool.kms.client import (
-    ATTESTED_OPERATIONS,
+from enclave_tool.kms.attested_operations import (
+    PLAINTEXT_FIELDS,
     drop_secret,
     recipient_parameter,
     replace_ciphertext_for_recipient,
 )
-from enclave_tool.kms.clock_skew import KmsClock, SignableRequest
-from enclave_tool.kms.transport import HttpAnswer, ProxyPool, finishing_by
-from enclave_tool.recipient.recipient import Recipient
+from enclave_tool.kms.clock_skew import ClockedSigner, SignableRequest
+from enclave_tool.kms.connection import finishing_by
+from enclave_tool.kms.pool import HttpAnswer, ProxyPool
+from enclave_tool.recipient.attested_key import Recipient
 from vsock_wire import __version__
 
 if TYPE_CHECKING:
@@ -45,11 +53,11 @@ _Response: TypeAlias = tuple[HttpAnswer, dict[str, Any]]
 
 
 @dataclass
-class Tries:
+class Attempts:
     """How long one call may take, and how often KMS was asked for it.
 
     Attributes:
-        timeout_s: seconds for all tries together; None leaves it to the time-outs and number of single tries.
+        timeout_s: seconds for all attempts together; None leaves it to the timeout of each and to their number.
         count: requests that were sent, or begun.
     """
 
@@ -63,7 +71,7 @@ class Tries:
         return None if self.timeout_s is None else self._started_at + self.timeout_s
 
     def may_wait(self, delay_s: float) -> bool:
-        """Return whether there is time for another try after ``delay_s``."""
+        """Return whether there is time for another attempt after ``delay_s``."""
         return self.deadline is None or time.monotonic() + delay_s < self.deadline
 
 
@@ -74,17 +82,17 @@ class RegionalKms:
         client: an unsigned boto3 client of that region, from ``proxied_kms_client``; its retry rules are used.
         http: connections to its endpoint.
         recipient: whom attested operations are for.
-        clock: by which requests are signed; attached to ``client``.
+        signer: signs the requests; its clock is also attached to ``client``.
 
     Attributes:
         url: of its endpoint.
     """
 
-    def __init__(self, client: KMSClient, http: ProxyPool, recipient: Recipient, clock: KmsClock) -> None:
+    def __init__(self, client: KMSClient, http: ProxyPool, recipient: Recipient, signer: ClockedSigner) -> None:
         self._client = client
         self._http = http
         self._recipient = recipient
-        self._clock = clock
+        self._signer = signer
         self.url = client.meta.endpoint_url.rstrip("/")
         self._host = urlsplit(self.url).netloc.removesuffix(HTTPS_PORT)
         self._region = client.meta.region_name
@@ -93,8 +101,8 @@ class RegionalKms:
         self._models: dict[str, OperationModel] = {}
         self._lock = threading.Lock()
 
-    def call(
-        self, operation: str, parameters: dict[str, Any], credentials: Credentials, tries: Tries
+    def call_kms(
+        self, operation: str, parameters: dict[str, Any], credentials: Credentials, attempts: Attempts
     ) -> dict[str, Any]:
         """Return KMS's answer as a boto3 client with the attested operations returns it, and raise what that raises.
 
@@ -102,19 +110,19 @@ class RegionalKms:
             operation: KMS's name of it.
             parameters: as boto3's methods take them, but for Recipient.
             credentials: botocore's, to sign with.
-            tries: counts, and bounds the time.
+            attempts: counts, and bounds the time.
 
         Raises:
             ClientError, BotoCoreError: as a boto3 client.
             NsmError, RecipientError, CmsError: as ``attest_client`` says.
         """
         model = self._model(operation)
-        is_attested = operation in ATTESTED_OPERATIONS
+        is_attested = operation in PLAINTEXT_FIELDS
         if is_attested:
             parameters = {**parameters, "Recipient": recipient_parameter(self._recipient)}
         request: dict[str, Any] = self._serializer.serialize_to_request(parameters, model)
         request["context"] = {}
-        http_response, answer = self._send_until_answered(request, model, credentials, tries)
+        http_response, answer = self._send_until_answered(request, model, credentials, attempts)
         if http_response.status_code >= 300:
             if is_attested:
                 drop_secret(answer, operation)
@@ -138,29 +146,29 @@ class RegionalKms:
         return model
 
     def _send_until_answered(
-        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, tries: Tries
+        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, attempts: Attempts
     ) -> _Response:
         while True:
-            tries.count += 1
-            response, failure = self._send(request, model, credentials, tries)
+            attempts.count += 1
+            response, failure = self._send(request, model, credentials, attempts)
             if response is not None and response[0].status_code < 300:
                 break
-            delay_s = self._delay_s(request, model, response, failure, tries.count)
-            if delay_s is None or not tries.may_wait(delay_s):
+            delay_s = self._delay_s(request, model, response, failure, attempts.count)
+            if delay_s is None or not attempts.may_wait(delay_s):
                 break
             time.sleep(delay_s)
         if response is None:
             raise failure or RuntimeError("no answer and no failure")
-        response[1].setdefault("ResponseMetadata", {})["RetryAttempts"] = tries.count - 1
+        response[1].setdefault("ResponseMetadata", {})["RetryAttempts"] = attempts.count - 1
         return response
 
     def _send(
-        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, tries: Tries
+        self, request: dict[str, Any], model: OperationModel, credentials: Credentials, attempts: Attempts
     ) -> tuple[_Response | None, Exception | None]:
-        """Return the answer, or else the failure that another try may mend."""
+        """Return the answer, or else the failure that another attempt may mend."""
         headers = self._sign(request, credentials)
         try:
-            with finishing_by(tries.deadline):
+            with finishing_by(attempts.deadline):
                 http_response = self._http.post(request["url_path"], headers, request["body"])
         except (HTTPClientError, ConnectionError) as error:
             return None, error
@@ -171,7 +179,7 @@ class RegionalKms:
         """Return the headers of a request."""
         headers = {**request["headers"], "User-Agent": USER_AGENT, "Host": self._host}
         unsigned = SignableRequest("POST", self.url + request["url_path"], headers, request["body"])
-        self._clock.sign(unsigned, credentials, self._region)
+        self._signer.sign(unsigned, credentials, self._region)
         return {**headers, "Content-Length": str(len(request["body"]))}
 
     def _delay_s(
@@ -182,7 +190,7 @@ class RegionalKms:
         failure: Exception | None,
         attempts: int,
     ) -> float | None:
-        """Ask botocore's retry rules, and the clock, how long to wait before another try; None for no other."""
+        """Ask botocore's retry rules, and the clock, how long to wait before another attempt; None for no other."""
         answers: Any = self._client.meta.events.emit(
             f"needs-retry.kms.{model.name}",
             response=response, endpoint=None, operation=model, attempts=attempts, caught_exception=failure,

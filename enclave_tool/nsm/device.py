@@ -15,10 +15,12 @@ from typing import Protocol, Self
 
 from urllib3.util import wait_for_read
 
+from enclave_tool.arguments import expect_type
 from enclave_tool.errors import NsmError
 from enclave_tool.nsm import codec as nsm
-from vsock_wire.errors import TransportError
-from vsock_wire.net.address import UnixAddress
+from enclave_tool.nsm.codec import NsmDescription
+from vsock_wire.errors import InputError, TransportError, quoted
+from vsock_wire.net.address import UnixAddress, parse_address
 from vsock_wire.net.sockets import connect_socket
 
 NSM_DEVICE = "/dev/nsm"
@@ -39,12 +41,20 @@ class _NsmRaw(ctypes.Structure):
     _fields_ = (("request", _IoVec), ("response", _IoVec))
 
 
-class _Carrier(Protocol):
+class NsmCarrier(Protocol):
     """Brings one request to the module and its answer back."""
 
-    def exchange(self, request: bytes) -> bytes: ...
+    def exchange(self, request: bytes) -> bytes:
+        """Return the answer to ``request``.
 
-    def close(self) -> None: ...
+        Raises:
+            OSError, TransportError: there was none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the module."""
+        ...
 
 
 class _DeviceCarrier:
@@ -89,6 +99,9 @@ class _SocketCarrier:
                 pass
         return self._exchange_on(connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S), request)
 
+    def close(self) -> None:
+        _close_all(self._kept)
+
     def _exchange_on(self, sock: socket.socket, request: bytes) -> bytes:
         try:
             _send_request(sock, request)
@@ -98,9 +111,6 @@ class _SocketCarrier:
             raise
         self._kept.append((os.getpid(), sock))
         return response
-
-    def close(self) -> None:
-        _close_all(self._kept)
 
     def _take_kept(self) -> socket.socket | None:
         while self._kept:
@@ -155,13 +165,17 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 
 
 class Nsm:
-    """The module's requests as methods. Safe to use from several threads.
+    """The module's requests as methods, as ``open_nsm`` returns them. Safe to use from several threads.
+
+    Args:
+        carrier: what brings a request to the module.
+        is_device: as the attribute.
 
     Attributes:
         is_device: whether this is a character device rather than the simulator's socket.
     """
 
-    def __init__(self, carrier: _Carrier, *, is_device: bool) -> None:
+    def __init__(self, carrier: NsmCarrier, *, is_device: bool) -> None:
         self._carrier = carrier
         self.is_device = is_device
 
@@ -198,7 +212,7 @@ class Nsm:
             gathered += nsm.decode_random_response(self._exchange(nsm.GET_RANDOM, nsm.encode_random_request()))
         return gathered[:count_bytes]
 
-    def describe(self) -> nsm.NsmDescription:
+    def describe(self) -> NsmDescription:
         """Return the module's description.
 
         Raises:
@@ -215,15 +229,20 @@ class Nsm:
             raise NsmError(name, str(error), hint=error.hint) from error
 
 
-def open_nsm(location: Path | UnixAddress = Path(NSM_DEVICE)) -> Nsm:
+def open_nsm(location: str | Path | UnixAddress = NSM_DEVICE) -> Nsm:
     """Open the Nitro Security Module.
 
     Args:
-        location: a character device, or the unix socket of a simulator.
+        location: a character device, or the unix socket of a simulator; as text, an absolute path or ``unix:PATH``.
 
     Raises:
+        TypeError: ``location`` is none of these.
+        InputError: the text is malformed.
         NsmError: there is no such device, or it may not be opened.
     """
+    if isinstance(location, str):
+        location = parse_nsm_location(location)
+    expect_type("location", location, (Path, UnixAddress), f"a path such as {NSM_DEVICE}, or unix:PATH")
     if isinstance(location, UnixAddress):
         return Nsm(_SocketCarrier(location), is_device=False)
     try:
@@ -234,3 +253,21 @@ def open_nsm(location: Path | UnixAddress = Path(NSM_DEVICE)) -> Nsm:
             (error.strerror or str(error)).lower(),
             hint="only a Nitro Enclave has this device; elsewhere, start kmstool-sim and pass its --nsm unix:PATH",
         ) from error
+
+
+def parse_nsm_location(text: str, *, subject: str = "NSM") -> Path | UnixAddress:
+    """Return the device's path, or the address of a simulator's socket.
+
+    Args:
+        text: an absolute path or ``unix:PATH``.
+        subject: what the error calls it.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text.startswith("/"):
+        return Path(text)
+    address = parse_address(text)
+    if not isinstance(address, UnixAddress):
+        raise InputError(f"{subject}: expected a device's path or unix:PATH, got {quoted(text)}")
+    return address

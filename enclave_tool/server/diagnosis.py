@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
 from enclave_tool.errors import NsmError, ProxyUnreachableError, TlsError
-from enclave_tool.kms.callers import KmsRoute
-from enclave_tool.kms.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from enclave_tool.kms.clock_skew import SIGNATURE_TOLERANCE_S, KmsClock
+from enclave_tool.kms.clock import KmsClock
+from enclave_tool.kms.clock_skew import SIGNATURE_TOLERANCE_S
 from enclave_tool.kms.failures import kms_failure
+from enclave_tool.kms.options import KmsOptions
 from enclave_tool.kms.transport import ProxySession
 from enclave_tool.nsm.device import Nsm
-from enclave_tool.recipient.recipient import Recipient
+from enclave_tool.recipient.attested_key import Recipient
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 from vsock_wire.protocol.recording import recording
@@ -40,12 +40,12 @@ class Surveyor:
     Attributes:
         nsm: the module.
         recipient: whose key a document is asked for.
-        route: how KMS is reached.
+        options: how KMS is reached.
     """
 
     nsm: Nsm
     recipient: Recipient
-    route: KmsRoute
+    options: KmsOptions
 
     def survey(self, kms_url: str) -> Iterator[Hop]:
         """Yield the hops; behind one that failed, those that depend on it as skipped.
@@ -82,18 +82,12 @@ class Surveyor:
 
     def _see_kms(self, kms_url: str) -> Iterator[Hop]:
         started = time.perf_counter()
-        host, proxy = urlsplit(kms_url).netloc, self.route.proxy
-        session = ProxySession(
-            proxy,
-            tls=self.route.tls,
-            connect_timeout_s=CONNECT_TIMEOUT_S,
-            read_timeout_s=READ_TIMEOUT_S,
-            max_connections=1,
-        )
+        host, proxy = urlsplit(kms_url).netloc, self.options.proxy_address
+        session = ProxySession(replace(self.options, max_connections=1))
         request: object = AWSRequest("GET", kms_url + PING_PATH).prepare()
         try:
             with recording() as steps:
-                answer = session.send(request)  # type: ignore[arg-type] # botocore-stubs have another class here
+                answer = session.send(request)
         except BotoCoreError as error:
             yield from _stopped(kms_failure(error, proxy))
             return

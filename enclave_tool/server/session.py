@@ -17,8 +17,9 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
-from enclave_tool.kms.callers import KmsCaller, KmsClients
-from enclave_tool.kms.regional import Tries
+from enclave_tool.kms.caller import KmsCaller
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
 from vsock_wire.errors import ToolError, WireError
 from vsock_wire.protocol.attestation import parse_attestation_request
 from vsock_wire.protocol.diagnosis import Hop, encode_diagnosis
@@ -67,7 +68,7 @@ class Enclave:
     """What all sessions of the process share.
 
     Attributes:
-        clients: KMS, by credentials and region.
+        kms: KMS, by credentials and region.
         region: the region set at start, or None to let the instance choose.
         description: what Describe tells beside the uptime; nothing secret.
         attest: returns an attestation document for a nonce and user data.
@@ -75,7 +76,7 @@ class Enclave:
         deliverer: makes of a secret what may leave the enclave.
     """
 
-    clients: KmsClients
+    kms: KmsRegions
     region: str | None
     description: Mapping[str, object]
     attest: Callable[[bytes | None, bytes | None], bytes]
@@ -123,7 +124,7 @@ class Session(RequestHandler):
         request = parse_set_client(message)
         region = choose_region(self._enclave.region, request.region)
         # Only now: a SetClient that fails leaves the client of an earlier one in place.
-        self._caller = self._enclave.clients.caller(request.credentials, region)
+        self._caller = self._enclave.kms.caller(request.credentials, region)
         return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation)}
 
     def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> Outcome:
@@ -132,13 +133,13 @@ class Session(RequestHandler):
                 KmstoolText.CLIENT_NOT_SET, EnclaveCode.CLIENT_NOT_SET, hint="send SetClient on this connection first"
             )
         request = parse_kms_request(operation, message)
-        tries = Tries(parse_timeout_s(message))
+        attempts = Attempts(parse_timeout_s(message))
         try:
             self._enclave.deliverer.check_client(operation, message)
-            reply = encode_kms_result(operation, caller.call(request, tries), self._enclave.deliverer.deliver)
+            reply = encode_kms_result(operation, caller.call_kms(request, attempts), self._enclave.deliverer.deliver)
         except ToolError as error:
-            return refuse(error, KMS_OPERATIONS[operation].failure)._replace(tries=tries.count or None)
-        return {**reply, TRIES: tries.count} if tries.count else reply
+            return refuse(error, KMS_OPERATIONS[operation].failure)._replace(tries=attempts.count or None)
+        return {**reply, TRIES: attempts.count} if attempts.count else reply
 
     def _attest(self, message: JsonObject) -> JsonObject:
         request = parse_attestation_request(message)
@@ -147,7 +148,7 @@ class Session(RequestHandler):
 
     def _diagnose(self, message: JsonObject) -> JsonObject:
         region = choose_region(self._enclave.region, parse_region(message))
-        kms_url = self._enclave.clients.endpoint_url(region)
+        kms_url = self._enclave.kms.endpoint_url(region)
         return encode_diagnosis(kms_url.removeprefix("https://"), self._enclave.survey(kms_url))
 
     def _describe(self) -> JsonObject:

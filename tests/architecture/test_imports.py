@@ -34,7 +34,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "vsock_wire": [{"errors", "stopwatch", "version"}, {"net", "protocol"}, {"cli", "rpc"}],
     "nitro_attestation": [{"errors", "quoting", "strict_json"}, {"document"}, {"measurements"}, {"key_policy"}],
     "enclave_tool": [
-        {"errors"},
+        {"arguments", "errors"},
         {"nsm"},
         {"recipient"},
         {"kms", "delivery"},

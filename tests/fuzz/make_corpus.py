@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import cbor2
 
-from enclave_tool.recipient.recipient import RecipientKey
+from enclave_tool.recipient.attested_key import RecipientKey
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 from tests.fuzz.targets import CORPUS

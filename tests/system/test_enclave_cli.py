@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from enclave_tool import Recipient, attested_kms_client, open_nsm, tls_context
+from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm
 from nitro_simulator.account import Enclave
 from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment.processes import clean_environment, tool_path
@@ -245,8 +245,7 @@ def attested(deployment: Deployment, enclave: Enclave) -> Any:
         Recipient(open_nsm(enclave.nsm_address)),
         region=account.region,
         credentials=account.issue_credentials(),
-        proxy=commands.proxy_address(account),
-        tls=tls_context(str(account.ca_file)),
+        options=KmsOptions(proxy=commands.proxy_address(account), ca_file=account.ca_file),
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from botocore.awsrequest import AWSRequest
 
-from enclave_tool.kms.transport import ProxyPool, ProxySession
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.kms.pool import ProxyPool
+from enclave_tool.kms.transport import ProxySession
 from vsock_wire.net.address import UnixAddress
 
 HOST = "kms.us-east-1.amazonaws.com"
@@ -20,8 +22,8 @@ TIMEOUT_S = 10.0
 class BySession:
     """A ProxySession, as boto3 clients have it."""
 
-    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
-        self._session = ProxySession(proxy, **options)
+    def __init__(self, options: KmsOptions) -> None:
+        self._session = ProxySession(options)
 
     def fetch(self, url: str) -> tuple[int, bytes]:
         request = AWSRequest(method="POST", url=url, data=b"{}", headers={"X-Amz-Target": "TrentService.Decrypt"})
@@ -35,8 +37,8 @@ class BySession:
 class ByPool:
     """A session's connections to each host, as the server has them."""
 
-    def __init__(self, proxy: UnixAddress, **options: Any) -> None:
-        self._session = ProxySession(proxy, **options)
+    def __init__(self, options: KmsOptions) -> None:
+        self._session = ProxySession(options)
         self._pools: dict[str, ProxyPool] = {}
 
     def fetch(self, url: str) -> tuple[int, bytes]:
@@ -58,7 +60,10 @@ way: type[Session] = BySession
 
 @contextmanager
 def new_session(proxy: UnixAddress, tls: ssl.SSLContext, *, read_timeout_s: float = TIMEOUT_S) -> Iterator[Session]:
-    session = way(proxy, tls=tls, connect_timeout_s=TIMEOUT_S, read_timeout_s=read_timeout_s, max_connections=4)
+    options = KmsOptions(
+        proxy=proxy, tls=tls, connect_timeout_s=TIMEOUT_S, read_timeout_s=read_timeout_s, max_connections=4
+    )
+    session = way(options)
     yield session
     session.close()
 

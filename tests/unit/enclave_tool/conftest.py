@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from enclave_tool.recipient.recipient import RecipientKey
+from enclave_tool.recipient.attested_key import RecipientKey
 from tests.support.enclave.scripted_nsm import ScriptedNsm
 from tests.support.kms.canned_kms import CannedKms, ThrowawayAuthority
 from vsock_wire.net.address import UnixAddress

@@ -8,6 +8,7 @@ import pytest
 
 from enclave_tool.commands import kmstool_enclave as cli
 from enclave_tool.commands.kmstool_enclave import main
+from enclave_tool.server import app
 from enclave_tool.server.config import Config
 from vsock_wire.net.address import CID_ANY, TcpAddress, UnixAddress, VsockAddress
 
@@ -61,7 +62,7 @@ class TestConfiguration:
         assert run(monkeypatch, "--region", "eu-west-1", "--port", "5000", "--proxy-port", "2000") == 0
         assert served[0].region == "eu-west-1"
         assert served[0].listen == VsockAddress(CID_ANY, 5_000)
-        assert served[0].proxy == VsockAddress(3, 2_000)
+        assert served[0].kms.proxy_address == VsockAddress(3, 2_000)
 
     def test_what_an_image_is_built_for_comes_from_the_environment_too(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
@@ -70,8 +71,8 @@ class TestConfiguration:
         monkeypatch.setenv("ENDPOINT", "kms.local")
         monkeypatch.setenv("PROXY_PORT", "2000")
         assert run(monkeypatch) == 0
-        assert (served[0].region, served[0].endpoint_host) == ("eu-west-1", "kms.local")
-        assert served[0].proxy == VsockAddress(3, 2_000)
+        assert (served[0].region, served[0].kms.endpoint_host) == ("eu-west-1", "kms.local")
+        assert served[0].kms.proxy_address == VsockAddress(3, 2_000)
 
     @pytest.mark.parametrize("name", ["REGION", "ENDPOINT", "PROXY_PORT"])
     def test_empty_variable_counts_as_none(
@@ -93,7 +94,7 @@ class TestConfiguration:
     def test_other_sockets_are_taken_when_allowed(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
         options = ("--listen", "unix:/l", "--proxy", "tcp://localhost:1", "--nsm", "unix:/n")
         assert run(monkeypatch, *options, "--allow-non-vsock") == 0
-        assert (served[0].listen, served[0].proxy) == (UnixAddress("/l"), TcpAddress("localhost", 1))
+        assert (served[0].listen, served[0].kms.proxy_address) == (UnixAddress("/l"), TcpAddress("localhost", 1))
         assert served[0].nsm == UnixAddress("/n")
 
     def test_limits_and_key_size_are_taken(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
@@ -176,7 +177,7 @@ class TestStart:
     def test_with_a_file_for_a_module_fails_closed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "nsm").touch()
         listened: list[object] = []
-        monkeypatch.setattr(cli, "listen_socket", listened.append)
+        monkeypatch.setattr(app, "listen_socket", listened.append)
         assert run(monkeypatch, "--nsm", str(tmp_path / "nsm")) == 1
         assert listened == []
 

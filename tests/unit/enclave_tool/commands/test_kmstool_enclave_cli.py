@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 import signal
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,14 +10,16 @@ from typing import Any
 import cbor2
 import pytest
 
-from enclave_tool.commands import kmstool_enclave_cli as oneshot
-from enclave_tool.commands.options import find_credentials
+from enclave_tool.commands import single_call
+from enclave_tool.commands.kmstool_enclave_cli import main
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
-from enclave_tool.kms.callers import KmsCaller, KmsClients, KmsRoute
-from enclave_tool.kms.regional import Tries
-from enclave_tool.recipient.recipient import Recipient
+from enclave_tool.kms.caller import KmsCaller
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
+from enclave_tool.recipient.attested_key import Recipient
 from tests.support.enclave.scripted_nsm import ScriptedNsm
-from vsock_wire.errors import CredentialsError, InputError, ToolError
+from vsock_wire.errors import ToolError
 from vsock_wire.net.address import UnixAddress, VsockAddress
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.messages import Credentials
@@ -44,7 +44,7 @@ class World:
 
     nsm: ScriptedNsm = field(default_factory=ScriptedNsm)
     seeded: list[object] = field(default_factory=list)
-    routes: list[KmsRoute] = field(default_factory=list)
+    options: list[KmsOptions] = field(default_factory=list)
     callers: list[tuple[Credentials, str]] = field(default_factory=list)
     requests: list[KmsRequest] = field(default_factory=list)
     answer: dict[str, Any] | Exception = field(default_factory=lambda: dict(ANSWER))
@@ -54,10 +54,10 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World()
 
-    class Clients(KmsClients):
-        def __init__(self, _recipient: Recipient, route: KmsRoute) -> None:
+    class Regions(KmsRegions):
+        def __init__(self, _recipient: Recipient, options: KmsOptions) -> None:
             assert world.seeded, "the key was made before the kernel was seeded"
-            world.routes.append(route)
+            world.options.append(options)
 
         def caller(self, credentials: Credentials, region: str) -> KmsCaller:
             world.callers.append((credentials, region))
@@ -67,17 +67,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         def __init__(self) -> None:
             pass
 
-        def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
+        def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
             world.requests.append(request)
-            tries.count += 1
+            attempts.count += 1
             if isinstance(world.answer, Exception):
                 raise world.answer
             return world.answer
 
-    monkeypatch.setattr(oneshot, "KmsClients", Clients)
-    monkeypatch.setattr(oneshot, "open_nsm", lambda _location: world.nsm)
-    monkeypatch.setattr(oneshot, "seed_kernel_entropy", world.seeded.append)
-    monkeypatch.setattr(oneshot, "set_up_logging", lambda *_, **__: None)
+    monkeypatch.setattr(single_call, "KmsRegions", Regions)
+    monkeypatch.setattr(single_call, "open_nsm", lambda _location: world.nsm)
+    monkeypatch.setattr(single_call, "seed_kernel_entropy", world.seeded.append)
+    monkeypatch.setattr(single_call, "set_up_logging", lambda *_, **__: None)
     for name in ("REGION", "ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     handler = signal.getsignal(signal.SIGINT)
@@ -89,7 +89,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, stdin: bytes = b"") ->
     monkeypatch.setattr("sys.argv", ["kmstool-enclave-cli", *arguments])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
     with pytest.raises(SystemExit) as caught:
-        oneshot.main()
+        main()
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -271,16 +271,16 @@ class TestUsageErrors:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"x")))
         monkeypatch.setattr(stream, None)
         with pytest.raises(SystemExit) as caught:
-            oneshot.main()
+            main()
         assert (caught.value.code, world.requests) == (2, [])
 
 
-class TestSurroundings:
+class TestWayToKms:
     def test_flags_say_where_kms_is(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         options = ("--region", "eu-west-1", "--proxy-port", "2000", "--parent-cid", "1", "--endpoint", "kms.local")
         assert run(monkeypatch, "genrandom", "--length", "1", *options, *FLAGS) == 0
         assert world.callers[0][1] == "eu-west-1"
-        assert (world.routes[0].proxy, world.routes[0].endpoint_host) == (VsockAddress(1, 2_000), "kms.local")
+        assert (world.options[0].proxy, world.options[0].endpoint_host) == (VsockAddress(1, 2_000), "kms.local")
 
     def test_region_and_endpoint_come_from_the_environment_too(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -288,17 +288,17 @@ class TestSurroundings:
         monkeypatch.setenv("REGION", "eu-west-1")
         monkeypatch.setenv("ENDPOINT", "kms.local")
         assert run(monkeypatch, "genrandom", "--length", "1", *FLAGS) == 0
-        assert (world.callers[0][1], world.routes[0].endpoint_host) == ("eu-west-1", "kms.local")
+        assert (world.callers[0][1], world.options[0].endpoint_host) == ("eu-west-1", "kms.local")
 
     def test_empty_region_is_the_default(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REGION", "")
         assert run(monkeypatch, "genrandom", "--length", "1", *FLAGS) == 0
-        assert (world.callers[0][1], world.routes[0].proxy) == ("us-east-1", VsockAddress(3, 8_000))
+        assert (world.callers[0][1], world.options[0].proxy) == ("us-east-1", VsockAddress(3, 8_000))
 
     def test_other_sockets_are_taken_when_allowed(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         options = ("--proxy", "unix:/p", "--nsm", "unix:/n", "--allow-non-vsock")
         assert run(monkeypatch, "genrandom", "--length", "1", *options, *FLAGS) == 0
-        assert world.routes[0].proxy == UnixAddress("/p")
+        assert world.options[0].proxy == UnixAddress("/p")
 
 
 class TestExitCodes:
@@ -336,105 +336,3 @@ class TestExitCodes:
         assert run(monkeypatch, "genrandom", "--length", "1") == 4
         assert "hint: set AWS_ACCESS_KEY_ID" in capsys.readouterr().err
         assert world.seeded == []
-
-
-def options_with(descriptor: int | None = None, **flags: str) -> dict[str, Any]:
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    return dict.fromkeys(names) | flags | {"credentials_fd": descriptor}
-
-
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "envSecret", "AWS_SESSION_TOKEN": "envToken"}
-IMDS = {
-    "Code": "Success",
-    "LastUpdated": "2026-01-01T00:00:00Z",
-    "Type": "AWS-HMAC",
-    "AccessKeyId": "AKIDFD",
-    "SecretAccessKey": "fdSecret",
-    "Token": "fdToken",
-    "Expiration": "2026-01-01T06:00:00Z",
-}
-SET_CLIENT = {
-    "Operation": "SetClient",
-    "AwsAccessKeyId": "AKIDFD",
-    "AwsSecretAccessKey": "fdSecret",
-    "AwsSessionToken": "fdToken",
-    "AwsRegion": "eu-west-1",
-}
-
-
-def from_descriptor(data: bytes) -> Credentials:
-    read_end, write_end = os.pipe()
-    try:
-        os.write(write_end, data)
-        os.close(write_end)
-        return find_credentials(options_with(read_end), ENVIRONMENT)
-    finally:
-        os.close(read_end)
-
-
-class TestFindCredentials:
-    def test_takes_the_environments(self) -> None:
-        assert find_credentials(options_with(), ENVIRONMENT) == Credentials("AKIDENV", "envSecret", "envToken")
-
-    def test_takes_no_token_where_there_is_none(self) -> None:
-        environment = ENVIRONMENT | {"AWS_SESSION_TOKEN": ""}
-        assert find_credentials(options_with(), environment).session_token is None
-
-    def test_takes_the_flags_and_nothing_of_the_environment_beside_them(self) -> None:
-        options = options_with(aws_access_key_id="AKIDFLAG", aws_secret_access_key="flagSecret")
-        assert find_credentials(options, ENVIRONMENT) == Credentials("AKIDFLAG", "flagSecret")
-
-    @pytest.mark.parametrize(
-        ("fields", "expiration"), [(IMDS, "2026-01-01T06:00:00Z"), (SET_CLIENT, None)], ids=["IMDS", "SetClient"]
-    )
-    def test_takes_a_descriptors(self, fields: dict[str, str], expiration: str | None) -> None:
-        expected = Credentials("AKIDFD", "fdSecret", "fdToken", expiration)
-        assert from_descriptor(json.dumps(fields).encode()) == expected
-
-    @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-    def test_half_of_an_environment_is_refused(self, name: str) -> None:
-        environment = {variable: value for variable, value in ENVIRONMENT.items() if variable != name}
-        with pytest.raises(CredentialsError, match=r"^environment: Aws\w+: expected"):
-            find_credentials(options_with(), environment)
-
-    def test_half_of_the_flags_is_not_made_whole_by_the_environment(self) -> None:
-        with pytest.raises(CredentialsError, match=r"^command line: AwsSecretAccessKey: expected"):
-            find_credentials(options_with(aws_access_key_id="AKIDFLAG"), ENVIRONMENT)
-
-    def test_flags_and_descriptor_exclude_each_other(self) -> None:
-        with pytest.raises(InputError, match="excludes"):
-            find_credentials(options_with(3, aws_access_key_id="AKIDFLAG"), {})
-
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"",
-            b"fdSecret",
-            b'["fdSecret"]',
-            json.dumps(IMDS).encode()[:-1],
-            json.dumps(IMDS | {"Token": "fdSecret\r\nX: y"}).encode(),
-            json.dumps(IMDS | SET_CLIENT).encode(),
-            json.dumps({"SecretAccessKey": "fdSecret"}).encode(),
-        ],
-    )
-    def test_refuses_what_are_no_credentials_without_showing_it(self, data: bytes) -> None:
-        with pytest.raises(CredentialsError) as caught:
-            from_descriptor(data)
-        assert "fdSecret" not in f"{caught.value!r} {caught.value.hint}"
-
-    def test_more_than_credentials_can_be_is_refused(self) -> None:
-        descriptor = os.memfd_create("credentials")  # a pipe holds less
-        try:
-            os.write(descriptor, b" " * 65_537)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            with pytest.raises(CredentialsError, match="expected at most 65536 bytes, got more"):
-                find_credentials(options_with(descriptor), {})
-        finally:
-            os.close(descriptor)
-
-    def test_closed_descriptor_is_an_error(self) -> None:
-        read_end, write_end = os.pipe()
-        os.close(read_end)
-        os.close(write_end)
-        with pytest.raises(CredentialsError, match="bad file descriptor"):
-            find_credentials(options_with(read_end), ENVIRONMENT)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from enclave_tool.delivery.policy import Deliverer, Program, ProgramLimits
 from enclave_tool.errors import DeliveryError
-from enclave_tool.kms.callers import KmsCaller, KmsClients
-from enclave_tool.kms.regional import Tries
+from enclave_tool.kms.caller import KmsCaller
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.server.config import parse_delivery
 from enclave_tool.server.session import Enclave, Session
 from vsock_wire.errors import InputError
@@ -141,13 +142,13 @@ class TestParseDelivery:
         assert "hunter2" not in repr(Program(("/app/sign", "--pin", "hunter2")))
 
 
-class AnsweringClients(KmsClients):
+class AnsweringClients(KmsRegions):
     """A KMS that gives the secret to whoever asks, and counts how often."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def caller(self, credentials: Credentials, region: str) -> KmsCaller:  # noqa: ARG002 - the signature of KmsClients
+    def caller(self, credentials: Credentials, region: str) -> KmsCaller:  # noqa: ARG002 - the signature of KmsRegions
         return AnsweringCaller(self)
 
 
@@ -155,9 +156,9 @@ class AnsweringCaller(KmsCaller):
     def __init__(self, clients: AnsweringClients) -> None:
         self._clients = clients
 
-    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
+    def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
         self._clients.calls += 1
-        tries.count += 1
+        attempts.count += 1
         return answer_to(request.operation)
 
 

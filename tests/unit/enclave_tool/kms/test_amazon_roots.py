@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import SSLError
 from cryptography import x509
 
-from enclave_tool.kms.transport import tls_context
+from enclave_tool.kms.tls import tls_context
 from tests.support.kms.canned_kms import CannedKms, ThrowawayAuthority
 from tests.support.kms.proxy_sessions import fetch, new_session
 from tools.generate_amazon_roots import OUTPUT, ROOTS, Root, amazon_roots

@@ -12,10 +12,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from enclave_tool.kms.client import attested_kms_client
-from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S, KmsClock, is_skew_error
+from enclave_tool.kms.clock import KmsClock
+from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S, is_skew_error
 from enclave_tool.kms.failures import kms_failure
-from enclave_tool.kms.transport import tls_context
-from enclave_tool.recipient.recipient import Recipient, RecipientKey
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.recipient.attested_key import Recipient, RecipientKey
 from tests.support.enclave.scripted_nsm import ScriptedNsm
 from tests.support.kms.ber_messages import seal
 from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
@@ -70,9 +71,9 @@ def client(
         Recipient(ScriptedNsm(), key=recipient_key),
         region="us-east-1",
         credentials=CREDENTIALS,
-        proxy=UnixAddress(kms.address.path),
-        tls=tls_context(str(authority.write_bundle(tmp_path / "authority.pem"))),
-        clock=clock,
+        options=KmsOptions(
+            proxy=UnixAddress(kms.address.path), ca_file=authority.write_bundle(tmp_path / "authority.pem"), clock=clock
+        ),
     )
     yield client
     client.close()

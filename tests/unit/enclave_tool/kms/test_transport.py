@@ -17,7 +17,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from enclave_tool.kms.transport import MAX_KMS_ANSWER_BYTES, tls_context
+from enclave_tool.kms.connection import MAX_KMS_ANSWER_BYTES
+from enclave_tool.kms.tls import tls_context
 from tests.support.kms import proxy_sessions
 from tests.support.kms.canned_kms import Answer, Call, CannedKms, ThrowawayAuthority
 from tests.support.kms.proxy_sessions import HOST, ByPool, BySession, Session, fetch, new_session

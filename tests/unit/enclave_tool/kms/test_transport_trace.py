@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ConnectionClosedError, SSLError
 
-from enclave_tool.kms.transport import tls_context
+from enclave_tool.kms.tls import tls_context
 from tests.support.kms.canned_kms import Answer, CannedKms, ThrowawayAuthority
 from tests.support.kms.proxy_sessions import HOST, Session, fetch, new_session
 from vsock_wire.protocol.recording import recording

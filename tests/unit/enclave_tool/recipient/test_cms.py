@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enclave_tool.errors import CmsError
+from enclave_tool.recipient.attested_key import RecipientKey
 from enclave_tool.recipient.cms import (
     CANNOT_OPEN,
     MAX_CMS_BYTES,
@@ -27,7 +28,6 @@ from enclave_tool.recipient.cms import (
     read_ber,
     read_kms_shape,
 )
-from enclave_tool.recipient.recipient import RecipientKey
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
 from tests.support.kms.ber_messages import (
     KMS_SHAPE,
@@ -67,7 +67,7 @@ def refusal_of(ber: bytes) -> str:
 
 def failure_of(key: RecipientKey, ber: bytes) -> str:
     with pytest.raises(CmsError) as caught:
-        key.open(ber)
+        key.open_ciphertext_for_recipient(ber)
     assert caught.value.__cause__ is None
     return str(caught.value)
 
@@ -83,7 +83,7 @@ class TestShapes:
     @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4_096])
     def test_each_opens_to_its_plaintext(self, recipient_key: RecipientKey, shape: Shape, size: int) -> None:
         plaintext = bytes(index % 251 for index in range(size))
-        assert recipient_key.open(seal(recipient_key, plaintext, shape)) == plaintext
+        assert recipient_key.open_ciphertext_for_recipient(seal(recipient_key, plaintext, shape)) == plaintext
 
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_each_truncated_at_every_length_is_refused(self, parts: Parts, shape: Shape) -> None:
@@ -97,17 +97,20 @@ class TestShapes:
         assert refusal_of(write_message(parts, shape) + trailing).startswith("CiphertextForRecipient: expected")
 
     def test_empty_label_given_in_full_is_taken(self, recipient_key: RecipientKey) -> None:
-        assert recipient_key.open(seal(recipient_key, PLAINTEXT, replace(KMS_SHAPE, label=b""))) == PLAINTEXT
+        assert (
+            recipient_key.open_ciphertext_for_recipient(seal(recipient_key, PLAINTEXT, replace(KMS_SHAPE, label=b"")))
+            == PLAINTEXT
+        )
 
     @pytest.mark.parametrize("bits", [3_072])
     def test_longer_keys_open(self, bits: int) -> None:
         key = RecipientKey.generate(bits)
-        assert key.open(seal(key, PLAINTEXT)) == PLAINTEXT
+        assert key.open_ciphertext_for_recipient(seal(key, PLAINTEXT)) == PLAINTEXT
 
     @given(plaintext=st.binary(max_size=200), shape=st.sampled_from(SHAPES))
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_plaintext_survives(self, recipient_key: RecipientKey, plaintext: bytes, shape: Shape) -> None:
-        assert recipient_key.open(seal(recipient_key, plaintext, shape)) == plaintext
+        assert recipient_key.open_ciphertext_for_recipient(seal(recipient_key, plaintext, shape)) == plaintext
 
 
 def written_by_kms(key: RecipientKey, plaintext: bytes, form: RecipientForm = RecipientForm.KMS) -> bytes:
@@ -292,7 +295,7 @@ class TestMutations:
                 mutated = bytearray(message)
                 mutated[position] ^= flip
                 try:
-                    plaintext = recipient_key.open(bytes(mutated))
+                    plaintext = recipient_key.open_ciphertext_for_recipient(bytes(mutated))
                 except CmsError:
                     continue
                 assert plaintext == PLAINTEXT or position in malleable  # CBC is malleable by nature, and there only
@@ -306,7 +309,7 @@ class TestMutations:
         end = data.draw(st.integers(start, min(len(message), start + 20)))
         mutated = message[:start] + data.draw(st.binary(max_size=20)) + message[end:]
         try:
-            recipient_key.open(mutated)
+            recipient_key.open_ciphertext_for_recipient(mutated)
         except CmsError:
             return
 
@@ -348,7 +351,7 @@ class TestOneTextForKeyAndPaddingFailures:
 
     def test_failure_shows_no_byte_of_the_message(self, recipient_key: RecipientKey, parts: Parts) -> None:
         with pytest.raises(CmsError) as caught:
-            recipient_key.open(write_message(replace(parts, encrypted_key=b"\1" * 256)))
+            recipient_key.open_ciphertext_for_recipient(write_message(replace(parts, encrypted_key=b"\1" * 256)))
         assert caught.value.__cause__ is None
         assert caught.value.hint is None
 
@@ -383,7 +386,7 @@ class TestRealMessages:
         for ber, key_der, plaintext in real_vectors("enclaver_cfr.ber", "enclaver_key.pkcs8.der", "enclaver_plain.bin"):
             private_key = load_der_private_key(key_der, None)
             assert isinstance(private_key, rsa.RSAPrivateKey)
-            assert RecipientKey(private_key).open(ber) == plaintext
+            assert RecipientKey(private_key).open_ciphertext_for_recipient(ber) == plaintext
 
     def test_message_that_kms_returned_is_refused_when_cut_or_continued(self) -> None:
         for (ber,) in [*real_vectors("enclaver_cfr.ber"), *real_vectors("sdk-c_input_ber_w_ctx.bin")]:

@@ -11,9 +11,8 @@ from pathlib import Path
 import cbor2
 import pytest
 
-from enclave_tool.kms.callers import KmsRoute
-from enclave_tool.kms.transport import tls_context
-from enclave_tool.recipient.recipient import Recipient, RecipientKey
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.recipient.attested_key import Recipient, RecipientKey
 from enclave_tool.server.diagnosis import Surveyor
 from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
 from tests.support.kms.canned_kms import Answer, CannedKms, ThrowawayAuthority
@@ -58,7 +57,7 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> str:
 
 def survey(module: Module, key: RecipientKey, proxy: UnixAddress, bundle: str) -> dict[HopName, Hop]:
     """Return the hops; they must come each once, in the order of the way."""
-    surveyor = Surveyor(module, Recipient(module, key=key), KmsRoute(proxy, tls_context(bundle)))
+    surveyor = Surveyor(module, Recipient(module, key=key), KmsOptions(proxy=proxy, ca_file=bundle))
     hops = list(surveyor.survey(URL))
     assert [hop.name for hop in hops] == ORDER
     return {hop.name: hop for hop in hops}

@@ -19,9 +19,11 @@ from enclave_tool.errors import (
     RecipientError,
     TlsError,
 )
-from enclave_tool.kms.callers import KmsCaller, KmsClients, KmsRoute
-from enclave_tool.kms.regional import Tries
-from enclave_tool.recipient.recipient import Recipient, RecipientKey
+from enclave_tool.kms.caller import KmsCaller
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
+from enclave_tool.recipient.attested_key import Recipient, RecipientKey
 from enclave_tool.server.session import Enclave, Session, choose_region, refuse
 from tests.support.enclave.scripted_nsm import ScriptedNsm
 from tests.support.kms.decrypting import decrypt_answer, decrypt_request
@@ -51,19 +53,19 @@ class ScriptedCaller(KmsCaller):
         self._clients = clients
         self._seen_as = (credentials, region)
 
-    def call(self, request: KmsRequest, tries: Tries) -> dict[str, Any]:
+    def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
         self._clients.requests.append((*self._seen_as, request))
-        self._clients.tries.append(tries)
-        tries.count += 1
+        self._clients.attempts.append(attempts)
+        attempts.count += 1
         return self._clients.behaviour(request)
 
 
-class ScriptedClients(KmsClients):
+class ScriptedClients(KmsRegions):
     """Makes a ScriptedCaller for every region but ``bad_region``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Credentials, str, KmsRequest]] = []
-        self.tries: list[Tries] = []
+        self.attempts: list[Attempts] = []
         self.made: list[tuple[Credentials, str]] = []
         self.bad_region = "nowhere-1"
         self.behaviour: Behaviour = lambda request: decrypt_answer(
@@ -93,7 +95,7 @@ def clients() -> ScriptedClients:
     return ScriptedClients()
 
 
-def new_session(clients: KmsClients, region: str | None = None) -> Session:
+def new_session(clients: KmsRegions, region: str | None = None) -> Session:
     return Session(Enclave(clients, region, {"Version": "1", "ModuleId": "i-1-enc1"}, attest, survey))
 
 
@@ -281,7 +283,7 @@ class TestDecrypt:
         self, ready: Session, clients: ScriptedClients, field: dict[str, float], timeout_s: float | None
     ) -> None:
         ask(ready, {**DECRYPT, **field})
-        assert [tries.timeout_s for tries in clients.tries] == [timeout_s]
+        assert [attempts.timeout_s for attempts in clients.attempts] == [timeout_s]
 
     @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "5", True, [1]])
     def test_time_out_of_range_is_refused(self, ready: Session, clients: ScriptedClients, timeout_s: object) -> None:
@@ -427,8 +429,8 @@ class TestRealClients:
 
     @pytest.fixture
     def ready(self, recipient_key: RecipientKey, short_dir: Any) -> Session:
-        route = KmsRoute(UnixAddress(str(short_dir / "nobody")), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        session = new_session(KmsClients(Recipient(ScriptedNsm(), key=recipient_key), route))
+        options = KmsOptions(proxy=UnixAddress(str(short_dir / "nobody")), tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        session = new_session(KmsRegions(Recipient(ScriptedNsm(), key=recipient_key), options))
         assert ask(session, SET_CLIENT)["Status"] == "Ok"
         return session
 

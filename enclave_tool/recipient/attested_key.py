@@ -1,4 +1,4 @@
-"""The recipient of KMS's answers: its RSA key, the attestation document that vouches for it, and the opening."""
+"""The recipient of KMS's answers: an RSA key, the attestation document that vouches for it, and the opening."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from enclave_tool.arguments import expect_type
 from enclave_tool.errors import CmsError
 from enclave_tool.nsm.device import Nsm
 from enclave_tool.recipient.cms import SUBJECT, decrypt_enveloped_data, parse_enveloped_data
@@ -25,12 +26,16 @@ _PUBLIC_EXPONENT = 65_537
 class RecipientKey:
     """An RSA key pair whose private half never leaves this process. ``repr`` shows its identifier only.
 
+    Args:
+        private_key: one that exists already; ``generate`` makes a new one.
+
     Attributes:
         public_key_der: the SubjectPublicKeyInfo, as the attestation document carries it.
         identifier: SHA-256 of ``public_key_der``, by which KMS names the recipient in its answer.
     """
 
     def __init__(self, private_key: rsa.RSAPrivateKey) -> None:
+        expect_type("private_key", private_key, (rsa.RSAPrivateKey,), "an RSA private key of cryptography's")
         self._private_key = private_key
         self.public_key_der = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self.identifier = hashlib.sha256(self.public_key_der).digest()
@@ -49,7 +54,7 @@ class RecipientKey:
             raise ValueError(f"key_bits: expected one of {KEY_BITS}, got {key_bits}")
         return cls(rsa.generate_private_key(_PUBLIC_EXPONENT, key_bits))
 
-    def open(self, ciphertext_for_recipient: bytes) -> bytes:
+    def open_ciphertext_for_recipient(self, ciphertext_for_recipient: bytes) -> bytes:
         """Return the plaintext of a CiphertextForRecipient.
 
         Does not prove that KMS made it: anyone who knows the public key can. That proof is the TLS connection.
@@ -78,9 +83,18 @@ class Recipient:
         key: the recipient key; by default a new RSA-2048 one.
         max_document_age_s: how long, in seconds, a document may serve for further calls; 0 asks for a new one for
             each. KMS publishes no limit of its own; the leaf certificate inside ends about 3 hours after its issue.
+
+    Raises:
+        TypeError: an argument has a wrong type.
+        ValueError: the age is negative.
     """
 
     def __init__(self, nsm: Nsm, *, key: RecipientKey | None = None, max_document_age_s: float = 0.0) -> None:
+        expect_type("nsm", nsm, (Nsm,), "what open_nsm returns")
+        expect_type("key", key, (RecipientKey, type(None)), "a RecipientKey")
+        expect_type("max_document_age_s", max_document_age_s, (int, float), "a number of seconds")
+        if not max_document_age_s >= 0:
+            raise ValueError(f"max_document_age_s: expected 0 or more seconds, got {max_document_age_s}")
         self.key = key or RecipientKey.generate()
         self._nsm = nsm
         self._max_document_age_s = max_document_age_s
@@ -112,10 +126,14 @@ class Recipient:
         record(Attested(document, is_reused=False, elapsed_ms=milliseconds_since(started)))
         return document
 
-    def open(self, ciphertext_for_recipient: bytes) -> bytes:
-        """Return the plaintext; see ``RecipientKey.open``."""
+    def open_ciphertext_for_recipient(self, ciphertext_for_recipient: bytes) -> bytes:
+        """Return the plaintext; see ``RecipientKey.open_ciphertext_for_recipient``.
+
+        Raises:
+            CmsError: it is malformed, made for another key, or cannot be opened.
+        """
         started = time.perf_counter()
-        plaintext = self.key.open(ciphertext_for_recipient)
+        plaintext = self.key.open_ciphertext_for_recipient(ciphertext_for_recipient)
         record(Opened(len(ciphertext_for_recipient), self.key.identifier.hex(), milliseconds_since(started)))
         return plaintext
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from enclave_tool.errors import CmsError, NsmError
-from enclave_tool.recipient.recipient import KEY_BITS, Recipient, RecipientKey
+from enclave_tool.recipient.attested_key import KEY_BITS, Recipient, RecipientKey
 from tests.support.enclave.scripted_nsm import ScriptedNsm, attestation_answer
 from tests.support.kms.ber_messages import seal
 from vsock_wire.protocol.recording import recording
@@ -51,7 +51,7 @@ class TestRecipientKey:
         self, recipient_key: RecipientKey, other_recipient_key: RecipientKey
     ) -> None:
         with pytest.raises(CmsError) as caught:
-            recipient_key.open(seal(other_recipient_key, b"plaintext"))
+            recipient_key.open_ciphertext_for_recipient(seal(other_recipient_key, b"plaintext"))
         assert str(caught.value) == (
             "CiphertextForRecipient: made for another key: expected subjectKeyIdentifier"
             f" {recipient_key.identifier.hex()}, got {other_recipient_key.identifier.hex()}"
@@ -64,7 +64,7 @@ class TestRecipientKey:
             changed = sealed.replace(b"\x80\x20" + recipient_key.identifier, b"\x80" + length + identifier)
             assert changed != sealed
             with pytest.raises(CmsError, match="made for another key") as caught:
-                recipient_key.open(changed)
+                recipient_key.open_ciphertext_for_recipient(changed)
             assert len(str(caught.value)) < 300
 
 
@@ -166,7 +166,10 @@ class TestDocument:
 
 
 def test_open_uses_the_key(recipient_key: RecipientKey, scripted_nsm: ScriptedNsm) -> None:
-    assert Recipient(scripted_nsm, key=recipient_key).open(seal(recipient_key, b"plaintext")) == b"plaintext"
+    assert (
+        Recipient(scripted_nsm, key=recipient_key).open_ciphertext_for_recipient(seal(recipient_key, b"plaintext"))
+        == b"plaintext"
+    )
 
 
 def test_recipient_makes_a_key_of_the_default_size_of_its_own(scripted_nsm: ScriptedNsm) -> None:
@@ -220,7 +223,7 @@ class TestRecording:
     ) -> None:
         sealed = seal(recipient_key, b"plaintext")
         with recording() as steps:
-            Recipient(scripted_nsm, key=recipient_key).open(sealed)
+            Recipient(scripted_nsm, key=recipient_key).open_ciphertext_for_recipient(sealed)
         (step,) = steps
         assert isinstance(step, Opened)
         identifier = hashlib.sha256(recipient_key.public_key_der).hexdigest()
@@ -231,7 +234,9 @@ class TestRecording:
         self, recipient_key: RecipientKey, other_recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
     ) -> None:
         with recording() as steps, pytest.raises(CmsError):
-            Recipient(scripted_nsm, key=recipient_key).open(seal(other_recipient_key, b"plaintext"))
+            Recipient(scripted_nsm, key=recipient_key).open_ciphertext_for_recipient(
+                seal(other_recipient_key, b"plaintext")
+            )
         assert steps == []
 
 

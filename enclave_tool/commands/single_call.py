@@ -1,0 +1,100 @@
+"""One operation by a program that then ends: what the commands of kmstool-enclave-cli have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from enclave_tool.commands.credentials import CredentialSettings, find_credentials
+from enclave_tool.commands.options import KmsSettings, NsmSettings
+from enclave_tool.errors import KmsError, RecipientError
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
+from enclave_tool.nsm.device import open_nsm
+from enclave_tool.nsm.entropy import seed_kernel_entropy
+from enclave_tool.recipient.attested_key import Recipient
+from vsock_wire.cli.labels import LABELS
+from vsock_wire.cli.program import set_up_logging
+from vsock_wire.cli.streams import standard_output
+from vsock_wire.cli.values import parse_encryption_context
+from vsock_wire.errors import ToolError
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsRequest, encode_kms_result
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION, Operation
+
+
+class OperationError(ToolError):
+    """An operation failed; its text starts with kmstool's, where kmstool has one for it."""
+
+    def __init__(self, operation: Operation, error: ToolError) -> None:
+        details = ""
+        self.exit_code = error.exit_code
+        if isinstance(error, KmsError):
+            known = {"HTTP": error.http_status, "request id": error.request_id}
+            details = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+        text = f"{KMS_OPERATIONS[operation].failure}: {error}"
+        super().__init__(f"{text} ({details})" if details else text, hint=error.hint)
+
+
+@dataclass(frozen=True)
+class AttestSettings(NsmSettings):
+    """What the options of every command say."""
+
+    verbose: int
+
+
+@dataclass(frozen=True, repr=False)
+class CallSettings(CredentialSettings, KmsSettings):
+    """What the options of every command that calls KMS say."""
+
+    region: str | None
+    verbose: int
+
+
+def call_and_print(
+    settings: CallSettings,
+    operation: Operation,
+    parameters: Mapping[str, object],
+    encryption_context: tuple[tuple[str, str], ...] = (),
+) -> None:
+    """Call KMS and print what it gives; parameters that are None stay out of the request."""
+    set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
+    options, nsm_location = settings.kms_options(), settings.nsm_location()
+    given = {**parameters, "EncryptionContext": parse_encryption_context(encryption_context) or None}
+    request = KmsRequest(operation, {name: value for name, value in given.items() if value is not None})
+    credentials = find_credentials(settings, os.environ)
+    output = standard_output()
+    with open_nsm(nsm_location) as nsm:
+        seed_kernel_entropy(nsm)  # before any key is made
+        caller = KmsRegions(Recipient(nsm), options).caller(credentials, settings.region or DEFAULT_REGION)
+        try:
+            fields = encode_kms_result(operation, caller.call_kms(request, Attempts()))
+            lines = {label: _field(operation, fields, name) for label, name in LABELS[operation].items()}
+        except ToolError as error:
+            raise OperationError(operation, error) from error
+    _write_lines(output, lines)
+
+
+def attest_and_print(settings: AttestSettings, *, nonce: bytes | None, user_data: bytes | None) -> None:
+    """Print an attestation document of this enclave, without a public key."""
+    set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
+    nsm_location = settings.nsm_location()
+    output = standard_output()
+    with open_nsm(nsm_location) as nsm:
+        seed_kernel_entropy(nsm)
+        document = nsm.attestation_document(nonce=nonce, user_data=user_data)
+    _write_lines(output, {"DOCUMENT": encode_base64(document)})
+
+
+def _field(operation: Operation, fields: JsonObject, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise RecipientError(f"KMS {operation}: expected {name} in answer, got none")
+    return value
+
+
+def _write_lines(output: BinaryIO, lines: dict[str, str]) -> None:
+    output.write("".join(f"{label}: {text}\n" for label, text in lines.items()).encode("ascii"))
+    output.flush()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from enclave_tool.commands.credentials import CredentialSettings, find_credentials
+from vsock_wire.errors import CredentialsError, InputError
+from vsock_wire.protocol.messages import Credentials
+
+
+def settings(
+    credentials_fd: int | None = None, *, access_key_id: str | None = None, secret_access_key: str | None = None
+) -> CredentialSettings:
+    return CredentialSettings(access_key_id, secret_access_key, None, credentials_fd)
+
+
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "envSecret", "AWS_SESSION_TOKEN": "envToken"}
+IMDS = {
+    "Code": "Success",
+    "LastUpdated": "2026-01-01T00:00:00Z",
+    "Type": "AWS-HMAC",
+    "AccessKeyId": "AKIDFD",
+    "SecretAccessKey": "fdSecret",
+    "Token": "fdToken",
+    "Expiration": "2026-01-01T06:00:00Z",
+}
+SET_CLIENT = {
+    "Operation": "SetClient",
+    "AwsAccessKeyId": "AKIDFD",
+    "AwsSecretAccessKey": "fdSecret",
+    "AwsSessionToken": "fdToken",
+    "AwsRegion": "eu-west-1",
+}
+
+
+def from_descriptor(data: bytes) -> Credentials:
+    read_end, write_end = os.pipe()
+    try:
+        os.write(write_end, data)
+        os.close(write_end)
+        return find_credentials(settings(read_end), ENVIRONMENT)
+    finally:
+        os.close(read_end)
+
+
+class TestFindCredentials:
+    def test_takes_the_environments(self) -> None:
+        assert find_credentials(settings(), ENVIRONMENT) == Credentials("AKIDENV", "envSecret", "envToken")
+
+    def test_takes_no_token_where_there_is_none(self) -> None:
+        environment = ENVIRONMENT | {"AWS_SESSION_TOKEN": ""}
+        assert find_credentials(settings(), environment).session_token is None
+
+    def test_takes_the_flags_and_nothing_of_the_environment_beside_them(self) -> None:
+        flags = settings(access_key_id="AKIDFLAG", secret_access_key="flagSecret")
+        assert find_credentials(flags, ENVIRONMENT) == Credentials("AKIDFLAG", "flagSecret")
+
+    @pytest.mark.parametrize(
+        ("fields", "expiration"), [(IMDS, "2026-01-01T06:00:00Z"), (SET_CLIENT, None)], ids=["IMDS", "SetClient"]
+    )
+    def test_takes_a_descriptors(self, fields: dict[str, str], expiration: str | None) -> None:
+        expected = Credentials("AKIDFD", "fdSecret", "fdToken", expiration)
+        assert from_descriptor(json.dumps(fields).encode()) == expected
+
+    @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+    def test_half_of_an_environment_is_refused(self, name: str) -> None:
+        environment = {variable: value for variable, value in ENVIRONMENT.items() if variable != name}
+        with pytest.raises(CredentialsError, match=r"^environment: Aws\w+: expected"):
+            find_credentials(settings(), environment)
+
+    def test_half_of_the_flags_is_not_made_whole_by_the_environment(self) -> None:
+        with pytest.raises(CredentialsError, match=r"^command line: AwsSecretAccessKey: expected"):
+            find_credentials(settings(access_key_id="AKIDFLAG"), ENVIRONMENT)
+
+    def test_flags_and_descriptor_exclude_each_other(self) -> None:
+        with pytest.raises(InputError, match="excludes"):
+            find_credentials(settings(3, access_key_id="AKIDFLAG"), {})
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"fdSecret",
+            b'["fdSecret"]',
+            json.dumps(IMDS).encode()[:-1],
+            json.dumps(IMDS | {"Token": "fdSecret\r\nX: y"}).encode(),
+            json.dumps(IMDS | SET_CLIENT).encode(),
+            json.dumps({"SecretAccessKey": "fdSecret"}).encode(),
+        ],
+    )
+    def test_refuses_what_are_no_credentials_without_showing_it(self, data: bytes) -> None:
+        with pytest.raises(CredentialsError) as caught:
+            from_descriptor(data)
+        assert "fdSecret" not in f"{caught.value!r} {caught.value.hint}"
+
+    def test_more_than_credentials_can_be_is_refused(self) -> None:
+        descriptor = os.memfd_create("credentials")  # a pipe holds less
+        try:
+            os.write(descriptor, b" " * 65_537)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with pytest.raises(CredentialsError, match="expected at most 65536 bytes, got more"):
+                find_credentials(settings(descriptor), {})
+        finally:
+            os.close(descriptor)
+
+    def test_closed_descriptor_is_an_error(self) -> None:
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        os.close(write_end)
+        with pytest.raises(CredentialsError, match="bad file descriptor"):
+            find_credentials(settings(read_end), ENVIRONMENT)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from enclave_tool.commands.options import KmsSettings
+from enclave_tool.kms.options import KmsOptions
+from enclave_tool.nsm.device import NSM_DEVICE
+from vsock_wire.errors import InputError
+from vsock_wire.net.address import Address, TcpAddress, UnixAddress
+
+
+def settings(*, nsm: str = NSM_DEVICE, proxy: str | None = None) -> KmsSettings:
+    return KmsSettings(
+        nsm=nsm, allow_non_vsock=False, proxy_port=8_000, parent_cid=3, endpoint=None, ca_file=None, proxy=proxy
+    )
+
+
+class TestWithoutAllowNonVsock:
+    def test_defaults_are_allowed_in_an_enclave(self) -> None:
+        assert settings().kms_options() == KmsOptions()
+        assert str(settings().nsm_location()) == "/dev/nsm"
+
+    @pytest.mark.parametrize("address", [UnixAddress("/x"), TcpAddress("localhost", 1)])
+    def test_refuses_a_listener_that_is_no_vsock(self, address: Address) -> None:
+        with pytest.raises(InputError, match=r"^--listen: expected a vsock address, got ") as caught:
+            settings().check_address("--listen", address)
+        assert "--allow-non-vsock" in (caught.value.hint or "")
+
+    @pytest.mark.parametrize("address", [UnixAddress("/x"), TcpAddress("localhost", 1)])
+    def test_refuses_a_proxy_that_is_no_vsock(self, address: Address) -> None:
+        with pytest.raises(InputError, match=r"^--proxy: expected a vsock address, got "):
+            settings(proxy=str(address)).kms_options()
+
+    def test_refuses_a_simulated_nsm(self) -> None:
+        with pytest.raises(InputError, match=r"^--nsm: expected a device, got unix:/x$"):
+            settings(nsm="unix:/x").nsm_location()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from enclave_tool.kms import regions as kms_regions
+from enclave_tool.kms.client import proxied_kms_client
+from enclave_tool.kms.regional import Attempts
+from enclave_tool.kms.regions import KmsRegions
+from enclave_tool.recipient.attested_key import RecipientKey
+from tests.support.enclave.attested_calls import CREDENTIALS, PLAINTEXT, REGION, sealing
+from tests.support.kms.canned_kms import CannedKms
+from tests.support.kms.decrypting import decrypt_request
+from vsock_wire.protocol.messages import Credentials
+from vsock_wire.protocol.vocabulary import EnclaveCode, RequestError
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+REQUEST = decrypt_request(b"c")
+pytestmark = pytest.mark.usefixtures("no_pauses", "made")
+
+
+class TestCallers:
+    def test_connections_are_shared_by_all_credentials_of_a_region(
+        self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey, made: list[KMSClient]
+    ) -> None:
+        kms.answer = sealing(recipient_key)
+        for number in range(5):
+            credentials = Credentials(f"AKID{number}", "theSecretAccessKey", None)
+            regions.caller(credentials, REGION).call_kms(REQUEST, Attempts())
+        assert kms.connections == 1
+        assert len(made) == 1
+
+    def test_each_signs_with_its_own_credentials(
+        self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey
+    ) -> None:
+        kms.answer = sealing(recipient_key)
+        callers = [regions.caller(Credentials(name, "s", f"token of {name}"), REGION) for name in ("AKIDA", "AKIDB")]
+        for caller in (*callers, *reversed(callers)):
+            caller.call_kms(REQUEST, Attempts())
+        signers = [call.headers["authorization"].partition("Credential=")[2][:5] for call in kms.calls]
+        assert signers == ["AKIDA", "AKIDB", "AKIDB", "AKIDA"]
+        assert [call.headers["x-amz-security-token"][-5:] for call in kms.calls] == signers
+
+    def test_least_recently_used_region_is_dropped(
+        self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch, made: list[KMSClient]
+    ) -> None:
+        monkeypatch.setattr(kms_regions, "MAX_REGIONS", 2)
+        for region in (REGION, "eu-west-1", REGION, "eu-west-2", REGION, "eu-west-1"):
+            regions.caller(CREDENTIALS, region)
+        assert [client.meta.region_name for client in made] == [REGION, "eu-west-1", "eu-west-2", "eu-west-1"]
+
+    def test_caller_of_a_dropped_region_still_serves_who_holds_it(
+        self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kms_regions, "MAX_REGIONS", 1)
+        kms.answer = sealing(recipient_key)
+        first = regions.caller(CREDENTIALS, REGION)
+        regions.caller(CREDENTIALS, "eu-west-1")
+        assert first.call_kms(REQUEST, Attempts())["Plaintext"] == PLAINTEXT
+
+    @pytest.mark.parametrize(
+        "region", ["", "-", "a b", "us-east-1.evil.example", "us-east-1/", "x\r\ny", "\u00e9", "a" * 500]
+    )
+    def test_region_that_botocore_refuses_is_a_request_error(self, regions: KmsRegions, region: str) -> None:
+        with pytest.raises(RequestError, match=r"^Could not create new client$") as caught:
+            regions.caller(CREDENTIALS, region)
+        assert caught.value.code is EnclaveCode.CLIENT_FAILED
+
+    def test_refused_region_leaves_those_that_are_there(
+        self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch, made: list[KMSClient]
+    ) -> None:
+        monkeypatch.setattr(kms_regions, "MAX_REGIONS", 2)
+        regions.caller(CREDENTIALS, REGION)
+        for region in ("a b", "c d", "e f"):
+            with pytest.raises(RequestError):
+                regions.caller(CREDENTIALS, region)
+        regions.caller(CREDENTIALS, REGION)
+        assert len(made) == 1
+
+    def test_ready_caller_is_given_while_another_is_being_made(
+        self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        regions.caller(CREDENTIALS, REGION)
+        is_making, may_go_on = threading.Event(), threading.Event()
+
+        def make_slowly(*args: Any, **options: Any) -> KMSClient:
+            is_making.set()
+            assert may_go_on.wait(5)
+            return proxied_kms_client(*args, **options)
+
+        monkeypatch.setattr(kms_regions, "proxied_kms_client", make_slowly)
+        thread = threading.Thread(target=regions.caller, args=(CREDENTIALS, "eu-west-1"))
+        thread.start()
+        assert is_making.wait(5)
+        regions.caller(CREDENTIALS, REGION)
+        assert thread.is_alive()
+        may_go_on.set()
+        thread.join()
+
+    def test_threads_that_come_at_once_share_one(self, regions: KmsRegions, made: list[KMSClient]) -> None:
+        start = threading.Barrier(6)
+
+        def ask() -> None:
+            start.wait()
+            regions.caller(CREDENTIALS, REGION)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(made) == 1
