@@ -13,8 +13,9 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from nitro_simulator.certificates import certificate_builder, distinguished_name, key_usage
 from nitro_simulator.clock import utc_now
 
 VALIDITY = timedelta(days=30)
@@ -57,10 +58,10 @@ class TlsAuthority:
     def create(cls, name: str = "kmstool-sim TLS CA") -> Self:
         """Make a new authority with a key of its own; clients trust it only when given its ``ca_pem``."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _common_name(name)
+        subject = distinguished_name(name)
         builder = _builder(subject, subject, key.public_key(), key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_key_usage(is_ca=True), critical=True)
+        builder = builder.add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         return cls(key, builder.sign(key, hashes.SHA256()))
 
     @property
@@ -76,13 +77,13 @@ class TlsAuthority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(
-            _common_name(host_names[0][:64]), self._certificate.subject, key.public_key(), self._key.public_key()
+            distinguished_name(host_names[0]), self._certificate.subject, key.public_key(), self._key.public_key()
         )
         builder = builder.add_extension(
             x509.SubjectAlternativeName([_general_name(name) for name in host_names]), critical=False
         )
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
+        builder = builder.add_extension(key_usage(digital_signature=True), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         return ServerTls(
@@ -97,29 +98,15 @@ def _builder(
     subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, issuer_key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
     now = utc_now()
-    builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public_key)
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - BACKDATING).not_valid_after(now + VALIDITY)
+    builder = certificate_builder(
+        subject=subject,
+        issuer=issuer,
+        public_key=public_key,
+        not_before=now - BACKDATING,
+        not_after=now + VALIDITY,
+    )
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
-
-
-def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _common_name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _general_name(name: str) -> x509.GeneralName:

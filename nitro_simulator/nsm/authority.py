@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
+from nitro_simulator.certificates import certificate_builder, distinguished_name, key_usage
 from nitro_simulator.clock import utc_now
 
 AUTHORITY_LIFETIME = timedelta(days=365)
@@ -30,8 +30,6 @@ LEAF_RENEWAL_MARGIN = timedelta(minutes=5)
 """A leaf with less left is replaced, so that a document can still be verified a while after it was made."""
 CLOCK_SKEW = timedelta(seconds=3)
 """Certificates start this much before they are made; seen in real leaves."""
-MAX_COMMON_NAME_CHARS = 64
-"""RFC 5280, appendix A.1: ub-common-name."""
 
 COSE_PROTECTED_ES384 = cbor2.dumps({1: -35})
 COSE_COORDINATE_BYTES = 48
@@ -124,9 +122,9 @@ class AttestationAuthority:
         key = ec.generate_private_key(ec.SECP384R1())
         issuer = self._cabundle[-1]
         certificate = (
-            _builder(f"{module_id}.{_REGION}.sim"[:MAX_COMMON_NAME_CHARS], key, issuer.subject, at, self._leaf_lifetime)
+            _builder(f"{module_id}.{_REGION}.sim", key, issuer.subject, at, self._leaf_lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(digital_signature=True, content_commitment=True), critical=False)
+            .add_extension(key_usage(digital_signature=True, content_commitment=True), critical=False)
             .sign(self._issuer_key, hashes.SHA384())
         )
         return Leaf(
@@ -143,7 +141,7 @@ def _root_certificate(key: ec.EllipticCurvePrivateKey, at: datetime) -> x509.Cer
         _builder(common_name, key, _name(common_name), at, AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_key_usage(digital_signature=True, key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(key_usage(digital_signature=True, key_cert_sign=True, crl_sign=True), critical=True)
         .sign(key, hashes.SHA384())
     )
 
@@ -154,48 +152,21 @@ def _intermediate_builder(
     return (
         _builder(common_name, key, issuer, at, AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_key_usage(key_cert_sign=True), critical=True)
+        .add_extension(key_usage(key_cert_sign=True), critical=True)
     )
 
 
 def _builder(
     common_name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, at: datetime, lifetime: timedelta
 ) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_name(common_name))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(at - CLOCK_SKEW)
-        .not_valid_after(at + lifetime)
+    return certificate_builder(
+        subject=_name(common_name),
+        issuer=issuer,
+        public_key=key.public_key(),
+        not_before=at - CLOCK_SKEW,
+        not_after=at + lifetime,
     )
 
 
 def _name(common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "kmstool simulator"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
-
-
-def _key_usage(
-    *,
-    digital_signature: bool = False,
-    content_commitment: bool = False,
-    key_cert_sign: bool = False,
-    crl_sign: bool = False,
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=content_commitment,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    return distinguished_name(common_name, organization="kmstool simulator")

@@ -67,7 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"console_scripts"},
     ],
     "nitro_simulator": [
-        {"errors", "clock"},
+        {"certificates", "clock", "errors"},
         {"identities", "tls", "http_server", "tap"},
         {"nsm", "kms", "imds"},
         {"account"},
