@@ -29,7 +29,7 @@ from nitro_simulator.clock import utc_now
 from nitro_simulator.kms.recipient_cms import seal_for_recipient
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, SimulatedNsm
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.net.sockets import listen_socket
 

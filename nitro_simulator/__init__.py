@@ -40,13 +40,6 @@ if TYPE_CHECKING:
     from nitro_simulator.account import Enclave, SimulatedAccount
     from nitro_simulator.clock import Clock
     from nitro_simulator.errors import KmsFault, SimulatorError
-    from nitro_simulator.fixtures import (
-        kmstool_client,
-        kmstool_enclave_client,
-        kmstool_endpoint_url,
-        kmstool_key_id,
-        kmstool_sim,
-    )
     from nitro_simulator.http_server import Application, HttpRequest, HttpResponse, HttpServer
     from nitro_simulator.identities import Identities, Identity
     from nitro_simulator.imds import Imds, ImdsMode, ImdsServer
@@ -58,7 +51,14 @@ if TYPE_CHECKING:
     from nitro_simulator.nsm.authority import AttestationAuthority, Leaf
     from nitro_simulator.nsm.server import NsmServer
     from nitro_simulator.nsm.service import SimulatedNsm
-    from nitro_simulator.tls import ServerTls, TlsAuthority
+    from nitro_simulator.pki.tls import ServerTls, TlsAuthority
+    from nitro_simulator.pytest_plugin.fixtures import (
+        kmstool_client,
+        kmstool_enclave_client,
+        kmstool_endpoint_url,
+        kmstool_key_id,
+        kmstool_sim,
+    )
     from vsock_wire.errors import ExitCode, ToolError
     from vsock_wire.net.address import UnixAddress
     from vsock_wire.protocol.json_codec import JsonObject
@@ -117,7 +117,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
             "KmsFault",
             "SimulatorError",
         ),
-        "nitro_simulator.fixtures": (
+        "nitro_simulator.pytest_plugin.fixtures": (
             "kmstool_client",
             "kmstool_enclave_client",
             "kmstool_endpoint_url",
@@ -160,7 +160,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         ),
         "nitro_simulator.nsm.server": ("NsmServer",),
         "nitro_simulator.nsm.service": ("SimulatedNsm",),
-        "nitro_simulator.tls": (
+        "nitro_simulator.pki.tls": (
             "ServerTls",
             "TlsAuthority",
         ),

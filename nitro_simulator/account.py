@@ -24,7 +24,7 @@ from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.pcrs import measure
 from nitro_simulator.nsm.server import NsmServer
 from nitro_simulator.nsm.service import SimulatedNsm
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from vsock_wire.net.address import TcpAddress, UnixAddress
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION

@@ -13,7 +13,7 @@ def demo() -> None:
     Example:
       kmstool-sim demo
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    from nitro_simulator.walkthrough import Narrator, walk_through  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.deployment.walkthrough import Narrator, walk_through  # noqa: PLC0415 - help does not wait for boto3
 
     count = 0
 

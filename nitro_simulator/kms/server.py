@@ -14,7 +14,7 @@ from nitro_simulator.errors import KmsFault
 from nitro_simulator.http_server import IDLE_TIMEOUT_S, HttpRequest, HttpResponse, HttpServer, log_bug
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.kms.sigv4 import verify_signature
-from nitro_simulator.tls import ServerTls
+from nitro_simulator.pki.tls import ServerTls
 from vsock_wire.errors import WireError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from nitro_simulator.certificates import certificate_builder, distinguished_name, key_usage
 from nitro_simulator.clock import utc_now
+from nitro_simulator.pki.certificates import certificate_builder, distinguished_name, key_usage
 
 AUTHORITY_LIFETIME = timedelta(days=365)
 """Of every CA certificate, and so of the authority: only leaves are renewed. AWS's root has 30 years and the CAs below

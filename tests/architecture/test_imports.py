@@ -67,12 +67,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"console_scripts"},
     ],
     "nitro_simulator": [
-        {"certificates", "clock", "errors"},
-        {"identities", "tls", "http_server", "tap"},
-        {"nsm", "kms", "imds"},
+        {"clock", "errors"},
+        {"http_server", "identities", "pki"},
+        {"imds", "kms", "nsm"},
         {"account"},
-        {"deployment", "fixtures"},
-        {"walkthrough", "pytest_plugin"},
+        {"deployment", "pytest_plugin"},
         {"commands"},
         {"cli"},
         {"console_scripts"},
@@ -183,7 +182,7 @@ def test_every_package_is_in_the_table() -> None:
 def test_reader_of_imports_sees_every_way_to_import() -> None:
     source = (
         "import a.b\nfrom c import d\ndef f():\n    import e\n    importlib.import_module('g')\n"
-        "if TYPE_CHECKING:\n    from h import i\nfrom vsock_wire import errors\nMODULE = 'nitro_simulator.tls'\n"
+        "if TYPE_CHECKING:\n    from h import i\nfrom vsock_wire import errors\nMODULE = 'nitro_simulator.pki.tls'\n"
     )
     assert set(imports_in(source)) == {"a.b", "c", "e", "g", "h", "vsock_wire", "vsock_wire.errors"}
-    assert list(modules_named_in(source)) == ["nitro_simulator.tls"]
+    assert list(modules_named_in(source)) == ["nitro_simulator.pki.tls"]

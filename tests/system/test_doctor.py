@@ -22,7 +22,7 @@ from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.server import NsmServer
 from nitro_simulator.nsm.service import SimulatedNsm
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 from vsock_wire.net.address import UnixAddress

@@ -18,7 +18,7 @@ from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment import processes
 from nitro_simulator.imds import ImdsMode
 from nitro_simulator.kms.server import KmsServer
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.messages import Credentials

@@ -23,7 +23,7 @@ from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.ber_reader import read_ber
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.messages import Credentials

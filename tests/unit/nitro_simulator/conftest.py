@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.world import ROLE, Enclave, KmsWorld, boto_client, ca_file, new_world
 
 if TYPE_CHECKING:

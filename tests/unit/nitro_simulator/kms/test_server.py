@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nitro_simulator.kms.journal import OK
 from nitro_simulator.kms.server import MAX_BODY_BYTES, KmsServer
 from nitro_simulator.kms.service import OPERATIONS
-from nitro_simulator.tls import TlsAuthority
+from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.world import (
     MODULE_ID,
     PCR0,

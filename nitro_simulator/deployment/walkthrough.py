@@ -17,9 +17,9 @@ from instance_tool.credentials.imds import fetch_role_credentials
 from nitro_simulator.account import KEY_ALIAS, SimulatedAccount
 from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment import processes
+from nitro_simulator.deployment.tap import Tap
 from nitro_simulator.errors import SimulatorError
 from nitro_simulator.kms.journal import OK, JournalEntry
-from nitro_simulator.tap import Tap
 from vsock_wire.errors import ExitCode
 from vsock_wire.net.address import TcpAddress
 from vsock_wire.protocol.json_codec import encode_base64

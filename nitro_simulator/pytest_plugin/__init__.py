@@ -25,7 +25,7 @@ def is_installed(library: str) -> bool:
 
 
 if all(map(is_installed, LIBRARIES)):
-    from nitro_simulator.fixtures import (
+    from nitro_simulator.pytest_plugin.fixtures import (
         kmstool_client,
         kmstool_enclave_client,
         kmstool_endpoint_url,

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from nitro_simulator.certificates import certificate_builder, distinguished_name, key_usage
 from nitro_simulator.clock import utc_now
+from nitro_simulator.pki.certificates import certificate_builder, distinguished_name, key_usage
 
 VALIDITY = timedelta(days=30)
 BACKDATING = timedelta(hours=1)

@@ -5,7 +5,7 @@ import ssl
 import pytest
 from cryptography import x509
 
-from nitro_simulator.tls import ServerTls, TlsAuthority
+from nitro_simulator.pki.tls import ServerTls, TlsAuthority
 
 
 def _handshake(server: ServerTls, ca_pem: bytes, host: str) -> None:

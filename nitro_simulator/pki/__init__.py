@@ -1,0 +1,1 @@
+"""Throwaway certificate authorities: certificates, and the authority for TLS (internal)."""
