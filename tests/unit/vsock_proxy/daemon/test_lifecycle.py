@@ -158,10 +158,15 @@ class TestReload:
 
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file), server)
+            server.drained.set()
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
             self.reload(config_file, f"{ALLOWLIST}routes: [{{listen: 8000, address: 10.0.0.1, port: 443}}]\n")
             await turns_until(lambda: server.configs)
             assert [route.destination for route in server.configs[0].routes] == [DESTINATION]
+            await asyncio.sleep(1_000)
+            assert server.told == ["apply"]
+            signal_self(signal.SIGTERM)
+            assert await running == ExitCode.DONE
 
         run_skipping(check())
         assert f"reloaded {config_file}: 1 entries, 1 routes" in caplog.messages

@@ -81,14 +81,27 @@ def test_listening_tcp_socket_is_inherited(manager: ServiceManager) -> None:
         assert len(found) == 1
 
 
-def datagrams() -> socket.socket:
+def datagrams(_: Path) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     return sock
 
 
-@pytest.mark.parametrize("make", [datagrams, lambda: socket.socket(socket.AF_UNIX)], ids=["datagrams", "not listening"])
-def test_socket_of_another_kind_is_closed(manager: ServiceManager, make: Callable[[], socket.socket]) -> None:
-    number = manager.hand_over(make())
+def packets(folder: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.bind(str(folder / "packets"))
+    sock.listen()
+    return sock
+
+
+def not_listening(_: Path) -> socket.socket:
+    return socket.socket(socket.AF_UNIX)
+
+
+@pytest.mark.parametrize("make", [datagrams, packets, not_listening])
+def test_socket_of_another_kind_is_closed(
+    manager: ServiceManager, short_dir: Path, make: Callable[[Path], socket.socket]
+) -> None:
+    number = manager.hand_over(make(short_dir))
     assert inherited_sockets() == {}
     assert not is_open(number)
