@@ -3,7 +3,7 @@
 It moves bytes and does not look at them: TLS ends inside the enclave. Its interface is the program ``vsock-proxy``. The
 package is internal: it has no public API, and any name in it may change. Importing it loads nothing else.
 
-- ``cli``, ``check`` and ``options``: the command line; ``settings``: what the command line decides.
+- ``console_scripts``, ``cli``, ``check`` and ``options``: the command line; ``settings``: what it decides.
 - ``config``: what the config file decides, which is the allowlist and the routes; a reload reads it again.
 - ``daemon``: the process: start, signals, systemd, metrics, and how many connections its descriptors allow.
 - ``server`` and ``listener``: routes and the sockets they listen on. ``server`` says how a connection passes through.

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsock_proxy.dial.connect import tune
+from vsock_proxy.dial.connect import tune_tcp
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.net.sockets import bound_address, listen_socket
 
@@ -61,7 +61,7 @@ class Listener:
                 continue
             client.setblocking(False)
             if isinstance(self.address, TcpAddress):
-                tune(client)
+                tune_tcp(client)
             yield client, peer_name(self.address, name)
 
     def _refuse_one(self) -> bool:

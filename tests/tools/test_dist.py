@@ -77,6 +77,12 @@ def test_installed_tool_shows_version_and_commit(tool: str, installed: Path, che
     assert done.stdout == f"{tool}, version {__version__} (commit {read_commit(checkout)})\n", done.stderr
 
 
+def test_installed_proxy_has_the_built_in_allowlist(installed: Path) -> None:
+    done = run(installed / "bin/vsock-proxy", "check", cwd=installed, PYTHONPATH=str(installed))
+    assert done.stdout.startswith(f"config {installed}/vsock_proxy/config/kms_endpoints.yaml\n"), done.stderr
+    assert "allow kms.us-east-1.amazonaws.com port 443\n" in done.stdout
+
+
 def test_installed_tools_run_the_whole_flow(installed: Path, tmp_path: Path) -> None:
     path = f"{installed / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = run(installed / "bin/kmstool-sim", "demo", cwd=tmp_path, PYTHONPATH=str(installed), PATH=path)

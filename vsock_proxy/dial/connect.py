@@ -46,11 +46,11 @@ async def connect_upstream(
         reason = os.strerror(error.errno) if error.errno else str(error)
         tried = ", ".join(map(str, addresses))
         raise DialError(f"connect to {destination}: {reason.lower()}, tried {tried}") from error
-    tune(sock)
+    tune_tcp(sock)
     return sock
 
 
-def tune(sock: socket.socket) -> None:
+def tune_tcp(sock: socket.socket) -> None:
     """Set a TCP socket up for relaying: no waiting for more bytes (Nagle), and probes while it is silent."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
