@@ -13,7 +13,7 @@ from instance_tool.console.kms_requests import ciphertext_argument, kms_request,
 from instance_tool.console.options import CONTEXT_OPTIONS, SHARED_OPTIONS, merged_options, parse_settings
 from instance_tool.console.output import OutputFormat
 from instance_tool.credentials.find import find_credentials
-from instance_tool.survey import Chain, examine
+from instance_tool.hops.examination import Chain, examine
 from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, with_options
 from vsock_wire.errors import ExitCode, InputError, printable, quoted
 from vsock_wire.net.address import TcpAddress, parse_address

@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"credentials"},
         {"client"},
         {"console"},
-        {"survey", "local_service"},
+        {"hops", "local_service"},
         {"commands"},
         {"main"},
         {"console_scripts"},

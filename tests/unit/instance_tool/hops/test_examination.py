@@ -10,7 +10,7 @@ import pytest
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
 from instance_tool.errors import RoleError
-from instance_tool.survey import Chain, examine
+from instance_tool.hops.examination import Chain, examine
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
 from vsock_wire.errors import CredentialsError
 from vsock_wire.net.address import TcpAddress
@@ -95,7 +95,7 @@ def test_resolver_that_does_not_answer_is_waited_for_no_longer_than_its_time(
     short_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr("instance_tool.survey.RESOLVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("instance_tool.hops.kms.RESOLVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: released.wait() and [])
     lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
     hop = failed(look(short_dir, sound(*lost)))

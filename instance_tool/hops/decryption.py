@@ -1,0 +1,53 @@
+"""The hop of a Decrypt, which shows whether KMS lets this enclave use the key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.errors import EnclaveError
+from nitro_attestation.document.cose import parse_unverified_document
+from nitro_attestation.errors import AttestationError
+from vsock_wire.errors import ToolError
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
+from vsock_wire.protocol.kms_operations import KmsRequest
+from vsock_wire.protocol.recording import recording
+from vsock_wire.protocol.trace import Attested
+
+ACCESS_DENIED = "AccessDeniedException"
+
+
+def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
+    """Return the hop of a Decrypt that is really made; nothing of its plaintext is kept.
+
+    Args:
+        client: of the enclave, with credentials set.
+        request: the Decrypt.
+    """
+    with recording() as steps:
+        try:
+            result = client.ask_enclave(request)
+        except ToolError as error:
+            return Hop(HopName.DECRYPT, HopState.FAILED, str(error), _denial_hint(error, steps) or error.hint)
+    return Hop(HopName.DECRYPT, HopState.OK, f"KMS decrypted it for this enclave, with {result.key_id}")
+
+
+def _denial_hint(error: ToolError, steps: Sequence[object]) -> str | None:
+    """Return what KMS's denial means for the PCRs that it was shown, or None where it is no denial."""
+    documents = [step.document for step in steps if isinstance(step, Attested)]
+    if not isinstance(error, EnclaveError) or error.reply.code != ACCESS_DENIED or not documents:
+        return None
+    try:
+        shown = parse_unverified_document(documents[-1])
+    except AttestationError as unreadable:
+        return f"what the enclave showed KMS is no attestation document: {unreadable}"
+    if shown.is_debug:
+        return (
+            "the enclave runs in debug mode: KMS was shown zeros in PCR0 to PCR2, which name no image; start it without"
+            " --debug-mode"
+        )
+    return (
+        f"KMS was shown PCR0 {shown.pcrs.get(0, b'').hex()}: the key policy must have it in"
+        " kms:RecipientAttestation:ImageSha384, and this role as principal; kmstool-instance policy explain tells which"
+        " condition fails"
+    )

@@ -1,0 +1,113 @@
+"""The hops from this instance to the enclave, and those behind it as the enclave tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.errors import EnclaveError
+from instance_tool.hops.kms import parse_kms_host, see_dns_and_kms
+from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.net.address import Address, TcpAddress, VsockAddress
+from vsock_wire.net.sockets import local_vsock_cid
+from vsock_wire.protocol.delivery import DELIVERY
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis_request, parse_diagnosis
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.messages import reply_text
+from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, PROTOCOL, REGION, VERSION, EnclaveCode
+
+
+def walk_to_kms(client: EnclaveClient, region: str | None, kms_address: TcpAddress | None) -> Iterator[Hop]:
+    """Yield the hops from here through the enclave to KMS, up to the one at which the way ends.
+
+    Args:
+        client: of the enclave.
+        region: of KMS, as asked for here; None where it is not.
+        kms_address: where the proxy leads; None for the host that the enclave asks for.
+    """
+    vsock = _see_vsock(client.address)
+    yield vsock
+    if vsock.state is HopState.FAILED:
+        return
+    try:
+        description = client.describe()
+    except ToolError as error:
+        yield from _without_description(client.address, error)
+        return
+    yield Hop(HopName.ENCLAVE, HopState.OK, f"{client.address} answers")
+    if description.get(CREDENTIALS_HELD) is True:
+        detail = "expected an enclave, got a kmstool-instance serve"
+        yield Hop(HopName.PROTOCOL, HopState.FAILED, detail, "give the enclave itself: --cid")
+        return
+    try:
+        own_region = reply_text(description, REGION)
+        reply = client.exchange(encode_diagnosis_request(None if own_region else region))
+        diagnosis = parse_diagnosis(reply)
+    except ToolError as error:
+        yield from _without_diagnosis(description, error)
+        return
+    yield _see_protocol(description)
+    yield _see_region(own_region, region)
+    hops = {hop.name: hop for hop in diagnosis.hops}
+    yield from (hops[name] for name in (HopName.NSM, HopName.ENTROPY, HopName.PROXY) if name in hops)
+    yield from see_dns_and_kms(hops, kms_address or parse_kms_host(diagnosis.kms_host))
+    yield from (hops[name] for name in (HopName.TLS, HopName.CLOCK) if name in hops)
+
+
+def _see_vsock(address: Address) -> Hop:
+    if not isinstance(address, VsockAddress):
+        return Hop(HopName.VSOCK, HopState.OK, f"not needed for {address}")
+    try:
+        cid = local_vsock_cid()
+    except TransportError as error:
+        return Hop.failed(HopName.VSOCK, error)
+    told = "the kernel does not tell its CID" if cid is None else f"this instance has CID {cid}"
+    return Hop(HopName.VSOCK, HopState.OK, f"sockets can be made here; {told}")
+
+
+def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
+    """Yield what is known of an enclave that did not describe itself."""
+    is_busy = isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.BUSY
+    is_absent = isinstance(error, TransportError) and error.operation == "connect to"
+    if is_busy or is_absent:
+        yield Hop.failed(HopName.ENCLAVE, error)
+        return
+    yield Hop(HopName.ENCLAVE, HopState.OK, f"{address} takes connections")
+    yield _legacy_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
+
+
+def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Hop]:
+    """Yield what is known of an enclave that did not tell what is behind it."""
+    if isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.CLIENT_FAILED:
+        yield _see_protocol(description)
+        yield Hop.failed(HopName.REGION, error)
+    else:
+        yield _legacy_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
+
+
+def _is_unknown(error: ToolError) -> bool:
+    return isinstance(error, EnclaveError) and error.says_operation_unknown
+
+
+def _legacy_protocol() -> Hop:
+    return Hop(
+        HopName.PROTOCOL,
+        HopState.FAILED,
+        "expected an enclave that can look behind itself, got kmstool in C or an older kmstool-enclave",
+        "run this version of kmstool-enclave; without it nothing is known of what is behind the enclave",
+    )
+
+
+def _see_protocol(description: JsonObject) -> Hop:
+    told = {name: description.get(name) for name in (VERSION, PROTOCOL, DELIVERY)}
+    said = ", ".join(f"{name.lower()} {str(value)[:64]}" for name, value in told.items())
+    return Hop(HopName.PROTOCOL, HopState.OK, said)
+
+
+def _see_region(own: str | None, asked: str | None) -> Hop:
+    if own and asked:
+        detail = "expected a region on one side, got one on both: the enclave was started with one of its own"
+        return Hop(HopName.REGION, HopState.FAILED, detail, "leave --region off")
+    if own:
+        return Hop(HopName.REGION, HopState.OK, f"{own[:64]}, set in the enclave")
+    return Hop(HopName.REGION, HopState.OK, f"{asked}, set here" if asked else f"{DEFAULT_REGION}: no side sets one")

@@ -1,0 +1,69 @@
+"""The chain from this instance to KMS and back, hop by hop: what was seen of each, and what to do where one fails."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from instance_tool.client.client import EnclaveClient
+from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.source import CredentialSource
+from instance_tool.hops.credentials import examine_credentials
+from instance_tool.hops.decryption import try_decrypt
+from instance_tool.hops.enclave import walk_to_kms
+from vsock_wire.net.address import TcpAddress
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
+from vsock_wire.protocol.kms_operations import KmsRequest
+
+_BEHIND_ENCLAVE = (HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS, HopName.CLOCK)
+_ENCLAVE_SIDE = (HopName.VSOCK, HopName.ENCLAVE, HopName.PROTOCOL, HopName.REGION, *_BEHIND_ENCLAVE)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is looked at.
+
+    Attributes:
+        client: of the enclave, without credentials yet.
+        region: of KMS, as asked for here; None where it is not.
+        find_credentials: finds them anew each time.
+        kms_address: where the proxy leads; None for the host that the enclave asks for.
+        decrypt: the Decrypt to try; None to try none.
+    """
+
+    client: EnclaveClient
+    region: str | None
+    find_credentials: Callable[[], FoundCredentials]
+    kms_address: TcpAddress | None = None
+    decrypt: KmsRequest | None = None
+
+
+def examine(chain: Chain) -> Iterator[Hop]:
+    """Yield the hops in the order of HopName, each when it has been looked at; what could not be is skipped.
+
+    What the enclave says of its hops is not proven. Only a Decrypt, where one is to be tried, calls an operation of
+    KMS; nothing of its plaintext is kept.
+    """
+    failed: HopName | None = None
+    for hop in itertools.chain(_examine_enclave(chain), examine_credentials(chain.find_credentials)):
+        if hop.state is HopState.FAILED and failed is None:
+            failed = hop.name
+        yield hop
+    if chain.decrypt is None:
+        return
+    if failed:
+        yield Hop.skipped(HopName.DECRYPT, failed)
+        return
+    chain.client.set_credentials(CredentialSource(chain.find_credentials), chain.region)
+    yield try_decrypt(chain.client, chain.decrypt)
+
+
+def _examine_enclave(chain: Chain) -> Iterator[Hop]:
+    """Yield the hops from here to KMS; behind the one at which the way ends, all others as skipped."""
+    seen: dict[HopName, Hop] = {}
+    for hop in walk_to_kms(chain.client, chain.region, chain.kms_address):
+        seen[hop.name] = hop
+        yield hop
+    first = next((name for name, hop in seen.items() if hop.state is HopState.FAILED), HopName.PROTOCOL)
+    yield from (Hop.skipped(name, first) for name in _ENCLAVE_SIDE if name not in seen)

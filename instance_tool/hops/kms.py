@@ -1,0 +1,73 @@
+"""The last hops to KMS: its name and the way there, looked at from here where the enclave could not go."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from vsock_wire.errors import TransportError
+from vsock_wire.net.address import TcpAddress
+from vsock_wire.net.sockets import connect_socket
+from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
+
+CONNECT_TIMEOUT_S = 3.0
+"""For reaching KMS from here; as long as the enclave gives its proxy."""
+RESOLVE_TIMEOUT_S = 5.0
+"""For a name: the system's resolver waits as long before its second attempt. Source: resolv.conf(5), timeout."""
+
+
+def parse_kms_host(host: str) -> TcpAddress:
+    """Return where KMS is, by the host that the enclave asks for; anything is taken for a name."""
+    name, _, port = host.partition(":")
+    return TcpAddress(name, int(port) if port.isdigit() else 443)
+
+
+def see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterator[Hop]:
+    """Yield both hops; only where KMS was not reached through the proxy, look for it from here as well."""
+    match hops.get(HopName.KMS):
+        case Hop(state=HopState.FAILED) as kms:
+            dns = _resolve(address)
+            yield dns
+            yield _reach(address, kms) if dns.state is HopState.OK else Hop.skipped(HopName.KMS, HopName.DNS)
+        case Hop(state=HopState.SKIPPED) as kms:
+            yield Hop.skipped(HopName.DNS, HopName.PROXY)
+            yield kms
+        case Hop() as kms:
+            yield Hop(HopName.DNS, HopState.OK, "the proxy finds KMS")
+            yield kms
+
+
+def _resolve(address: TcpAddress) -> Hop:
+    found: SimpleQueue[list[str] | str] = SimpleQueue()
+    # The system's call has no time-out; a thread that still waits in it ends with the process.
+    Thread(target=lambda: found.put(_look_up(address)), daemon=True).start()
+    try:
+        places = found.get(timeout=RESOLVE_TIMEOUT_S)
+    except Empty:
+        places = f"no answer within {RESOLVE_TIMEOUT_S:g} s"
+    if isinstance(places, str):
+        hint = "the proxy resolves it on this instance: check the VPC's DNS settings, and the region"
+        return Hop(HopName.DNS, HopState.FAILED, f"resolve {address.host}: {places}", hint)
+    return Hop(HopName.DNS, HopState.OK, f"{address.host} is at {', '.join(places[:4])}")
+
+
+def _look_up(address: TcpAddress) -> list[str] | str:
+    """Return the addresses of a host, or why there are none."""
+    try:
+        answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return (getattr(error, "strerror", None) or "no such host name can exist").lower()
+    return sorted({str(entry[4][0]) for entry in answers})
+
+
+def _reach(address: TcpAddress, kms: Hop) -> Hop:
+    """Return the hop to KMS, which the enclave could not go, with what is seen of it from here."""
+    try:
+        connect_socket(address, timeout_s=CONNECT_TIMEOUT_S).close()
+    except TransportError as error:
+        hint = "this instance has no way to KMS: check security groups, routes, and the VPC endpoint of KMS"
+        return Hop(HopName.KMS, HopState.FAILED, f"{kms.detail}; from here: {error}", hint)
+    hint = f"this instance reaches {address}, the proxy does not: check its remote host, its allowlist and its log"
+    return Hop(HopName.KMS, HopState.FAILED, kms.detail, hint)
