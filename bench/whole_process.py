@@ -39,7 +39,7 @@ import json, os, sys, time
 stamps = [("start", time.perf_counter())]
 def stamp(name): stamps.append((name, time.perf_counter()))
 import instance_tool.main
-import instance_tool.commands.operations
+import instance_tool.commands.decrypt
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.imds import fetch_role_credentials
 from vsock_wire.net.address import parse_address

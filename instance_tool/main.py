@@ -7,60 +7,75 @@ from typing import Any, NoReturn
 
 import click
 
-from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, SHARED_OPTIONS
+from instance_tool.console.command_group import CommandGroup
+from instance_tool.console.options import DECRYPT_OPTIONS, ENCLAVE_OPTIONS, LOG_OPTIONS, PROGRAM
 from vsock_wire.cli.program import run_program
 from vsock_wire.cli.shared_options import with_options
 from vsock_wire.version import version_text
 
+COMMANDS = (
+    "attest",
+    "decrypt",
+    "derive",
+    "describe",
+    "doctor",
+    "encrypt",
+    "genkey",
+    "genkeypair",
+    "genrandom",
+    "policy",
+    "serve",
+    "verify",
+)
+"""Each has a module of its name in ``instance_tool.commands``, and in it a function of its name. A module is loaded
+when its command is run: a decrypt must not wait for the libraries of another command."""
+
+
 DEFAULT_COMMAND = "decrypt"
-_COMMANDS = {
-    "attest": "instance_tool.commands.attest",
-    "decrypt": "instance_tool.commands.operations",
-    "derive": "instance_tool.commands.operations",
-    "describe": "instance_tool.commands.describe",
-    "doctor": "instance_tool.commands.doctor",
-    "encrypt": "instance_tool.commands.operations",
-    "genkey": "instance_tool.commands.operations",
-    "genkeypair": "instance_tool.commands.operations",
-    "genrandom": "instance_tool.commands.operations",
-    "policy": "instance_tool.commands.policy",
-    "serve": "instance_tool.commands.serve",
-    "verify": "instance_tool.commands.verify",
-}
-"""Each command's name, which is its function's name too, and the module that is loaded when it is asked for: a decrypt
-must not wait for the libraries of another command."""
 
 
-class _Commands(click.Group):
-    """The commands, loaded when asked for; as in kmstool, what is no command's name is a ciphertext to decrypt."""
+class _Commands(CommandGroup):
+    """The commands, loaded when needed; as in kmstool, what is no command's name is a ciphertext to decrypt."""
+
+    default_command = DEFAULT_COMMAND
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        return _load(name) if name in _COMMANDS else None
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"instance_tool.commands.{name}"), name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS:
+        if args and args[0] not in COMMANDS:
             args = [DEFAULT_COMMAND, *args]
         return super().resolve_command(ctx, args)
 
     def collect_usage_pieces(self, _ctx: click.Context) -> list[str]:
         return ["[OPTIONS] CIPHERTEXT | COMMAND [ARGS]..."]
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            # Other commands may have it, so the text names the one that does not.
+            name = error.ctx.command_path.removeprefix(f"{ctx.command_path} ") if error.ctx else ctx.info_name
+            message = f"{name}: no such option '{error.option_name}'"
+            raise click.NoSuchOption(error.option_name, message, error.possibilities, error.ctx) from None
+
 
 @click.group(
     PROGRAM,
     cls=_Commands,
-    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(version_text(), prog_name=PROGRAM)
-@with_options(SHARED_OPTIONS, DECRYPT_OPTIONS)
-@click.pass_context
-def command(ctx: click.Context, /, **_options: Any) -> None:
+@with_options(ENCLAVE_OPTIONS, DECRYPT_OPTIONS, LOG_OPTIONS)
+def command(**_options: object) -> None:
     """Have an enclave decrypt CIPHERTEXT with AWS KMS, and print the plaintext.
 
     CIPHERTEXT is base64 text; - reads it from standard input. Credentials come
@@ -78,13 +93,6 @@ def command(ctx: click.Context, /, **_options: Any) -> None:
     Exit codes: 0 done, 1 failed, 2 usage, 3 not reached, 4 no credentials,
     5 refused by KMS, 130 interrupted.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_load(DEFAULT_COMMAND))
-
-
-def _load(name: str) -> click.Command:
-    loaded: click.Command = getattr(importlib.import_module(_COMMANDS[name]), name)
-    return loaded
 
 
 def main() -> NoReturn:

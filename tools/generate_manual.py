@@ -98,22 +98,28 @@ def manual_page(name: str, command: click.Command) -> str:
 
 
 def _section(name: str, command: click.Command, parent: click.Context) -> Iterator[str]:
-    """Yield the lines about one command: what the tool's own options are, the page has said already."""
+    """Yield the lines about one command; options that the page has described already are only named."""
     context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     summary, description = _parts(command.help or "")
-    known = {record[0] for record in _records(parent.command, parent)}
+    known = set(_records(parent.command, parent))
     yield f".SS {_escaped(' '.join([name, *command.collect_usage_pieces(context)]))}"
     yield from _paragraphs([summary, *description, *_blocks(command.epilog or "")])
     yield from _options(command, context, known)
+    described = [record for record in _records(command, context) if record in known]
+    flags = [flag for names, _ in described for flag in re.findall(r"--[\w-]+", names) if flag != "--help"]
+    if flags:
+        yield from (".PP", _escaped(f"Of the options above: {', '.join(flags)}."))
     if isinstance(command, click.Group):
         for sub_name in command.list_commands(context):
             if (sub_command := command.get_command(context, sub_name)) is not None:
                 yield from _section(f"{name} {sub_name}", sub_command, context)
 
 
-def _options(command: click.Command, context: click.Context, known: set[str] | None = None) -> Iterator[str]:
+def _options(
+    command: click.Command, context: click.Context, known: set[tuple[str, str]] | None = None
+) -> Iterator[str]:
     for names, text in _records(command, context):
-        if names not in (known or ()):
+        if (names, text) not in (known or ()):
             yield from (".TP", f".B {_escaped(names)}", _escaped(" ".join(text.split())) or "\\&")
 
 

@@ -7,13 +7,14 @@ from typing import NoReturn
 
 import click
 
-from enclave_tool.commands.options import KMS_OPTIONS, KmsSettings, with_settings
+from enclave_tool.commands.options import KMS_OPTIONS, KmsSettings
 from enclave_tool.delivery.policy import ProgramLimits
 from enclave_tool.recipient.attested_key import KEY_BITS
 from enclave_tool.server.app import PROGRAM, serve
 from enclave_tool.server.config import Config, parse_delivery
 from enclave_tool.server.workers import MAX_WORKERS
 from vsock_wire.cli.program import run_program, set_up_logging
+from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, QUIET, VERBOSE
 from vsock_wire.cli.values import parse_seconds, parse_timeout
 from vsock_wire.net.address import CID_ANY, parse_address, vsock_address

@@ -7,9 +7,10 @@ from typing import NoReturn
 import click
 
 from enclave_tool.commands.inputs import read_base64, read_standard_input
-from enclave_tool.commands.options import CREDENTIAL_OPTIONS, KMS_OPTIONS, NSM_OPTIONS, with_settings
+from enclave_tool.commands.options import CREDENTIAL_OPTIONS, KMS_OPTIONS, NSM_OPTIONS
 from enclave_tool.commands.single_call import AttestSettings, CallSettings, attest_and_print, call_and_print
 from vsock_wire.cli.program import run_program
+from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import (
     ENCRYPTION_ALGORITHM,
     ENCRYPTION_CONTEXT,

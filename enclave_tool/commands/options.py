@@ -1,16 +1,12 @@
 """Options that the command lines of the enclave share, and the settings that they amount to.
 
-A command takes one object of settings, whose fields are its options' names, in place of each option by itself:
-``with_settings`` is where click's untyped values become typed ones.
+A command takes one object of settings in place of each option by itself: see ``vsock_wire.cli.settings``.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -18,11 +14,6 @@ from enclave_tool.kms.options import PROXY_PORT, KmsOptions, parse_endpoint_host
 from enclave_tool.nsm.device import NSM_DEVICE, parse_nsm_location
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import CID_PARENT, Address, UnixAddress, VsockAddress, parse_address, vsock_address
-
-_Settings = TypeVar("_Settings")
-_Rest = ParamSpec("_Rest")
-Option = Callable[[Any], Any]
-"""What ``click.option`` and ``click.argument`` return."""
 
 _NSM_OPTION = click.option(
     "--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device."
@@ -115,28 +106,3 @@ class KmsSettings(NsmSettings):
 
 
 _NON_VSOCK_HINT = "pass --allow-non-vsock to run without Nitro hardware; never in an image that KMS policies trust"
-
-
-def with_settings(
-    settings: Callable[..., _Settings], *options: Option
-) -> Callable[[Callable[Concatenate[_Settings, _Rest], None]], Callable[..., None]]:
-    """Return a decorator that gives a command ``options``, in this order, and hands it the settings they amount to.
-
-    Args:
-        settings: a dataclass; each of its fields is the name of one of the command's options.
-        options: what the command takes.
-    """
-    names = [field.name for field in fields(settings)]  # type: ignore[arg-type] # of a dataclass
-
-    def decorate(function: Callable[Concatenate[_Settings, _Rest], None]) -> Callable[..., None]:
-        perform: Callable[..., None] = function
-
-        @functools.wraps(function)
-        def command(**values: Any) -> None:
-            perform(settings(**{name: values.pop(name) for name in names}), **values)
-
-        for option in reversed(options):
-            option(command)
-        return command
-
-    return decorate

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 import click
 
 from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
-from instance_tool.console.options import CONTEXT_OPTIONS, SHARED_OPTIONS, merged_options, parse_settings
-from instance_tool.console.output import OutputFormat
+from instance_tool.console.options import (
+    ALGORITHM_OPTION,
+    CREDENTIAL_OPTIONS,
+    KEY_OPTIONS,
+    REPORT_OUTPUT_OPTION,
+    with_connection,
+)
+from instance_tool.console.output import ReportFormat
+from instance_tool.console.settings import CredentialSettings, KeySettings
 from instance_tool.credentials.find import find_credentials
 from instance_tool.hops.examination import Chain, examine
-from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, with_options
 from vsock_wire.errors import ExitCode, InputError, printable, quoted
 from vsock_wire.net.address import TcpAddress, parse_address
 from vsock_wire.protocol.diagnosis import Hop, HopState
@@ -26,13 +31,30 @@ NO_COLOR = "NO_COLOR"
 _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopState.SKIPPED: ("-", None)}
 
 
+class DoctorSettings(CredentialSettings, KeySettings):
+    """What the options of ``doctor`` say."""
+
+    output: str
+    encryption_algorithm: str | None
+    ciphertext: str | None
+    proxy_remote: str | None
+
+
 @click.command()
-@with_options(SHARED_OPTIONS, CONTEXT_OPTIONS)
-@ENCRYPTION_ALGORITHM.declare(click.option)
-@click.option("--ciphertext", metavar="TEXT", help="Try to decrypt this, or standard input for -; shows nothing of it.")
-@click.option("--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy leads, if not to the region's own KMS.")
-@click.pass_context
-def doctor(ctx: click.Context, /, **_options: Any) -> None:
+@with_connection(
+    DoctorSettings,
+    *CREDENTIAL_OPTIONS,
+    REPORT_OUTPUT_OPTION,
+    *KEY_OPTIONS,
+    ALGORITHM_OPTION,
+    click.option(
+        "--ciphertext", metavar="TEXT", help="Try to decrypt this, or standard input for -; shows nothing of it."
+    ),
+    click.option(
+        "--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy leads, if not to the region's own KMS."
+    ),
+)
+def doctor(settings: DoctorSettings) -> None:
     """Look at every hop between this instance and KMS, and say what to do.
 
     vsock, enclave, protocol and region are seen from here; the Nitro Security
@@ -48,26 +70,23 @@ def doctor(ctx: click.Context, /, **_options: Any) -> None:
     Exit codes: 0 every hop holds, 1 one does not, 2 usage.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if os.environ.get(NO_COLOR):
-        ctx.color = False
-    options = merged_options(ctx)
-    settings = parse_settings(options)
-    if settings.is_explained:
-        raise InputError("--explain: expected none, because doctor tells of its steps itself, got it")
+        click.get_current_context().color = False
+    kms_address, request = _parse_remote(settings.proxy_remote), _decrypt_request(settings)
     hops = []
-    with settings.open_client() as client:
+    with settings.new_client() as client:
         chain = Chain(
             client,
             settings.region,
             lambda: find_credentials(os.environ, profile=settings.profile),
-            _parse_remote(options["proxy_remote"]),
-            _decrypt_request(options),
+            kms_address,
+            request,
         )
         for hop in examine(chain):
             hops.append(hop)
-            if settings.output_format is not OutputFormat.JSON:
+            if settings.output == ReportFormat.TEXT:
                 _print(hop)
     all_hold = all(hop.state is HopState.OK for hop in hops)
-    if settings.output_format is OutputFormat.JSON:
+    if settings.output == ReportFormat.JSON:
         click.echo(json.dumps({"Ok": all_hold, "Hops": [hop.to_fields() for hop in hops]}, indent=2))
     sys.exit(ExitCode.DONE if all_hold else ExitCode.FAILED)
 
@@ -90,11 +109,16 @@ def _parse_remote(text: str | None) -> TcpAddress | None:
     return address
 
 
-def _decrypt_request(options: dict[str, Any]) -> KmsRequest | None:
+def _decrypt_request(settings: DoctorSettings) -> KmsRequest | None:
     """Return the Decrypt to try, or None where none is asked for."""
-    if options["ciphertext"] is None:
-        if options["encryption_context"] or options["key_id"] or options["encryption_algorithm"]:
+    if settings.ciphertext is None:
+        if settings.encryption_context or settings.key_id or settings.encryption_algorithm:
             raise InputError("--ciphertext: expected one beside the options of a decrypt, got none")
         return None
-    ciphertext = ciphertext_argument(options["ciphertext"])
-    return with_ciphertext(kms_request(Operation.DECRYPT, options), ciphertext)
+    template = kms_request(
+        Operation.DECRYPT,
+        key_id=settings.key_id,
+        encryption_context=settings.encryption_context,
+        encryption_algorithm=settings.encryption_algorithm,
+    )
+    return with_ciphertext(template, ciphertext_argument(settings.ciphertext))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from instance_tool.console.attestation_errors import attestation_errors_reported
-from instance_tool.console.offline import OUTPUT_OPTION, is_json_wanted, report_warning
-from instance_tool.console.options import CONTEXT_OPTIONS
+from instance_tool.console.command_group import CommandGroup
+from instance_tool.console.options import CONTEXT_OPTION, REPORT_OUTPUT_OPTION
+from instance_tool.console.output import ReportFormat
+from instance_tool.console.reports import attestation_errors_reported, report_warning
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
 from nitro_attestation.errors import PolicyError
@@ -27,12 +26,11 @@ from nitro_attestation.measurements import (
     parse_measurements,
     parse_pcr_options,
 )
-from vsock_wire.cli.shared_options import with_options
+from vsock_wire.cli.settings import Settings, with_settings
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file
 from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import ExitCode, InputError
 
-_CONTEXT_OPTION = CONTEXT_OPTIONS[:1]  # without the key's id, which no policy asks for
 _EXIT_CODES = {
     Outcome.ALLOWED: ExitCode.DONE,
     Outcome.ALLOWED_WITH_GAPS: ExitCode.FAILED,
@@ -44,24 +42,46 @@ _IAM_WARNING = (
 )
 
 
-@click.group(invoke_without_command=True)
-@click.option("--measurements", metavar="FILE", help="What nitro-cli build-enclave printed; - reads standard input.")
-@click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable.")
-@click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable.")
-@click.option("--pcr", multiple=True, metavar="N=HEX", help="Ask for this PCR too; repeatable.")
-@click.option(
-    "--operation",
-    multiple=True,
-    type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]),
-    metavar="NAME",
-    default=[DECRYPT],
-    show_default=True,
-    help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
-)
-@click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too.")
-@click.pass_context
+class PolicySettings(Settings):
+    """What the options of ``policy`` say."""
+
+    measurements: str | None
+    role: tuple[str, ...]
+    admin: tuple[str, ...]
+    pcr: tuple[str, ...]
+    operation: tuple[str, ...]
+    enable_iam_policies: bool
+
+
+class ExplainSettings(Settings):
+    """What the options of ``policy explain`` say."""
+
+    policy_file: str
+    document: str
+    operation: str
+    role: str | None
+    encryption_context: tuple[tuple[str, str], ...]
+    output: str
+
+
+@click.group(cls=CommandGroup, invoke_without_command=True)
+@with_settings(
+    PolicySettings,
+    click.option(
+        "--measurements", metavar="FILE", help="What nitro-cli build-enclave printed; - reads standard input."
+    ),
+    click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable."),
+    click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable."),
+    click.option("--pcr", multiple=True, metavar="N=HEX", help="Ask for this PCR too; repeatable."),
+    click.option(
+        "--operation", multiple=True, type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]), metavar="NAME",
+        default=[DECRYPT], show_default=True,
+        help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
+    ),
+    click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too."),
+)  # fmt: skip
 @attestation_errors_reported()
-def policy(ctx: click.Context, /, **options: Any) -> None:
+def policy(settings: PolicySettings) -> None:
     """Print a key policy that lets only this enclave use the key.
 
     Nobody else can decrypt, not even with an IAM policy or a grant: beside the
@@ -76,22 +96,20 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
           --admin arn:aws:iam::111122223333:role/KeyAdministrator > policy.json
       aws kms put-key-policy --key-id KEY --policy file://policy.json
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if ctx.invoked_subcommand is not None:
-        _refuse_options_before(ctx)
+    if click.get_current_context().invoked_subcommand is not None:
         return
-    if options["measurements"] is None:
+    if settings.measurements is None:
         raise InputError(
             "--measurements: expected a file of measurements, got none",
             hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
         )
-    measured = parse_measurements(read_file(options["measurements"], "measurements", max_bytes=MAX_MEASUREMENTS_BYTES))
-    pcrs = identifying_pcrs(measured, parse_pcr_options(options["pcr"]))
-    account = _account_root(options["admin"]) if options["enable_iam_policies"] else None
+    measured = parse_measurements(read_file(settings.measurements, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES))
+    account = _account_root(settings.admin) if settings.enable_iam_policies else None
     text = attested_key_policy(
-        roles=options["role"],
-        administrators=options["admin"],
-        pcrs=pcrs,
-        operations=options["operation"],
+        roles=settings.role,
+        administrators=settings.admin,
+        pcrs=identifying_pcrs(measured, parse_pcr_options(settings.pcr)),
+        operations=settings.operation,
         iam_account=account,
     )
     if account is not None:
@@ -100,17 +118,22 @@ def policy(ctx: click.Context, /, **options: Any) -> None:
 
 
 @policy.command()
-@click.option("--policy", "policy_file", required=True, metavar="FILE", help="The key policy; - reads standard input.")
-@click.option("--document", required=True, metavar="FILE", help="An attestation document, as CBOR or base64.")
-@click.option(
-    "--operation", type=click.Choice(ATTESTED_KEY_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
-    help=f"What is asked for: {', '.join(ATTESTED_KEY_OPERATIONS)}.",
+@with_settings(
+    ExplainSettings,
+    click.option(
+        "--policy", "policy_file", required=True, metavar="FILE", help="The key policy; - reads standard input."
+    ),
+    click.option("--document", required=True, metavar="FILE", help="An attestation document, as CBOR or base64."),
+    click.option(
+        "--operation", type=click.Choice(ATTESTED_KEY_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
+        help=f"What is asked for: {', '.join(ATTESTED_KEY_OPERATIONS)}.",
+    ),
+    click.option("--role", metavar="ARN", help="Who asks; by default the one role the policy allows it."),
+    CONTEXT_OPTION,
+    REPORT_OUTPUT_OPTION,
 )  # fmt: skip
-@click.option("--role", metavar="ARN", help="Who asks; by default the one role the policy allows it.")
-@with_options(_CONTEXT_OPTION, (OUTPUT_OPTION,))
-@click.pass_context
 @attestation_errors_reported()
-def explain(ctx: click.Context, /, **options: Any) -> None:
+def explain(settings: ExplainSettings) -> None:
     """Say how a key policy decides, and why.
 
     For each statement: which condition holds, which fails, and why. What lets
@@ -127,35 +150,26 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     Example:
       kmstool-instance policy explain --policy policy.json --document document
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if options["policy_file"] == options["document"] == STANDARD_INPUT:
+    if settings.policy_file == settings.document == STANDARD_INPUT:
         raise InputError("--policy and --document: expected standard input for one of them, got it for both")
-    key_policy = _read_policy(options["policy_file"])
-    data = read_file(options["document"], "document", max_bytes=MAX_DOCUMENT_FILE_BYTES)
+    key_policy = _read_policy(settings.policy_file)
+    data = read_file(settings.document, "document", max_bytes=MAX_DOCUMENT_FILE_BYTES)
     document = parse_unverified_document(decode_document_file(data))
     explanation = explain_policy(
         key_policy,
-        caller=_caller(key_policy, options["operation"], options["role"]),
-        operation=options["operation"],
+        caller=_caller(key_policy, settings.operation, settings.role),
+        operation=settings.operation,
         pcrs=document.pcrs,
-        encryption_context=parse_encryption_context(options["encryption_context"]),
+        encryption_context=parse_encryption_context(settings.encryption_context),
     )
     for gap in explanation.gaps:
         report_warning(str(gap))
-    if is_json_wanted(ctx):
+    if settings.output == ReportFormat.JSON:
         click.echo(explanation_json(explanation))
     else:
         made_at = document.issued_at.isoformat(timespec="seconds")
         click.echo(explanation_text(explanation, f"of {document.module_id}, made {made_at}, not verified here"))
     sys.exit(_EXIT_CODES[explanation.outcome])
-
-
-def _refuse_options_before(ctx: click.Context) -> None:
-    for name in ctx.params:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            option = "--" + name.replace("_", "-")
-            raise InputError(
-                f"{option}: expected the options of {ctx.invoked_subcommand} behind its name, got one before"
-            )
 
 
 def _account_root(administrators: tuple[str, ...]) -> str | None:

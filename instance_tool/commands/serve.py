@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
-from instance_tool.console.options import PROGRAM, SHARED_OPTIONS, Settings, merged_options, parse_settings
+from instance_tool.console.options import CREDENTIAL_OPTIONS, PROGRAM, with_connection
+from instance_tool.console.settings import CredentialSettings
 from instance_tool.local_service.session import LocalSession, ServedEnclave
 from instance_tool.local_service.socket import listen_private_socket
-from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, with_options
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import UnixAddress, parse_address
 from vsock_wire.protocol.messages import reply_text
@@ -26,21 +27,28 @@ MAX_ENCLAVE_CONNECTIONS = 64
 """As many as an enclave of ours keeps to KMS."""
 
 
+class ServeSettings(CredentialSettings):
+    """What the options of ``serve`` say."""
+
+    socket_path: str
+    enclave_connections: int
+    max_connections: int
+    idle_timeout: float
+
+
 @click.command()
-@with_options(SHARED_OPTIONS)
-@click.option("--socket", "socket_path", required=True, metavar="PATH", help="The unix socket to serve.")
-@click.option(
-    "--enclave-connections",
-    type=click.IntRange(1, MAX_ENCLAVE_CONNECTIONS),
-    default=ENCLAVE_CONNECTIONS,
-    show_default=True,
-    metavar="N",
-    help="Have so many requests at the enclave at once.",
-)
-@MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections)
-@IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s)
-@click.pass_context
-def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
+@with_connection(
+    ServeSettings,
+    *CREDENTIAL_OPTIONS,
+    click.option("--socket", "socket_path", required=True, metavar="PATH", help="The unix socket to serve."),
+    click.option(
+        "--enclave-connections", type=click.IntRange(1, MAX_ENCLAVE_CONNECTIONS), default=ENCLAVE_CONNECTIONS,
+        show_default=True, metavar="N", help="Maximum number of concurrent requests to the enclave.",
+    ),
+    MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections),
+    IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s),
+)  # fmt: skip
+def serve(settings: ServeSettings) -> None:
     """Keep a session with the enclave for programs of this user.
 
     What speaks to an enclave speaks to PATH as well, and needs no credentials:
@@ -52,28 +60,20 @@ def serve(ctx: click.Context, /, socket_path: str, **_options: Any) -> None:
       kmstool-instance serve --cid 16 --socket $XDG_RUNTIME_DIR/kms &
       kmstool-instance --enclave unix:$XDG_RUNTIME_DIR/kms CIPHERTEXT
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    options = merged_options(ctx)
-    settings = parse_settings(options)
-    if settings.is_explained:
-        raise InputError("--explain: expected none, because serve makes no call of its own", hint="give it to a client")
-    address = parse_address(f"unix:{socket_path}")
-    if address == settings.enclave or not isinstance(address, UnixAddress):
+    address = parse_address(f"unix:{settings.socket_path}")
+    if address == settings.enclave_address() or not isinstance(address, UnixAddress):
         raise InputError("--socket: expected another path than the enclave's, got the same")
-    limits = Limits(max_connections=options["max_connections"], idle_timeout_s=options["idle_timeout"])
-    serve_enclave(settings, address, limits, connections=options["enclave_connections"], is_quiet=options["quiet"])
+    serve_enclave(settings, address)
 
 
-def serve_enclave(
-    settings: Settings, address: UnixAddress, limits: Limits, *, connections: int, is_quiet: bool = False
-) -> NoReturn:
+def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
     """Reach the enclave, listen, say so, and serve until SIGTERM.
 
+    kmstool in C gets one connection, because it serves one at a time.
+
     Args:
-        settings: which enclave, and how to find credentials for it.
+        settings: which enclave, how to find credentials for it, and what one local program may take.
         address: where to listen.
-        limits: what one local program may take.
-        connections: most connections to the enclave; kmstool in C gets one, because it serves one at a time.
-        is_quiet: whether to say nothing when ready.
 
     Raises:
         CredentialsError, EnclaveError, TransportError, WireError: the enclave cannot be used.
@@ -84,19 +84,20 @@ def serve_enclave(
     source = settings.credential_source()
 
     def new_client() -> EnclaveClient:
-        client = settings.open_client()
+        client = settings.new_client()
         client.set_credentials(source, settings.region)
         return client
 
     with listen_private_socket(address) as listener, new_client() as first:
         first.send_credentials()
         is_legacy = first.is_legacy_peer
-        pool = EnclavePool(new_client, size=1 if is_legacy else connections)
+        pool = EnclavePool(new_client, size=1 if is_legacy else settings.enclave_connections)
         region = settings.region or (None if is_legacy else reply_text(first.describe(), REGION))
         served = ServedEnclave(pool, region, is_legacy)
         first.close()
-        if not is_quiet:
-            click.echo(f"{PROGRAM}: serving {address} for {settings.enclave}", err=True)
+        if not settings.quiet:
+            click.echo(f"{PROGRAM}: serving {address} for {first.address}", err=True)
+        limits = Limits(max_connections=settings.max_connections, idle_timeout_s=settings.idle_timeout)
         try:
             MessageServer(f"{PROGRAM} serve", listener, lambda: LocalSession(served), limits).serve()
         finally:

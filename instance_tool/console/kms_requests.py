@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from instance_tool.console.ciphertext import parse_ciphertext, read_ciphertext
 from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
@@ -13,30 +12,37 @@ from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
 
 
-def kms_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
-    """Return a request with what the shared options say, and ``parameters``; what is None stays out.
+def kms_request(
+    operation: Operation,
+    *,
+    key_id: str | None,
+    encryption_context: tuple[tuple[str, str], ...] = (),
+    encryption_algorithm: str | None = None,
+    **parameters: object,
+) -> KmsRequest:
+    """Return a request with what these options say, and ``parameters`` by KMS's names; what is None stays out.
 
     Raises:
         InputError: the encryption context has a name twice.
     """
     shared = {
-        "EncryptionContext": parse_encryption_context(options.get("encryption_context", ())) or None,
-        "KeyId": options["key_id"],
-        "EncryptionAlgorithm": options.get("encryption_algorithm"),
+        "EncryptionContext": parse_encryption_context(encryption_context) or None,
+        "KeyId": key_id,
+        "EncryptionAlgorithm": encryption_algorithm,
     }
     given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
     return KmsRequest(operation, given)
 
 
-def keyed_request(operation: Operation, options: dict[str, Any], **parameters: Any) -> KmsRequest:
-    """Return a request as ``kms_request`` does, of an operation that needs a key.
+def required_key_id(key_id: str | None) -> str:
+    """Return ``key_id``, for an operation that needs a key.
 
     Raises:
         InputError: none was given.
     """
-    if not options["key_id"]:
+    if not key_id:
         raise InputError("--key-id: expected a KMS key, got none")
-    return kms_request(operation, options, **parameters)
+    return key_id
 
 
 def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:

@@ -15,10 +15,17 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class OutputFormat(enum.StrEnum):
-    """What ``--output`` takes."""
+    """What ``--output`` takes, of a command that has a result."""
 
     RAW = "raw"
     BASE64 = "base64"
+    JSON = "json"
+
+
+class ReportFormat(enum.StrEnum):
+    """What ``--output`` takes, of a command that reports."""
+
+    TEXT = "text"
     JSON = "json"
 
 

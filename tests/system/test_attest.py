@@ -100,9 +100,7 @@ def test_debug_mode_is_warned_of_loudly(deployment: Deployment) -> None:
         with processes.running(
             arguments, listens_on=commands.enclave_address(account), log_file=folder / "enclave.log"
         ):
-            done = processes.run_instance(
-                [*commands.instance_arguments(account), "attest", "--root", str(account.attestation_root_file)],
-                environment={},
-            )
+            address, root = str(commands.enclave_address(account)), str(account.attestation_root_file)
+            done = processes.run_instance(["attest", "--enclave", address, "--root", root], environment={})
     assert done.returncode == 0
     assert b"DEBUG MODE" in done.stderr

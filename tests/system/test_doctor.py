@@ -344,7 +344,7 @@ class TestTextOfAFailure:
         (["--key-id", "alias/x"], b"--ciphertext: expected one beside the options of a decrypt"),
         (["--proxy-remote", "kms.invalid:x"], b"kms.invalid:x"),
         (["--ciphertext", "not base64!"], b"CIPHERTEXT: expected standard base64"),
-        (["--explain"], b"--explain: expected none"),
+        (["--explain"], b"error: doctor: no such option '--explain'"),
     ],
 )
 def test_wrong_usage_is_refused(shared: Deployment, options: list[str], words: bytes) -> None:

@@ -115,7 +115,8 @@ def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _as_input_error(name: str, error: Exception) -> InputError:
     text: str = getattr(error, "format_message", error.__str__)()
-    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"{name} --help shows what it takes")
+    path = getattr(getattr(error, "ctx", None), "command_path", name)  # with the names of click's subcommands
+    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"{path} --help shows what it takes")
 
 
 def _leave_stdout() -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from instance_tool.main import command
@@ -99,8 +100,19 @@ def test_measurements_are_needed() -> None:
 
 
 def test_options_of_policy_are_not_those_of_explain(writing: list[str], files: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="--measurements: expected the options of explain behind its name"):
+    with pytest.raises(click.NoSuchOption, match=r"^policy explain: no such option '--measurements'"):
         _run(*writing, "explain", "--policy", str(POLICIES / "another_image.json"), "--document", files["document"])
+
+
+def test_options_that_explain_has_too_may_stand_before_its_name(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(POLICIES / "another_image.json")
+    role = ROLE_ARN.replace("role/", "role/Another")
+    assert _run("policy", "--role", role, "explain", "--policy", path, "--document", files["document"]) == (
+        ExitCode.REFUSED
+    )
+    assert f"caller     {role}" in capsys.readouterr().out
 
 
 def _explain(name: str, files: dict[str, str], *options: str) -> int:

@@ -1,12 +1,15 @@
-"""Errors of ``nitro_attestation``, a library of its own, as errors of a command with an exit code."""
+"""What the commands about attestation documents and key policies share: how they warn, and how they fail."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
+import click
+
+from instance_tool.console.options import PROGRAM
 from nitro_attestation.errors import AttestationError, NitroAttestationError
-from vsock_wire.errors import InputError, ToolError
+from vsock_wire.errors import InputError, ToolError, printable
 
 
 @contextlib.contextmanager
@@ -23,3 +26,8 @@ def attestation_errors_reported() -> Iterator[None]:
         raise ToolError(str(error), hint=error.hint) from error
     except NitroAttestationError as error:
         raise InputError(str(error), hint=error.hint) from error
+
+
+def report_warning(text: str) -> None:
+    """Print a warning to standard error: none of these is for ``--quiet`` to hide."""
+    click.echo(f"{PROGRAM}: warning: {printable(text)}", err=True)

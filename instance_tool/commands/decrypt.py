@@ -1,0 +1,89 @@
+"""The command that has the enclave decrypt one ciphertext, or many."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from instance_tool.console.ciphertext import LineReader
+from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
+from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connection
+from instance_tool.console.perform import perform
+from instance_tool.console.settings import KeySettings, ResultSettings
+from vsock_wire.cli.program import report_error
+from vsock_wire.cli.streams import STANDARD_INPUT, standard_input, standard_output
+from vsock_wire.errors import ExitCode, InputError, ToolError
+from vsock_wire.protocol.kms_operations import KmsRequest
+from vsock_wire.protocol.vocabulary import Operation
+
+
+class DecryptSettings(ResultSettings, KeySettings):
+    """What the options of ``decrypt`` say."""
+
+    ciphertext: str | None
+    encryption_algorithm: str | None
+    explain: bool
+    batch: bool
+    no_newline: bool
+
+
+@click.command()
+@with_connection(DecryptSettings, click.argument("ciphertext", required=False), *DECRYPT_OPTIONS)
+def decrypt(settings: DecryptSettings) -> None:
+    """Decrypt one CIPHERTEXT, or many with --batch. The default command.
+
+    \b
+    Examples:
+      kmstool-instance decrypt --cid 16 --key-id alias/app - < secret.b64
+      kmstool-instance decrypt --cid 16 --batch < ciphertexts > plaintexts
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    template = kms_request(
+        Operation.DECRYPT,
+        key_id=settings.key_id,
+        encryption_context=settings.encryption_context,
+        encryption_algorithm=settings.encryption_algorithm,
+    )
+    if settings.batch:
+        _decrypt_batch(settings, template)
+        return
+    if settings.ciphertext is None:
+        raise InputError(
+            "CIPHERTEXT: expected base64 text, or - for standard input, got nothing",
+            hint=f"{PROGRAM} --help shows examples",
+        )
+    request = with_ciphertext(template, ciphertext_argument(settings.ciphertext))
+    perform(settings, request, explain=settings.explain, newline=not settings.no_newline)
+
+
+def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
+    from instance_tool.console.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt must not wait for them
+    from instance_tool.console.progress import Progress  # noqa: PLC0415
+
+    if settings.ciphertext not in (None, STANDARD_INPUT):
+        raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
+    if settings.explain:
+        raise InputError("--explain tells of one call: leave --batch off")
+    if settings.no_newline:
+        raise InputError("--batch writes one result per line: leave --no-newline off")
+    progress = Progress(is_quiet=settings.quiet)
+
+    def report(line_number: int, error: ToolError) -> None:
+        progress.clear()
+        report_error(PROGRAM, error, subject=f"line {line_number}")
+
+    lines = LineReader(standard_input())
+    with settings.new_client_with_credentials() as client:
+        failed = decrypt_lines(
+            client,
+            lines,
+            template,
+            output_format=settings.output_format,
+            write_to=standard_output(),
+            report=report,
+            show_progress=progress.show,
+            is_ready=lines.is_ready,
+        )
+    progress.clear()
+    if failed:
+        sys.exit(ExitCode.FAILED)

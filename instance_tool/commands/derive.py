@@ -1,0 +1,50 @@
+"""The command that has KMS derive a shared secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from instance_tool.console.kms_requests import kms_request, required_key_id
+from instance_tool.console.options import EXPLAIN_OPTION, KEY_OPTION, NO_NEWLINE_OPTION, RESULT_OPTIONS, with_connection
+from instance_tool.console.perform import perform
+from instance_tool.console.settings import ResultSettings
+from vsock_wire.cli.streams import read_file
+from vsock_wire.protocol.kms_operations import MAX_PUBLIC_KEY_BYTES
+from vsock_wire.protocol.vocabulary import Operation
+
+
+class DeriveSettings(ResultSettings):
+    """What the options of ``derive`` say."""
+
+    explain: bool
+    key_id: str | None
+    public_key: Path
+    no_newline: bool
+
+
+@click.command()
+@with_connection(
+    DeriveSettings,
+    *RESULT_OPTIONS,
+    EXPLAIN_OPTION,
+    KEY_OPTION,
+    click.option("--public-key", type=click.Path(path_type=Path), required=True, help="The peer's public key, DER."),
+    NO_NEWLINE_OPTION,
+)
+def derive(settings: DeriveSettings) -> None:
+    """Derive the ECDH shared secret of --key-id and a peer's public key.
+
+    \b
+    Example:
+      kmstool-instance derive --cid 16 --key-id alias/ecc --public-key peer.der
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    public_key_der = read_file(settings.public_key, "--public-key", max_bytes=MAX_PUBLIC_KEY_BYTES)
+    request = kms_request(
+        Operation.DERIVE_SHARED_SECRET,
+        key_id=required_key_id(settings.key_id),
+        PublicKey=public_key_der,
+        KeyAgreementAlgorithm="ECDH",
+    )
+    perform(settings, request, explain=settings.explain, newline=not settings.no_newline)

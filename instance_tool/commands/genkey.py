@@ -1,0 +1,56 @@
+"""The command that has KMS generate a data key."""
+
+from __future__ import annotations
+
+import click
+
+from instance_tool.console.kms_requests import kms_request, required_key_id
+from instance_tool.console.options import EXPLAIN_OPTION, KEY_OPTIONS, RESULT_OPTIONS, with_connection
+from instance_tool.console.perform import perform
+from instance_tool.console.settings import KeySettings, ResultSettings
+from vsock_wire.cli.shared_options import KEY_SPEC
+from vsock_wire.errors import InputError
+from vsock_wire.protocol.kms_operations import MAX_RANDOM_BYTES
+from vsock_wire.protocol.vocabulary import Operation
+
+KEY_SPECS = ("AES_256", "AES_128", "AES-256", "AES-128")
+"""KMS's own names first, then kmstool_enclave_cli's."""
+
+
+class GenkeySettings(ResultSettings, KeySettings):
+    """What the options of ``genkey`` say."""
+
+    explain: bool
+    key_spec: str | None
+    length: int | None
+
+
+@click.command()
+@with_connection(
+    GenkeySettings,
+    *RESULT_OPTIONS,
+    EXPLAIN_OPTION,
+    *KEY_OPTIONS,
+    KEY_SPEC.declare(click.option, type=click.Choice(KEY_SPECS)),
+    click.option(
+        "--length", type=click.IntRange(1, MAX_RANDOM_BYTES), metavar="BYTES",
+        help="Size of the data key, instead of --key-spec.",
+    ),
+)  # fmt: skip
+def genkey(settings: GenkeySettings) -> None:
+    """Generate a data key: as it is, and under the KMS key --key-id.
+
+    \b
+    Example:
+      kmstool-instance genkey --cid 16 --key-id alias/app --output json
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
+    if settings.key_spec and settings.length:
+        raise InputError("--key-spec and --length exclude each other")
+    request = kms_request(
+        Operation.GENERATE_DATA_KEY,
+        key_id=required_key_id(settings.key_id),
+        encryption_context=settings.encryption_context,
+        KeySpec=None if settings.length else (settings.key_spec or "AES_256").replace("-", "_"),
+        NumberOfBytes=settings.length,
+    )
+    perform(settings, request, explain=settings.explain)

@@ -1,0 +1,37 @@
+"""kmstool-instance run in this process, with what it reads and writes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from instance_tool.main import main
+from tests.support.enclave.scripted_enclave import Message
+
+Ask = Callable[..., Message]
+"""Runs a command against an enclave, and returns what it asked for without what every request has."""
+
+
+class Tool:
+    """Runs kmstool-instance in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capture = capture
+        self.out = b""
+        self.err = ""
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> int:
+        self._monkeypatch.setattr(os, "_exit", sys.exit)  # which would end pytest
+        self._monkeypatch.setattr(sys, "argv", ["kmstool-instance", *arguments])
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = self._capture.readouterr()
+        self.out, self.err = out, err.decode()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code

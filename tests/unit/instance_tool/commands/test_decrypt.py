@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.enclave.scripted_enclave import Conversation
+from tests.support.instance.command_line import Tool
+
+
+def decrypt_request(conversation: Conversation) -> dict[str, object]:
+    (request,) = [request for _, request in conversation.requests if request["Operation"] == "Decrypt"]
+    return request
+
+
+class TestDecrypt:
+    def test_plaintext_and_a_newline_are_all_of_standard_output(self, tool: Tool, enclave: str) -> None:
+        assert tool.run("--enclave", enclave, "AQID") == 0
+        assert (tool.out, tool.err) == (b"Hello, KMS!\n", "")
+
+    def test_without_a_newline_it_is_the_plaintext_alone(self, tool: Tool, enclave: str) -> None:
+        assert tool.run("--enclave", enclave, "-n", "AQID") == 0
+        assert tool.out == b"Hello, KMS!"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--enclave", "ENCLAVE", "AQID"),
+            ("AQID", "--enclave", "ENCLAVE"),
+            ("decrypt", "AQID", "--enclave", "ENCLAVE"),
+            ("decrypt", "--enclave", "ENCLAVE", "AQID"),
+            ("--enclave", "ENCLAVE", "decrypt", "AQID"),
+            ("--enclave", "ENCLAVE", "--", "AQID"),
+            ("--enclave", "unix:/elsewhere", "decrypt", "AQID", "--enclave", "ENCLAVE"),
+            ("--enclave=ENCLAVE", "--timeout", "5", "AQID", "--output", "raw"),
+        ],
+        ids=" ".join,
+    )
+    def test_options_stand_before_or_behind_and_decrypt_is_the_default(
+        self, tool: Tool, enclave: str, arguments: tuple[str, ...]
+    ) -> None:
+        assert tool.run(*[argument.replace("ENCLAVE", enclave) for argument in arguments]) == 0
+        assert tool.out == b"Hello, KMS!\n"
+
+    @pytest.mark.parametrize("stdin", [b"AQID", b"AQID\n", b"AQ\nID\n"])
+    def test_dash_reads_standard_input(self, tool: Tool, enclave: str, stdin: bytes) -> None:
+        assert tool.run("--enclave", enclave, "-", stdin=stdin) == 0
+        assert tool.out == b"Hello, KMS!\n"
+
+    def test_base64_and_json_output_parse(self, tool: Tool, enclave: str) -> None:
+        assert tool.run("--enclave", enclave, "--output", "base64", "AQID") == 0
+        assert tool.out == b"SGVsbG8sIEtNUyE=\n"
+        assert tool.run("--enclave", enclave, "--output", "json", "AQID") == 0
+        assert json.loads(tool.out)["Plaintext"] == "SGVsbG8sIEtNUyE="
+
+    def test_request_carries_what_the_options_say(self, tool: Tool, enclave: str, conversation: Conversation) -> None:
+        options = ("--key-id", "alias/k", "--encryption-algorithm", "RSAES_OAEP_SHA_256", "--region", "eu-west-1")
+        context = ("--encryption-context", "a=1", "--encryption-context", "b=x=y", "--encryption-context", "c=")
+        assert tool.run("--enclave", enclave, *options, *context, "AQID") == 0
+        assert decrypt_request(conversation) == {
+            "Operation": "Decrypt",
+            "Ciphertext": "AQID",
+            "EncryptionContext": {"a": "1", "b": "x=y", "c": ""},
+            "KeyId": "alias/k",
+            "EncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+            "Accepts": ["digest"],
+            "TimeoutS": 27.0,
+        }
+
+    def test_the_enclave_gets_less_time_for_kms_than_it_has_to_answer(
+        self, tool: Tool, enclave: str, conversation: Conversation
+    ) -> None:
+        assert tool.run("--enclave", enclave, "--region", "eu-west-1", "--timeout", "4", "AQID") == 0
+        assert decrypt_request(conversation)["TimeoutS"] == 3.6
+        assert conversation.set_client["AwsRegion"] == "eu-west-1"
+
+    def test_contexts_before_and_behind_the_command_are_joined(
+        self, tool: Tool, enclave: str, conversation: Conversation
+    ) -> None:
+        arguments = ("--encryption-context", "a=1", "decrypt", "--encryption-context", "b=2", "AQID")
+        assert tool.run("--enclave", enclave, *arguments) == 0
+        assert decrypt_request(conversation)["EncryptionContext"] == {"a": "1", "b": "2"}
+
+    @pytest.mark.parametrize("arguments", [("--key-id", "x", "decrypt", "--key-id", "y"), ("decrypt", "--key-id", "y")])
+    def test_option_behind_the_command_counts(
+        self, tool: Tool, enclave: str, conversation: Conversation, arguments: tuple[str, ...]
+    ) -> None:
+        assert tool.run("--enclave", enclave, *arguments, "AQID") == 0
+        assert decrypt_request(conversation)["KeyId"] == "y"
+
+    def test_region_of_the_environment_does_not_count(
+        self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        assert tool.run("--enclave", enclave, "AQID") == 0
+        assert "AwsRegion" not in conversation.set_client
+
+    def test_most_verbose_run_shows_no_secret(self, tool: Tool, enclave: str) -> None:
+        assert tool.run("--enclave", enclave, "-vvvv", "AQID") == 0
+        assert "the environment" in tool.err
+        for secret in ("theEnvSecret", "theEnvToken", "AKIDENV", "Hello, KMS!", "SGVsbG8sIEtNUyE="):
+            assert secret not in tool.err
+
+
+class TestBatch:
+    @pytest.mark.parametrize("arguments", [("--batch",), ("--batch", "-"), ("decrypt", "--batch")], ids=" ".join)
+    def test_lines_of_standard_input_are_decrypted(self, tool: Tool, enclave: str, arguments: tuple[str, ...]) -> None:
+        assert tool.run("--enclave", enclave, *arguments, stdin=b"AQID\nAQID\n") == 0
+        assert (tool.out, tool.err) == (b"Hello, KMS!\n" * 2, "")
+
+    def test_line_that_fails_is_named_and_the_exit_code_says_so(self, tool: Tool, enclave: str) -> None:
+        assert tool.run("--enclave", enclave, "--batch", stdin=b"AQID\n?\nAQID\nBAUG\n") == 1
+        assert tool.out == b"Hello, KMS!\n" * 2
+        errors = [line for line in tool.err.splitlines() if not line.startswith("hint: ")]
+        assert errors[0].startswith("kmstool-instance: error: line 2: CIPHERTEXT: expected")
+        assert errors[1].startswith("kmstool-instance: error: line 4: Could not decrypt ciphertext")
+        assert len(errors) == 2

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.instance.command_line import Ask, Tool
+
+CONTEXT = ("--encryption-context", "a=1")
+
+
+def test_encrypt_asks_for_a_ciphertext_of_standard_input(ask: Ask, tool: Tool) -> None:
+    algorithm = ("--encryption-algorithm", "RSAES_OAEP_SHA_256")
+    assert ask("encrypt", "--key-id", "k", *algorithm, *CONTEXT, stdin=b"\1\2\3") == {
+        "Operation": "Encrypt",
+        "KeyId": "k",
+        "Plaintext": "AQID",
+        "EncryptionContext": {"a": "1"},
+        "EncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+    }
+    assert tool.out == b"BAUG\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("encrypt",), "--key-id: expected a KMS key, got none"),
+        (("encrypt", "--key-id", "k"), "standard input: expected 1 to 4096 bytes to encrypt, got nothing"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_refused(tool: Tool, arguments: tuple[str, ...], words: str) -> None:
+    assert tool.run("--cid", "16", *arguments) == 2
+    assert tool.out == b""
+    assert words in tool.err

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.instance.command_line import Ask, Tool
+
+CONTEXT = ("--encryption-context", "a=1")
+
+
+def test_genkeypair_asks_for_a_key_pair(ask: Ask, tool: Tool) -> None:
+    assert ask("--key-id", "k", "genkeypair", "--key-pair-spec", "RSA_2048", *CONTEXT) == {
+        "Operation": "GenerateDataKeyPair",
+        "KeyId": "k",
+        "KeyPairSpec": "RSA_2048",
+        "EncryptionContext": {"a": "1"},
+    }
+    assert b"PLAINTEXT: AQID\n" in tool.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("genkeypair", "--key-pair-spec", "RSA_2048"), "--key-id: expected a KMS key, got none"),
+        (("genkeypair", "--key-id", "k"), "--key-pair-spec"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_refused(tool: Tool, arguments: tuple[str, ...], words: str) -> None:
+    assert tool.run("--cid", "16", *arguments) == 2
+    assert tool.out == b""
+    assert words in tool.err

@@ -1,0 +1,79 @@
+"""Each command has the options that it uses and no others, wherever they stand."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from instance_tool.main import COMMANDS, command
+from tests.support.instance.command_line import Tool
+
+CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet"}
+CREDENTIALS = {"--region", "--profile"}
+RESULT = CREDENTIALS | {"--output"}
+KEY = {"--key-id", "--encryption-context"}
+OPTIONS = {
+    "attest": CONNECTION | {"--output", "--explain", "--nonce", "--user-data", "--expect", "--root", "--save"},
+    "decrypt": CONNECTION | RESULT | KEY | {"--explain", "--encryption-algorithm", "--batch", "--no-newline"},
+    "derive": CONNECTION | RESULT | {"--explain", "--key-id", "--public-key", "--no-newline"},
+    "describe": CONNECTION | {"--explain"},
+    "doctor": CONNECTION | CREDENTIALS | KEY | {"--output", "--encryption-algorithm", "--ciphertext", "--proxy-remote"},
+    "encrypt": CONNECTION | RESULT | KEY | {"--explain", "--encryption-algorithm"},
+    "genkey": CONNECTION | RESULT | KEY | {"--explain", "--key-spec", "--length"},
+    "genkeypair": CONNECTION | RESULT | KEY | {"--explain", "--key-pair-spec"},
+    "genrandom": CONNECTION | RESULT | {"--length", "--no-newline"},
+    "policy": {"--measurements", "--role", "--admin", "--pcr", "--operation", "--enable-iam-policies"},
+    "policy explain": {"--policy", "--document", "--operation", "--role", "--encryption-context", "--output"},
+    "serve": CONNECTION | CREDENTIALS | {"--socket", "--enclave-connections", "--max-connections", "--idle-timeout"},
+    "verify": {"--at", "--expect", "--root", "--nonce", "--output"},
+}
+VALUES = {
+    "--cid": "16",
+    "--port": "3000",
+    "--enclave": "unix:/nobody",
+    "--timeout": "1",
+    "--region": "us-east-1",
+    "--profile": "p",
+    "--output": "json",
+    "--encryption-context": "a=1",
+    "--key-id": "k",
+    "--encryption-algorithm": "SYMMETRIC_DEFAULT",
+}
+"""Of the options that may stand before a command's name; those that are not here are flags."""
+NOT_THERE = [(name, option) for name, options in OPTIONS.items() for option in sorted(OPTIONS["decrypt"] - options)]
+
+
+def options_of(parent: click.Group, name: str) -> set[str]:
+    context = click.Context(parent)
+    found = parent.get_command(context, name)
+    assert found is not None
+    return {flag for option in found.params for flag in option.opts if flag.startswith("--")}
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if " " not in name])
+def test_command_has_these_options_and_no_others(name: str) -> None:
+    assert options_of(command, name) == OPTIONS[name]
+
+
+def test_command_below_a_command_has_these_options_and_no_others() -> None:
+    policy = command.get_command(click.Context(command), "policy")
+    assert isinstance(policy, click.Group)
+    assert options_of(policy, "explain") == OPTIONS["policy explain"]
+    assert {name for name in OPTIONS if " " not in name} == set(COMMANDS)
+
+
+def test_program_itself_has_the_options_of_the_default_command() -> None:
+    own = {flag for option in command.params for flag in option.opts if flag.startswith("--")}
+    assert own - {"--version"} == OPTIONS["decrypt"]
+
+
+@pytest.mark.parametrize(("name", "option"), NOT_THERE, ids=" ".join)
+def test_option_that_a_command_does_not_have_is_refused_on_either_side_of_its_name(
+    tool: Tool, name: str, option: str
+) -> None:
+    given = [option, VALUES[option]] if option in VALUES else [option]
+    for arguments in ([*given, *name.split()], [*name.split(), *given]):
+        assert tool.run(*arguments) == 2
+        assert tool.out == b""
+        assert tool.err.startswith(f"kmstool-instance: error: {name}: no such option '{option}'")
+        assert f"\nhint: kmstool-instance {name} --help shows what it takes\n" in tool.err
