@@ -8,12 +8,13 @@ STAMP := $(VENV)/.installed
 PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
 SOURCES := $(PACKAGES) tests bench tools examples
 
-.PHONY: help demo test test-fast lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
+.PHONY: help demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test; at the end it says which suites ran and which could not (PYTEST_ARGS=... for one pytest)"
 	@echo "make test-fast  unit tests, architecture and the text of the documentation, within a minute"
+	@echo "make test-pythons  the unit tests under each of Python 3.11, 3.12 and 3.13 that is found, such as by pyenv"
 	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
 	@echo "make bench   measure the tools against their targets (about 10 minutes; JSON=FILE writes the figures there too)"
 	@echo "make profile where the time of a decrypt goes in the enclave"
@@ -59,6 +60,10 @@ test: $(STAMP)
 
 test-fast: $(STAMP)
 	@$(BIN)/python -m tests.run --fast
+
+# In virtual environments beside .venv; a Python that is not here is named and left out.
+test-pythons: $(STAMP)
+	@$(BIN)/python -m tools.pythons
 
 lint: $(STAMP)
 	@$(BIN)/ruff check $(SOURCES)
@@ -121,7 +126,7 @@ lock: $(STAMP)
 	@$(UV_COMPILE) --extra supply --output-file requirements/supply.txt
 
 clean:
-	@rm -rf $(VENV) $(VENV)-validation $(VENV)-supply .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
+	@rm -rf $(VENV) $(VENV)-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site
 
 IMAGE_PYTHON = $(PYTHON) -m tools.images.make
 images:
