@@ -8,9 +8,10 @@ STAMP := $(VENV)/.installed
 PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
 SOURCES := $(PACKAGES) tests bench tools examples
 
-.PHONY: help demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
+.PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
+	@echo "make install  the virtual environment in .venv; every other target does that first where it needs it"
 	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
 	@echo "make test    every test; at the end it says which suites ran and which could not (PYTEST_ARGS=... for one pytest)"
 	@echo "make test-fast  unit tests, architecture and the text of the documentation, within a minute"
@@ -50,6 +51,8 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@$(BIN)/pip uninstall -qq --disable-pip-version-check --yes kmstool
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+install: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/kmstool-sim demo
