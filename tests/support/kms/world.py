@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import cbor2
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials as BotocoreCredentials
 from cryptography.hazmat.primitives import hashes, padding, serialization
 from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,13 +24,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
+from nitro_simulator.kms.keys import KmsKey
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.ber_reader import read_ber
-from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.messages import Credentials
 
 if TYPE_CHECKING:
@@ -78,6 +84,11 @@ class Enclave:
 
     def recipient(self) -> Any:  # boto3-stubs want a TypedDict of theirs, most tests a dict
         return {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": self.document()}
+
+    def recipient_json(self) -> dict[str, str]:
+        """Return the Recipient as it is in the JSON of a request."""
+        fields: dict[str, Any] = self.recipient()
+        return fields | {"AttestationDocument": encode_base64(fields["AttestationDocument"])}
 
     def open(self, ciphertext_for_recipient: bytes) -> bytes:
         return open_cms(self.key, ciphertext_for_recipient)
@@ -204,3 +215,44 @@ def ca_file(directory: Path, authority: TlsAuthority) -> Path:
     path = directory / "ca.pem"
     path.write_bytes(authority.ca_pem)
     return path
+
+
+class RawClient:
+    """Sends signed requests that no SDK would send, over one connection."""
+
+    def __init__(self, server: KmsServer, ca: Path, credentials: Credentials) -> None:
+        self._port = server.port
+        self._credentials = BotocoreCredentials(
+            credentials.access_key_id, credentials.secret_access_key, credentials.session_token
+        )
+        self._connection = HTTPSConnection(
+            "localhost", server.port, context=ssl.create_default_context(cafile=str(ca)), timeout=10
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def send(
+        self, body: bytes, *, method: str = "POST", path: str = "/", target: str = "ListKeys", content_type: str = "1.1"
+    ) -> tuple[int, JsonObject, dict[str, str]]:
+        headers = {"X-Amz-Target": f"TrentService.{target}", "Content-Type": f"application/x-amz-json-{content_type}"}
+        request = AWSRequest(method, f"https://localhost:{self._port}{path}", data=body, headers=headers)
+        SigV4Auth(self._credentials, "kms", "us-east-1").add_auth(request)
+        self._connection.request(method, path, body, dict(request.headers.items()))
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read()), dict(response.getheaders())
+
+
+def denied_text(key: KmsKey, action: str = "kms:Decrypt", *, explicitly: bool = False) -> str:
+    """Return how KMS words that a key policy does not allow the role an action."""
+    reason = (
+        "with an explicit deny in a resource-based policy"
+        if explicitly
+        else f"because no resource-based policy allows the {action} action"
+    )
+    return f"User: {SESSION_ARN} is not authorized to perform: {action} on resource: {key.arn} {reason}"
+
+
+def code_and_text(fault: KmsFault) -> tuple[str, str | None]:
+    assert fault.http_status == 400
+    return fault.code, fault.message

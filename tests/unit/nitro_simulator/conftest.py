@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.pki.tls import TlsAuthority
-from tests.support.kms.world import ROLE, Enclave, KmsWorld, boto_client, ca_file, new_world
+from tests.support.kms.world import ROLE, Enclave, KmsWorld, RawClient, boto_client, ca_file, new_world
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -55,5 +55,12 @@ def tls_ca_file(tls_authority: TlsAuthority, tmp_path: Path) -> Path:
 @pytest.fixture
 def kms_client(world: KmsWorld, kms_server: KmsServer, tls_ca_file: Path) -> Iterator[KMSClient]:
     client = boto_client(kms_server, tls_ca_file, world.identities.issue(ROLE))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def raw_client(kms_server: KmsServer, tls_ca_file: Path, world: KmsWorld) -> Iterator[RawClient]:
+    client = RawClient(kms_server, tls_ca_file, world.identities.issue(ROLE))
     yield client
     client.close()

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.exceptions import ClientError, ParamValidationError, SSLError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,12 +19,11 @@ from nitro_simulator.kms.server import MAX_BODY_BYTES, KmsServer
 from nitro_simulator.kms.service import OPERATIONS
 from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.world import (
-    MODULE_ID,
-    PCR0,
     ROLE,
     SESSION_ARN,
     Enclave,
     KmsWorld,
+    RawClient,
     attested_policy,
     boto_client,
     ca_file,
@@ -231,39 +227,6 @@ def test_client_refuses_a_certificate_for_another_host(
 # the protocol beneath
 
 
-class RawClient:
-    """Sends signed requests that no SDK would send, over one connection."""
-
-    def __init__(self, server: KmsServer, ca: Path, credentials: Credentials) -> None:
-        self._port = server.port
-        self._credentials = BotocoreCredentials(
-            credentials.access_key_id, credentials.secret_access_key, credentials.session_token
-        )
-        self._connection = HTTPSConnection(
-            "localhost", server.port, context=ssl.create_default_context(cafile=str(ca)), timeout=10
-        )
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def send(
-        self, body: bytes, *, method: str = "POST", path: str = "/", target: str = "ListKeys", content_type: str = "1.1"
-    ) -> tuple[int, JsonObject, dict[str, str]]:
-        headers = {"X-Amz-Target": f"TrentService.{target}", "Content-Type": f"application/x-amz-json-{content_type}"}
-        request = AWSRequest(method, f"https://localhost:{self._port}{path}", data=body, headers=headers)
-        SigV4Auth(self._credentials, "kms", "us-east-1").add_auth(request)
-        self._connection.request(method, path, body, dict(request.headers.items()))
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read()), dict(response.getheaders())
-
-
-@pytest.fixture
-def raw_client(kms_server: KmsServer, tls_ca_file: Path, world: KmsWorld) -> Iterator[RawClient]:
-    client = RawClient(kms_server, tls_ca_file, world.identities.issue(ROLE))
-    yield client
-    client.close()
-
-
 def test_answers_carry_the_headers_of_kms_and_keep_the_connection(raw_client: RawClient) -> None:
     first_status, body, first = raw_client.send(b"{}")
     _, _, second = raw_client.send(b"{}")
@@ -373,42 +336,3 @@ def test_many_clients_at_once_each_get_their_own_answer(
 
     with ThreadPoolExecutor(10) as pool:
         assert list(pool.map(decrypt, range(30))) == [b"secret %d" % number for number in range(30)]
-
-
-# journal
-
-
-def test_journal_tells_everything_but_the_secret(kms_client: KMSClient, world: KmsWorld, enclave: Enclave) -> None:
-    key = world.kms.create_key(policy=attested_policy())
-    blob = key.seal(SECRET, encryption_context=CONTEXT)
-    answer = kms_client.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT, Recipient=enclave.recipient())
-    with pytest.raises(ClientError):
-        kms_client.decrypt(CiphertextBlob=blob)
-
-    allowed, denied = world.kms.journal.entries()
-
-    assert (allowed.operation, allowed.verdict, allowed.key_arn) == ("Decrypt", OK, key.arn)
-    assert (allowed.caller_arn, allowed.time) == (SESSION_ARN, world.clock())
-    assert (allowed.has_document, allowed.module_id, allowed.pcr0) == (True, MODULE_ID, PCR0)
-    assert allowed.context_names == ("purpose", "tenant")
-    assert allowed.answered_bytes == {"CiphertextForRecipient": len(answer["CiphertextForRecipient"])}
-    assert (denied.verdict, denied.has_document, denied.pcr0) == ("AccessDeniedException", False, None)
-    assert (denied.key_arn, denied.answered_bytes) == (key.arn, {})
-    assert f"ImageSha384: expected {PCR0}, got no such key in the request" in denied.reason
-    assert SECRET.decode() not in repr([allowed, denied])
-
-
-def test_journal_shows_no_more_of_a_strange_operation_than_fits_a_line(raw_client: RawClient, world: KmsWorld) -> None:
-    raw_client.send(b"{}", target="x" * 500)
-
-    (entry,) = world.kms.journal.entries()
-    assert entry.operation == "x" * 64
-
-
-def test_answer_can_be_rewritten_for_tests_of_clients(kms_client: KMSClient, world: KmsWorld, enclave: Enclave) -> None:
-    blob = world.kms.create_key().seal(SECRET)
-    world.kms.rewrite_answer = lambda operation, answer: answer | {"Plaintext": "AAAA", "KeyId": operation}
-
-    answer = kms_client.decrypt(CiphertextBlob=blob, Recipient=enclave.recipient())
-
-    assert (answer["Plaintext"], answer["KeyId"]) == (b"\0\0\0", "Decrypt")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import cbor2
@@ -16,44 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nitro_attestation.document.cose import verify_document
-from nitro_attestation.document.payload import AttestationDocument
-from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SimulatedNsm
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
-MODULE_ID = "i-0123456789abcdef0-enc0123456789abcde"
-AUTHORITY = AttestationAuthority.create(at=NOW)
-ZERO = bytes(48)
-PCRS = {0: b"\x01" * 48, 1: b"\x02" * 48, 2: b"\x03" * 48, 3: b"\x04" * 48, 8: b"\x08" * 48}
-
-
-def extended(before: bytes, *data: bytes) -> bytes:
-    for item in data:
-        before = hashlib.sha384(before + item).digest()
-    return before
-
-
-@pytest.fixture
-def nsm() -> SimulatedNsm:
-    return SimulatedNsm(AUTHORITY, module_id=MODULE_ID, pcrs=PCRS, clock=lambda: NOW)
-
-
-def ask(nsm: SimulatedNsm, request: object) -> Any:
-    return cbor2.loads(nsm.answer(cbor2.dumps(request)))
-
-
-def describe(nsm: SimulatedNsm, index: int) -> tuple[bytes, bool]:
-    answer = ask(nsm, {"DescribePCR": {"index": index}})["DescribePCR"]
-    return answer["data"], answer["lock"]
-
-
-def attest(nsm: SimulatedNsm, *, at: datetime | None = None, **fields: bytes | None) -> AttestationDocument:
-    document = ask(nsm, {"Attestation": fields})["Attestation"]["document"]
-    return verify_document(document, root_sha256=AUTHORITY.root_sha256, at=at)
-
-
-def error(code: str) -> dict[str, str]:
-    return {"Error": code}
+from tests.support.attestation.simulated_nsm import (
+    AUTHORITY,
+    MODULE_ID,
+    NOW,
+    ZERO,
+    ask,
+    attest,
+    describe,
+    error,
+)
 
 
 def test_describe_nsm_gives_what_the_device_gives(nsm: SimulatedNsm) -> None:
@@ -143,16 +115,6 @@ def test_document_has_the_device_s_encoding(nsm: SimulatedNsm) -> None:
     ]
 
 
-def test_document_holds_the_locked_pcrs_only(nsm: SimulatedNsm) -> None:
-    ask(nsm, {"ExtendPCR": {"index": 16, "data": b"a"}})
-    ask(nsm, {"ExtendPCR": {"index": 20, "data": b"b"}})
-    ask(nsm, {"LockPCR": {"index": 20}})
-    document = attest(nsm)
-    assert sorted(document.pcrs) == [*range(16), 20]
-    assert document.pcrs[20] == extended(ZERO, b"b")
-    assert {index: document.pcrs[index] for index in PCRS} == PCRS
-
-
 @pytest.mark.parametrize(("name", "largest"), [("user_data", 512), ("nonce", 512), ("public_key", 1_024)], ids=str)
 def test_attestation_field_at_its_limit_is_taken_and_over_it_refused(
     nsm: SimulatedNsm, name: str, largest: int
@@ -194,103 +156,9 @@ def test_document_is_renewed_with_the_leaf() -> None:
     assert second.certificate_der != first.certificate_der
 
 
-def test_pcrs_at_boot_are_those_of_a_real_enclave(nsm: SimulatedNsm) -> None:
-    described = {index: describe(nsm, index) for index in range(32)}
-    assert {index for index, (_, locked) in described.items() if locked} == set(range(16))
-    parent = extended(ZERO, b"i-0123456789abcdef0")  # PCR4 measures the parent instance's id
-    expected = PCRS | {4: parent}
-    assert {index: value for index, (value, _) in described.items()} == {
-        index: expected.get(index, ZERO) for index in range(32)
-    }
-
-
-def test_enclave_without_measurements_given_does_not_look_like_debug() -> None:
-    nsm = SimulatedNsm(AUTHORITY, module_id=MODULE_ID, clock=lambda: NOW)
-    values = [describe(nsm, index)[0] for index in (0, 1, 2)]
-    assert ZERO not in values
-    assert len(set(values)) == 3
-    assert not attest(nsm).is_debug
-
-
-def test_debug_enclave_has_zeros_for_its_image_alone() -> None:
-    nsm = SimulatedNsm(AUTHORITY, module_id=MODULE_ID, pcrs=PCRS, debug=True, clock=lambda: NOW)
-    document = attest(nsm)
-    assert document.is_debug
-    assert [document.pcrs[index] for index in (0, 1, 2)] == [ZERO] * 3
-    assert (document.pcrs[3], document.pcrs[8]) == (PCRS[3], PCRS[8])
-    assert document.pcrs[4] != ZERO
-
-
-@pytest.mark.parametrize("index", [-1, 16, 31, 32])
-def test_measurement_of_a_pcr_the_hypervisor_does_not_set_is_a_value_error(index: int) -> None:
-    with pytest.raises(ValueError, match="pcrs: expected indexes from 0 to 15"):
-        SimulatedNsm(AUTHORITY, module_id=MODULE_ID, pcrs={index: ZERO})
-
-
-@pytest.mark.parametrize("size", [0, 32, 47, 49, 64])
-def test_measurement_of_another_size_is_a_value_error(size: int) -> None:
-    with pytest.raises(ValueError, match=r"pcrs\[0\]: expected 48 bytes \(SHA384\), got"):
-        SimulatedNsm(AUTHORITY, module_id=MODULE_ID, pcrs={0: bytes(size)})
-
-
 def test_empty_module_id_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="module_id"):
         SimulatedNsm(AUTHORITY, module_id="")
-
-
-def test_extend_chains_sha384(nsm: SimulatedNsm) -> None:
-    assert ask(nsm, {"ExtendPCR": {"index": 16, "data": b"one"}}) == {"ExtendPCR": {"data": extended(ZERO, b"one")}}
-    assert ask(nsm, {"ExtendPCR": {"index": 16, "data": "two"}}) == {
-        "ExtendPCR": {"data": extended(ZERO, b"one", b"two")}
-    }
-    assert describe(nsm, 16) == (extended(ZERO, b"one", b"two"), False)
-    assert describe(nsm, 17) == (ZERO, False)
-
-
-def test_extend_takes_no_data_and_as_much_as_a_request_holds(nsm: SimulatedNsm) -> None:
-    assert ask(nsm, {"ExtendPCR": {"index": 31, "data": b""}})["ExtendPCR"]["data"] == extended(ZERO, b"")
-    overhead = len(cbor2.dumps({"ExtendPCR": {"index": 30, "data": bytes(4_000)}})) - 4_000
-    largest = bytes(MAX_REQUEST_BYTES - overhead)
-    assert ask(nsm, {"ExtendPCR": {"index": 30, "data": largest}})["ExtendPCR"]["data"] == extended(ZERO, largest)
-
-
-def test_lock_makes_a_pcr_read_only_for_good(nsm: SimulatedNsm) -> None:
-    ask(nsm, {"ExtendPCR": {"index": 16, "data": b"one"}})
-    assert ask(nsm, {"LockPCR": {"index": 16}}) == "LockPCR"
-    assert ask(nsm, {"ExtendPCR": {"index": 16, "data": b"two"}}) == error("ReadOnlyIndex")
-    assert ask(nsm, {"LockPCR": {"index": 16}}) == error("ReadOnlyIndex")
-    assert describe(nsm, 16) == (extended(ZERO, b"one"), True)
-    assert ask(nsm, "DescribeNSM")["DescribeNSM"]["locked_pcrs"] == list(range(17))
-
-
-@pytest.mark.parametrize("index", range(16))
-def test_pcr_of_the_hypervisor_can_neither_be_extended_nor_locked(nsm: SimulatedNsm, index: int) -> None:
-    before = describe(nsm, index)
-    assert ask(nsm, {"ExtendPCR": {"index": index, "data": b"x"}}) == error("ReadOnlyIndex")
-    assert ask(nsm, {"LockPCR": {"index": index}}) == error("ReadOnlyIndex")
-    assert describe(nsm, index) == before
-
-
-@pytest.mark.parametrize(("count", "locked"), [(0, 16), (16, 16), (17, 17), (32, 32)])
-def test_lock_pcrs_locks_all_below_its_range(nsm: SimulatedNsm, count: int, locked: int) -> None:
-    assert ask(nsm, {"LockPCRs": {"range": count}}) == "LockPCRs"
-    assert [index for index in range(32) if describe(nsm, index)[1]] == list(range(locked))
-
-
-def test_lock_pcrs_takes_pcrs_that_are_locked_already(nsm: SimulatedNsm) -> None:
-    ask(nsm, {"LockPCRs": {"range": 32}})
-    assert ask(nsm, {"LockPCRs": {"range": 32}}) == "LockPCRs"
-
-
-@pytest.mark.parametrize("index", [32, 255, 256, 0xFFFF])
-@pytest.mark.parametrize("operation", ["DescribePCR", "ExtendPCR", "LockPCR"])
-def test_index_out_of_bounds_is_an_invalid_index(nsm: SimulatedNsm, operation: str, index: int) -> None:
-    assert ask(nsm, {operation: {"index": index, "data": b""}}) == error("InvalidIndex")
-
-
-def test_range_over_the_number_of_pcrs_is_an_invalid_index_and_locks_nothing(nsm: SimulatedNsm) -> None:
-    assert ask(nsm, {"LockPCRs": {"range": 33}}) == error("InvalidIndex")
-    assert not describe(nsm, 16)[1]
 
 
 @pytest.mark.parametrize("value", [-1, 0x1_0000, True, None, "16", b"\x10", 16.0, [16]])
