@@ -1,8 +1,16 @@
 """CiphertextForRecipient: a CMS EnvelopedData in BER, read and opened (pure).
 
-KMS writes two shapes, with indefinite lengths and always the same algorithms; they are recognised byte for byte by a
-pattern, at a fiftieth of what reading BER costs. Whatever differs from them in a byte is left to pyasn1, which decodes
-in one step, by a schema that knows all of it, because it loses the end-of-contents octets inside an untyped ANY.
+KMS encrypts a plaintext with a new AES key, and that key with the recipient's RSA key; both are in one CMS message.
+Opening it takes two steps, which do not trust each other's input:
+
+1. ``parse_enveloped_data`` reads the fields. KMS writes two shapes, with indefinite lengths and always the same
+   algorithms; ``read_kms_shape`` recognises them byte for byte by a pattern, at a fiftieth of what reading BER costs.
+   A message that differs from them in a byte is left to ``read_ber``, and a test checks that both read alike. pyasn1
+   decodes it in one step, by a schema of the whole message, because it loses the end-of-contents octets inside an
+   untyped ANY, where the usual two steps would pass through.
+2. ``decrypt_enveloped_data`` opens them. CBC is not authenticated, so one text covers all that can fail: it must not
+   become an oracle. Only the TLS connection proves that the message comes from KMS.
+
 Sources: RFC 5652 section 6, RFC 3560, RFC 4055 section 4.1.
 """
 

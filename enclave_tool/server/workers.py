@@ -1,7 +1,16 @@
 """Pre-forked workers: processes that share one listening socket and one recipient key, each replaced when it dies.
 
-Python runs one thread at a time, so one process cannot use a second CPU for its decrypts. The workers are forked once
-all of what they need is loaded and before any thread runs; OpenSSL and the kernel give each its own random numbers.
+Python runs one thread at a time, so one process cannot use a second CPU for its decrypts. ``fork_workers`` is called
+when all that a worker needs is loaded, the key is made and the socket listens, but before any thread runs:
+
+- In a worker it returns, and the caller serves. The kernel gives each new connection to one of the workers that wait
+  for it. They share no TLS connection; OpenSSL and the kernel give each its own random numbers after a fork.
+- In the supervisor it never returns. It waits for children, and replaces each worker that ends, at most once a second
+  each. It serves nobody itself.
+- SIGTERM ends the supervisor, which closes the socket, passes SIGTERM on, and kills what does not end in time. A worker
+  gets SIGKILL from the kernel when the supervisor dies (PR_SET_PDEATHSIG), so none is ever left alone.
+
+A fork is the moment when signals go wrong: they are blocked until each side knows what it is.
 """
 
 from __future__ import annotations

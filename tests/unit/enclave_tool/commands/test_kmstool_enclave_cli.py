@@ -197,6 +197,17 @@ class TestAttest:
         assert asked == {"nonce": b"\x00\xff", "user_data": b"\xab", "public_key": None}
         assert (world.callers, world.seeded) == ([], [world.nsm])
 
+    @pytest.mark.parametrize(
+        "option",
+        ["--region", "--proxy", "--proxy-port", "--parent-cid", "--endpoint", "--ca-file", "--credentials-fd"],
+    )
+    def test_takes_no_option_that_it_would_ignore(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+    ) -> None:
+        assert run(monkeypatch, "attest", option, "1") == 2
+        assert capsys.readouterr().err.startswith(f"kmstool-enclave-cli: error: no such option '{option}'")
+        assert world.nsm.carrier.requests == []
+
     @pytest.mark.parametrize("text", ["", "0", "0g", "00 ff", "00" * 513, "00\n"])
     def test_refuses_what_no_document_can_carry(self, world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         assert run(monkeypatch, "attest", "--nonce", text) == 2

@@ -142,7 +142,7 @@ class TestParseDelivery:
         assert "hunter2" not in repr(Program(("/app/sign", "--pin", "hunter2")))
 
 
-class AnsweringClients(KmsRegions):
+class AnsweringRegions(KmsRegions):
     """A KMS that gives the secret to whoever asks, and counts how often."""
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class AnsweringClients(KmsRegions):
 
 
 class AnsweringCaller(KmsCaller):
-    def __init__(self, clients: AnsweringClients) -> None:
+    def __init__(self, clients: AnsweringRegions) -> None:
         self._clients = clients
 
     def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class AnsweringCaller(KmsCaller):
 
 def ask(deliverer: Deliverer, message: JsonObject) -> tuple[JsonObject, int]:
     """Return the reply of a session to one request, and how often KMS was asked."""
-    clients = AnsweringClients()
+    clients = AnsweringRegions()
     session = Session(Enclave(clients, None, {}, lambda *_: b"", lambda _: (), deliverer))
     session.take(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}').answer()
     return session.take(encode_message(message)).answer(), clients.calls

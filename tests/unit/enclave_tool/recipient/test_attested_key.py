@@ -5,10 +5,11 @@ import math
 import pickle
 import threading
 import time
+from typing import Any
 
 import cbor2
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from enclave_tool.errors import CmsError, NsmError
@@ -243,3 +244,33 @@ class TestRecording:
 def told_documents(steps: list[object]) -> list[tuple[bytes, bool]]:
     assert all(isinstance(step, Attested) and step.elapsed_ms >= 0 for step in steps)
     return [(step.document, step.is_reused) for step in steps if isinstance(step, Attested)]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({"nsm": "/dev/nsm"}, "nsm: expected what open_nsm returns, got str"),
+            ({"key": b"der"}, "key: expected a RecipientKey, got bytes"),
+            ({"max_document_age_s": "60"}, "max_document_age_s: expected a number of seconds, got str"),
+            ({"max_document_age_s": True}, "max_document_age_s: expected a number of seconds, got bool"),
+        ],
+    )
+    def test_wrong_type_is_a_type_error(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, arguments: dict[str, Any], text: str
+    ) -> None:
+        with pytest.raises(TypeError) as caught:
+            Recipient(**{"nsm": scripted_nsm, "key": recipient_key, **arguments})
+        assert str(caught.value) == text
+
+    @pytest.mark.parametrize("age_s", [-1, math.nan])
+    def test_age_that_is_none_is_a_value_error(
+        self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, age_s: float
+    ) -> None:
+        with pytest.raises(ValueError, match=r"^max_document_age_s: expected 0 or more seconds, got "):
+            Recipient(scripted_nsm, key=recipient_key, max_document_age_s=age_s)
+
+    def test_key_of_another_kind_is_a_type_error(self) -> None:
+        key: Any = ec.generate_private_key(ec.SECP256R1())
+        with pytest.raises(TypeError, match=r"^private_key: expected an RSA private key of cryptography's, got "):
+            RecipientKey(key)

@@ -3,188 +3,33 @@ from __future__ import annotations
 import json
 import logging
 import ssl
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enclave_tool.errors import (
-    CmsError,
-    KmsError,
-    KmsUnreachableError,
-    NsmError,
-    ProxyUnreachableError,
-    RecipientError,
-    TlsError,
-)
-from enclave_tool.kms.caller import KmsCaller
 from enclave_tool.kms.options import KmsOptions
-from enclave_tool.kms.regional import Attempts
 from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.recipient.attested_key import Recipient, RecipientKey
-from enclave_tool.server.session import Enclave, Session, choose_region, refuse
+from enclave_tool.server.session import Enclave, Session, choose_region
+from tests.support.enclave.scripted_kms import (
+    DECRYPT,
+    SET_CLIENT,
+    ScriptedRegions,
+    ask,
+    attest,
+    new_session,
+    raising,
+    survey,
+)
 from tests.support.enclave.scripted_nsm import ScriptedNsm
-from tests.support.kms.decrypting import decrypt_answer, decrypt_request
-from tests.support.wire.kmstool_messages import KMSTOOL_SET_CLIENT
-from vsock_wire.errors import ToolError
 from vsock_wire.net.address import UnixAddress
-from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, parse_diagnosis
+from vsock_wire.protocol.diagnosis import parse_diagnosis
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES, encode_frame
 from vsock_wire.protocol.json_codec import encode_base64, encode_message
-from vsock_wire.protocol.kms_operations import KmsRequest, encode_kms_request
 from vsock_wire.protocol.messages import Credentials
-from vsock_wire.protocol.recording import record
-from vsock_wire.protocol.trace import Opened, parse_evidence
-from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText, RequestError
-
-SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "theSecretAccessKey"}
-DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID"}
-OPENED = Opened(493, "ab" * 32, 0.5)
-
-Behaviour = Callable[[KmsRequest], dict[str, Any]]
-
-
-class ScriptedCaller(KmsCaller):
-    """KMS as the test wants it."""
-
-    def __init__(self, clients: ScriptedClients, credentials: Credentials, region: str) -> None:
-        self._clients = clients
-        self._seen_as = (credentials, region)
-
-    def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
-        self._clients.requests.append((*self._seen_as, request))
-        self._clients.attempts.append(attempts)
-        attempts.count += 1
-        return self._clients.behaviour(request)
-
-
-class ScriptedClients(KmsRegions):
-    """Makes a ScriptedCaller for every region but ``bad_region``."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[Credentials, str, KmsRequest]] = []
-        self.attempts: list[Attempts] = []
-        self.made: list[tuple[Credentials, str]] = []
-        self.bad_region = "nowhere-1"
-        self.behaviour: Behaviour = lambda request: decrypt_answer(
-            b"plain " + request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC"
-        )
-
-    def endpoint_url(self, region: str) -> str:
-        return f"https://kms.{region}.amazonaws.com"
-
-    def caller(self, credentials: Credentials, region: str) -> KmsCaller:
-        if region == self.bad_region:
-            raise RequestError(KmstoolText.CLIENT_FAILED, EnclaveCode.CLIENT_FAILED)
-        self.made.append((credentials, region))
-        return ScriptedCaller(self, credentials, region)
-
-
-def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
-    return b"document of %r and %r" % (nonce, user_data)
-
-
-def survey(kms_url: str) -> list[Hop]:
-    return [Hop(HopName.PROXY, HopState.OK, f"on the way to {kms_url}")]
-
-
-@pytest.fixture
-def clients() -> ScriptedClients:
-    return ScriptedClients()
-
-
-def new_session(clients: KmsRegions, region: str | None = None) -> Session:
-    return Session(Enclave(clients, region, {"Version": "1", "ModuleId": "i-1-enc1"}, attest, survey))
-
-
-@pytest.fixture
-def session(clients: ScriptedClients) -> Session:
-    return new_session(clients)
-
-
-@pytest.fixture
-def ready(session: Session) -> Session:
-    assert ask(session, SET_CLIENT)["Status"] == "Ok"
-    return session
-
-
-def ask(session: Session, message: Mapping[str, object]) -> dict[str, Any]:
-    return session.take(encode_message(message)).answer()
-
-
-class TestKmstoolsOwnConversation:
-    def test_its_set_client_and_decrypt_get_its_replies(self, session: Session, clients: ScriptedClients) -> None:
-        first = session.take(KMSTOOL_SET_CLIENT).answer()
-        second = session.take(
-            rb'{ "Operation": "Decrypt", "Ciphertext": "AQID", "EncryptionContext": { "a": "1" } }'
-        ).answer()
-        assert first["Status"] == "Ok"
-        assert (second["Status"], second["Message"]) == ("Ok", "cGxhaW4gAQID")
-        assert clients.requests == [
-            (
-                Credentials("AKIDMOCK00000000TEST", "mockSecret/notARealOne+0000000000000000000", "mockSessionToken=="),
-                "us-east-1",
-                decrypt_request(b"\1\2\3", {"a": "1"}),
-            )
-        ]
-
-    @pytest.mark.parametrize(
-        ("request_bytes", "message"),
-        [
-            (b"", "Error reading JSON object"),
-            (b"{", "Error reading JSON object"),
-            (b"{'Operation':'Decrypt'}", "Error reading JSON object"),
-            (b'{"Operation":"Decrypt"} trailing', "Error reading JSON object"),
-            (b'{"Operation":"Decrypt","Operation":"Describe"}', "Error reading JSON object"),
-            (b"null", "Error reading JSON object"),
-            (b"[]", "JSON is wrong type"),
-            (b'"Decrypt"', "JSON is wrong type"),
-            (b"17", "JSON is wrong type"),
-            (b"{}", "JSON structure incomplete"),
-            (b'{"Operation":null}', "JSON structure incomplete"),
-            (b'{"Operation":3}', "Operation is wrong type"),
-            (b'{"Operation":{}}', "Operation is wrong type"),
-            (b'{"Operation":"Encrypt!"}', "Operation not recognized"),
-            (b'{"Operation":"SetClient"}', "Could not read credentials"),
-            (b'{"Operation":"SetClient","AwsAccessKeyId":"","AwsSecretAccessKey":""}', "Could not read credentials"),
-            (b'{"Operation":"SetClient","AwsAccessKeyId":"A","AwsSecretAccessKey":7}', "Could not read credentials"),
-            (b'{"Operation":"Decrypt"}', "Client not initialized"),
-            (b'{"Operation":"Decrypt","Ciphertext":"AQID"}', "Client not initialized"),
-        ],
-    )
-    def test_malformed_request_gets_its_text_to_the_letter(
-        self, session: Session, request_bytes: bytes, message: str
-    ) -> None:
-        reply = session.take(request_bytes).answer()
-        assert (reply["Status"], reply["Message"], reply["Service"]) == ("Error", message, "enclave")
-
-    @pytest.mark.parametrize(
-        ("fields", "message"),
-        [
-            ({}, "Message does not contain a Ciphertext"),
-            ({"Ciphertext": None}, "Message does not contain a Ciphertext"),
-            ({"Ciphertext": "?"}, "Ciphertext not a base64 string"),
-            ({"Ciphertext": 5}, "Ciphertext not a base64 string"),
-        ],
-    )
-    def test_malformed_decrypt_gets_its_text_to_the_letter(
-        self, ready: Session, fields: dict[str, object], message: str
-    ) -> None:
-        assert ask(ready, {"Operation": "Decrypt", **fields})["Message"] == message
-
-    @pytest.mark.parametrize("context", ["a=1", 1, 1.5, True, [], ["a"], {"a": 1}, {"a": {"b": "c"}}])
-    def test_context_that_crashes_kmstool_is_refused(self, ready: Session, context: object) -> None:
-        reply = ask(ready, {**DECRYPT, "EncryptionContext": context})
-        assert reply["Status"] == "Error"
-        assert reply["Message"].startswith("Could not decrypt ciphertext: EncryptionContext: expected")
-        assert ask(ready, DECRYPT)["Status"] == "Ok"
-
-    @pytest.mark.parametrize("context", [None, {}])
-    def test_empty_context_means_none(self, ready: Session, clients: ScriptedClients, context: object) -> None:
-        assert ask(ready, {**DECRYPT, "EncryptionContext": context})["Status"] == "Ok"
-        assert clients.requests[0][2] == decrypt_request(b"\1\2\3")
+from vsock_wire.protocol.vocabulary import EnclaveCode, RequestError
 
 
 class TestSetClient:
@@ -216,40 +61,40 @@ class TestSetClient:
         ],
     )
     def test_region_of_one_side_counts_and_without_any_kmstools_default(
-        self, clients: ScriptedClients, enclave_region: str | None, instance_region: str | None, expected: str
+        self, regions: ScriptedRegions, enclave_region: str | None, instance_region: str | None, expected: str
     ) -> None:
-        session = new_session(clients, enclave_region)
+        session = new_session(regions, enclave_region)
         assert ask(session, {**SET_CLIENT, "AwsRegion": instance_region})["Status"] == "Ok"
-        assert [region for _, region in clients.made] == [expected]
+        assert [region for _, region in regions.made] == [expected]
 
     @pytest.mark.parametrize("instance_region", ["us-east-1", "eu-west-1"])
     def test_region_of_both_sides_is_refused_even_if_equal(
-        self, clients: ScriptedClients, instance_region: str
+        self, regions: ScriptedRegions, instance_region: str
     ) -> None:
-        reply = ask(new_session(clients, "eu-west-1"), {**SET_CLIENT, "AwsRegion": instance_region})
+        reply = ask(new_session(regions, "eu-west-1"), {**SET_CLIENT, "AwsRegion": instance_region})
         assert reply["Message"] == "Could not set region correctly, check configuration."
         assert reply["Code"] == "RegionConflict"
-        assert clients.made == []
+        assert regions.made == []
 
     @pytest.mark.parametrize("second", [{"AwsRegion": "nowhere-1"}, {"AwsRegion": 5}, {"AwsAccessKeyId": ""}])
     def test_failing_set_client_leaves_the_earlier_client_in_place(
-        self, ready: Session, clients: ScriptedClients, second: dict[str, object]
+        self, ready: Session, regions: ScriptedRegions, second: dict[str, object]
     ) -> None:
         assert ask(ready, {**SET_CLIENT, **second})["Status"] == "Error"
         assert ask(ready, DECRYPT)["Status"] == "Ok"
-        assert clients.requests[0][1] == "us-east-1"
+        assert regions.requests[0][1] == "us-east-1"
 
     def test_bad_region_gets_kmstools_text(self, session: Session) -> None:
         reply = ask(session, {**SET_CLIENT, "AwsRegion": "nowhere-1"})
         assert (reply["Message"], reply["Code"]) == ("Could not create new client", "ClientFailed")
 
-    def test_second_good_set_client_replaces_the_first(self, ready: Session, clients: ScriptedClients) -> None:
+    def test_second_good_set_client_replaces_the_first(self, ready: Session, regions: ScriptedRegions) -> None:
         ask(ready, {**SET_CLIENT, "AwsAccessKeyId": "AKIDOTHER", "AwsRegion": "eu-north-1"})
         ask(ready, DECRYPT)
-        assert clients.requests[0][:2] == (Credentials("AKIDOTHER", "theSecretAccessKey"), "eu-north-1")
+        assert regions.requests[0][:2] == (Credentials("AKIDOTHER", "theSecretAccessKey"), "eu-north-1")
 
-    def test_client_of_one_connection_is_not_that_of_another(self, ready: Session, clients: ScriptedClients) -> None:
-        assert ask(new_session(clients), DECRYPT)["Message"] == "Client not initialized"
+    def test_client_of_one_connection_is_not_that_of_another(self, ready: Session, regions: ScriptedRegions) -> None:
+        assert ask(new_session(regions), DECRYPT)["Message"] == "Client not initialized"
         assert ask(ready, DECRYPT)["Status"] == "Ok"
 
     def test_reply_and_log_hold_no_credential(
@@ -266,95 +111,6 @@ class TestSetClient:
             assert secret not in shown
 
 
-class TestDecrypt:
-    def test_reply_carries_plaintext_key_and_algorithm(self, ready: Session) -> None:
-        assert ask(ready, DECRYPT) == {
-            "Status": "Ok",
-            "Message": "cGxhaW4gAQID",
-            "KeyId": "key-arn",
-            "EncryptionAlgorithm": "SYMMETRIC",
-            "Tries": 1,
-        }
-
-    @pytest.mark.parametrize(
-        ("field", "timeout_s"), [({}, None), ({"TimeoutS": 1.5}, 1.5), ({"TimeoutS": 86_400}, 86_400.0)]
-    )
-    def test_time_for_kms_is_what_the_request_says(
-        self, ready: Session, clients: ScriptedClients, field: dict[str, float], timeout_s: float | None
-    ) -> None:
-        ask(ready, {**DECRYPT, **field})
-        assert [attempts.timeout_s for attempts in clients.attempts] == [timeout_s]
-
-    @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "5", True, [1]])
-    def test_time_out_of_range_is_refused(self, ready: Session, clients: ScriptedClients, timeout_s: object) -> None:
-        reply = ask(ready, {**DECRYPT, "TimeoutS": timeout_s})
-        assert reply["Message"] == "TimeoutS: expected a number above 0 and up to 86400, got something else"
-        assert clients.requests == []
-
-    def test_all_fields_reach_kms(self, ready: Session, clients: ScriptedClients) -> None:
-        request = decrypt_request(b"\1", {"a": "1", "b": ""}, "alias/k", "RSAES_OAEP_SHA_256", ("t1", "t2"))
-        ask(ready, encode_kms_request(request))
-        assert clients.requests[0][2] == request
-
-    @pytest.mark.parametrize(
-        ("error", "code", "service"),
-        [
-            (ProxyUnreachableError("connect to proxy", "vsock://3:8000", "refused"), "ProxyUnreachable", "enclave"),
-            (KmsUnreachableError("reach KMS", "vsock://3:8000", "closed"), "KmsUnreachable", "enclave"),
-            (TlsError("TLS with kms: certificate refused"), "TlsFailed", "enclave"),
-            (RecipientError("KMS Decrypt: expected"), "CiphertextForRecipientMissing", "enclave"),
-            (CmsError("CiphertextForRecipient: malformed"), "CiphertextForRecipientUnreadable", "enclave"),
-            (NsmError("Attestation", "refused", code="InvalidOperation"), "InvalidOperation", "nsm"),
-            (NsmError("Attestation", "no such device"), "NsmFailed", "nsm"),
-            (KmsError("DisabledException", "", http_status=None, request_id=None), "DisabledException", "kms"),
-        ],
-    )
-    def test_failure_starts_with_kmstools_text_and_has_its_code(
-        self, ready: Session, clients: ScriptedClients, error: ToolError, code: str, service: str
-    ) -> None:
-        clients.behaviour = raising(error)
-        reply = ask(ready, DECRYPT)
-        assert reply["Message"] == f"Could not decrypt ciphertext: {error}"
-        assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", code, service)
-
-    def test_error_of_kms_travels_whole(self, ready: Session, clients: ScriptedClients) -> None:
-        clients.behaviour = raising(
-            KmsError(
-                "AccessDeniedException", "User: x is not authorized", http_status=400, request_id="r-1", hint="look"
-            )
-        )
-        assert ask(ready, DECRYPT) == {
-            "Status": "Error",
-            "Message": "Could not decrypt ciphertext: AccessDeniedException: User: x is not authorized",
-            "Code": "AccessDeniedException",
-            "Service": "kms",
-            "HttpStatus": 400,
-            "RequestId": "r-1",
-            "Hint": "look",
-            "Tries": 1,
-        }
-
-    def test_internal_error_gives_neither_text_nor_log_of_it(
-        self, ready: Session, clients: ScriptedClients, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.DEBUG)
-        clients.behaviour = raising(KeyError("the plaintext is hunter2"))
-        reply = ask(ready, DECRYPT)
-        assert reply == {"Status": "Error", "Message": "Internal error", "Code": "InternalError", "Service": "enclave"}
-        assert "KeyError" in caplog.text
-        assert "hunter2" not in caplog.text
-
-    def test_session_serves_on_after_an_internal_error(self, ready: Session, clients: ScriptedClients) -> None:
-        good = clients.behaviour
-        clients.behaviour = raising(ZeroDivisionError())
-        assert ask(ready, DECRYPT)["Status"] == "Error"
-        clients.behaviour = good
-        assert ask(ready, DECRYPT)["Status"] == "Ok"
-
-    def test_unknown_error_of_ours_is_not_called_a_bad_message(self) -> None:
-        assert refuse(ToolError("something else")).code != "InvalidMessage"
-
-
 class TestId:
     @pytest.mark.parametrize(
         "message",
@@ -363,8 +119,8 @@ class TestId:
     def test_is_echoed_in_every_reply(self, session: Session, message: dict[str, object]) -> None:
         assert ask(session, {**message, "Id": "request 7"})["Id"] == "request 7"
 
-    def test_is_echoed_with_an_internal_error(self, ready: Session, clients: ScriptedClients) -> None:
-        clients.behaviour = raising(ZeroDivisionError())
+    def test_is_echoed_with_an_internal_error(self, ready: Session, regions: ScriptedRegions) -> None:
+        regions.behaviour = raising(ZeroDivisionError())
         assert ask(ready, {**DECRYPT, "Id": "7"})["Id"] == "7"
 
     def test_reply_has_none_without_one(self, session: Session) -> None:
@@ -385,8 +141,8 @@ class TestId:
 
 
 class TestDescribe:
-    def test_tells_of_the_enclave_without_a_client(self, clients: ScriptedClients) -> None:
-        reply = ask(new_session(clients, "eu-west-1"), {"Operation": "Describe"})
+    def test_tells_of_the_enclave_without_a_client(self, regions: ScriptedRegions) -> None:
+        reply = ask(new_session(regions, "eu-west-1"), {"Operation": "Describe"})
         assert reply.pop("UptimeS") >= 0
         assert reply == {"Status": "Ok", "Version": "1", "ModuleId": "i-1-enc1", "Region": "eu-west-1"}
 
@@ -472,18 +228,6 @@ class TestChooseRegion:
         assert choose_region(None, None) == "us-east-1"
 
 
-def raising(error: Exception) -> Behaviour:
-    def behaviour(_request: KmsRequest) -> dict[str, Any]:
-        raise error
-
-    return behaviour
-
-
-def test_uptime_counts_from_the_start_of_the_process(clients: ScriptedClients) -> None:
-    enclave = Enclave(clients, None, {}, attest, survey, started_at=-1e9)
-    assert ask(Session(enclave), {"Operation": "Describe"})["UptimeS"] > 1e9 - 1
-
-
 class TestGetAttestationDocument:
     def test_needs_no_client_and_carries_nonce_and_user_data(self, session: Session) -> None:
         reply = ask(session, {"Operation": "GetAttestationDocument", "Nonce": "AQID", "UserData": "BAUG"})
@@ -495,53 +239,17 @@ class TestGetAttestationDocument:
         assert reply["Code"] == "InvalidRequest"
 
 
-class TestOtherOperations:
-    def test_data_key_is_delivered_with_its_ciphertext(self, ready: Session, clients: ScriptedClients) -> None:
-        clients.behaviour = lambda _: {"Plaintext": b"\1", "CiphertextBlob": b"\2", "KeyId": "arn"}
-        reply = ask(ready, {"Operation": "GenerateDataKey", "KeyId": "k", "KeySpec": "AES_256"})
-        assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn", "Tries": 1}
-
-    def test_failure_starts_with_the_text_of_the_operation(self, ready: Session, clients: ScriptedClients) -> None:
-        clients.behaviour = raising(NsmError("Attestation", "no such device"))
-        reply = ask(ready, {"Operation": "GenerateRandom", "NumberOfBytes": 8})
-        assert reply["Message"] == "Could not generate random bytes: NSM Attestation: no such device"
-
-    def test_needs_a_client(self, session: Session) -> None:
-        assert ask(session, {"Operation": "GenerateRandom", "NumberOfBytes": 8})["Message"] == "Client not initialized"
-
-
-class TestExplain:
-    def test_reply_has_the_steps_of_this_very_request(self, ready: Session, clients: ScriptedClients) -> None:
-        def behaviour(request: KmsRequest) -> dict[str, Any]:
-            record(OPENED)
-            return decrypt_answer(request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC")
-
-        clients.behaviour = behaviour
-        for _ in range(2):
-            assert parse_evidence(ask(ready, {**DECRYPT, "Explain": True})) == [OPENED]
-        assert "Evidence" not in ask(ready, DECRYPT)
-
-    def test_refusal_has_the_steps_up_to_it(self, ready: Session, clients: ScriptedClients) -> None:
-        def behaviour(_request: KmsRequest) -> dict[str, Any]:
-            record(OPENED)
-            raise CmsError("cannot be opened")
-
-        clients.behaviour = behaviour
-        reply = ask(ready, {**DECRYPT, "Explain": True})
-        assert (reply["Status"], parse_evidence(reply)) == ("Error", [OPENED])
-
-    def test_anything_but_true_and_false_is_refused(self, ready: Session, clients: ScriptedClients) -> None:
-        reply = ask(ready, {**DECRYPT, "Explain": "yes"})
-        assert (reply["Status"], reply["Code"]) == ("Error", EnclaveCode.INVALID_REQUEST)
-        assert clients.requests == []
-
-
 class TestDiagnose:
     def test_hops_to_the_endpoint_of_the_region_are_told_without_credentials(self, session: Session) -> None:
         diagnosis = parse_diagnosis(ask(session, {"Operation": "Diagnose", "AwsRegion": "eu-west-1"}))
         assert diagnosis.kms_host == "kms.eu-west-1.amazonaws.com"
         assert diagnosis.hops == tuple(survey("https://kms.eu-west-1.amazonaws.com"))
 
-    def test_region_on_both_sides_is_refused(self, clients: ScriptedClients) -> None:
-        reply = ask(new_session(clients, "us-east-1"), {"Operation": "Diagnose", "AwsRegion": "us-east-1"})
+    def test_region_on_both_sides_is_refused(self, regions: ScriptedRegions) -> None:
+        reply = ask(new_session(regions, "us-east-1"), {"Operation": "Diagnose", "AwsRegion": "us-east-1"})
         assert reply["Code"] == EnclaveCode.REGION_CONFLICT
+
+
+def test_uptime_counts_from_the_start_of_the_process(regions: ScriptedRegions) -> None:
+    enclave = Enclave(regions, None, {}, attest, survey, started_at=-1e9)
+    assert ask(Session(enclave), {"Operation": "Describe"})["UptimeS"] > 1e9 - 1
