@@ -1,7 +1,15 @@
-"""Serves HTTP/1.1 with or without TLS in threads, from a function that maps a request to an answer.
+"""Serves HTTP/1.1, with or without TLS, from a function that maps a request to a response.
 
-A bad client costs its own connection and nothing else: TLS handshakes run in the connection's thread, and every wait
-has a time-out.
+One thread accepts connections, and each connection has a thread of its own. A bad client costs its own connection and
+nothing else:
+
+- The accepting thread only wraps the socket. The TLS handshake runs in the connection's thread, so that a client that
+  stops in the middle of it keeps nobody waiting.
+- Every wait has a timeout. The length of a body is checked before the body is read, and a chunked body is refused.
+- An exception of the application answers 500. Its text, which may hold a secret, is neither sent nor logged.
+- Head and body leave in one write: with two, Nagle's algorithm waits for the client's delayed acknowledgement.
+- ``close`` shuts the sockets down instead of closing them. The read in each connection's thread then returns, and that
+  thread closes its socket. A connection that the application never answers (None) also waits for ``close``.
 """
 
 from __future__ import annotations

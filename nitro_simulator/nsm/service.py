@@ -1,8 +1,17 @@
-"""A Nitro Secure Module in software: the requests and answers of /dev/nsm, byte for byte in its CBOR.
+"""A Nitro Security Module in software: the requests and responses of /dev/nsm, byte for byte in its CBOR.
 
-The documents are real ones under a throwaway root. Nothing here is isolated from anything: it proves nothing.
-Sources: the NSM's API crate aws-nitro-enclaves-nsm-api (names, types, limits, error codes, and its nsm-check on the
-state at boot); where that is silent, the NSM device of QEMU's nitro-enclave machine.
+A request is either a text, which names a command without arguments, or a map with one entry, which names an operation
+and holds the map of its arguments. ``answer`` decodes the request, calls the method of that name, and encodes what it
+returns. Whatever is wrong with a request ends in NsmRefusalError with one of the module's error codes, and the client
+sees that code and nothing else.
+
+The module has PCRs (``pcrs``), a leaf certificate that its authority issues and renews (``authority``), and a clock. An
+attestation document is a map made of these three, signed with the leaf's key as COSE_Sign1. One lock around everything
+answers one request at a time, as the device does, so that no document shows a PCR in the middle of a change.
+
+The documents are real ones under a throwaway root. Nothing here is isolated from anything: it proves nothing. Sources:
+the NSM's API crate aws-nitro-enclaves-nsm-api (names, types, limits, error codes, and its nsm-check on the state at
+boot); where that is silent, the NSM device of QEMU's nitro-enclave machine.
 """
 
 from __future__ import annotations
