@@ -1,1 +1,4 @@
-"""The command-line programs of the enclave."""
+"""The command-line programs of the enclave.
+
+Internal: not part of the public API.
+"""

@@ -1,1 +1,4 @@
-"""What leaves the enclave of a secret, and the program that a secret can be piped to."""
+"""What leaves the enclave of a secret, and the program that a secret can be piped to.
+
+Internal: not part of the public API.
+"""

@@ -1,1 +1,4 @@
-"""The Nitro Security Module: its CBOR, its device, and entropy from it."""
+"""The Nitro Security Module: its CBOR, its device, and entropy from it.
+
+Internal: not part of the public API.
+"""

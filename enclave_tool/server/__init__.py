@@ -1,1 +1,4 @@
-"""The enclave's server: its configuration, sessions, workers and diagnosis."""
+"""The enclave's server: its configuration, sessions, workers and diagnosis.
+
+Internal: not part of the public API.
+"""

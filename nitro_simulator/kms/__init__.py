@@ -1,1 +1,4 @@
-"""A KMS that verifies attestation documents and enforces key policies."""
+"""A KMS that verifies attestation documents and enforces key policies.
+
+Internal: not part of the public API.
+"""

@@ -1,1 +1,4 @@
-"""A Nitro Security Module in software, and the authority that signs its documents."""
+"""A Nitro Security Module in software, and the authority that signs its documents.
+
+Internal: not part of the public API.
+"""

@@ -37,6 +37,12 @@ def imported_for_type_checkers(package: str) -> set[str]:
     return set()
 
 
+def test_public_packages_are_those_with_a_list_of_names() -> None:
+    inits = [path for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")]
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in inits}
+    assert {package for package in packages if declared(package)} == set(PUBLIC_PACKAGES)
+
+
 def test_command_prints_the_declared_names(capsys: pytest.CaptureFixture[str]) -> None:
     public_api.main()
     printed: dict[str, list[str]] = {}

@@ -87,9 +87,15 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_folder_holds_few_modules_at_one_level(folder: Path) -> None:
+    assert len(entries(folder)) <= MAX_ENTRIES, sorted(entries(folder))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_are_short(path: Path) -> None:
+def test_module_and_its_functions_are_short(path: Path) -> None:
     source = path.read_text("utf-8")
+    assert len(source.splitlines()) <= MAX_MODULE_LINES
     assert {name: lines for name, lines in function_lines(source).items() if lines > MAX_FUNCTION_LINES} == {}
 
 

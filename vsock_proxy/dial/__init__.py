@@ -1,1 +1,4 @@
-"""The way to a destination: its addresses, and connecting to one of them."""
+"""The way to a destination: its addresses, and connecting to one of them.
+
+Internal: not part of the public API.
+"""

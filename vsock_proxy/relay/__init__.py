@@ -1,1 +1,4 @@
-"""Connections under way: admitted, relayed, counted and ended in time."""
+"""Connections under way: admitted, relayed, counted and ended in time.
+
+Internal: not part of the public API.
+"""
