@@ -5,7 +5,7 @@ CredentialsFound, Connected, Sent, Received and Printed. The enclave records Att
 Opened, which travel with its reply; nothing in them is secret, and only the attestation document among them is proof.
 
 A decrypt without ``--explain`` must not pay for loading this module: on the instance, code imports the class of a step
-only where ``is_recording()``. tests/system/test_start_up.py checks that.
+only where ``is_recording()``. tests/system/instance/test_start_up.py checks that.
 """
 
 from __future__ import annotations

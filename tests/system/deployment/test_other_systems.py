@@ -14,7 +14,7 @@ import pytest
 
 from vsock_wire.errors import ExitCode
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WITHOUT_VSOCK = "import socket\ndel socket.AF_VSOCK\n"
 """As on macOS."""
 WITHOUT_UNIX = (

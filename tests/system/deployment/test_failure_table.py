@@ -20,7 +20,7 @@ from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, cre
 from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 Done = subprocess.CompletedProcess[bytes]
 
 

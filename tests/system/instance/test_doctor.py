@@ -30,7 +30,7 @@ from vsock_wire.protocol.diagnosis import HopName
 
 Done = subprocess.CompletedProcess[bytes]
 PLAINTEXT = b"p1aintext-the-doctor-must-not-show"
-FORBID_VSOCK = Path(__file__).parents[1] / "support" / "vsock" / "forbid_vsock.py"
+FORBID_VSOCK = Path(__file__).parents[2] / "support" / "vsock" / "forbid_vsock.py"
 
 
 @pytest.fixture(scope="module")
