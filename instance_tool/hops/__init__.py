@@ -1,1 +1,4 @@
-"""The hops between this instance and KMS, looked at one by one. Internal: not part of the public API."""
+"""What ``kmstool-instance doctor`` looks at: each hop between this instance and KMS.
+
+Internal: not part of the public API.
+"""
