@@ -135,12 +135,12 @@ class EnclaveClient:
         """
         message = self._bounded(message)
         try:
-            return self._exchange_on_live_connection(message)
+            return self._attempt_on_live_connection(message)
         except EnclaveError as error:
             if not error.says_credentials_ended or not self._has_new_credentials():
                 raise
             _logger.info("credentials: have expired: asking again with new ones")
-        return self._exchange_on_live_connection(message)
+        return self._attempt_on_live_connection(message)
 
     def exchange(self, message: JsonObject) -> JsonObject:
         """Return the fields of the reply to a request that needs no credentials, as a message.
@@ -241,17 +241,17 @@ class EnclaveClient:
             self._connection = connect_enclave(self._address, timeout_s=self._timeout_s)
         return self._connection
 
-    def _exchange_on_live_connection(self, message: JsonObject) -> JsonObject:
+    def _attempt_on_live_connection(self, message: JsonObject) -> JsonObject:
         is_kept = self._credentials_sent is not None or (self._has_peer_credentials and self._is_connected)
         try:
-            return self._send_credentials_and_exchange(message)
+            return self._attempt(message)
         except TransportError as error:
             # An enclave closes connections that were idle for long.
             if not is_kept or isinstance(error.__cause__, TimeoutError):
                 raise
-            return self._send_credentials_and_exchange(message)
+            return self._attempt(message)
 
-    def _send_credentials_and_exchange(self, message: JsonObject) -> JsonObject:
+    def _attempt(self, message: JsonObject) -> JsonObject:
         try:
             self.send_credentials()
             return self.exchange(message)

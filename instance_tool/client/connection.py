@@ -62,12 +62,17 @@ class EnclaveConnection:
         if is_recording():
             message = {**message, EXPLAIN: True}
         with self._closing_on_failure():
-            reply = parse_reply(self._exchange_messages(message))
-        if isinstance(reply, ErrorReply):
-            if reply.code == EnclaveCode.BUSY:  # the enclave closes the connection after this reply
+            started = time.perf_counter()
+            self._send_unless_closed(message)
+            reply, received_bytes = self._receive()
+            if is_recording():
+                _record_reply(message["Operation"], reply, received_bytes, milliseconds_since(started))
+            parsed = parse_reply(reply)
+        if isinstance(parsed, ErrorReply):
+            if parsed.code == EnclaveCode.BUSY:  # the enclave closes the connection after this reply
                 self.close()
-            raise EnclaveError(reply)
-        return reply
+            raise EnclaveError(parsed)
+        return parsed
 
     def send(self, message: JsonObject) -> None:
         """Send one request. Several may be sent before their replies are received.
@@ -96,19 +101,14 @@ class EnclaveConnection:
             self.close()
             raise
 
-    def _exchange_messages(self, message: JsonObject) -> JsonObject:
-        started = time.perf_counter()
+    def _send_unless_closed(self, message: JsonObject) -> None:
+        """Send a request. A server with too many connections answers and closes, even if it could not be written."""
         try:
             self._send(message)
         except TransportError as error:
             if isinstance(error.__cause__, TimeoutError):
                 raise
-            # A server with too many connections answers and closes, even if the request was not written: read on.
             _logger.debug("%s", error)
-        reply, received_bytes = self._receive()
-        if is_recording():
-            _record_reply(message["Operation"], reply, received_bytes, milliseconds_since(started))
-        return reply
 
     def _send(self, message: JsonObject) -> None:
         sent_bytes = self._connection.send(message, timeout_s=self._timeout_s)
