@@ -1,3 +1,5 @@
+"""The wheel of what is committed, built once for the tests of this folder."""
+
 from __future__ import annotations
 
 from pathlib import Path
