@@ -1,4 +1,4 @@
-"""The command-line programs of the enclave.
+"""The programs ``kmstool-enclave`` and ``kmstool-enclave-cli``: a module for each, and what their options share.
 
-Internal: not part of the public API.
+The only package of this side that knows about command lines. Internal: not part of the public API.
 """

@@ -76,7 +76,7 @@ VERBOSITY_OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Settings(KmsSettings):
+class ServerSettings(KmsSettings):
     """What the command line says."""
 
     region: str | None
@@ -135,14 +135,14 @@ class Settings(KmsSettings):
 )
 @click.version_option(version_text(), prog_name=PROGRAM)
 @with_settings(
-    Settings,
+    ServerSettings,
     *SERVICE_OPTIONS,
     *KMS_OPTIONS,
     *DELIVERY_OPTIONS,
     click.argument("deliver_arguments", nargs=-1, metavar="[ARG]..."),
     *VERBOSITY_OPTIONS,
 )
-def command(settings: Settings) -> None:
+def command(settings: ServerSettings) -> None:
     """Serve KMS decryption to the parent instance, from inside a Nitro Enclave.
 
     Holds one RSA key pair, has the Nitro Security Module attest it, calls KMS

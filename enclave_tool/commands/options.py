@@ -15,6 +15,8 @@ from enclave_tool.nsm.device import NSM_DEVICE, parse_nsm_location
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import CID_PARENT, Address, UnixAddress, VsockAddress, parse_address, vsock_address
 
+_NON_VSOCK_HINT = "pass --allow-non-vsock to run without Nitro hardware; never in an image that KMS policies trust"
+
 _NSM_OPTION = click.option(
     "--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device."
 )
@@ -103,6 +105,3 @@ class KmsSettings(NsmSettings):
         """
         if not isinstance(address, VsockAddress) and not self.allow_non_vsock:
             raise InputError(f"{flag}: expected a vsock address, got {address}", hint=_NON_VSOCK_HINT)
-
-
-_NON_VSOCK_HINT = "pass --allow-non-vsock to run without Nitro hardware; never in an image that KMS policies trust"

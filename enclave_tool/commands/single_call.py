@@ -40,14 +40,14 @@ class OperationError(ToolError):
 
 @dataclass(frozen=True)
 class AttestSettings(NsmSettings):
-    """What the options of every command say."""
+    """What the options of ``attest`` say."""
 
     verbose: int
 
 
 @dataclass(frozen=True, repr=False)
 class CallSettings(CredentialSettings, KmsSettings):
-    """What the options of every command that calls KMS say."""
+    """What the options say that all commands have which call KMS."""
 
     region: str | None
     verbose: int

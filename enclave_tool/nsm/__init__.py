@@ -1,4 +1,4 @@
 """The Nitro Security Module: its CBOR, its device, and entropy from it.
 
-Internal: not part of the public API.
+Internal: ``enclave_tool`` exports what applications need.
 """

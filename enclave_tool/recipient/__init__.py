@@ -1,4 +1,4 @@
 """The recipient key, its attestation documents, and the CMS that KMS encrypts to it.
 
-Internal: not part of the public API.
+Internal: ``enclave_tool`` exports what applications need.
 """

@@ -1,4 +1,4 @@
-"""The enclave's server: its configuration, sessions, workers and diagnosis.
+"""The server inside the enclave: ``app`` builds it from a ``config``, ``workers`` serve, a ``session`` per connection.
 
 Internal: not part of the public API.
 """
