@@ -20,7 +20,6 @@ from nitro_attestation.key_policy.context import attestation_context
 from nitro_simulator.errors import validation_fault
 from vsock_wire.protocol.json_codec import JsonObject
 
-KEY_ENCRYPTION_ALGORITHM = "RSAES_OAEP_SHA_256"
 RSA_KEY_BITS = (2048, 3072, 4096)
 """Sizes of RSA keys that RSAES_OAEP_SHA_256 of KMS has."""
 

@@ -10,12 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Self
 
-DIGEST = "SHA384"
-PCR_COUNT = 32
-PCR_BYTES = 48
+from nitro_attestation.document.payload import DEBUG_PCRS, DIGEST, PCR_COUNT
+from nitro_attestation.measurements import PCR_BYTES
+
 LOCKED_AT_BOOT = 16
 """PCR0 to 15 belong to the hypervisor; the enclave may extend and lock the rest."""
-DEBUG_PCRS = (0, 1, 2)
 INSTANCE_PCR = 4
 
 _ZERO = bytes(PCR_BYTES)

@@ -26,9 +26,10 @@ from typing import TypeAlias
 import cbor2
 
 from nitro_attestation.document.cbor import decode_strict_cbor
+from nitro_attestation.document.payload import DIGEST, PCR_COUNT
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.nsm.authority import AttestationAuthority
-from nitro_simulator.nsm.pcrs import DIGEST, PCR_COUNT, PcrBank
+from nitro_simulator.nsm.pcrs import PcrBank
 from vsock_wire.errors import ToolError
 
 MAX_REQUEST_BYTES = 0x1000
