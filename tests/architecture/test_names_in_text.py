@@ -37,7 +37,7 @@ def missing_names(text: str) -> Iterator[str]:
     A name with a part in capitals, such as deploy/NAME.pem, stands for many.
     """
     for name in set(FILE_NAME.findall(text)) - NOT_HERE:
-        stands_for_many = re.search(r"\b[A-Z]+\b", name) and not name.endswith(".md")
+        stands_for_many = re.search(r"(?:^|[/_.])[A-Z]+(?:[_.]|$)", name) and not name.endswith(".md")
         if not (stands_for_many or (ROOT / name).exists() or (ROOT / f"{name}.py").exists()):
             yield name
     for name in set(MODULE_NAME.findall(text)):
