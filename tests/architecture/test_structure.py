@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -104,6 +105,14 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = {name: sorted(imported_modules(path.read_text("utf-8"), paths)) for name, path in paths.items()}
     assert sum(map(len, graph.values())) > len(graph)
     assert find_cycle(graph) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_package_without_public_names_says_that_it_is_internal(folder: Path) -> None:
+    source = (folder / "__init__.py").read_text("utf-8")
+    documentation = ast.get_docstring(ast.parse(source)) or ""
+    has_public_names = re.search(r"^ *__all__ = \[", source, re.MULTILINE)
+    assert has_public_names or re.search(r"\binternal\b", documentation, re.IGNORECASE)
 
 
 class TestReaders:

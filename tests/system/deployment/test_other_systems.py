@@ -34,8 +34,8 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog
 SYSTEMS = pytest.mark.parametrize("system", [WITHOUT_VSOCK, WITHOUT_UNIX], ids=["no vsock", "no vsock, no Unix"])
 LOAD_ALL = """
 import importlib, pathlib
-for room in ("vsock_wire", "instance_tool", "nitro_simulator"):
-    for path in sorted(pathlib.Path(room).rglob("*.py")):
+for package in ("vsock_wire", "instance_tool", "nitro_simulator"):
+    for path in sorted(pathlib.Path(package).rglob("*.py")):
         importlib.import_module(".".join(path.with_suffix("").parts))
 print("loaded")
 """
