@@ -50,11 +50,15 @@ class WireError(ToolError):
     """The peer sent bytes that are not a message of the wire protocol."""
 
 
+CONNECT = "connect to"
+"""The operation of a TransportError if there never was a connection."""
+
+
 class TransportError(ToolError):
     """A peer could not be reached, or stopped answering.
 
     Attributes:
-        operation: what was being done, such as "connect to" or "read from".
+        operation: what was being done: CONNECT, or another such as "read from".
         address: the peer, as text.
         reason: why it failed, without the other two.
     """

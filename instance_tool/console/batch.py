@@ -11,7 +11,7 @@ from instance_tool.client.pipeline import Pipeline
 from instance_tool.console.ciphertext import parse_ciphertext
 from instance_tool.console.kms_requests import with_ciphertext
 from instance_tool.console.output import OutputFormat, encode_result
-from vsock_wire.errors import InputError, ToolError, TransportError
+from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
 from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT
 
@@ -62,7 +62,7 @@ def decrypt_lines(
                 raise outcome
             result = encode_result(template.operation, outcome, output_format, line_number=number)
         except ToolError as error:
-            if isinstance(error, TransportError) and error.operation == "connect to":
+            if isinstance(error, TransportError) and error.operation == CONNECT:
                 raise _stopped_at(number, error) from error
             report(number, error)
             failed += 1

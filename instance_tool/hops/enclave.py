@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from instance_tool.client.client import EnclaveClient
 from instance_tool.errors import EnclaveError
 from instance_tool.hops.kms import parse_kms_host, see_dns_and_kms
-from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.errors import CONNECT, ToolError, TransportError
 from vsock_wire.net.address import Address, TcpAddress, VsockAddress
 from vsock_wire.net.sockets import local_vsock_cid
 from vsock_wire.protocol.delivery import DELIVERY
@@ -68,7 +68,7 @@ def _see_vsock(address: Address) -> Hop:
 def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
     """Yield what is known of an enclave that did not describe itself."""
     is_busy = isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.BUSY
-    is_absent = isinstance(error, TransportError) and error.operation == "connect to"
+    is_absent = isinstance(error, TransportError) and error.operation == CONNECT
     if is_busy or is_absent:
         yield Hop.failed(HopName.ENCLAVE, error)
         return

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsock_wire.errors import TransportError
+from vsock_wire.errors import CONNECT, TransportError
 from vsock_wire.net.address import CID_ANY, Address, TcpAddress, UnixAddress, VsockAddress
 
 VSOCK_DEVICE = "/dev/vsock"
@@ -59,7 +59,7 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
             sock.connect(_socket_name(address))
         return sock
     except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA cannot encode
-        raise _transport_error("connect to", address, error, _CONNECT_HINTS | _SOCKET_HINTS) from error
+        raise _transport_error(CONNECT, address, error, _CONNECT_HINTS | _SOCKET_HINTS) from error
 
 
 def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.socket:
