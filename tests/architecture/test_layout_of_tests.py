@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 MOST_MODULES = 14
+MOST_LINES = 400
 PROGRAMS = ("tests.fuzz.targets.", "tests.run.")
 """What tests/ holds besides tests and their helpers, and is tested itself."""
 
@@ -44,3 +45,9 @@ def test_no_folder_of_helpers_holds_more_than_fourteen_modules() -> None:
     for folder in (support, *(path for path in support.rglob("*") if path.is_dir())):
         modules = [path for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()]
         assert len([path for path in modules if path.name != "__pycache__"]) <= MOST_MODULES, folder
+
+
+def test_no_file_of_tests_is_too_long_to_be_surveyed() -> None:
+    sizes = {path: len(path.read_text("utf-8").splitlines()) for path in TESTS.rglob("*.py")}
+    assert len(sizes) > 200
+    assert {str(path.relative_to(ROOT)): size for path, size in sizes.items() if size > MOST_LINES} == {}
