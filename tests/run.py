@@ -9,6 +9,7 @@ At the end there is a line about the suites, and a line that counts the tests of
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,7 @@ class Lane:
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(signal.SIGINT)  # so that pytest ends what its tests have started
             self._process.wait()
         self._output.close()
 
