@@ -1,4 +1,4 @@
-"""Which libraries the plugin takes for installed. What it does in projects of users is in tests/tools."""
+"""Which libraries the plugin takes for installed. What it does in projects of users is in tests/distribution."""
 
 from __future__ import annotations
 
