@@ -50,8 +50,8 @@ def trap() -> Iterator[Trap]:
             with suppress(OSError):
                 while True:
                     visitor, address = listener.accept()
-                    visitor.close()
                     trap.visits.append(address)
+                    visitor.close()
 
         thread = threading.Thread(target=watch)
         thread.start()
