@@ -22,7 +22,7 @@ PARTS = {
     "TLS": r"\(ssl\.py",
     "signature": r"botocore/auth\.py|enclave_tool/kms/clock_skew\.py",
     "HTTP: headers of the answer": r"\(email/|parse_headers",
-    "HTTP: the rest": r"urllib3/|\(http/client\.py|botocore/(httpsession|awsrequest)\.py|kms/transport\.py",
+    "HTTP: the rest": r"urllib3/|\(http/client\.py|botocore/(httpsession|awsrequest)\.py|kms/(transport|connection)\.",
     "botocore: parameters and answer": r"botocore/",
     "messages: the connection": r"vsock_wire/rpc/|vsock_wire/protocol/frames\.py",
     "messages: JSON": r"\(json/|vsock_wire/protocol/",
