@@ -28,7 +28,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make public-api  the names that other projects may import, each with what it is"
 	@echo "make format  rewrite the sources in the project's format"
-	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/images.md)"
+	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/how-to/build-images.md)"
 	@echo "make verify-reproducible   each image twice from the start, compared file by file"
 	@echo "make eif     the enclave image file and its measurements.json, by nitro-cli"
 	@echo "make policy  the key policy for it: ROLE=ARN ADMIN=ARN"

@@ -1,4 +1,6 @@
-"""Measure the tools: `make bench`, or `python -m bench.kmstool [--json FILE]`. What was seen: docs/performance.md.
+"""Measure the tools: `make bench`, or `python -m bench.kmstool [--json FILE]`.
+
+Results: docs/explanation/performance.md.
 
 Everything that is compared runs in turns, so that what else the machine does meets both sides.
 """

@@ -1,4 +1,6 @@
-"""Compare vsock-proxy with its peers in one run: `python bench/proxy.py`. What was seen: docs/proxy-relay.md.
+"""Compare vsock-proxy with its peers in one run: `python bench/proxy.py`.
+
+Results: docs/explanation/proxy-relay.md.
 
 All relay a unix socket to TCP on loopback, because few machines have both a vsock and a peer on it. socat is Debian's.
 AWS's proxy takes part where AWS_VSOCK_PROXY names its binary; it speaks only vsock, so it runs with a small library

@@ -1,4 +1,6 @@
-"""Compare ways to relay bytes in Python on Linux: `python bench/proxy_relays.py [MIB]`. Results: docs/proxy-relay.md.
+"""Compare ways to relay bytes in Python on Linux: `python bench/proxy_relays.py [MIB]`.
+
+Results: docs/explanation/proxy-relay.md.
 
 Each candidate relays a unix socket to TCP in a process of its own, as vsock-proxy does with a vsock; the sender and the
 receiver are two more processes. CPU is the relay's own, user and system, per GiB.

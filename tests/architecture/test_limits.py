@@ -1,4 +1,4 @@
-"""docs/limits.md says what the enclave's limits are: each value is that of the code, and each test is there."""
+"""The limits in docs/reference/limits.md: each value is the one in the code, and each named test exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(
     r"^\| `([\w.]+):([\w.]+)` \| ([\d,.]+) \|.*\| `(tests/[^`]+)` \|$",
-    (ROOT / "docs/limits.md").read_text("utf-8"),
+    (ROOT / "docs/reference/limits.md").read_text("utf-8"),
     re.MULTILINE,
 )
 

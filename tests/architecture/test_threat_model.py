@@ -1,4 +1,4 @@
-"""docs/threat-model.md names a test for each defence: each of them is there."""
+"""docs/explanation/threat-model.md names a test for each defence: each of them is there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+TEXT = (ROOT / "docs/explanation/threat-model.md").read_text("utf-8")
 NAMED_TESTS = sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", TEXT)))
 
 

@@ -85,7 +85,7 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 
 class TestReaderOfBlocks:
     def test_sees_mark_kind_and_line(self, tmp_path: Path) -> None:
-        page = ROOT / "docs" / "threat-model.md"
+        page = ROOT / "docs/explanation/threat-model.md"
         assert read_blocks(page) == []
         source = tmp_path / "page.md"
         source.write_text("x\n\n<!-- needs AWS -->\n```console\n$ a\nb\n```\n\n```python\nc\n```\n")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.project.doc_blocks import ROOT
 
-RECORDS = sorted((ROOT / "docs/decisions").glob("*.md"))
+RECORDS = sorted((ROOT / "docs/explanation/decisions").glob("*.md"))
 HEAD = re.compile(r"# (\d+)\. .+\n\n- Status: (Accepted|Superseded)\b.*\n- Date: \d{4}-\d\d-\d\d\n\n## Context\n")
 
 

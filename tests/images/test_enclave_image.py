@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "support" / "images"
 GUEST_TIMEOUT_S = 180.0
 MOST_START_UP_S = 15.0
-"""Far above what was measured (docs/images.md), so that only an image that does not start by itself fails."""
+"""Far above what docs/how-to/build-images.md measured: only an image that does not start at all fails."""
 CID_ENCLAVE = 16
 COMMAND_ARGUMENTS = ["--ca-file", "/run/ca.pem", "--verbose"]
 """Where a guest differs from an enclave: KMS has an authority of this test."""

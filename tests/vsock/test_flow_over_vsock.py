@@ -36,7 +36,7 @@ CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
 CLIENTS_AT_ONCE = 8
 ABSENT_CID = 77
 TIMEOUT_S = 60.0
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/explanation/plaintext-path.md"
 
 
 @dataclass
@@ -208,14 +208,14 @@ def test_doctor_finds_every_hop_in_order_over_real_vsock(tools: Tools) -> None:
     assert report["Hops"][0]["Detail"].startswith("sockets can be made here; ")
 
 
-def test_readme_shows_what_explain_tells_of_a_decrypt(tools: Tools) -> None:
-    """The README's block is the output of such a run; only what differs from run to run may differ."""
+def test_page_shows_what_explain_prints_for_a_decrypt(tools: Tools) -> None:
+    """The page's block is the output of such a run; only what differs from run to run may differ."""
     port = free_vsock_port()
     with _running_enclave(tools.account, port=port, proxy_port=tools.proxy_port, name="explained"):
         done = tools.instance("--explain", tools.encrypt(b"Hello, KMS!"), port=port)
     assert (done.returncode, done.stdout) == (0, b"Hello, KMS!\n")
     told = done.stderr.decode().strip()
-    section = README.read_text("utf-8").partition("\n### See it happen\n")[2]
+    section = PAGE.read_text("utf-8").partition("\n## What --explain shows\n")[2]
     shown = section.partition("```text\n")[2].partition("\n```")[0]
     assert _without_accidents(shown) == _without_accidents(told), told
 

@@ -70,7 +70,7 @@ def choose_builder(environment: Mapping[str, str]) -> Builder:
     tried = "\n".join(f"  {failure}" for failure in failures)
     raise NoBuilderError(
         f"no builder of images works here:\n{tried}\nhint: on Debian, apt-get install buildah; or name a program and "
-        "its options by BUILDER, BUILDER_OPTIONS and BUILD_OPTIONS (docs/images.md)"
+        "its options by BUILDER, BUILDER_OPTIONS and BUILD_OPTIONS (docs/how-to/build-images.md)"
     )
 
 

@@ -8,8 +8,8 @@ called; then it closes both sockets.
 
 Why it is built this way. A direction reads only after everything it read before was taken, so a slow reader costs at
 most one chunk of memory, the kernel's flow control slows its sender down, and no other connection waits. Readiness
-callbacks cost less than half the CPU of asyncio's streams (docs/proxy-relay.md has the measurements). ``movers`` has
-two ways to move bytes, because copying is faster for messages, and splicing for bulk that comes from TCP.
+callbacks cost less than half the CPU of asyncio's streams (measurements: docs/explanation/proxy-relay.md). ``movers``
+has two ways to move bytes, because copying is faster for messages, and splicing for bulk that comes from TCP.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Two ways to move bytes from one socket to another: through this process's memory, or inside the kernel.
 
-Which is used where was measured: docs/proxy-relay.md.
+Which is used where was measured: docs/explanation/proxy-relay.md.
 """
 
 from __future__ import annotations

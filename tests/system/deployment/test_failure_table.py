@@ -1,4 +1,4 @@
-"""The table of failures in the README, row by row against the real programs."""
+"""The table of failures in docs/how-to/troubleshoot.md, row by row against the real programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, cre
 from tests.support.deployment.raw_client import RawClient
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/troubleshoot.md"
 Done = subprocess.CompletedProcess[bytes]
 
 
@@ -32,14 +32,15 @@ class Row:
     hint: str
 
 
-def readme_rows() -> list[Row]:
-    """Read the table that stands under the heading "When something fails"."""
-    section = README.read_text("utf-8").partition("\n## When something fails\n")[2].partition("\n## ")[0]
+def rows_of_the_page() -> list[Row]:
+    """Read the page's first table."""
+    section = PAGE.read_text("utf-8").partition("\n| situation |")[2].partition("\n\n")[0]
+    section = f"| situation |{section}"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return [Row(name, int(code), message.strip("`"), hint.strip("`")) for name, code, message, hint in cells[2:]]
 
 
-ROWS = {row.situation: row for row in readme_rows()}
+ROWS = {row.situation: row for row in rows_of_the_page()}
 SITUATIONS: dict[str, Callable[[Deployment], Done]] = {}
 
 
@@ -58,7 +59,7 @@ def shared() -> Iterator[Deployment]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_readme_says_what_happens(shared: Deployment, name: str) -> None:
+def test_page_says_what_happens(shared: Deployment, name: str) -> None:
     row = ROWS[name]
     done = SITUATIONS[name](shared)
     stderr = done.stderr.decode()

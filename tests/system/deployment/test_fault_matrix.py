@@ -96,7 +96,7 @@ def _tcp(address: tuple[str, int]) -> TcpAddress:
 
 
 def _expect(hop: str, fault: Fault) -> ExitCode:
-    """Return the exit code that the README gives for it."""
+    """Return the exit code that docs/how-to/troubleshoot.md gives for it."""
     match hop, fault:
         case (_, Fault.DRIPPING) | ("IMDS" | "NSM", Fault.DUPLICATE):
             return ExitCode.DONE

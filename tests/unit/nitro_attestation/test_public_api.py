@@ -24,7 +24,7 @@ from tests.support.project.doc_blocks import ROOT, read_blocks
 @pytest.fixture
 def sample() -> dict[str, Any]:
     """The functions of the sample in the documentation."""
-    (block,) = (block for block in read_blocks(ROOT / "docs/attestation.md") if block.kind == "python")
+    (block,) = (block for block in read_blocks(ROOT / "docs/how-to/verify-attestation.md") if block.kind == "python")
     functions: dict[str, Any] = {}
     exec(compile(block.text, str(block), "exec"), functions)  # noqa: S102 - the project's own text
     return functions
