@@ -18,10 +18,18 @@ from vsock_proxy.settings import CONNECT_TIMEOUT_S, AddressFamily
 from vsock_wire.cli.shared_options import with_options
 
 
-@click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("check", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @with_options(ROUTE_OPTIONS)
 def command(**options: Any) -> None:
-    """Say what the configuration allows; resolve and dial each route, and fail at the first that would fail."""
+    """Print what the configuration allows, then try each route.
+
+    Resolves and connects to the destination of each route in turn, and stops
+    at the first that fails. Does not listen, so it can run next to a proxy.
+
+    \b
+    Example:
+      vsock-proxy check 8000 kms.us-east-1.amazonaws.com 443
+    """  # noqa: D301 - \b is click's mark for text not to rewrap
     settings = parse_check_settings(**options)
     click.echo(f"config {settings.source.file}")
     asyncio.run(check_config(settings.source.load(), settings.family))

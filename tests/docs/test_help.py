@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import pytest
 
-from tools.generate_manual import TOOLS
+from tools.reference.command_tree import TOOLS, contexts
 
 COLUMNS = 80
-
-
-def commands(name: str, command: click.Command, parent: click.Context | None = None) -> Iterator[click.Context]:
-    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
-    yield context
-    if isinstance(command, click.Group):
-        for sub_name in command.list_commands(context):
-            sub_command = command.get_command(context, sub_name)
-            assert sub_command is not None
-            yield from commands(sub_name, sub_command, context)
-
-
-CONTEXTS = [context for name, command in TOOLS.items() for context in commands(name, command)]
+CONTEXTS = [context for name, command in TOOLS.items() for context in contexts(name, command)]
 
 
 @pytest.mark.parametrize("context", CONTEXTS, ids=lambda context: context.command_path)
@@ -41,5 +27,11 @@ class TestHelp:
 
 def test_every_command_is_looked_at() -> None:
     paths = {context.command_path for context in CONTEXTS}
-    assert {"kmstool-instance policy explain", "kmstool-enclave", "vsock-proxy", "kmstool-sim up"} <= paths
+    assert {
+        "kmstool-instance policy explain",
+        "kmstool-enclave",
+        "vsock-proxy",
+        "vsock-proxy check",
+        "kmstool-sim up",
+    } <= paths
     assert len(paths) > 25

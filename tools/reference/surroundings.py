@@ -1,0 +1,77 @@
+"""What each program reads besides its command line: environment variables and files. tests/tools checks the lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+Entries: TypeAlias = Mapping[str, str]
+"""Text by the name of a variable or the path of a file."""
+
+_AWS_CREDENTIALS: Entries = {
+    "AWS_ACCESS_KEY_ID": "With AWS_SECRET_ACCESS_KEY: the AWS credentials to use.",
+    "AWS_SECRET_ACCESS_KEY": "See AWS_ACCESS_KEY_ID.",
+    "AWS_SESSION_TOKEN": "The session token, if the credentials are temporary.",
+}
+_OPTION_DEFAULTS: Entries = {
+    "REGION": "Default of --region.",
+    "PROXY_PORT": "Default of --proxy-port.",
+    "ENDPOINT": "Default of --endpoint.",
+}
+ENVIRONMENT: Mapping[str, Entries] = {
+    "kmstool-enclave": _OPTION_DEFAULTS,
+    "kmstool-enclave-cli": {**_OPTION_DEFAULTS, **_AWS_CREDENTIALS},
+    "kmstool-instance": {
+        "KMSTOOL_ENCLAVE": "Address of the enclave. --enclave and --cid override it.",
+        **_AWS_CREDENTIALS,
+        "AWS_PROFILE": "Take credentials from this profile, through boto3. --profile overrides it.",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "Take credentials from boto3's chain and do not ask IMDS.",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "Same.",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "Same.",
+        "AWS_CONFIG_FILE": "Read by boto3 instead of ~/.aws/config.",
+        "AWS_SHARED_CREDENTIALS_FILE": "Read by boto3 instead of ~/.aws/credentials.",
+        "AWS_EC2_METADATA_DISABLED": "If true, do not ask IMDS for credentials.",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": "Where IMDS listens. Default: http://169.254.169.254.",
+        "NO_COLOR": "If set, doctor prints no colours.",
+    },
+    "kmstool-sim": {
+        "PATH": "run: searched for PROGRAM, after the folder of kmstool's own programs.",
+        "TMPDIR": "Where to make the folder for sockets and files. Keep it short: they hold unix sockets.",
+    },
+    "vsock-proxy": {
+        "NOTIFY_SOCKET": "Set by systemd: where to report that the proxy is ready, reloading or stopping.",
+        "WATCHDOG_USEC": "Set by systemd: how often to report that the proxy is alive, in microseconds.",
+        "WATCHDOG_PID": "Set by systemd: the process that WATCHDOG_USEC is for.",
+        "LISTEN_FDS": "Set by systemd: number of listening sockets passed by a socket unit.",
+        "LISTEN_PID": "Set by systemd: the process that LISTEN_FDS is for.",
+        "LISTEN_FDNAMES": "Set by systemd: names of the sockets. Removed, not used.",
+    },
+}
+"""``kmstool-sim run`` also sets variables for the program that it runs: docs/reference/simulator.md."""
+
+_ENCLAVE_FILES: Entries = {
+    "/dev/nsm": "The Nitro Security Module. --nsm overrides it.",
+    "/dev/vsock": "The vsock device of the enclave's kernel.",
+}
+FILES: Mapping[str, Entries] = {
+    "kmstool-enclave": {
+        **_ENCLAVE_FILES,
+        "/dev/random": "Gets random bytes from the Nitro Security Module at the start, before any key is generated.",
+    },
+    "kmstool-enclave-cli": {
+        **_ENCLAVE_FILES,
+        "/dev/random": "Gets random bytes from the Nitro Security Module at the start, before any key is generated.",
+    },
+    "kmstool-instance": {
+        "/dev/vsock": "The vsock device of the parent instance.",
+        "~/.aws/config": "Profiles, read by boto3.",
+        "~/.aws/credentials": "Credentials by profile, read by boto3.",
+    },
+    "kmstool-sim": {
+        "/tmp": "Holds sockets and files until the simulator stops, unless --state names another folder.",  # noqa: S108 - text
+    },
+    "vsock-proxy": {
+        "/etc/nitro_enclaves/vsock-proxy.yaml": "Allowlist and routes, unless --config names another file.",
+        "/dev/vsock": "The vsock device of the parent instance.",
+    },
+}
