@@ -13,6 +13,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Count in the process that hears of every test: with pytest-xdist that is the one that starts the others."""
+    """Register the mark of tests that run alone; count in the process that hears of every test.
+
+    With pytest-xdist that is the one that starts the others.
+    """
+    config.addinivalue_line("markers", "alone: measures times, so `make test` runs it while no other test runs")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SuiteRecorder(config))

@@ -2,7 +2,8 @@
 
 Tests run in two lanes at the same time, each a pytest of its own. One lane shares its tests out among as many processes
 as there are cores. The other boots guests and builds images: all tests of tests/vsock run in one guest, and those of
-tests/images look at one build, so sharing them out would repeat the work. Its output is shown when it has ended.
+tests/images look at one build, so sharing them out would repeat the work. Its output is shown when it has ended. Tests
+that measure times are marked ``alone``, and run when both lanes have ended.
 
 At the end there is a line about the suites, and a line that counts the tests of all lanes together.
 """
@@ -14,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from tests.support.suites import outcome
 from tests.support.suites.outcome import Suite
@@ -26,13 +27,17 @@ from tests.support.suites.recorder import OPTION
 ROOT = Path(__file__).parents[1]
 GUESTS_AND_IMAGES = ("tests/vsock", "tests/images")
 SHARED_OUT = ("-n", "auto", "--dist", "worksteal")
-ALL = {
-    "processes": (*SHARED_OUT, *(f"--ignore={folder}" for folder in GUESTS_AND_IMAGES)),
-    # Two runs cannot share the cache of what failed last.
-    "guests and images": ("-p", "no:cacheprovider", *GUESTS_AND_IMAGES),
-}
+Lanes: TypeAlias = Mapping[str, tuple[str, ...]]
 """The arguments of pytest for each lane. The output of the first is shown as it comes."""
-FAST = {"processes": (*SHARED_OUT, "tests/unit", "tests/architecture", "tests/docs")}
+ALL: Sequence[Lanes] = (
+    {
+        "processes": (*SHARED_OUT, "-m", "not alone", *(f"--ignore={folder}" for folder in GUESTS_AND_IMAGES)),
+        # Two runs cannot share the cache of what failed last.
+        "guests and images": ("-p", "no:cacheprovider", *GUESTS_AND_IMAGES),
+    },
+    {"tests alone": ("-p", "no:cacheprovider", "-m", "alone", "tests/system")},
+)
+FAST: Sequence[Lanes] = ({"processes": (*SHARED_OUT, "tests/unit", "tests/architecture", "tests/docs")},)
 
 
 class Lane:
@@ -76,19 +81,26 @@ class Lane:
         return suites
 
 
-def run(lanes: Mapping[str, tuple[str, ...]]) -> int:
-    """Run lanes at the same time, say how they ended, and return the exit code."""
+def run(stages: Sequence[Lanes]) -> int:
+    """Run stages one after the other, the lanes of each at the same time; return the exit code."""
     started_at_s = time.monotonic()
+    suites: list[Suite] = []
+    for lanes in stages:
+        suites += _suites_of(lanes)
+    suites = outcome.merge(suites)
+    print(f"{outcome.describe(suites)} (in {time.monotonic() - started_at_s:.0f} s)")
+    print(outcome.closing_line(suites))
+    return int(any(suite.failed for suite in suites))
+
+
+def _suites_of(lanes: Lanes) -> list[Suite]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="suites-")))
         running = [
             stack.enter_context(Lane(name, arguments, folder, is_shown=number == 0))
             for number, (name, arguments) in enumerate(lanes.items())
         ]
-        suites = sorted((suite for lane in running for suite in lane.finish()), key=lambda suite: suite.name)
-    print(f"{outcome.describe(suites)} (in {time.monotonic() - started_at_s:.0f} s)")
-    print(outcome.closing_line(suites))
-    return int(any(suite.failed for suite in suites))
+        return [suite for lane in running for suite in lane.finish()]
 
 
 if __name__ == "__main__":

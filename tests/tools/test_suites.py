@@ -77,7 +77,7 @@ def lane(path: Path, *arguments: str) -> tuple[str, ...]:
 
 
 def test_lanes_are_counted_together(sample: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run.run({"one": lane(sample, "-k", "test_passes"), "two": lane(sample, "-k", "test_needs")}) == 1
+    assert run.run([{"one": lane(sample, "-k", "test_passes"), "two": lane(sample, "-k", "test_needs")}]) == 1
     *_, second, about_suites, count = capfd.readouterr().out.splitlines()
     assert "2 skipped" in second
     assert about_suites.startswith("suites: tests ran; ")
@@ -85,17 +85,36 @@ def test_lanes_are_counted_together(sample: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_lanes_without_a_failure_are_a_success(sample: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run.run({"one": lane(sample, "-k", "test_passes and not breaks")}) == 0
+    assert run.run([{"one": lane(sample, "-k", "test_passes and not breaks")}]) == 0
     assert capfd.readouterr().out.endswith("\n1 passed, 0 failed\n")
 
 
 @pytest.mark.parametrize("argument", ["--no-such-option", "--collect-only-what", "-k=no_such_test"])
 def test_lane_that_runs_no_test_is_a_failure(argument: str, sample: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run.run({"one": lane(sample, "-k", "test_passes and not breaks"), "two": lane(sample, argument)}) == 1
+    assert run.run([{"one": lane(sample, "-k", "test_passes and not breaks"), "two": lane(sample, argument)}]) == 1
     error, about_suites, count = capfd.readouterr().out.splitlines()[-3:]
     assert error.startswith("error: the pytest for two ended with exit code ")
     assert about_suites.startswith("suites: ")
     assert count == "1 passed, 1 failed"
+
+
+def test_stages_are_counted_together_and_each_runs_whatever_became_of_the_one_before(
+    sample: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run.run([{"first": lane(sample, "-k", "test_fails")}, {"second": lane(sample, "-k", "test_needs")}]) == 1
+    about_suites, count = capfd.readouterr().out.splitlines()[-2:]
+    assert about_suites.startswith("suites: tests ran; 2 of tests skipped: no such device here; install one (in ")
+    assert count == "0 passed, 1 failed, 2 skipped"
+
+
+def test_tests_marked_to_run_alone_are_where_they_are_looked_for() -> None:
+    (stage,) = [lanes["tests alone"] for lanes in run.ALL if "tests alone" in lanes]
+    folder = run.ROOT / stage[-1]
+    marked = [
+        path for path in (run.ROOT / "tests").rglob("test_*.py") if "@pytest.mark.alone" in path.read_text("utf-8")
+    ]
+    assert [path for path in marked if folder not in path.parents and path != Path(__file__)] == []
+    assert len(marked) > 1
 
 
 def test_suites_are_described_with_their_place() -> None:

@@ -30,6 +30,19 @@ class Suite:
         return self.passed + self.failed > 0
 
 
+def merge(suites: Iterable[Suite]) -> list[Suite]:
+    """Return one suite for each name, in the order of names."""
+    merged: dict[str, Suite] = {}
+    for suite in suites:
+        whole = merged.setdefault(suite.name, Suite(suite.name))
+        whole.passed += suite.passed
+        whole.failed += suite.failed
+        whole.skipped += suite.skipped
+        whole.place = whole.place or suite.place
+        whole.reasons += [reason for reason in suite.reasons if reason not in whole.reasons]
+    return [merged[name] for name in sorted(merged)]
+
+
 def describe(suites: Sequence[Suite]) -> str:
     """Return the line that says which suites ran, and which did not and why."""
     ran = [f"{suite.name} ({suite.place})" if suite.place else suite.name for suite in suites if suite.has_run]

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from vsock_wire.protocol.messages import SetClient
 from vsock_wire.protocol.vocabulary import EnclaveCode
 
 WORKERS = 2
+TIMEOUT_S = 30.0
+"""Never waited for by a test that passes."""
 PLAINTEXT = b"opened by one of several"
 
 
@@ -148,14 +151,27 @@ class TestDeath:
     def test_a_request_under_way_is_finished(self, deployment: Deployment) -> None:
         tool = deployment.start_enclave("draining", "--workers", str(WORKERS))
         credentials = SetClient(deployment.account.issue_credentials(), deployment.account.region)
+        is_under_way, is_terminated = threading.Event(), threading.Event()
+
+        def hold(_operation: str, answer: dict[str, object]) -> dict[str, object]:
+            is_under_way.set()
+            assert is_terminated.wait(TIMEOUT_S)
+            return answer
+
         with deployment.connect("draining") as client:
             assert client.ask(encode_message(credentials.to_message()).rstrip(b"\0"))["Status"] == "Ok"
             request = f'{{"Operation":"Decrypt","Ciphertext":"{deployment.encrypt(PLAINTEXT, {})}"}}'
-            client.sock.sendall(request.encode() + b"\0")
-            time.sleep(0.005)
-            tool.process.terminate()
-            assert client.read()["Status"] == "Ok"
-        assert tool.process.wait(15) == 0
+            deployment.account.kms.rewrite_answer = hold
+            try:
+                client.sock.sendall(request.encode() + b"\0")
+                assert is_under_way.wait(TIMEOUT_S)
+                tool.process.terminate()
+                is_terminated.set()
+                assert client.read()["Status"] == "Ok"
+            finally:
+                is_terminated.set()
+                deployment.account.kms.rewrite_answer = None
+        assert tool.process.wait(TIMEOUT_S) == 0
 
 
 class TestUsage:

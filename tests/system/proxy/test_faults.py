@@ -152,6 +152,7 @@ def test_idle_connection_is_closed_and_a_busy_one_is_not(bench: Bench) -> None:
         assert ask(busy, b"z") == b"z"
 
 
+@pytest.mark.alone  # it measures how long answers take
 def test_stopped_reader_costs_bounded_memory_and_delays_nobody(bench: Bench) -> None:
     flood_bytes = 64 * 1_048_576
     flood = os.urandom(1_048_576) * 64
