@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.project.packages import ROOT, classes, source_files
-from vsock_wire.errors import ToolError
+from tests.support.project.literal_texts import UNKNOWN, texts
+from tests.support.project.packages import ROOT, source_files
 from vsock_wire.protocol.vocabulary import KmstoolText
 
 FORBIDDEN_NAMES = frozenset({"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "misc.py"})
@@ -26,32 +24,6 @@ SUBJECT = re.compile(r"[A-Z]\w*(?: and [\w-]+)?: |Could not ")
 
 TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
 """Their texts are ours. Many of the simulator's are AWS's, to the letter."""
-
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""Stands for what is put into a text when it is made."""
-
-ERRORS = {member.__name__ for member in classes() if issubclass(member, ToolError)}
-
-
-def texts(source: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line, kind and text of every literal first text and hint of an error of ours that is raised or made."""
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in ERRORS:
-            continue
-        for kind, value in [("text", arg) for arg in node.args[-1:]] + [
-            ("hint", keyword.value) for keyword in node.keywords if keyword.arg == "hint"
-        ]:
-            literal = literal_of(value)
-            if literal:
-                yield node.lineno, kind, literal
-
-
-def literal_of(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else UNKNOWN for part in node.values)
-    return None
 
 
 @pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))

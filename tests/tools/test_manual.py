@@ -29,9 +29,9 @@ def test_files_are_what_the_commands_say_now() -> None:
     assert here == files(), "call make man"
 
 
-@pytest.mark.parametrize("name", pages())
-def test_page_of_the_reference_is_what_the_sources_say_now(name: str) -> None:
-    assert PAGES.joinpath(name).read_text("utf-8") == pages()[name], "call make man"
+@pytest.mark.parametrize(("name", "text"), pages().items(), ids=pages())
+def test_page_of_the_reference_is_what_the_sources_say_now(name: str, text: str) -> None:
+    assert PAGES.joinpath(name).read_text("utf-8") == text, "call make man"
 
 
 @pytest.mark.parametrize("tool", TOOLS)
