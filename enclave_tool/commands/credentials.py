@@ -53,14 +53,14 @@ def find_credentials(settings: CredentialSettings, environ: Mapping[str, str]) -
     )
     descriptor = settings.credentials_fd
     if flags and descriptor is not None:
-        raise InputError("--credentials-fd excludes --aws-access-key-id and its companions")
+        raise InputError("--credentials-fd cannot be combined with the --aws-... flags")
     if flags:
         return _credentials("command line", flags)
     if descriptor is not None:
         return _credentials(f"--credentials-fd {descriptor}", _read_fields(descriptor))
     fields = _without_empty({name: environ.get(variable) for variable, name in _VARIABLES.items()})
     if not fields:
-        raise CredentialsError("no credentials: not on the command line, no --credentials-fd, none set", hint=_HINT)
+        raise CredentialsError("no credentials: none in flags, in --credentials-fd or in the environment", hint=_HINT)
     return _credentials("environment", fields)
 
 
@@ -92,11 +92,11 @@ def _read_fields(descriptor: int) -> JsonObject:
         message = decode_message(data)
     except RequestError:
         raise CredentialsError(
-            f"{provider}: expected one JSON object, got other bytes",
+            f"{provider}: not a JSON object",
             provider=provider,
-            hint="pass IMDS's answer, or an object with AwsAccessKeyId, AwsSecretAccessKey and AwsSessionToken",
+            hint="pass the JSON from IMDS, or an object with AwsAccessKeyId, AwsSecretAccessKey and AwsSessionToken",
         ) from None
     named = {_IMDS_NAMES.get(name, name): value for name, value in message.items() if name != "AwsRegion"}
     if len(named) != len(message.keys() - {"AwsRegion"}):
-        raise CredentialsError(f"{provider}: expected each field once, got one under two names", provider=provider)
+        raise CredentialsError(f"{provider}: a field is given under two names", provider=provider)
     return named

@@ -42,5 +42,5 @@ def read_standard_input(most_bytes: int, *, credentials_fd: int | None) -> bytes
         InputError: it is longer than ``most_bytes``, closed, or where the credentials are.
     """
     if credentials_fd == 0:
-        raise InputError("standard input: expected it for the data, got it for --credentials-fd as well")
+        raise InputError("standard input: cannot be read for the data, because --credentials-fd 0 reads it")
     return read_file(STANDARD_INPUT, "standard input", max_bytes=most_bytes)

@@ -29,10 +29,10 @@ MAX_MEMORY_MIB = 1_048_576
 SERVICE_OPTIONS = (
     click.option(
         "--region", envvar="REGION", show_envvar=True, metavar="REGION",
-        help="AWS region of KMS; else the instance's choice.",
+        help="AWS region of KMS; by default the client chooses.",
     ),
     click.option(
-        "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True, help="vsock port to serve."
+        "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True, help="vsock port to listen on."
     ),
     click.option(
         "--key-bits", type=click.Choice([str(bits) for bits in KEY_BITS]), default=str(KEY_BITS[0]),
@@ -40,37 +40,38 @@ SERVICE_OPTIONS = (
     ),
     click.option(
         "--attestation-max-age", type=parse_seconds, default=0.0, show_default=True, metavar="SECONDS",
-        help="Let one attestation document serve so long; 0 asks for a new one per call.",
+        help="How long to reuse an attestation document; 0 gets a new one per call.",
     ),
     click.option(
         "--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True, metavar="N",
-        help="Processes that decrypt side by side; one per vCPU is best.",
+        help="Number of worker processes; one per vCPU is best.",
     ),
     MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections),
     click.option(
         "--max-connections-per-cid", type=click.IntRange(1), metavar="N",
-        help="Of these, serve at most so many of one CID; by default all.",
+        help="Maximum number of these per CID; by default the same.",
     ),
     IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s),
-    click.option("--listen", metavar="ADDRESS", help="Serve this address instead of vsock --port."),
+    click.option("--listen", metavar="ADDRESS", help="Listen on this address instead of vsock --port."),
 )  # fmt: skip
 DELIVERY_OPTIONS = (
     click.option(
         "--deliver", type=click.Choice([str(delivery) for delivery in Delivery]), default=str(Delivery.REPLY),
-        show_default=True, help="What leaves of a secret: itself, its SHA-256, or a program's output.",
+        show_default=True, help="What leaves the enclave: each secret, its SHA-256, or the output of PROGRAM.",
     ),
-    click.option("--deliver-exec", metavar="PROGRAM", help="Pipe each secret to it; all ARGs are its own."),
+    click.option("--deliver-exec", metavar="PROGRAM", help="Program to pipe each secret to, with all ARGs."),
     click.option(
         "--deliver-timeout", type=parse_timeout, metavar="SECONDS", default=ProgramLimits.time_s, show_default=True,
-        help="End PROGRAM after so long.",
+        help="Kill PROGRAM after this long.",
     ),
     click.option(
         "--deliver-memory", type=click.IntRange(1, MAX_MEMORY_MIB), metavar="MIB",
-        default=ProgramLimits.memory_bytes >> 20, show_default=True, help="Address space of each process of PROGRAM.",
+        default=ProgramLimits.memory_bytes >> 20, show_default=True,
+        help="Address space limit of each process of PROGRAM.",
     ),
 )  # fmt: skip
 VERBOSITY_OPTIONS = (
-    VERBOSE.declare(click.option, help="Log more to standard error."),
+    VERBOSE.declare(click.option, help="Log more to standard error; repeat for more."),
     QUIET.declare(click.option, help="Log errors only."),
 )
 
@@ -143,16 +144,17 @@ class ServerSettings(KmsSettings):
     *VERBOSITY_OPTIONS,
 )
 def command(settings: ServerSettings) -> None:
-    """Serve KMS decryption to the parent instance, from inside a Nitro Enclave.
+    """Decrypt with AWS KMS for the parent instance, from inside a Nitro Enclave.
 
-    Holds one RSA key pair, has the Nitro Security Module attest it, calls KMS
-    through the parent's vsock-proxy with TLS ending here, and opens what KMS
-    encrypts to that key. kmstool-instance is its client.
+    The server makes an RSA key pair, has the Nitro Security Module attest it,
+    and calls KMS through the parent's vsock-proxy over TLS that ends in the
+    enclave. KMS encrypts its responses to that key, so only this enclave can
+    decrypt them. kmstool-instance is its client.
 
-    What --deliver says is part of the command line that PCR0 measures. With
-    digest or exec no plaintext leaves the enclave, but a digest lets anybody
-    check a guess. PROGRAM gets the secret on standard input, no environment,
-    no shell, and bounds on time, memory, processes and output.
+    PCR0 measures the command line, including --deliver. With digest or exec, no
+    plaintext leaves the enclave, but anyone can check a guess against a digest.
+    PROGRAM reads the secret from standard input. It runs without a shell or an
+    environment, and with limits on time, memory, processes and output.
 
     \b
     In an enclave:     kmstool-enclave --region us-east-1

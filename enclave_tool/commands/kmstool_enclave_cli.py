@@ -1,4 +1,4 @@
-"""kmstool-enclave-cli: one operation for a program inside the enclave, by flags and labelled lines."""
+"""kmstool-enclave-cli: one operation per run, for programs inside the enclave, with flags and labelled output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EncryptionContext = tuple[tuple[str, str], ...]
 
 
 class _Command(click.Command):
-    """A command that takes flags only, and does not repeat a stray word: it may be a part of a secret."""
+    """A command that takes only flags, and never echoes a stray word, which may be part of a secret."""
 
     allow_extra_args = True
 
@@ -46,8 +46,8 @@ class _Command(click.Command):
         rest = super().parse_args(ctx, args)
         if ctx.args:
             raise InputError(
-                "arguments: expected flags and their values only, got another word",
-                hint=f"{PROGRAM} {self.name} --help shows what it takes",
+                "arguments: unexpected word, not shown because it may be part of a secret",
+                hint=f"for usage, run: {PROGRAM} {self.name} --help",
             )
         return rest
 
@@ -71,16 +71,16 @@ _calls_kms = with_settings(CallSettings, _REGION_OPTION, *KMS_OPTIONS, _VERBOSE_
 )  # fmt: skip
 @click.version_option(version_text(), prog_name=PROGRAM)
 def command() -> None:
-    """Call AWS KMS from inside a Nitro Enclave, attested, and print base64.
+    """Make one attested call to AWS KMS from inside a Nitro Enclave.
 
-    For programs in the enclave that run another program more easily than they
-    import enclave_tool. Flags stand behind the command's name. Credentials come
-    from the environment, from --credentials-fd, or from flags, which every
-    process of the enclave can read.
+    Prints base64. For programs in the enclave that cannot import enclave_tool.
+    Flags go after the command's name. Credentials come from the environment,
+    from --credentials-fd, or from flags, which every process in the enclave can
+    read.
 
     \b
-    Exit codes: 0 done, 1 failed, 2 usage, 3 not reached, 4 no credentials,
-    5 refused by KMS, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage error, 3 unreachable,
+    4 no credentials, 5 refused by KMS, 130 interrupted.
 
     \b
     Example:
@@ -89,8 +89,8 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--ciphertext", metavar="BASE64", required=True, help="What to decrypt; - reads standard input.")
-@KEY_ID.declare(click.option, help="The only KMS key that may open it; needed for an asymmetric one.")
+@click.option("--ciphertext", metavar="BASE64", required=True, help="Ciphertext to decrypt; - reads standard input.")
+@KEY_ID.declare(click.option, help="KMS key that must decrypt it; required for an asymmetric key.")
 @ENCRYPTION_ALGORITHM.declare(click.option)
 @_CONTEXT_OPTION
 @_calls_kms
@@ -101,19 +101,19 @@ def decrypt(
     encryption_algorithm: str | None,
     encryption_context: EncryptionContext,
 ) -> None:
-    """Decrypt --ciphertext, and print PLAINTEXT.
+    """Decrypt --ciphertext and print PLAINTEXT.
 
-    Each of --key-id and --encryption-algorithm goes to KMS as it is given.
-    Unlike kmstool's, --key-id needs no algorithm beside it, as a symmetric key
-    has but one; an asymmetric algorithm without a key is an error, where
-    kmstool ignores it: no ciphertext of such a key names the key.
+    Passes --key-id and --encryption-algorithm to KMS unchanged. Unlike in
+    kmstool, --key-id does not need --encryption-algorithm, because a symmetric
+    key has only one. An asymmetric algorithm without --key-id is an error:
+    such a ciphertext does not name its key. kmstool ignores it.
 
     \b
     Example:
       kmstool-enclave-cli decrypt --ciphertext "$TEXT" --key-id alias/app
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if encryption_algorithm not in (None, SYMMETRIC_DEFAULT) and not key_id:
-        raise InputError("--encryption-algorithm: expected --key-id beside an asymmetric algorithm, got none")
+        raise InputError("--encryption-algorithm: an asymmetric algorithm needs --key-id")
     blob = read_base64("--ciphertext", ciphertext, MAX_CIPHERTEXT_BYTES, credentials_fd=settings.credentials_fd)
     parameters = {"CiphertextBlob": blob, "KeyId": key_id, "EncryptionAlgorithm": encryption_algorithm}
     call_and_print(settings, Operation.DECRYPT, parameters, encryption_context)
@@ -125,7 +125,7 @@ def decrypt(
 @_CONTEXT_OPTION
 @_calls_kms
 def genkey(settings: CallSettings, key_id: str, key_spec: str, encryption_context: EncryptionContext) -> None:
-    """Generate a data key, and print CIPHERTEXT and PLAINTEXT.
+    """Generate a data key and print CIPHERTEXT and PLAINTEXT.
 
     \b
     Example:
@@ -141,9 +141,10 @@ def genkey(settings: CallSettings, key_id: str, key_spec: str, encryption_contex
 @_CONTEXT_OPTION
 @_calls_kms
 def genkeypair(settings: CallSettings, key_id: str, key_pair_spec: str, encryption_context: EncryptionContext) -> None:
-    """Generate a key pair, and print CIPHERTEXT, PUBLIC_KEY and PLAINTEXT.
+    """Generate a key pair and print CIPHERTEXT, PUBLIC_KEY and PLAINTEXT.
 
-    CIPHERTEXT and PLAINTEXT are the private key, under --key-id and in DER.
+    PLAINTEXT is the private key in DER; CIPHERTEXT is that key encrypted under
+    --key-id.
 
     \b
     Example:
@@ -158,7 +159,7 @@ def genkeypair(settings: CallSettings, key_id: str, key_pair_spec: str, encrypti
 @RANDOM_LENGTH.declare(click.option, type=click.IntRange(1, MAX_RANDOM_BYTES))
 @_calls_kms
 def genrandom(settings: CallSettings, length: int) -> None:
-    """Generate random bytes, and print PLAINTEXT.
+    """Generate random bytes and print PLAINTEXT.
 
     \b
     Example:
@@ -169,10 +170,10 @@ def genrandom(settings: CallSettings, length: int) -> None:
 
 @command.command()
 @_KEY_ID_OPTION
-@click.option("--public-key", metavar="BASE64", required=True, help="The peer's, in DER; - reads standard input.")
+@click.option("--public-key", metavar="BASE64", required=True, help="Peer's public key in DER; - reads standard input.")
 @_calls_kms
 def derive(settings: CallSettings, key_id: str, public_key: str) -> None:
-    """Derive the ECDH shared secret with a peer, and print PLAINTEXT.
+    """Derive the ECDH shared secret with a peer and print PLAINTEXT.
 
     \b
     Example:
@@ -191,10 +192,10 @@ def derive(settings: CallSettings, key_id: str, public_key: str) -> None:
 def encrypt(
     settings: CallSettings, key_id: str, encryption_algorithm: str | None, encryption_context: EncryptionContext
 ) -> None:
-    """Encrypt the bytes of standard input, and print CIPHERTEXT.
+    """Encrypt the bytes of standard input and print CIPHERTEXT.
 
-    KMS does not attest this operation: whom the key policy lets encrypt can,
-    with or without an enclave.
+    KMS cannot attest this operation: everyone whom the key policy allows to
+    encrypt can do so, with or without an enclave.
 
     \b
     Example:
@@ -208,13 +209,13 @@ def encrypt(
 
 
 @command.command()
-@click.option("--nonce", metavar="HEX", help="For the document to carry, at most 512 bytes.")
-@click.option("--user-data", metavar="HEX", help="For the document to carry, at most 512 bytes.")
+@click.option("--nonce", metavar="HEX", help="Nonce to put into the document, at most 512 bytes.")
+@click.option("--user-data", metavar="HEX", help="Data to put into the document, at most 512 bytes.")
 @with_settings(AttestSettings, *NSM_OPTIONS, _VERBOSE_OPTION)
 def attest(settings: AttestSettings, nonce: str | None, user_data: str | None) -> None:
     """Print an attestation document of this enclave as DOCUMENT.
 
-    Neither KMS nor credentials are needed. The document carries no public key.
+    Needs neither KMS nor credentials. The document carries no public key.
 
     \b
     Example:

@@ -21,7 +21,7 @@ _NSM_OPTION = click.option(
     "--nsm", default=NSM_DEVICE, show_default=True, metavar="PATH", help="Nitro Security Module device."
 )
 _NON_VSOCK_OPTION = click.option(
-    "--allow-non-vsock", is_flag=True, help="Take unix: and tcp:// addresses, to run without Nitro."
+    "--allow-non-vsock", is_flag=True, help="Accept unix: and tcp:// addresses, to run without Nitro."
 )
 NSM_OPTIONS = (_NSM_OPTION, _NON_VSOCK_OPTION)
 """For a command that asks only the module; NsmSettings."""
@@ -34,21 +34,25 @@ KMS_OPTIONS = (
         "--parent-cid", type=int, metavar="CID", default=CID_PARENT, show_default=True, help="CID of vsock-proxy."
     ),
     click.option(
-        "--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST", help="KMS host, if not the usual one."
+        "--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST",
+        help="KMS host, if not the region's usual one.",
     ),
-    click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="PEM bundle trusted to name KMS."),
+    click.option(
+        "--ca-file", type=click.Path(exists=True, dir_okay=False),
+        help="PEM bundle of the authorities trusted to identify KMS.",
+    ),
     _NSM_OPTION,
     click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port."),
     _NON_VSOCK_OPTION,
 )  # fmt: skip
 """For a command that calls KMS; KmsSettings."""
 CREDENTIAL_OPTIONS = (
-    click.option("--aws-access-key-id", metavar="ID", help="AWS access key id; better from the environment."),
-    click.option("--aws-secret-access-key", metavar="KEY", help="Its secret; other processes can read it here."),
-    click.option("--aws-session-token", metavar="TOKEN", help="Its session token, if it has one."),
+    click.option("--aws-access-key-id", metavar="ID", help="AWS access key ID; safer in the environment."),
+    click.option("--aws-secret-access-key", metavar="KEY", help="AWS secret access key; other processes can read it."),
+    click.option("--aws-session-token", metavar="TOKEN", help="AWS session token, if there is one."),
     click.option(
         "--credentials-fd", type=click.IntRange(0), metavar="N",
-        help="Read credentials as JSON from this file descriptor, as IMDS writes them.",
+        help="File descriptor to read credentials from, as the JSON that IMDS returns.",
     ),
 )  # fmt: skip
 """``commands.credentials.CredentialSettings``."""

@@ -91,7 +91,7 @@ def attest_and_print(settings: AttestSettings, *, nonce: bytes | None, user_data
 def _field(operation: Operation, fields: JsonObject, name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise RecipientError(f"KMS {operation}: expected {name} in answer, got none")
+        raise RecipientError(f"KMS {operation}: the response has no {name}")
     return value
 
 

@@ -111,6 +111,6 @@ class Deliverer:
             raise RequestError(
                 f"Could not get attestation document: UserData: expected at most {MAX_ATTESTED_BYTES - len(own)} bytes,"
                 f" got {len(requested)}",
-                hint=f"the user data of this enclave's documents begins with {len(own)} bytes of its own",
+                hint=f"the enclave puts {len(own)} bytes of its own in front",
             )
         return own + requested

@@ -43,7 +43,7 @@ class ProgramRunner:
     def __init__(self, program: Program) -> None:
         path = Path(program.argv[0])
         if not path.is_file() or not os.access(path, os.X_OK):
-            raise InputError(f"--deliver-exec: expected a program that can be executed, got {path}")
+            raise InputError(f"--deliver-exec: not an executable file: {path}")
         self._program = program
         self._turns = threading.BoundedSemaphore(MAX_PROGRAMS)
 
@@ -58,9 +58,7 @@ class ProgramRunner:
         """
         deadline = time.monotonic() + self._program.limits.time_s
         if not self._turns.acquire(timeout=self._program.limits.time_s):
-            raise self._error(
-                f"expected a free place in time, got {MAX_PROGRAMS} runs under way", hint="try again later"
-            )
+            raise self._error(f"{MAX_PROGRAMS} other runs did not end in time", hint="try again later")
         try:
             return self._run(secret, deadline)
         finally:
@@ -120,33 +118,33 @@ class ProgramRunner:
                 if supervisor.stdout in ready or control in ready:
                     output += _read_some(supervisor.stdout.fileno())
                 if len(output) > MAX_OUTPUT_BYTES:
-                    raise self._error(f"expected at most {MAX_OUTPUT_BYTES} bytes of output, got more")
+                    raise self._error(f"wrote more than {MAX_OUTPUT_BYTES} bytes of output")
                 if control in ready:
                     return bytes(output), control.recv(MAX_OUTCOME_BYTES).decode("ascii", "replace")
                 if time.monotonic() >= deadline:
-                    raise self._error(f"expected it to end within {self._program.limits.time_s:g} s, got no end")
+                    raise self._error(f"did not end within {self._program.limits.time_s:g} s")
 
     def _check_outcome(self, outcome: str) -> None:
         match outcome.split():
             case ["exited", "0", "0"]:
                 return
             case ["exited", "0", unread]:
-                raise self._error(f"expected it to read the whole secret, got {unread} bytes left unread")
+                raise self._error(f"left {unread} bytes of the secret unread")
             case ["exited", code, _]:
-                raise self._error(f"expected exit code 0, got {code}", hint=self._died_hint())
+                raise self._error(f"exited with code {code}", hint=self._died_hint())
             case ["signalled", number]:
-                raise self._error(f"expected exit code 0, got {_signal_name(int(number))}", hint=self._died_hint())
+                raise self._error(f"was killed by {_signal_name(int(number))}", hint=self._died_hint())
             case ["forked"]:
-                raise self._error(f"expected at most {MAX_PROCESSES} processes, got more")
+                raise self._error(f"started more than {MAX_PROCESSES} processes")
             case ["failed", number]:
                 raise self._error(f"cannot be started: {os.strerror(int(number)).lower()}")
             case _:
-                raise self._error("expected its supervisor to report how it ended, got no report")
+                raise self._error("its supervisor did not report how it ended")
 
     def _died_hint(self) -> str:
         limits = self._program.limits
         return (
-            f"it may take {limits.memory_bytes >> 20} MiB and {limits.time_s:g} s; it gets the secret on standard input"
+            f"it may use {limits.memory_bytes >> 20} MiB and {limits.time_s:g} s; it gets the secret on standard input"
             " and no environment, and its standard error is discarded"
         )
 

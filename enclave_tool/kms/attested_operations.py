@@ -44,9 +44,9 @@ def replace_ciphertext_for_recipient(answer: dict[str, Any], operation: str, rec
     ciphertext_for_recipient = answer.pop("CiphertextForRecipient", None)
     if leaked:
         raise RecipientError(
-            f"KMS {operation}: expected CiphertextForRecipient, got {field} in the clear",
-            hint="the endpoint ignores Recipient, so it is no real KMS; the plaintext was dropped",
+            f"KMS {operation}: the response has {field} in the clear instead of CiphertextForRecipient",
+            hint="the endpoint ignores Recipient, so it is not the real KMS; the plaintext was dropped",
         )
     if not ciphertext_for_recipient:
-        raise RecipientError(f"KMS {operation}: expected CiphertextForRecipient, got neither that nor {field}")
+        raise RecipientError(f"KMS {operation}: the response has neither CiphertextForRecipient nor {field}")
     answer[field] = recipient.open_ciphertext_for_recipient(ciphertext_for_recipient)

@@ -58,8 +58,8 @@ class KmsCaller:
             # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
             _logger.warning("KMS %s: botocore failed with %s", request.operation, type(error).__name__)
             raise RecipientError(
-                f"KMS {request.operation}: expected a JSON object in answer, got what botocore cannot read",
-                hint="what answers behind the proxy is no real KMS",
+                f"KMS {request.operation}: the response is not a JSON object that botocore can read",
+                hint="the endpoint behind the proxy is not the real KMS",
             ) from None
         _check_key(request, answer)
         return answer
@@ -75,6 +75,6 @@ def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
         return
     if used != wanted and not used.endswith(f":key/{wanted}"):
         raise RecipientError(
-            f"KMS {request.operation}: KeyId: expected {quoted(wanted, MAX_KEY_ID_CHARS)} in answer,"
+            f"KMS {request.operation}: KeyId: expected {quoted(wanted, MAX_KEY_ID_CHARS)} in the response,"
             f" got {quoted(used, MAX_KEY_ID_CHARS)}"
         )

@@ -82,7 +82,7 @@ def attested_kms_client(
     if not region:
         raise ValueError("region: expected the name of an AWS region, such as us-east-1, got empty text")
     if credentials is not None and session is not None:
-        raise ValueError("credentials cannot be given together with session, which has its own")
+        raise ValueError("pass either credentials or session, not both: a session has credentials of its own")
     recipient = recipient or Recipient(open_nsm())
     options = options or KmsOptions()
     client = proxied_kms_client(

@@ -107,7 +107,8 @@ class ClockedSigner:
         # of many requests refused at once, one is worth a line
         if abs(offset - self._clock.offset) > timedelta(seconds=1):
             _logger.warning(
-                "clock: KMS's is %+.0f s from the enclave's: signing by KMS's from now on", offset.total_seconds()
+                "clock: KMS's clock is %+.0f s from the enclave's: signing by KMS's clock from now on",
+                offset.total_seconds(),
             )
         self._clock.offset = offset
 

@@ -28,23 +28,23 @@ MAX_KMS_CODE_CHARS = 128
 
 _KMS_HINTS = {
     "AccessDeniedException": (
-        "compare the key policy with this caller and this enclave: the role in Principal, and PCR0 in"
-        " kms:RecipientAttestation:ImageSha384 (an enclave in debug mode shows zeros in PCR0 to PCR2)"
+        "compare the key policy with this caller's role (Principal) and this enclave's PCR0"
+        " (kms:RecipientAttestation:ImageSha384; in debug mode, PCR0 to PCR2 are zeros)"
     ),
     "InvalidCiphertextException": (
-        "KMS gives no reason for this one: check that the encryption context equals the one used to encrypt, and that"
-        " the ciphertext is whole and of this account and region"
+        "KMS gives no reason for this error: check that the encryption context equals the one used to encrypt, and that"
+        " the ciphertext is complete and from this account and region"
     ),
-    "ExpiredTokenException": "the credentials have expired: fetch new ones, and try again",
+    "ExpiredTokenException": "the credentials have expired: get new ones and try again",
     "UnrecognizedClientException": "KMS does not know these credentials: check the access key and the session token",
     "InvalidSignatureException": (
-        "check the secret access key, and the clock of the enclave: it may differ from KMS's by 5 minutes at most"
+        "check the secret access key and the enclave's clock, which may differ from KMS's by at most 5 minutes"
     ),
-    "NotFoundException": "no such key here: check the region, the account and the key id",
-    "IncorrectKeyException": "the ciphertext was made with another key than the KeyId of the request",
+    "NotFoundException": "KMS does not find that key: check the region, the account and the key id",
+    "IncorrectKeyException": "the ciphertext was encrypted under another key than the request's KeyId",
     "DisabledException": "the key is disabled: enable it in KMS",
-    "KMSInvalidStateException": "the key's state forbids this: look it up with aws kms describe-key",
-    "ThrottlingException": "too many calls for this account and region: try again later, or raise the KMS quota",
+    "KMSInvalidStateException": "the key's state does not allow this: aws kms describe-key shows the state",
+    "ThrottlingException": "too many KMS calls in this account and region: try again later, or raise the KMS quota",
 }
 
 
@@ -60,7 +60,10 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Seq
         return _refusal(error, secrets)
     if isinstance(error, ParamValidationError):
         # Its text may quote the parameter's value.
-        return RequestError("the request was refused before it was sent", hint="a field has a length KMS does not take")
+        return RequestError(
+            "the request was not sent: a parameter is not valid",
+            hint="check the lengths of the fields against KMS's limits",
+        )
     cause = error.kwargs.get("error")
     if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
         return _proxy_unreachable(cause, proxy)
@@ -70,7 +73,7 @@ def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Seq
         "reach KMS through proxy",
         proxy,
         str(cause) if isinstance(cause, TransportError) else f"the connection failed ({type(error).__name__})",
-        hint="the proxy answers but KMS does not: see the proxy's log for DNS, its allowlist and the way out",
+        hint="the proxy answers but KMS does not: check the proxy's log for DNS, allowlist and network errors",
     )
 
 
@@ -99,7 +102,7 @@ def _clock_hint(offset_s: int | None) -> str | None:
         return None
     return (
         f"the enclave's clock is {abs(offset_s)} s {'behind' if offset_s > 0 else 'ahead of'} KMS's; up to"
-        f" {MAX_CLOCK_OFFSET_S} s are corrected: set the enclave's clock, or start the enclave anew"
+        f" {MAX_CLOCK_OFFSET_S} s are corrected automatically: set the enclave's clock, or restart the enclave"
     )
 
 
@@ -109,7 +112,7 @@ def _proxy_unreachable(cause: object, proxy: Address) -> ProxyUnreachableError:
         "connect to proxy",
         proxy,
         dialled.reason if isinstance(dialled, TransportError) else "no answer in time",
-        hint="is vsock-proxy running on the parent instance, on this port?",
+        hint="check that vsock-proxy is running on the parent instance and uses this port",
     )
 
 
@@ -118,10 +121,10 @@ def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
     host = str(error.kwargs.get("endpoint_url", "")).removeprefix("https://").strip("/")
     if isinstance(original, ssl.SSLCertVerificationError):
         return TlsError(
-            f"TLS with {host}: certificate refused: {original.verify_message.rstrip('.')}",
+            f"TLS with {host}: certificate rejected: {original.verify_message.rstrip('.')}",
             hint=(
-                "the peer behind the proxy is not that host (does vsock-proxy lead to the same region?), or its"
-                " authority is not in the enclave's CA bundle"
+                "the peer behind the proxy is not that host (check that vsock-proxy forwards to the same region), or"
+                " its authority is not in the enclave's CA bundle"
             ),
         )
     if isinstance(original, (ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError)) and not _is_protocol_error(original):
@@ -129,11 +132,11 @@ def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
             f"start TLS with {host} through proxy",
             proxy,
             "the connection was closed",
-            hint="the proxy refused or could not reach KMS: see its log for DNS, its allowlist and the way out",
+            hint="the proxy refused or could not reach KMS: check its log for DNS, allowlist and network errors",
         )
     return TlsError(
         f"TLS with {host}: {printable(str(original))[:200]}",
-        hint="what is behind the proxy does not speak TLS as KMS does: check the proxy's remote host and port",
+        hint="the host behind the proxy does not speak TLS as KMS does: check the proxy's remote host and port",
     )
 
 

@@ -74,7 +74,7 @@ class KmsOptions:
         if self.max_connections < 1:
             raise ValueError(f"max_connections: expected at least 1, got {self.max_connections}")
         if self.ca_file is not None and self.tls is not None:
-            raise ValueError("ca_file cannot be given together with tls, which has its authorities already")
+            raise ValueError("pass either ca_file or tls, not both: a TLS context has its authorities already")
         # What was given as text is kept parsed, so that equal options are equal.
         if isinstance(self.proxy, str):
             object.__setattr__(self, "proxy", parse_address(self.proxy))

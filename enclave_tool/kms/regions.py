@@ -112,7 +112,7 @@ class KmsRegions:
             raise RequestError(
                 KmstoolText.CLIENT_FAILED,
                 EnclaveCode.CLIENT_FAILED,
-                hint=f"botocore makes no KMS client for this region ({type(error).__name__})",
+                hint=f"botocore cannot create a KMS client for this region ({type(error).__name__})",
             ) from error
         return RegionalKms(client, http.pool(client.meta.endpoint_url), self._recipient, ClockedSigner(self._clock))
 

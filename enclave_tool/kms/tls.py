@@ -32,7 +32,7 @@ def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
         context.load_verify_locations(cafile=bundle)
     except OSError as error:
         reason = (error.strerror or "no certificate in it").lower()
-        raise InputError(f"CA bundle {bundle}: expected PEM certificates: {reason}") from error
+        raise InputError(f"CA bundle {bundle}: cannot read PEM certificates: {reason}") from error
     return context
 
 

@@ -131,17 +131,17 @@ def _check_size(name: str, value: bytes | None, most: int) -> None:
 def _decode_response(request: str, response: bytes) -> dict[Any, Any]:
     """Return the fields of the one-entry map that answers ``request``."""
     if len(response) > MAX_RESPONSE_BYTES:
-        raise NsmError(request, f"expected at most {MAX_RESPONSE_BYTES} bytes in answer, got {len(response)}")
+        raise NsmError(request, f"expected at most {MAX_RESPONSE_BYTES} bytes in the response, got {len(response)}")
     answer = _decode_cbor(request, response)
     if not isinstance(answer, dict) or len(answer) != 1:
-        raise NsmError(request, f"expected a map of one entry in answer, got {type(answer).__name__}")
+        raise NsmError(request, f"expected a map with one entry in the response, got {type(answer).__name__}")
     if "Error" in answer:
         code = answer["Error"]
         code = code if isinstance(code, str) and code.isalnum() and len(code) <= MAX_ERROR_CODE_CHARS else None
         raise NsmError(request, f"refused with {code or 'an unknown code'}", code=code)
     fields = answer.get(request)
     if not isinstance(fields, dict):
-        raise NsmError(request, "expected the fields of its own answer, got another request's")
+        raise NsmError(request, "the response belongs to another request")
     return fields
 
 
@@ -150,9 +150,9 @@ def _decode_cbor(request: str, response: bytes) -> Any:
     try:
         answer = cbor2.CBORDecoder(stream, read_size=1, max_depth=MAX_DEPTH, allow_duplicate_keys=False).decode()
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError):
-        raise NsmError(request, "expected CBOR in answer, got other bytes") from None
+        raise NsmError(request, "the response is not CBOR") from None
     if stream.read(1):
-        raise NsmError(request, "expected one CBOR item in answer, got bytes behind it")
+        raise NsmError(request, "bytes follow the CBOR item of the response")
     return answer
 
 
@@ -160,5 +160,5 @@ def _field(request: str, fields: dict[Any, Any], name: str, kind: type[_T] | tup
     value = fields.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         expected = kind.__name__ if isinstance(kind, type) else "list"
-        raise NsmError(request, f"{name}: expected {expected} in answer, got {type(value).__name__}")
+        raise NsmError(request, f"{name}: expected {expected} in the response, got {type(value).__name__}")
     return value

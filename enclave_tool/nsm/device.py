@@ -30,7 +30,7 @@ SOCKET_TIMEOUT_S = 10.0
 """For the unix socket carrier only; the device answers within milliseconds or not at all."""
 
 _LENGTH = struct.Struct(">I")
-_NO_WHOLE_ANSWER = "the simulated module gave no whole answer"
+_NO_WHOLE_ANSWER = "the simulated module's response is missing or truncated"
 
 
 class _IoVec(ctypes.Structure):
@@ -251,7 +251,10 @@ def open_nsm(location: str | Path | UnixAddress = NSM_DEVICE) -> Nsm:
         raise NsmError(
             f"open {location}",
             (error.strerror or str(error)).lower(),
-            hint="only a Nitro Enclave has this device; elsewhere, start kmstool-sim and pass its --nsm unix:PATH",
+            hint=(
+                "only a Nitro Enclave has this device; elsewhere, run kmstool-sim and pass the --nsm unix:PATH that it"
+                " prints"
+            ),
         ) from error
 
 
@@ -269,5 +272,5 @@ def parse_nsm_location(text: str, *, subject: str = "NSM") -> Path | UnixAddress
         return Path(text)
     address = parse_address(text)
     if not isinstance(address, UnixAddress):
-        raise InputError(f"{subject}: expected a device's path or unix:PATH, got {quoted(text)}")
+        raise InputError(f"{subject}: expected the path of a device or unix:PATH, got {quoted(text)}")
     return address

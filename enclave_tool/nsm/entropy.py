@@ -30,10 +30,10 @@ def seed_kernel_entropy(nsm: Nsm) -> None:
         NsmError: the module gave no bytes, or the kernel did not take them.
     """
     if not nsm.is_device:
-        _logger.info("entropy: not seeded, because the NSM is a simulated one")
+        _logger.info("entropy: kernel not seeded, because the NSM is simulated")
         return
     credit_kernel_entropy(nsm.random(SEED_BYTES))
-    _logger.info("entropy: %d bytes of the NSM credited to the kernel", SEED_BYTES)
+    _logger.info("entropy: credited %d bytes from the NSM to the kernel", SEED_BYTES)
 
 
 def credit_kernel_entropy(random: bytes) -> None:
@@ -54,6 +54,6 @@ def credit_kernel_entropy(random: bytes) -> None:
     except OSError as error:
         raise NsmError(
             "entropy",
-            f"the kernel did not take it: {(error.strerror or str(error)).lower()}",
-            hint="the enclave's program must run as root (CAP_SYS_ADMIN) to credit entropy",
+            f"the kernel did not accept it: {(error.strerror or str(error)).lower()}",
+            hint="to credit entropy, the program must run as root (CAP_SYS_ADMIN)",
         ) from error

@@ -68,7 +68,7 @@ class RecipientKey:
             raise CmsError(
                 f"{SUBJECT}: made for another key: expected subjectKeyIdentifier {self.identifier.hex()},"
                 f" got {named.hex()[:64]}",
-                hint="another process's attestation document went to KMS, or somebody else made this answer",
+                hint="another process's attestation document went to KMS, or this response is not from KMS",
             )
         return decrypt_enveloped_data(enveloped, self._private_key)
 

@@ -94,9 +94,9 @@ def read_ber(ber: bytes) -> EnvelopedData:
     except CmsError:
         raise
     except Exception:  # noqa: BLE001 - on hostile input pyasn1 raises more kinds of errors than its own
-        raise CmsError(f"{SUBJECT}: expected a CMS EnvelopedData in BER, got other bytes") from None
+        raise CmsError(f"{SUBJECT}: not a CMS EnvelopedData in BER") from None
     if rest:
-        raise CmsError(f"{SUBJECT}: expected nothing behind the EnvelopedData, got {len(rest)} bytes")
+        raise CmsError(f"{SUBJECT}: {len(rest)} bytes follow the EnvelopedData")
     return enveloped
 
 

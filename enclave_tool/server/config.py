@@ -63,10 +63,10 @@ def parse_delivery(
     delivery = Delivery(name)
     if delivery is not Delivery.EXEC:
         if program is not None or arguments:
-            raise InputError(f"--deliver {delivery}: expected neither --deliver-exec nor arguments, got some")
+            raise InputError(f"--deliver {delivery}: --deliver-exec and ARGs need --deliver exec")
         return delivery, None
     if program is None:
-        raise InputError("--deliver exec: expected --deliver-exec PROGRAM [ARG...], got none")
+        raise InputError("--deliver exec: needs --deliver-exec PROGRAM [ARG...]")
     if not program.startswith("/"):
         raise InputError(f"--deliver-exec: expected an absolute path, got {quoted(program)}")
     return delivery, Program((program, *arguments), limits)

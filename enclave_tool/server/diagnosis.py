@@ -75,10 +75,12 @@ class Surveyor:
         except NsmError as error:
             return Hop.failed(HopName.ENTROPY, error)
         except BlockingIOError:
-            return _no_entropy("the kernel's generator has not been seeded")
+            return _no_entropy("the kernel's random number generator is not seeded")
         if samples[0] == samples[1]:
-            return _no_entropy(f"NSM GetRandom: expected other bytes each time, got the same {ENTROPY_SAMPLE_BYTES}")
-        return Hop(HopName.ENTROPY, HopState.OK, "the module's bytes differ, and the kernel's generator is seeded")
+            return _no_entropy(f"NSM GetRandom: returned the same {ENTROPY_SAMPLE_BYTES} bytes twice")
+        return Hop(
+            HopName.ENTROPY, HopState.OK, "the module's random bytes differ, and the kernel's generator is seeded"
+        )
 
     def _see_kms(self, kms_url: str) -> Iterator[Hop]:
         started = time.perf_counter()
@@ -129,16 +131,16 @@ def _see_certificate(steps: list[object]) -> Hop:
 def _see_clock(date: str | None) -> Hop:
     offset = KmsClock().measure(date)
     if offset is None:
-        return Hop(HopName.CLOCK, HopState.FAILED, "KMS's answer: expected a Date header, got none that can be read")
+        return Hop(HopName.CLOCK, HopState.FAILED, "KMS's response has no readable Date header")
     ahead_s = round(offset.total_seconds())
     seen = f"KMS's clock is {abs(ahead_s)} s {'ahead of' if ahead_s >= 0 else 'behind'} the enclave's"
     if abs(ahead_s) <= DATE_PRECISION_S:
-        return Hop(HopName.CLOCK, HopState.OK, "the enclave's agrees with KMS's, to the second")
+        return Hop(HopName.CLOCK, HopState.OK, "the enclave's clock agrees with KMS's to the second")
     if abs(ahead_s) <= SIGNATURE_TOLERANCE_S:
-        return Hop(HopName.CLOCK, HopState.OK, f"{seen}; {SIGNATURE_TOLERANCE_S} s are tolerated")
-    hint = "set the enclave's clock, or start the enclave anew; certificates are judged by it as well"
+        return Hop(HopName.CLOCK, HopState.OK, f"{seen}; up to {SIGNATURE_TOLERANCE_S} s is tolerated")
+    hint = "set the enclave's clock, or restart the enclave; it also decides whether certificates are valid"
     return Hop(HopName.CLOCK, HopState.FAILED, f"{seen}: expected at most {SIGNATURE_TOLERANCE_S} s", hint)
 
 
 def _no_entropy(detail: str) -> Hop:
-    return Hop(HopName.ENTROPY, HopState.FAILED, detail, "start the enclave anew; do not use keys made in this one")
+    return Hop(HopName.ENTROPY, HopState.FAILED, detail, "restart the enclave; do not use keys made in this one")

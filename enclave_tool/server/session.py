@@ -166,7 +166,7 @@ def choose_region(enclave_region: str | None, requested_region: str | None) -> s
         raise RequestError(
             KmstoolText.REGION_CONFLICT,
             EnclaveCode.REGION_CONFLICT,
-            hint="the enclave was started with a region of its own: leave --region off",
+            hint="the enclave was started with its own region: omit --region",
         )
     return enclave_region or requested_region or DEFAULT_REGION
 

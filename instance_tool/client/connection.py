@@ -142,7 +142,7 @@ def connect_enclave(address: Address, *, timeout_s: float) -> EnclaveConnection:
         timeout_s: seconds for connecting, and then for sending each message and for each reply.
 
     Raises:
-        TransportError: nothing listens there, or it does not answer in time.
+        TransportError: nothing is listening there, or it does not answer in time.
     """
     started = time.perf_counter()
     sock = connect_socket(address, timeout_s=timeout_s)

@@ -58,7 +58,7 @@ def _look_up(address: TcpAddress) -> list[str] | str:
     try:
         answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        return (getattr(error, "strerror", None) or "no such host name can exist").lower()
+        return (getattr(error, "strerror", None) or "not a valid host name").lower()
     return sorted({str(entry[4][0]) for entry in answers})
 
 

@@ -170,7 +170,7 @@ def test_no_proxy_is_reported_by_the_enclave_with_its_address(tools: Tools) -> N
         done = tools.instance(tools.encrypt(b"never"), port=port)
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, b"")
     assert f"connect to proxy vsock://1:{proxy_port}: " in done.stderr.decode()
-    assert "hint: is vsock-proxy running on the parent instance, on this port?" in done.stderr.decode()
+    assert "hint: check that vsock-proxy is running on the parent instance and uses this port" in done.stderr.decode()
 
 
 def test_no_enclave_on_the_port_is_unreachable(tools: Tools) -> None:
@@ -178,7 +178,7 @@ def test_no_enclave_on_the_port_is_unreachable(tools: Tools) -> None:
     done = tools.instance(tools.encrypt(b"never"), port=port)
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, b"")
     assert f"kmstool-instance: error: connect to vsock://1:{port}: connection reset by peer" in done.stderr.decode()
-    assert "hint: nothing listens there" in done.stderr.decode()
+    assert "hint: nothing is listening there" in done.stderr.decode()
 
 
 def test_no_enclave_with_the_cid_is_unreachable(tools: Tools) -> None:

@@ -71,7 +71,9 @@ def test_server_sees_the_clients_cid_and_port(port: int) -> None:
 def test_connect_where_nothing_listens_fails_with_a_hint(port: int) -> None:
     with pytest.raises(TransportError, match=rf"^connect to vsock://1:{port}: connection reset by peer$") as caught:
         connect_socket(VsockAddress(CID_LOCAL, port), timeout_s=TIMEOUT_S)
-    assert caught.value.hint == "nothing listens there: is the program running, on this CID and port?"
+    assert (
+        caught.value.hint == "nothing is listening there: check that the program is running and uses this CID and port"
+    )
     assert caught.value.exit_code == ExitCode.UNREACHABLE
 
 
@@ -87,7 +89,7 @@ def test_listen_on_a_port_in_use_fails_with_a_hint(port: int) -> None:
         pytest.raises(TransportError, match=rf"^listen on vsock://any:{port}: address already in use$") as caught,
     ):
         listen_socket(VsockAddress(CID_ANY, port))
-    assert caught.value.hint == "another program listens there: stop it or choose another port"
+    assert caught.value.hint == "another program is already listening there: stop it or choose another port"
 
 
 def test_listen_on_a_cid_of_another_machine_fails_with_a_hint(port: int) -> None:

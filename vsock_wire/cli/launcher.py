@@ -1,7 +1,7 @@
-"""How a console script starts: it loads its program, or says in one line what to install.
+"""Start a console script: load its program, or report which extra to install.
 
-pip installs all console scripts with the bare distribution, but the libraries of each only with its extra. This module
-imports nothing but the standard library, and little of that, because every start of a program waits for it.
+pip installs all console scripts with the bare distribution, but the libraries of each only with its extra. Every start
+of a program waits for this module, so it imports only the standard library, and little of that.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ DISTRIBUTION = "nitro-kmstool"
 def launch(program: str, module: str, *, extra: str) -> NoReturn:
     """Run the function ``main`` of a program's module and end the process.
 
-    Where a library is not installed, prints ``PROGRAM: needs: pip install 'nitro-kmstool[EXTRA]'`` to standard error
-    and exits with ExitCode.USAGE. That may come late, when a command loads a library that no other command needs.
+    If a library is not installed, prints an error with the hint ``pip install 'nitro-kmstool[EXTRA]'`` to standard
+    error and exits with ExitCode.USAGE. This can happen late, when a command loads a library that only it needs.
 
     Args:
         program: the console script's name.
@@ -32,15 +32,18 @@ def launch(program: str, module: str, *, extra: str) -> NoReturn:
         if not is_missing_library(error):
             raise
     if sys.stderr is not None:
-        print(f"{program}: needs: pip install '{DISTRIBUTION}[{extra}]'", file=sys.stderr)
+        print(
+            f"{program}: error: a required library is not installed\nhint: pip install '{DISTRIBUTION}[{extra}]'",
+            file=sys.stderr,
+        )
     sys.exit(ExitCode.USAGE)
 
 
 def is_missing_library(error: BaseException) -> bool:
-    """Return whether an import failed because a library from outside the distribution is not installed.
+    """Return whether an import failed because a third-party library is not installed.
 
-    A missing module of this project is a bug. Its name has a dot, since all packages of the project are installed
-    together; the name of a library that is not installed has none, whichever of its modules was imported.
+    A missing module of this project is a bug. Its name has a dot, because all packages of the project are installed
+    together. The name of a library that is not installed has no dot, whichever of its modules was imported.
     """
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False

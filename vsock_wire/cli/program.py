@@ -116,7 +116,7 @@ def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _as_input_error(name: str, error: Exception) -> InputError:
     text: str = getattr(error, "format_message", error.__str__)()
     path = getattr(getattr(error, "ctx", None), "command_path", name)  # with the names of click's subcommands
-    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"{path} --help shows what it takes")
+    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"for usage, run: {path} --help")
 
 
 def _leave_stdout() -> None:

@@ -44,18 +44,18 @@ ENCRYPTION_CONTEXT = SharedOption(
         "type": parse_context_entry,
         "multiple": True,
         "metavar": "NAME=VALUE",
-        "help": "Part of the encryption context; repeatable.",
+        "help": "Entry of the encryption context; repeatable.",
     },
 )
 ENCRYPTION_ALGORITHM = SharedOption(
-    ("--encryption-algorithm",), {"type": parse_text, "metavar": "NAME", "help": "For an asymmetric key."}
+    ("--encryption-algorithm",), {"type": parse_text, "metavar": "NAME", "help": "Algorithm of an asymmetric key."}
 )
-KEY_SPEC = SharedOption(("--key-spec",), {"help": "Kind of data key."})
+KEY_SPEC = SharedOption(("--key-spec",), {"help": "Type of data key."})
 KEY_PAIR_SPEC = SharedOption(
-    ("--key-pair-spec",), {"required": True, "metavar": "SPEC", "help": "Such as RSA_2048 or ECC_NIST_P256."}
+    ("--key-pair-spec",), {"required": True, "metavar": "SPEC", "help": "Type of key pair, such as RSA_2048."}
 )
 RANDOM_LENGTH = SharedOption(
-    ("--length",), {"required": True, "metavar": "BYTES", "help": "How many bytes, 1 to 1024."}
+    ("--length",), {"required": True, "metavar": "BYTES", "help": "Number of bytes, 1 to 1024."}
 )
 MAX_CONNECTIONS = SharedOption(
     ("--max-connections",),
@@ -71,9 +71,9 @@ IDLE_TIMEOUT = SharedOption(
     },
 )
 VERBOSE = SharedOption(
-    ("-v", "--verbose"), {"count": True, "help": "Say what happens, on standard error; twice for more."}
+    ("-v", "--verbose"), {"count": True, "help": "Report progress on standard error; repeat for more."}
 )
-QUIET = SharedOption(("-q", "--quiet"), {"is_flag": True, "help": "Say nothing but errors."})
+QUIET = SharedOption(("-q", "--quiet"), {"is_flag": True, "help": "Report errors only."})
 
 
 def with_options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Decorated], _Decorated]:

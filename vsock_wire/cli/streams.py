@@ -20,7 +20,7 @@ def standard_input() -> BufferedReader:
         InputError: the program was started with it closed, as by ``<&-``.
     """
     if sys.stdin is None:
-        raise InputError("standard input: expected it to be open, got it closed")
+        raise InputError("standard input is closed")
     return cast("BufferedReader", sys.stdin.buffer)
 
 
@@ -31,7 +31,7 @@ def standard_output() -> BinaryIO:
         InputError: the program was started with it closed, as by ``>&-``.
     """
     if sys.stdout is None:
-        raise InputError("standard output: expected it to be open, got it closed")
+        raise InputError("standard output is closed")
     return sys.stdout.buffer
 
 

@@ -40,7 +40,7 @@ def parse_timeout(text: str | float) -> float:
     """
     timeout_s = parse_seconds(text)
     if timeout_s < MIN_TIMEOUT_S:
-        raise InputError(f"time-out: expected at least {MIN_TIMEOUT_S} seconds, got {timeout_s:g}")
+        raise InputError(f"timeout: expected at least {MIN_TIMEOUT_S} seconds, got {timeout_s:g}")
     return timeout_s
 
 
@@ -79,7 +79,7 @@ def parse_encryption_context(entries: Iterable[tuple[str, str]]) -> dict[str, st
     context: dict[str, str] = {}
     for name, value in entries:
         if name in context:
-            raise InputError("--encryption-context: expected each name once, got one twice")
+            raise InputError("--encryption-context: a name is given twice")
         context[name] = value
     return context
 
@@ -98,8 +98,8 @@ def parse_base64(subject: str, text: bytes) -> bytes:
         return decode_base64(b"".join(text.split()).decode("ascii"))
     except ValueError:
         raise InputError(
-            f"{subject}: expected standard base64 with padding, got other text",
-            hint="base64 -w0 FILE makes such text of a file of raw bytes",
+            f"{subject}: not standard base64 with padding",
+            hint="base64 -w0 FILE encodes a file of raw bytes",
         ) from None
 
 
@@ -110,7 +110,7 @@ def parse_hex(option: str, text: str, *, max_bytes: int) -> bytes:
         InputError: it is no such text, empty, or longer than ``max_bytes``.
     """
     if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):  # bytes.fromhex would take blanks as well
-        raise InputError(f"{option}: expected hexadecimal digits, two for each byte, got other text")
+        raise InputError(f"{option}: expected two hexadecimal digits per byte")
     data = bytes.fromhex(text)
     if not 1 <= len(data) <= max_bytes:
         raise InputError(f"{option}: expected 1 to {max_bytes} bytes, got {len(data)}")

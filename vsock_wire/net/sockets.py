@@ -21,20 +21,20 @@ MIN_TIMEOUT_S = 0.001
 """Least seconds of a timeout: sockets take 0 for "do not wait at all"."""
 
 _CONNECT_HINTS = {
-    errno.ECONNREFUSED: "nothing listens there: is the program running, on this port?",
-    errno.ECONNRESET: "nothing listens there: is the program running, on this CID and port?",
-    errno.ENOENT: "nothing listens there: is the program running, on this path?",
-    errno.ENODEV: "no vsock with that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
-    errno.ETIMEDOUT: "no answer: is the enclave running? nitro-cli describe-enclaves shows its CID",
-    errno.EAGAIN: "its queue of connections is full: try again",
-    errno.EHOSTUNREACH: "no way to that CID: is the enclave running? nitro-cli describe-enclaves shows its CID",
+    errno.ECONNREFUSED: "nothing is listening there: check that the program is running and uses this port",
+    errno.ECONNRESET: "nothing is listening there: check that the program is running and uses this CID and port",
+    errno.ENOENT: "nothing is listening there: check that the program is running and uses this path",
+    errno.ENODEV: "no vsock peer has that CID: check it, and that the enclave runs, with nitro-cli describe-enclaves",
+    errno.ETIMEDOUT: "no answer: check the CID, and that the enclave runs, with nitro-cli describe-enclaves",
+    errno.EAGAIN: "its connection queue is full: try again",
+    errno.EHOSTUNREACH: "no route to that CID: check it, and that the enclave runs, with nitro-cli describe-enclaves",
 }
 _SOCKET_HINTS = {
-    errno.EPERM: "vsock is forbidden here: under Docker, pass --security-opt seccomp=FILE with a profile allowing it",
-    errno.EACCES: "not permitted here: check the user's rights and the container's seccomp profile",
+    errno.EPERM: "vsock is blocked here: under Docker, pass --security-opt seccomp=FILE with a profile that allows it",
+    errno.EACCES: "not permitted: check the user's permissions and the container's seccomp profile",
     errno.EAFNOSUPPORT: "this kernel has no vsock: load the modules vsock and vhost_vsock, or use unix: or tcp://",
-    errno.EADDRINUSE: "another program listens there: stop it or choose another port",
-    errno.EADDRNOTAVAIL: "this machine does not have that address: leave the CID out to listen on all of its own",
+    errno.EADDRINUSE: "another program is already listening there: stop it or choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address: leave the CID out to listen on all its CIDs",
 }
 
 
@@ -179,7 +179,7 @@ def _transport_error(
     operation: str, address: Address | str, error: OSError | UnicodeError, hints: dict[int, str]
 ) -> TransportError:
     if isinstance(error, UnicodeError):
-        return TransportError(operation, address, "no such host name can exist")
+        return TransportError(operation, address, "not a valid host name")
     if isinstance(error, TimeoutError):
         return TransportError(operation, address, "no answer in time", hint=hints.get(errno.ETIMEDOUT))
     reason = (error.strerror or str(error)).lower()

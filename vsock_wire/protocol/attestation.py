@@ -60,5 +60,5 @@ def parse_attestation_reply(reply: JsonObject) -> bytes:
     """
     document = reply_bytes(reply, "Document")
     if not document:
-        raise WireError("reply: Document: expected base64 text, got none")
+        raise WireError("reply: Document: missing")
     return document

@@ -77,5 +77,5 @@ def parse_digest(reply: JsonObject) -> str:
     """
     digest = reply_text(reply, DIGEST) or ""
     if not _DIGEST.fullmatch(digest):
-        raise WireError(f"reply: {DIGEST}: expected 64 hexadecimal digits, got other text")
+        raise WireError(f"reply: {DIGEST}: expected 64 hexadecimal digits in lower case")
     return digest

@@ -73,7 +73,7 @@ class Hop:
     @classmethod
     def skipped(cls, name: HopName, failed: HopName) -> Hop:
         """Return a hop that was not looked at, because of the one that failed."""
-        return cls(name, HopState.SKIPPED, f"not looked at: {failed} comes first")
+        return cls(name, HopState.SKIPPED, f"not checked, because {failed} failed")
 
     def to_fields(self) -> JsonObject:
         """Return the hop as it travels, and as JSON output has it."""
@@ -119,7 +119,7 @@ def parse_diagnosis(reply: JsonObject) -> Diagnosis:
     """
     hops = reply.get("Hops")
     if not isinstance(hops, list) or len(hops) > MAX_HOPS or not all(isinstance(hop, dict) for hop in hops):
-        raise WireError(f"reply: Hops: expected at most {MAX_HOPS} objects, got something else")
+        raise WireError(f"reply: Hops: expected a list of at most {MAX_HOPS} objects")
     known = [hop for hop in hops if hop.get("Hop") in list(HopName)]
     return Diagnosis(_text(reply, "KmsHost"), tuple(_parse_hop(hop) for hop in known))
 
@@ -127,7 +127,7 @@ def parse_diagnosis(reply: JsonObject) -> Diagnosis:
 def _parse_hop(fields: JsonObject) -> Hop:
     elapsed_ms = fields.get("ElapsedMs")
     if elapsed_ms is not None and (type(elapsed_ms) not in (int, float) or not 0 <= elapsed_ms < float("inf")):
-        raise WireError("reply: ElapsedMs: expected a number of milliseconds, got something else")
+        raise WireError("reply: ElapsedMs: expected a number of milliseconds")
     state = _text(fields, "State")
     if state not in list(HopState):
         raise WireError(f"reply: State: expected one of {', '.join(HopState)}, got {quoted(state)}")
@@ -138,5 +138,5 @@ def _parse_hop(fields: JsonObject) -> Hop:
 def _text(fields: JsonObject, name: str) -> str:
     text = reply_text(fields, name)
     if text is None or len(text) > MAX_HOP_TEXT_CHARS:
-        raise WireError(f"reply: {name}: expected text of at most {MAX_HOP_TEXT_CHARS} characters, got something else")
+        raise WireError(f"reply: {name}: expected text of at most {MAX_HOP_TEXT_CHARS} characters")
     return text

@@ -93,7 +93,7 @@ def _read_field(spec: Field, value: object) -> Any:
 def _missing(spec: Field) -> NoReturn:
     if spec.name == "Ciphertext":
         raise RequestError(KmstoolText.NO_CIPHERTEXT, hint="expected a field Ciphertext")
-    raise FieldError("expected it, got none")
+    raise FieldError("required, but missing")
 
 
 def _read_text(value: object) -> str:

@@ -86,7 +86,7 @@ def decode_base64(text: object) -> bytes:
         data = None
     # Strict mode still takes padding behind a whole group, and stray bits before it: one text for one ciphertext.
     if data is None or encode_base64(data) != text:
-        raise ValueError("expected standard base64 with padding, got other text")
+        raise ValueError("not standard base64 with padding")
     return data
 
 

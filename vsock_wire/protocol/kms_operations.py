@@ -192,8 +192,8 @@ def check_accepted(operation: Operation, message: JsonObject, delivery: Delivery
     accepted = message.get(ACCEPTS)
     if not isinstance(accepted, list) or delivery not in accepted:
         raise RequestError(
-            f"this enclave delivers no plaintext but its {delivery}, which the client cannot read",
-            hint=f'use kmstool-instance of this project, or send "{ACCEPTS}": ["{delivery}"]',
+            f"this enclave returns only the {delivery} of a plaintext, which this client cannot read",
+            hint=f'use the kmstool-instance of this project, or send "{ACCEPTS}": ["{delivery}"]',
         )
 
 
@@ -230,9 +230,7 @@ def parse_timeout_s(message: JsonObject) -> float | None:
     if timeout_s is None:
         return None
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise RequestError(
-            f"{TIMEOUT_S_FIELD}: expected a number above 0 and up to {MAX_TIMEOUT_S}, got something else"
-        )
+        raise RequestError(f"{TIMEOUT_S_FIELD}: expected a number above 0 and at most {MAX_TIMEOUT_S}")
     return float(timeout_s)
 
 
@@ -275,5 +273,5 @@ def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
         return KmsResult(None, {DIGEST: parse_digest(reply), **fields})
     delivered = reply_bytes(reply, MESSAGE)
     if delivered is None:
-        raise WireError(f"reply: {MESSAGE}: expected base64 text, got none")
+        raise WireError(f"reply: {MESSAGE}: missing")
     return KmsResult(None, {OUTPUT: delivered, **fields}) if delivery is Delivery.EXEC else KmsResult(delivered, fields)

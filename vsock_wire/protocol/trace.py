@@ -202,7 +202,7 @@ def parse_evidence(reply: JsonObject) -> list[EnclaveStep]:
     """
     steps = reply.get(EVIDENCE, [])
     if not isinstance(steps, list) or len(steps) > MAX_STEPS or not all(isinstance(step, dict) for step in steps):
-        raise WireError(f"reply: {EVIDENCE}: expected at most {MAX_STEPS} objects, got something else")
+        raise WireError(f"reply: {EVIDENCE}: expected a list of at most {MAX_STEPS} objects")
     return [_parse_step(_STEPS[name], step) for step in steps if (name := step.get(STEP)) in tuple(_STEPS)]
 
 
@@ -236,7 +236,7 @@ def _parse_value(field: dataclasses.Field[Any], message: JsonObject) -> Any:
             return value
         case "float", int() | float() if not isinstance(value, bool) and 0 <= value <= MAX_NUMBER:
             return float(value)
-    raise WireError(f"reply: {EVIDENCE}: {quoted(message[STEP])}: {name}: expected a {field.type}, got something else")
+    raise WireError(f"reply: {EVIDENCE}: {quoted(message[STEP])}: {name}: expected a value of type {field.type}")
 
 
 def _wire_name(name: str) -> str:

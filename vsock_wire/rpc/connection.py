@@ -113,7 +113,7 @@ class MessageConnection:
 
     def _receive_some(self, timeout_s: float) -> bytes:
         if timeout_s <= 0:
-            raise TransportError("read from", self.peer, "the message did not end in time")
+            raise TransportError("read from", self.peer, "the rest of the message did not arrive in time")
         try:
             self._sock.settimeout(timeout_s)
             return self._sock.recv(RECEIVE_BYTES)

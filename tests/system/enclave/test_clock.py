@@ -38,12 +38,12 @@ def test_clock_within_the_bound_is_corrected_with_a_warning_and_beyond_it_refuse
         deployment.account.imds._credentials = None  # new credentials have a KMS client of their own in the enclave
         _decrypts(deployment)
         (behind,) = _warnings(enclave)
-        assert re.match(r"KMS's is -60[01] s from the enclave's: signing by KMS's from now on", behind)
+        assert re.match(r"KMS's clock is -60[01] s from the enclave's: signing by KMS's clock from now on", behind)
 
         clock.offset = timedelta(minutes=10)
         _decrypts(deployment)
         _, ahead = _warnings(enclave)
-        assert re.match(r"KMS's is \+(600|599) s", ahead)
+        assert re.match(r"KMS's clock is \+(600|599) s", ahead)
 
         clock.offset = timedelta(seconds=MAX_CLOCK_OFFSET_S + 600)
         done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"too late"))
@@ -51,5 +51,5 @@ def test_clock_within_the_bound_is_corrected_with_a_warning_and_beyond_it_refuse
         error, hint = done.stderr.decode().splitlines()
         assert "InvalidSignatureException: Signature expired" in error
         assert re.match(r"hint: the enclave's clock is (4200|4199) s behind KMS's", hint)
-        assert "up to 3600 s are corrected: set the enclave's clock" in hint
+        assert "up to 3600 s are corrected automatically: set the enclave's clock" in hint
         assert len(_warnings(enclave)) == 2

@@ -116,7 +116,7 @@ def _(shared: Deployment) -> Done:
     )
 
 
-@fault("no enclave", HopName.ENCLAVE, "nothing listens there")
+@fault("no enclave", HopName.ENCLAVE, "nothing is listening there")
 def _(shared: Deployment) -> Done:
     return _examine(shared, enclave="nobody")
 
@@ -151,7 +151,7 @@ def _(shared: Deployment) -> Done:
     return _examine(shared, enclave="regional")
 
 
-@fault("a region that cannot be", HopName.REGION, "botocore makes no KMS client for this region")
+@fault("a region that cannot be", HopName.REGION, "botocore cannot create a KMS client for this region")
 def _(shared: Deployment) -> Done:
     return _examine(shared, "--region", "no region")
 
@@ -168,7 +168,7 @@ def _(shared: Deployment) -> Done:
         return _examine(shared, enclave=name)
 
 
-@fault("no proxy", HopName.PROXY, "is vsock-proxy running")
+@fault("no proxy", HopName.PROXY, "check that vsock-proxy is running")
 def _(shared: Deployment) -> Done:
     return _behind_proxy(shared, "without")
 
@@ -315,8 +315,8 @@ class TestTextOfAFailure:
         done = shared.instance("doctor", enclave="nobody")
         lines = done.stdout.decode().splitlines()
         assert lines[1].startswith("NOT OK  enclave   connect to unix:")
-        assert lines[2].strip() == "-> nothing listens there: is the program running, on this path?"
-        assert lines[3].split() == ["-", "protocol", "not", "looked", "at:", "enclave", "comes", "first"]
+        assert lines[2].strip() == "-> nothing is listening there: check that the program is running and uses this path"
+        assert lines[3].split() == ["-", "protocol", "not", "checked,", "because", "enclave", "failed"]
         assert (done.returncode, done.stderr) == (1, b"")
 
     @pytest.mark.parametrize(("no_color", "has_colour"), [("", True), ("1", False)])
@@ -343,7 +343,7 @@ class TestTextOfAFailure:
     [
         (["--key-id", "alias/x"], b"--ciphertext: expected one beside the options of a decrypt"),
         (["--proxy-remote", "kms.invalid:x"], b"kms.invalid:x"),
-        (["--ciphertext", "not base64!"], b"CIPHERTEXT: expected standard base64"),
+        (["--ciphertext", "not base64!"], b"CIPHERTEXT: not standard base64"),
         (["--explain"], b"error: doctor: no such option '--explain'"),
     ],
 )

@@ -236,7 +236,7 @@ class TestStart:
     def test_path_of_a_live_server_is_refused(self, served: Deployment) -> None:
         done = _run_serve(served, commands.enclave_address(served.account, "serve").path)
         assert done.returncode == 3
-        assert b"address already in use\nhint: another program listens there" in done.stderr
+        assert b"address already in use\nhint: another program is already listening there" in done.stderr
         assert _ask_serve(served, "describe").returncode == 0
 
     def test_folder_open_to_others_is_refused(self, served: Deployment) -> None:

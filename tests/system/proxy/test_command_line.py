@@ -83,7 +83,7 @@ def test_occupied_address_is_refused_with_a_hint(bench: Bench, run_to_end: Run) 
             "--config", str(bench.config), f"unix:{bench.path}", "127.0.0.1", str(upstream.port)
         )
     assert code == 3
-    assert "hint: another program listens there" in stderr
+    assert "hint: another program is already listening there" in stderr
 
 
 def test_check_names_what_is_allowed_and_dials_each_route(bench: Bench, run_to_end: Run) -> None:

@@ -73,7 +73,7 @@ class TestFailures:
         assert tool.run("--enclave", f"unix:{short_dir}/nobody", "AQID") == 3
         assert tool.out == b""
         assert tool.err.startswith(f"kmstool-instance: error: connect to unix:{short_dir}/nobody: ")
-        assert "\nhint: nothing listens there" in tool.err
+        assert "\nhint: nothing is listening there" in tool.err
 
     def test_half_the_credentials_are_exit_4(self, tool: Tool, enclave: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

@@ -75,7 +75,7 @@ class TestFindCredentials:
             find_credentials(settings(access_key_id="AKIDFLAG"), ENVIRONMENT)
 
     def test_flags_and_descriptor_exclude_each_other(self) -> None:
-        with pytest.raises(InputError, match="excludes"):
+        with pytest.raises(InputError, match="cannot be combined with"):
             find_credentials(settings(3, access_key_id="AKIDFLAG"), {})
 
     @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ class TestOperations:
         assert run(monkeypatch, "decrypt", "--ciphertext", "-", *FLAGS, stdin=stdin) == 0
         assert world.requests[0].parameters["CiphertextBlob"] == b"\1\2\3"
 
-    def test_kms_without_a_part_that_is_due_is_an_error_and_prints_nothing(
+    def test_response_without_an_expected_field_is_an_error_and_prints_nothing(
         self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.answer = {"Plaintext": b"hunter2"}
@@ -183,7 +183,8 @@ class TestOperations:
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith(
-            "kmstool-enclave-cli: error: Could not generate data key: KMS GenerateDataKey: expected CiphertextBlob"
+            "kmstool-enclave-cli: error: Could not generate data key: KMS GenerateDataKey: the response has no "
+            "CiphertextBlob"
         )
 
 
@@ -322,7 +323,7 @@ class TestExitCodes:
             (KmsError("InvalidCiphertextException", "", http_status=400, request_id="r-1"), 1),
             (ProxyUnreachableError("connect to proxy", "vsock://3:8000", "refused", hint="look"), 3),
             (KmsUnreachableError("reach KMS", "vsock://3:8000", "closed"), 3),
-            (TlsError("TLS with kms: certificate refused"), 1),
+            (TlsError("TLS with kms: certificate rejected"), 1),
         ],
     )
     def test_say_what_kind_of_failure_it_was(

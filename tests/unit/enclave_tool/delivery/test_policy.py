@@ -76,7 +76,7 @@ class TestEveryOperationThatDelivers:
         message = encode_kms_request(KmsRequest(operation, {}))
         DIGESTS_ONLY.check_client(operation, message)
         for accepts in (None, [], ["exec"], "digest", {"digest": 1}, True):
-            with pytest.raises(RequestError, match=r"^this enclave delivers no plaintext but its digest, "):
+            with pytest.raises(RequestError, match=r"^this enclave returns only the digest of a plaintext, "):
                 DIGESTS_ONLY.check_client(operation, {**message, "Accepts": accepts})
 
     @pytest.mark.parametrize("deliverer", [Deliverer(), REVERSING])
@@ -179,16 +179,16 @@ class TestSession:
     def test_refuses_kmstools_client_in_digest_mode_before_kms_is_asked(self) -> None:
         reply, calls = ask(DIGESTS_ONLY, {"Operation": "Decrypt", "Ciphertext": "AQID"})
         assert (reply["Status"], reply["Code"], calls) == ("Error", "InvalidRequest", 0)
-        assert reply["Message"].startswith("Could not decrypt ciphertext: this enclave delivers no plaintext")
+        assert reply["Message"].startswith("Could not decrypt ciphertext: this enclave returns only the digest")
 
     def test_failure_of_the_program_is_an_error_with_a_code_of_its_own(self) -> None:
         def fail(_secret: bytes) -> bytes:
-            raise DeliveryError("program sign: expected exit code 0, got 3", hint="look")
+            raise DeliveryError("program sign: exited with code 3", hint="look")
 
         reply, _ = ask(Deliverer(Delivery.EXEC, fail), {"Operation": "GenerateRandom", "NumberOfBytes": 8})
         assert reply == {
             "Status": "Error",
-            "Message": "Could not generate random bytes: program sign: expected exit code 0, got 3",
+            "Message": "Could not generate random bytes: program sign: exited with code 3",
             "Code": "DeliveryFailed",
             "Service": "enclave",
             "Hint": "look",

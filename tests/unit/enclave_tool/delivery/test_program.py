@@ -133,19 +133,24 @@ class TestGoodProgram:
 class TestContainment:
     def test_program_that_hangs_is_ended_in_time(self) -> None:
         started = time.monotonic()
-        with pytest.raises(DeliveryError, match=r"^program sh: expected it to end within 0.3 s, got no end$"):
+        with pytest.raises(DeliveryError, match=r"^program sh: did not end within 0.3 s$"):
             shell(f"cat; sleep {MARK}", time_s=0.3).run(SECRET)
         assert time.monotonic() - started < 5.0
 
     def test_program_that_will_not_be_asked_to_end_is_ended(self) -> None:
-        with pytest.raises(DeliveryError, match="got no end"):
+        with pytest.raises(DeliveryError, match="did not end within"):
             shell(f"trap '' TERM INT HUP; cat; while :; do sleep {MARK}; done", time_s=0.3).run(SECRET)
 
     @pytest.mark.parametrize(
-        ("script", "how"), [("cat; exit 3", "3"), ("cat; kill -9 $$", "SIGKILL"), ("cat; kill -SEGV $$", "SIGSEGV")]
+        ("script", "how"),
+        [
+            ("cat; exit 3", "exited with code 3"),
+            ("cat; kill -9 $$", "was killed by SIGKILL"),
+            ("cat; kill -SEGV $$", "was killed by SIGSEGV"),
+        ],
     )
     def test_output_of_a_program_that_dies_is_dropped(self, script: str, how: str) -> None:
-        with pytest.raises(DeliveryError, match=rf"^program sh: expected exit code 0, got {how}$") as caught:
+        with pytest.raises(DeliveryError, match=rf"^program sh: {how}$") as caught:
             shell(script).run(SECRET)
         assert "hunter2" not in f"{caught.value!r} {caught.value.hint}"
 
@@ -155,30 +160,30 @@ class TestContainment:
         ids=["itself", "by a pipeline", "from a session of its own"],
     )
     def test_program_that_floods_its_output_is_ended(self, script: str) -> None:
-        with pytest.raises(DeliveryError, match=rf"expected at most {MAX_OUTPUT_BYTES} bytes of output, got more$"):
+        with pytest.raises(DeliveryError, match=rf"wrote more than {MAX_OUTPUT_BYTES} bytes of output$"):
             shell(script).run(SECRET)
 
     def test_output_of_one_byte_too_many_is_refused(self) -> None:
-        with pytest.raises(DeliveryError, match="bytes of output, got more"):
+        with pytest.raises(DeliveryError, match=r"wrote more than [0-9]+ bytes of output"):
             shell(f"cat >/dev/null; head -c {MAX_OUTPUT_BYTES + 1} /dev/zero").run(SECRET)
 
     @pytest.mark.parametrize("script", ["echo fine", "exec <&-; echo fine"])
     def test_program_that_reads_nothing_is_told_so(self, script: str) -> None:
-        with pytest.raises(DeliveryError, match="expected it to read the whole secret, got 15 bytes left unread"):
+        with pytest.raises(DeliveryError, match="left 15 bytes of the secret unread"):
             shell(script).run(SECRET)
 
     def test_program_that_reads_a_part_is_told_so(self) -> None:
-        with pytest.raises(DeliveryError, match="got 10 bytes left unread"):
+        with pytest.raises(DeliveryError, match="left 10 bytes of the secret unread"):
             shell("dd bs=1 count=5 2>/dev/null").run(SECRET)
 
     def test_program_that_neither_reads_nor_ends_is_ended_however_long_the_secret(self) -> None:
-        with pytest.raises(DeliveryError, match="got no end"):
+        with pytest.raises(DeliveryError, match="did not end within"):
             shell(f"sleep {MARK}", time_s=0.3).run(bytes(200_000))
 
     def test_program_that_takes_too_much_memory_fails(self) -> None:
         script = "import sys; sys.stdin.read(); data = bytearray(200 << 20); print(len(data))"
         assert python(script).run(SECRET) == b"%d\n" % (200 << 20)
-        with pytest.raises(DeliveryError, match="expected exit code 0, got 1") as caught:
+        with pytest.raises(DeliveryError, match="exited with code 1") as caught:
             python(script, memory_mib=100).run(SECRET)
         assert "100 MiB" in (caught.value.hint or "")
 
@@ -197,9 +202,7 @@ class TestContainment:
 
     def test_program_that_forks_without_end_is_ended(self) -> None:
         """A tree that would stop at 512, lest a failure here takes the machine down."""
-        with pytest.raises(
-            DeliveryError, match=rf"^program \S+: expected at most {MAX_PROCESSES} processes, got more$"
-        ):
+        with pytest.raises(DeliveryError, match=rf"^program \S+: started more than {MAX_PROCESSES} processes$"):
             python(f"import os, time; [os.fork() for _ in range(9)]; time.sleep({MARK})").run(SECRET)
 
     def test_processes_that_leave_group_and_session_are_counted_and_ended(self) -> None:
@@ -207,11 +210,11 @@ class TestContainment:
             "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        os.setsid()\n"
             f"        if os.fork() == 0:\n            time.sleep({MARK})\n        os._exit(0)\ntime.sleep({MARK})"
         )
-        with pytest.raises(DeliveryError, match="processes, got more"):
+        with pytest.raises(DeliveryError, match="started more than"):
             python(script).run(SECRET)
 
     def test_program_that_kills_its_supervisor_gives_nothing_and_dies_with_it(self) -> None:
-        with pytest.raises(DeliveryError, match="expected its supervisor to report how it ended, got no report"):
+        with pytest.raises(DeliveryError, match="its supervisor did not report how it ended"):
             shell(f"cat; kill -9 $PPID; exec sleep {MARK}").run(SECRET)
         for process in marked_processes():  # killed by the kernel, perhaps not yet gone
             _await_death(process)
@@ -237,7 +240,7 @@ class TestContainment:
             patched.setattr(runner, "_run", occupy)
             pool.submit(runner.run, SECRET)
             assert entered.wait(AMPLE_S)
-            with pytest.raises(DeliveryError, match="expected a free place in time, got 1 runs under way"):
+            with pytest.raises(DeliveryError, match="1 other runs did not end in time"):
                 runner.run(SECRET)
             may_end.set()
         assert runner.run(b"next\n") == b"next\n"
@@ -248,7 +251,7 @@ class TestStart:
     def test_with_what_is_no_program_fails(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "not-executable").touch(mode=0o644)
-        with pytest.raises(InputError, match=r"^--deliver-exec: expected a program that can be executed, got /"):
+        with pytest.raises(InputError, match=r"^--deliver-exec: not an executable file: /"):
             ProgramRunner(Program((str(tmp_path / name),)))
 
     def test_of_a_file_that_the_kernel_does_not_take_is_an_error(self, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class TestDecrypt:
         assert kms.connections == 2
 
     def test_another_host_is_a_tls_error(self, regions: KmsRegions, kms: CannedKms) -> None:
-        with pytest.raises(TlsError, match=r"^TLS with kms\.eu-west-1\.amazonaws\.com: certificate refused: Hostname"):
+        with pytest.raises(TlsError, match=r"^TLS with kms\.eu-west-1\.amazonaws\.com: certificate rejected: Hostname"):
             regions.caller(CREDENTIALS, "eu-west-1").call_kms(REQUEST, Attempts())
         assert kms.calls == []
 
@@ -109,7 +109,7 @@ class TestDecrypt:
     ) -> None:
         other = ThrowawayAuthority().write_bundle(tmp_path / "other.pem")
         regions = KmsRegions(Recipient(ScriptedNsm(), key=recipient_key), KmsOptions(proxy=kms.address, ca_file=other))
-        with pytest.raises(TlsError, match="certificate refused"):
+        with pytest.raises(TlsError, match="certificate rejected"):
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, Attempts())
 
     def test_missing_proxy_is_a_proxy_error(self, bundle: Path, recipient_key: RecipientKey, short_dir: Path) -> None:

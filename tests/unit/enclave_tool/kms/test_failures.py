@@ -103,7 +103,7 @@ class TestTls:
         failure = kms_failure(ssl_error(original), PROXY)
         assert isinstance(failure, TlsError)
         assert str(failure) == (
-            "TLS with kms.us-east-1.amazonaws.com: certificate refused:"
+            "TLS with kms.us-east-1.amazonaws.com: certificate rejected:"
             " Hostname mismatch, certificate is not valid for 'kms.us-east-1.amazonaws.com'"
         )
 

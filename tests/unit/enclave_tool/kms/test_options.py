@@ -73,7 +73,7 @@ class TestMistakes:
             KmsOptions(max_connections=count)
 
     def test_trust_given_twice_is_a_value_error(self) -> None:
-        with pytest.raises(ValueError, match="ca_file cannot be given together with tls"):
+        with pytest.raises(ValueError, match="pass either ca_file or tls, not both"):
             KmsOptions(ca_file="ca.pem", tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     def test_endpoint_host_that_is_none_is_an_input_error(self) -> None:

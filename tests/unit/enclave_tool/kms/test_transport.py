@@ -323,7 +323,7 @@ class TestTlsContext:
         path = tmp_path / "bundle.pem"
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(InputError, match=r"^CA bundle .*: expected PEM certificates: ") as caught:
+        with pytest.raises(InputError, match=r"^CA bundle .*: cannot read PEM certificates: ") as caught:
             tls_context(str(path))
         assert str(path) in str(caught.value)
 

@@ -104,11 +104,11 @@ class TestResponses:
 
     @pytest.mark.parametrize("trailing", [b"\0", b"\xf6", b"\xff", b"x" * 100])
     def test_trailing_bytes_are_refused(self, name: str, trailing: bytes) -> None:
-        assert "bytes behind it" in str(refusal_of(name, cbor2.dumps(GOOD[name]) + trailing))
+        assert "bytes follow" in str(refusal_of(name, cbor2.dumps(GOOD[name]) + trailing))
 
     def test_answer_to_another_request_is_refused(self, name: str) -> None:
         for other in set(DECODERS) - {name}:
-            assert "another request's" in str(refusal_of(name, cbor2.dumps(GOOD[other])))
+            assert "belongs to another request" in str(refusal_of(name, cbor2.dumps(GOOD[other])))
 
     @pytest.mark.parametrize("code", ["InvalidArgument", "InternalError", "BufferTooSmall"])
     def test_error_of_the_module_keeps_its_code(self, name: str, code: str) -> None:
@@ -235,5 +235,5 @@ class TestNesting:
             return b"\xa1" + cbor2.dumps("GetRandom") + fields + container * (depth - 2) + b"\0"
 
         assert decode_random_response(response(MAX_DEPTH)) == b"x"
-        with pytest.raises(NsmError, match="expected CBOR in answer, got other bytes"):
+        with pytest.raises(NsmError, match="the response is not CBOR"):
             decode_random_response(response(MAX_DEPTH + 1))

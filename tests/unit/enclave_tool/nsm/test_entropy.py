@@ -70,7 +70,7 @@ def test_simulated_module_is_asked_for_nothing_and_credits_nothing(kernel: FakeK
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EFAULT])
 def test_kernel_that_refuses_ends_the_start(kernel: FakeKernel, number: int) -> None:
     kernel.error = OSError(number, os.strerror(number))
-    with pytest.raises(NsmError, match=r"^NSM entropy: the kernel did not take it: ") as caught:
+    with pytest.raises(NsmError, match=r"^NSM entropy: the kernel did not accept it: ") as caught:
         seed_kernel_entropy(device_nsm())
     assert caught.value.exit_code is ExitCode.FAILED
     assert "CAP_SYS_ADMIN" in (caught.value.hint or "")

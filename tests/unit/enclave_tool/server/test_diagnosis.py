@@ -100,7 +100,7 @@ class TestModule:
         kms.answer = lambda _: Answer({}, headers=date())
         failed = only_failure(survey(module, recipient_key, kms.address, bundle))
         assert (failed.name, failed.hint) == (
-            HopName.ENTROPY, "start the enclave anew; do not use keys made in this one",
+            HopName.ENTROPY, "restart the enclave; do not use keys made in this one",
         )  # fmt: skip
 
     def test_beside_a_kernel_without_entropy_fails(
@@ -117,7 +117,7 @@ class TestModule:
         monkeypatch.setattr(os, "getrandom", would_block)
         kms.answer = lambda _: Answer({}, headers=date())
         failed = only_failure(survey(module, recipient_key, kms.address, bundle))
-        assert (failed.name, failed.detail) == (HopName.ENTROPY, "the kernel's generator has not been seeded")
+        assert (failed.name, failed.detail) == (HopName.ENTROPY, "the kernel's random number generator is not seeded")
 
 
 class TestClock:
@@ -146,7 +146,7 @@ class TestClock:
         kms.answer = lambda _: Answer({}, headers=headers)
         failed = only_failure(survey(module, recipient_key, kms.address, bundle))
         assert failed.name is HopName.CLOCK
-        assert "expected a Date header" in failed.detail
+        assert "no readable Date header" in failed.detail
 
 
 @contextlib.contextmanager

@@ -71,5 +71,5 @@ def test_document_is_written_as_asked_for_and_kept(
 @pytest.mark.parametrize("option", ["--nonce", "--user-data"])
 def test_what_is_no_hexadecimal_is_refused(tool: Tool, options: list[str], attesting: Enclave, option: str) -> None:
     assert tool.run("attest", *options, option, "xy") == 2
-    assert f"{option}: expected hexadecimal digits" in tool.err
+    assert f"{option}: expected two hexadecimal digits per byte" in tool.err
     assert attesting.asked == []

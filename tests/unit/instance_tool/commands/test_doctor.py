@@ -62,7 +62,7 @@ def test_json_output_has_every_hop(tool: Tool, chain: str) -> None:
     ("arguments", "words"),
     [
         (("--key-id", "k"), "--ciphertext: expected one beside the options of a decrypt, got none"),
-        (("--ciphertext", "?"), "CIPHERTEXT: expected standard base64"),
+        (("--ciphertext", "?"), "CIPHERTEXT: not standard base64"),
         (("--proxy-remote", "kms.invalid:x"), "kms.invalid:x"),
         (("--output", "base64"), "--output"),
     ],

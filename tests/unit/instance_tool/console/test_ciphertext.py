@@ -35,9 +35,7 @@ class TestParseCiphertext:
         "text", [b"AQI", b"AQID=", b"AQ_-", b"=", b"AQID\0", b"\xff\xfe", b"\xc3\xa9AQID", b"AQ==AQ=="]
     )
     def test_other_text_says_so_without_quoting_it(self, text: bytes) -> None:
-        with pytest.raises(
-            InputError, match=r"^CIPHERTEXT: expected standard base64 with padding, got other text$"
-        ) as e:
+        with pytest.raises(InputError, match=r"^CIPHERTEXT: not standard base64 with padding$") as e:
             parse_ciphertext(text)
         assert "base64 -w0" in (e.value.hint or "")
 

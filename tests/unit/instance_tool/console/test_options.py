@@ -76,4 +76,4 @@ def test_option_that_a_command_does_not_have_is_refused_on_either_side_of_its_na
         assert tool.run(*arguments) == 2
         assert tool.out == b""
         assert tool.err.startswith(f"kmstool-instance: error: {name}: no such option '{option}'")
-        assert f"\nhint: kmstool-instance {name} --help shows what it takes\n" in tool.err
+        assert f"\nhint: for usage, run: kmstool-instance {name} --help\n" in tool.err

@@ -39,7 +39,7 @@ def test_path_of_a_server_that_lives_is_refused_and_left_alone(short_dir: Path) 
             listen_private_socket(address_in(short_dir)),
         ):
             pass
-        assert "another program listens there" in (caught.value.hint or "")
+        assert "another program is already listening there" in (caught.value.hint or "")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(short_dir / "s"))
 

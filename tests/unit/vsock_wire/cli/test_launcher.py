@@ -21,6 +21,9 @@ def main():
 """
 
 
+MISSING_LIBRARY = "tool: error: a required library is not installed\nhint: pip install 'nitro-kmstool[some]'\n"
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of a program, made by the test; forgotten afterwards."""
@@ -40,25 +43,25 @@ def start() -> None:
 
 class TestLaunch:
     @pytest.mark.parametrize("module", ["no_such_library", "no_such_library.part"])
-    def test_library_that_is_not_installed_is_one_line_and_exit_code_2(
+    def test_missing_library_prints_what_to_install_and_exits_with_2(
         self, module: str, package: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         package.joinpath("main.py").write_text(f"import {module}\n")
         with pytest.raises(SystemExit) as ended:
             start()
         assert ended.value.code == ExitCode.USAGE
-        assert capsys.readouterr().err == "tool: needs: pip install 'nitro-kmstool[some]'\n"
+        assert capsys.readouterr().err == MISSING_LIBRARY
 
-    def test_library_that_a_command_loads_late_is_the_same(
+    def test_missing_library_that_a_command_loads_late_does_the_same(
         self, package: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         package.joinpath("main.py").write_text(LAZY_PROGRAM.format(module="no_such_library"))
         with pytest.raises(SystemExit) as ended:
             start()
         assert ended.value.code == ExitCode.USAGE
-        assert capsys.readouterr().err == "tool: needs: pip install 'nitro-kmstool[some]'\n"
+        assert capsys.readouterr().err == MISSING_LIBRARY
 
-    def test_module_of_our_own_that_is_missing_stays_visible(self, package: Path) -> None:
+    def test_missing_module_of_this_project_is_not_hidden(self, package: Path) -> None:
         package.joinpath("main.py").write_text("import some_tool.no_such_module\n")
         with pytest.raises(ModuleNotFoundError, match=r"some_tool\.no_such_module"):
             start()

@@ -69,7 +69,7 @@ class TestRunProgram:
         assert outcome_of(raising(UsageFaultError())) == 2
         assert capsys.readouterr() == (
             "",
-            "tool: error: no such option: --nope\nhint: tool --help shows what it takes\n",
+            "tool: error: no such option: --nope\nhint: for usage, run: tool --help\n",
         )
 
     def test_input_error_exits_as_a_usage_error(self) -> None:

@@ -34,7 +34,7 @@ def test_dash_stands_for_standard_input(monkeypatch: pytest.MonkeyPatch) -> None
 def test_closed_streams_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(InputError, match="standard input: expected it to be open"):
+    with pytest.raises(InputError, match="standard input is closed"):
         standard_input()
-    with pytest.raises(InputError, match="standard output: expected it to be open"):
+    with pytest.raises(InputError, match="standard output is closed"):
         standard_output()

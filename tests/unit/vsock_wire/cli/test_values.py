@@ -38,7 +38,7 @@ class TestParseTimeout:
 
     @pytest.mark.parametrize("text", ["0", "0.0009", "1e-9"])
     def test_refuses_what_a_socket_takes_for_no_wait_at_all(self, text: str) -> None:
-        with pytest.raises(InputError, match=r"^time-out: expected at least 0\.001 seconds, got "):
+        with pytest.raises(InputError, match=r"^timeout: expected at least 0\.001 seconds, got "):
             parse_timeout(text)
 
     def test_refuses_what_is_no_number(self) -> None:
@@ -83,7 +83,7 @@ class TestParseEncryptionContext:
 
     @pytest.mark.parametrize("second", ["1", "2"])
     def test_name_that_is_there_twice_is_refused(self, second: str) -> None:
-        with pytest.raises(InputError, match=r"^--encryption-context: expected each name once, got one twice$"):
+        with pytest.raises(InputError, match=r"^--encryption-context: a name is given twice$"):
             parse_encryption_context((("a", "1"), ("a", second)))
 
 
@@ -96,7 +96,7 @@ class TestParseBase64:
 
     @pytest.mark.parametrize("text", [b"AQI", b"secret-_", b"AQID====", b"\xff\xfe", "\u00e9".encode()])
     def test_other_text_is_refused_and_not_quoted(self, text: bytes) -> None:
-        with pytest.raises(InputError, match=r"^it: expected standard base64 with padding, got other text$") as caught:
+        with pytest.raises(InputError, match=r"^it: not standard base64 with padding$") as caught:
             parse_base64("it", text)
         assert caught.value.hint
 
@@ -108,7 +108,7 @@ class TestParseHex:
 
     @pytest.mark.parametrize("text", ["0", "0x00", "zz", "\u0660\u0660", "00 ff", "00\n"])
     def test_other_text_is_refused(self, text: str) -> None:
-        with pytest.raises(InputError, match=r"^--nonce: expected hexadecimal digits, two for each byte, got other"):
+        with pytest.raises(InputError, match=r"^--nonce: expected two hexadecimal digits per byte"):
             parse_hex("--nonce", text, max_bytes=2)
 
     @pytest.mark.parametrize(("text", "size"), [("", 0), ("000000", 3)])

@@ -131,7 +131,7 @@ class TestUnix:
         with pytest.raises(TransportError) as caught:
             connect_socket(address, timeout_s=TIMEOUT_S)
         assert str(caught.value).startswith(f"connect to {address}: ")
-        assert (caught.value.hint or "").startswith("nothing listens there")
+        assert (caught.value.hint or "").startswith("nothing is listening there")
 
     def test_connect_that_cannot_be_accepted_ends_in_time(self, short_dir: Path) -> None:
         address = UnixAddress(str(short_dir / "s"))
@@ -230,11 +230,11 @@ class TestVsock:
     @pytest.mark.parametrize(
         ("number", "hint"),
         [
-            (errno.ENODEV, "no vsock with that CID"),
-            (errno.ECONNRESET, "nothing listens there"),
+            (errno.ENODEV, "no vsock peer has that CID"),
+            (errno.ECONNRESET, "nothing is listening there"),
             (errno.ETIMEDOUT, "no answer"),
-            (errno.EHOSTUNREACH, "no way to that CID"),
-            (errno.EPERM, "vsock is forbidden here"),
+            (errno.EHOSTUNREACH, "no route to that CID"),
+            (errno.EPERM, "vsock is blocked here"),
             (errno.EAFNOSUPPORT, "this kernel has no vsock"),
         ],
     )

@@ -52,7 +52,7 @@ def test_error_becomes_a_failed_hop_with_its_hint() -> None:
 
 
 def test_skipped_hop_names_the_one_before_it() -> None:
-    assert Hop.skipped(HopName.TLS, HopName.PROXY).detail == "not looked at: proxy comes first"
+    assert Hop.skipped(HopName.TLS, HopName.PROXY).detail == "not checked, because proxy failed"
 
 
 def test_text_too_long_is_cut_before_it_travels() -> None:
@@ -68,7 +68,7 @@ def test_hops_of_unknown_names_are_left_out() -> None:
 
 @pytest.mark.parametrize("hops", [None, "x", {}, [1], [None], [{}] * (MAX_HOPS + 1)])
 def test_what_is_no_list_of_hops_is_refused(hops: object) -> None:
-    with pytest.raises(WireError, match=f"reply: Hops: expected at most {MAX_HOPS} objects"):
+    with pytest.raises(WireError, match=f"reply: Hops: expected a list of at most {MAX_HOPS} objects"):
         parse_diagnosis({"KmsHost": "x", "Hops": hops})
 
 

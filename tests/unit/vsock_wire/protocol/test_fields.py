@@ -45,7 +45,7 @@ REFUSED: dict[Kind, list[Any]] = {
 
 @pytest.mark.parametrize(("kind", "value"), [(kind, value) for kind, values in REFUSED.items() for value in values])
 def test_value_of_another_form_is_refused_by_name_and_not_quoted(kind: Kind, value: Any) -> None:
-    with pytest.raises(FieldError, match=r"^F: expected ") as caught:
+    with pytest.raises(FieldError, match=r"^F: (expected |not standard base64)") as caught:
         read_named_field(FIELDS[kind], {"F": value})
     assert repr(value) not in str(caught.value)
 
@@ -54,7 +54,7 @@ def test_value_of_another_form_is_refused_by_name_and_not_quoted(kind: Kind, val
 @pytest.mark.parametrize("message", [{}, {"F": None}])
 def test_absent_field_is_none_and_an_error_where_it_is_required(kind: Kind, message: dict[str, None]) -> None:
     assert read_named_field(FIELDS[kind], message) is None
-    with pytest.raises(FieldError, match=r"^F: expected it, got none$"):
+    with pytest.raises(FieldError, match=r"^F: required, but missing$"):
         read_named_field(FIELDS[kind]._replace(is_required=True), message)
 
 
@@ -86,5 +86,5 @@ class TestReplyBytes:
 
     @pytest.mark.parametrize("value", ["AQI", 1, False, ["AQID"], {}])
     def test_of_another_form_are_refused_by_name(self, value: object) -> None:
-        with pytest.raises(WireError, match=r"^reply: F: expected "):
+        with pytest.raises(WireError, match=r"^reply: F: (expected base64 text, got|not standard base64)"):
             reply_bytes({"F": value}, "F")

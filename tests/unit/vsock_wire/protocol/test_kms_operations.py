@@ -131,8 +131,10 @@ class TestParseDecryptResult:
         )
 
     @pytest.mark.parametrize("fields", [{}, {"Message": None}, {"Message": 1}, {"Message": "secret!"}])
-    def test_refuses_a_message_that_is_no_base64_without_quoting_it(self, fields: JsonObject) -> None:
-        with pytest.raises(WireError, match=r"^reply: Message: expected") as caught:
+    def test_refuses_a_message_that_is_not_base64_without_quoting_it(self, fields: JsonObject) -> None:
+        with pytest.raises(
+            WireError, match=r"^reply: Message: (missing$|expected base64 text|not standard base64)"
+        ) as caught:
             parse_kms_result(Operation.DECRYPT, fields)
         assert "secret" not in str(caught.value)
 

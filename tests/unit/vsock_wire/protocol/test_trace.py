@@ -81,12 +81,12 @@ class TestOnTheWire:
     def test_most_steps_are_taken_and_one_more_is_refused(self) -> None:
         most = encode_evidence([OPENED]) * MAX_STEPS
         assert len(parse_evidence({"Evidence": most})) == MAX_STEPS
-        with pytest.raises(WireError, match="reply: Evidence: expected at most 64 objects"):
+        with pytest.raises(WireError, match="reply: Evidence: expected a list of at most 64 objects"):
             parse_evidence({"Evidence": [*most, most[0]]})
 
     @pytest.mark.parametrize("evidence", [None, {}, "Opened", 1, True, [None], [[]], ["Opened"], [{}, 5]])
     def test_anything_but_a_list_of_objects_is_refused(self, evidence: object) -> None:
-        with pytest.raises(WireError, match="reply: Evidence: expected at most 64 objects"):
+        with pytest.raises(WireError, match="reply: Evidence: expected a list of at most 64 objects"):
             parse_evidence({"Evidence": evidence})
 
 

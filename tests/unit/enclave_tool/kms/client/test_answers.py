@@ -39,7 +39,10 @@ class TestLeakingAnswers:
         kms.answer = lambda _: Answer(leak)
         with pytest.raises(RecipientError) as caught:
             ATTESTED[operation](client)
-        assert str(caught.value) == f"KMS {operation}: expected CiphertextForRecipient, got {field} in the clear"
+        assert (
+            str(caught.value)
+            == f"KMS {operation}: the response has {field} in the clear instead of CiphertextForRecipient"
+        )
         shown = chain_text(caught.value)
         assert "leaked plaintext" not in shown
         assert encoded(b"leaked plaintext") not in shown
@@ -50,7 +53,7 @@ class TestLeakingAnswers:
         self, client: KMSClient, kms: CannedKms, operation: str, fields: dict[str, object]
     ) -> None:
         kms.answer = lambda _: Answer({**fields, "KeyId": "arn:key"})
-        with pytest.raises(RecipientError, match="got neither"):
+        with pytest.raises(RecipientError, match="the response has neither"):
             ATTESTED[operation](client)
 
     def test_empty_plaintext_beside_the_sealed_one_is_no_leak(

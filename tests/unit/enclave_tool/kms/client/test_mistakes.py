@@ -51,7 +51,7 @@ class TestAttestedKmsClient:
             attested_kms_client(recipient, region="", credentials=CREDENTIALS)
 
     def test_credentials_together_with_a_session_are_a_value_error(self, recipient: Recipient) -> None:
-        with pytest.raises(ValueError, match="credentials cannot be given together with session") as caught:
+        with pytest.raises(ValueError, match="pass either credentials or session, not both") as caught:
             attested_kms_client(recipient, region=REGION, credentials=CREDENTIALS, session=boto3.Session())
         assert CREDENTIALS.secret_access_key not in str(caught.value)
 
