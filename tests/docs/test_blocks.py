@@ -1,6 +1,6 @@
 """What the documentation's blocks say of themselves, and its links; tests/examples runs the blocks.
 
-A block that cannot be run is marked with a comment above it: ``needs AWS``, ``needs`` a package, or
+A block that cannot be run says so above it: ``**Needs AWS**`` or ``**Needs PACKAGE**``, which readers see, or a comment
 ``tested by FILE::TEST``.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.project import doc_blocks
 from tests.support.project.doc_blocks import (
     DATA,
     NEEDS_AWS,
@@ -29,7 +30,7 @@ from tests.support.project.doc_blocks import (
 
 BLOCKS = all_blocks()
 NEEDS_NITRO_OR_AWS = re.compile(
-    r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|--cid\b|\bvsock-proxy 8000\b"
+    r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:|\bkmstool-enclave --region\b"
 )
 """What cannot have been run where the tests run; only a block with these may be marked as needing AWS."""
 
@@ -39,6 +40,15 @@ def test_every_block_is_data_or_run_or_says_why_not() -> None:
     assert unknown == []
     marks = {block.mark for block in BLOCKS if block.mark}
     assert [mark for mark in marks - {NEEDS_AWS} - NEEDS_PACKAGE if not mark.startswith(TESTED_BY)] == []
+
+
+def test_every_program_is_saved_as_a_file_that_its_page_runs() -> None:
+    commands = {
+        page: "".join(other.text for other in BLOCKS if (other.page, other.kind) == (page, "console"))
+        for page in {block.page for block in BLOCKS}
+    }
+    programs = [block for block in BLOCKS if block.kind == "python" and not block.mark]
+    assert [str(block) for block in programs if not block.title or block.title not in commands[block.page]] == []
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == NEEDS_AWS], ids=str)
@@ -84,10 +94,19 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 
 
 class TestReaderOfBlocks:
-    def test_sees_mark_kind_and_line(self, tmp_path: Path) -> None:
-        page = ROOT / "docs/explanation/threat-model.md"
-        assert read_blocks(page) == []
+    def test_page_without_blocks_has_none(self) -> None:
+        assert read_blocks(ROOT / "docs/explanation/threat-model.md") == []
+
+    def test_sees_mark_title_kind_and_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(doc_blocks, "ROOT", tmp_path)
         source = tmp_path / "page.md"
-        source.write_text("x\n\n<!-- needs AWS -->\n```console\n$ a\nb\n```\n\n```python\nc\n```\n")
-        text = source.read_text()
-        assert re.findall(r"```(\w+)", text) == ["console", "python"]
+        source.write_text(
+            'x\n\n**Needs AWS**\n\n```console\n$ a\nb\n```\n\n```python title="c.py"\nc\n```\n\n'
+            "<!-- tested by T -->\n```console\n$ d\n```\n\n**Needs flask**: `pip install flask`\n\n```python\ne\n```\n"
+        )
+        assert read_blocks(source) == [
+            Block("page.md", 6, "console", "AWS", "$ a\nb\n"),
+            Block("page.md", 11, "python", "", "c\n", "c.py"),
+            Block("page.md", 16, "console", "tested by T", "$ d\n"),
+            Block("page.md", 22, "python", "flask", "e\n"),
+        ]

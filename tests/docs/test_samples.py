@@ -71,7 +71,7 @@ def test_samples_pass_mypy_strict(tmp_path: Path) -> None:
 def test_checker_names_page_and_line_of_what_is_wrong(tmp_path: Path) -> None:
     untyped = Block("page.md", 10, "python", "", "import os\n\n\ndef f(x):\n    return x\n")
     wrong = Block("page.md", 30, "python", "", "from enclave_tool import open_nsm\nopen_nsm(1)\nopen_sesame()\n")
-    missing = Block("page.md", 50, "python", "needs flask", "import no_such_package\nx: int = ''\n")
+    missing = Block("page.md", 50, "python", "flask", "import no_such_package\nx: int = ''\n")
     found = check([untyped, wrong, missing], tmp_path)
     assert [error.partition(" ")[0] for error in found[untyped]] == ["page.md:13:"]
     assert [error.partition(" ")[0] for error in found[wrong]] == ["page.md:31:", "page.md:32:"]

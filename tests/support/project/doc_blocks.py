@@ -1,4 +1,4 @@
-"""The fenced blocks of the documentation, and what the comment above each says of how it is tested."""
+"""The fenced blocks of the documentation, and what stands above each: what it needs, or which test covers it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-NEEDS_AWS = "needs AWS"
-NEEDS_PACKAGE = frozenset({"needs flask", "needs aws-encryption-sdk"})
-"""Programs with libraries that are no business of this project; only their form is checked."""
+NEEDS_AWS = "AWS"
+NEEDS_PACKAGE = frozenset({"flask", "aws-encryption-sdk"})
+"""Packages that the project does not install: of programs that need one, only the form is checked."""
 TESTED_BY = "tested by "
 DATA = frozenset({"text", "json", "yaml", "mermaid", "ini", "toml", "dockerfile"})
 """What nobody types into a shell or an interpreter."""
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n\n?)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^(?:<!-- (?P<comment>[^\n]*?) -->|\*\*Needs (?P<needs>[\w-]+)\*\*[^\n]*)\n\n?)?"
+    r"^```(?P<kind>\w*)(?: title=\"(?P<title>[^\"\n]+)\")?\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -28,9 +30,10 @@ class Block:
     Attributes:
         page: relative to the root of the project.
         line: of its first line of text.
-        kind: behind the opening fence.
-        mark: what the comment above it says, or empty.
-        text: what it holds.
+        kind: the language named by its opening fence.
+        mark: what the paragraph ``**Needs ...**`` above it names, or the comment above it, or empty.
+        text: its contents.
+        title: the file that the reader saves it as, or empty.
     """
 
     page: str
@@ -38,6 +41,7 @@ class Block:
     kind: str
     mark: str
     text: str
+    title: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -49,9 +53,10 @@ def read_blocks(page: Path) -> list[Block]:
         Block(
             str(page.relative_to(ROOT)),
             source.count("\n", 0, match.start("text")) + 1,
-            match["kind"].strip(),
-            match["mark"] or "",
+            match["kind"],
+            match["comment"] or match["needs"] or "",
             match["text"],
+            match["title"] or "",
         )
         for match in _BLOCK.finditer(source)
     ]
