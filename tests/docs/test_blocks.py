@@ -30,7 +30,8 @@ from tests.support.project.doc_blocks import (
 
 BLOCKS = all_blocks()
 NEEDS_NITRO_OR_AWS = re.compile(
-    r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:|\bkmstool-enclave --region\b"
+    r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:"
+    r"|\bkmstool-enclave --region\b"
 )
 """What cannot have been run where the tests run; only a block with these may be marked as needing AWS."""
 

@@ -3,8 +3,8 @@
 The reader starts in an empty shell, in a clone of the project where ``make install`` has run. For each page, a reader
 saves each block that has a title as the file of that name, and types all commands of the ``console`` blocks, from top
 to bottom, into one shell. What a block shows below a command must be what the command prints; ``...`` stands for what
-differs from run to run. A command succeeds unless the page shows its ``error:`` or ``NOT OK``. Blocks that need AWS or a package are
-left out; tests/docs checks that these do need it.
+differs from run to run. A command succeeds unless the page shows its ``error:`` or ``NOT OK``. Blocks that need AWS or
+a package are left out; tests/docs checks that these do need it.
 """
 
 from __future__ import annotations
