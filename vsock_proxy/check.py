@@ -1,4 +1,4 @@
-"""``vsock-proxy check``: what a configuration allows, and whether its routes would work from here."""
+"""``vsock-proxy check``: shows what a configuration allows and whether its routes work from this machine."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def command(**options: Any) -> None:
 
 
 async def check_config(config: Config, family: AddressFamily, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
-    """Print what ``config`` allows, then resolve and dial its routes one after the other.
+    """Print what ``config`` allows, then resolve and dial its routes one by one.
 
-    Does not listen: the ports may be those of a proxy that runs.
+    It does not listen, because a running proxy may already use the ports.
 
     Raises:
-        ProxyError: a route would not work; those after it are not tried.
+        ProxyError: a route does not work; later routes are not tried.
     """
     for entry in config.allowlist.entries:
         click.echo(f"allow {entry}")

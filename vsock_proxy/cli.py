@@ -1,4 +1,4 @@
-"""The command line of ``vsock-proxy``: AWS's own, and what goes beyond it."""
+"""The command line of ``vsock-proxy``: AWS's options and ours."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PACKAGE = "vsock_proxy"
 
 _SECONDS = click.FloatRange(min=0.001, max=86_400 * 365)
 _EPILOG = (
-    "LOCAL_PORT is a vsock port, or an address: vsock://CID:PORT, unix:PATH, tcp://HOST:PORT. It and what follows may "
-    "be left out where the config file has routes. SIGHUP reads the config file again, SIGTERM drains. "
-    f"'{PROGRAM} check [OPTIONS] [LOCAL_PORT REMOTE_ADDR REMOTE_PORT]' says what the configuration allows, and whether "
-    "its routes would work."
+    "LOCAL_PORT is a vsock port or an address: vsock://CID:PORT, unix:PATH, tcp://HOST:PORT. All three arguments are "
+    "optional if the config file has routes. SIGHUP reloads the config file; SIGTERM drains connections and exits. "
+    f"'{PROGRAM} check [OPTIONS] [LOCAL_PORT REMOTE_ADDR REMOTE_PORT]' shows what the configuration allows and whether "
+    "its routes work."
 )
 
 _SERVE_OPTIONS = (
@@ -38,8 +38,8 @@ _SERVE_OPTIONS = (
         "--num-workers",
         "max_connections",
         metavar="N",
-        help="Most simultaneous connections; further ones are refused. [default: what the limit of file descriptors "
-        "holds]",
+        help="Maximum number of concurrent connections; more are refused. [default: as many as the file descriptor "
+        "limit allows]",
     ),
     click.option(
         "--connect-timeout",
@@ -47,13 +47,13 @@ _SERVE_OPTIONS = (
         default=CONNECT_TIMEOUT_S,
         show_default=True,
         metavar="SECONDS",
-        help="Time for a destination to answer, all its addresses together.",
+        help="How long to wait for a destination to answer, over all its addresses.",
     ),
     IDLE_TIMEOUT.declare(
         click.option,
         type=click.FloatRange(min=0),
         default=IDLE_TIMEOUT_S,
-        help="Close a connection on which nothing has moved for so long; 0 for never.",
+        help="Close a connection after this long without traffic; 0 means never.",
     ),
     click.option(
         "--drain-timeout",
@@ -61,7 +61,7 @@ _SERVE_OPTIONS = (
         default=DRAIN_TIMEOUT_S,
         show_default=True,
         metavar="SECONDS",
-        help="Time for connections to end after SIGTERM.",
+        help="How long connections may take to finish after SIGTERM.",
     ),
     click.option(
         "--dns-refresh",
@@ -69,16 +69,23 @@ _SERVE_OPTIONS = (
         default=DNS_REFRESH_S,
         show_default=True,
         metavar="SECONDS",
-        help="Resolve names again after so long.",
+        help="How often to resolve host names again.",
     ),
     click.option(
-        "--metrics", type=click.IntRange(0, MAX_TCP_PORT), metavar="PORT", help="Prometheus metrics on 127.0.0.1."
+        "--metrics",
+        type=click.IntRange(0, MAX_TCP_PORT),
+        metavar="PORT",
+        help="Serve Prometheus metrics on this port of 127.0.0.1.",
     ),
     click.option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Format of log lines.",
     ),
-    VERBOSE.declare(click.option, help="Log more."),
-    QUIET.declare(click.option, is_flag=False, count=True, help="Log warnings only; twice: errors only."),
+    VERBOSE.declare(click.option, help="Log more; repeat for more detail."),
+    QUIET.declare(click.option, is_flag=False, count=True, help="Log warnings and errors only; -qq logs errors only."),
 )
 
 

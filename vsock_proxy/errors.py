@@ -1,6 +1,6 @@
-"""Errors of the proxy, and the texts that people know from AWS's vsock-proxy (pure).
+"""Errors of the proxy, and the error texts of AWS's vsock-proxy (pure).
 
-Where AWS's program has a text for a failure, ours holds it, so that what searches logs for it still finds it.
+If AWS's program has a text for a failure, our message contains it, so that log searches still find it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ProxyError(ToolError):
 
 
 class ConfigError(ProxyError):
-    """The config file, or a destination in it or on the command line, is not of the form the proxy takes."""
+    """The config file, or a destination in it or on the command line, is not valid."""
 
     exit_code = ExitCode.USAGE
 
@@ -53,6 +53,6 @@ class ResolveError(ProxyError):
 
 
 class DialError(ProxyError):
-    """No address of the destination could be connected to."""
+    """The proxy could not connect to any address of the destination."""
 
     exit_code = ExitCode.UNREACHABLE

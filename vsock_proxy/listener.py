@@ -1,4 +1,4 @@
-"""Listening sockets that never get stuck: when descriptors run out, callers are refused instead of left waiting."""
+"""Listening sockets that never get stuck: when descriptors run out, they refuse clients rather than let them wait."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddres
 from vsock_wire.net.sockets import bound_address, listen_socket
 
 BACKLOG = 4_096
-"""Connections the kernel holds until they are accepted; it cuts this to net.core.somaxconn (4,096 since Linux 5.4)."""
+"""Connections that the kernel queues until accepted; it caps this at net.core.somaxconn (4,096 since Linux 5.4)."""
 ACCEPTS_PER_EVENT = 64
-"""Connections taken from one listener before the bytes of others get their turn."""
+"""Connections accepted from one listener before the event loop serves other sockets."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _GONE = (errno.EAGAIN, errno.ECONNABORTED, errno.EINTR)
 
 
 class Listener:
-    """A listening socket; holds one descriptor in reserve, to be able to refuse when there is no other.
+    """A listening socket that keeps one descriptor in reserve, to refuse clients when no other is free.
 
     Args:
         address: where to listen.
-        inherited: a socket that listens there already, such as systemd's; a unix socket's file then outlives it.
+        inherited: a socket that already listens there, such as systemd's; ``close`` then leaves a unix socket's file in
+            place.
 
     Raises:
         TransportError: the address cannot be bound.
@@ -40,7 +41,7 @@ class Listener:
         self._reserve = _open_reserve()
 
     def close(self) -> None:
-        """Stop listening; a unix socket's file goes too, where this listener has made it."""
+        """Stop listening, and remove the file of a unix socket if this listener created it."""
         self.sock.close()
         if self._reserve is not None:
             os.close(self._reserve)
@@ -48,7 +49,7 @@ class Listener:
             Path(self.address.path).unlink(missing_ok=True)
 
     def accept(self) -> Iterator[tuple[socket.socket | None, str]]:
-        """Yield the connections that wait, as socket and name of the peer; None for one that had to be refused."""
+        """Yield socket and peer name of each waiting connection; None instead of the socket if it had to be refused."""
         for _ in range(ACCEPTS_PER_EVENT):
             try:
                 client, name = self.sock.accept()
@@ -65,7 +66,7 @@ class Listener:
             yield client, peer_name(self.address, name)
 
     def _refuse_one(self) -> bool:
-        """Accept with the reserved descriptor and close at once; tell whether that was possible."""
+        """Accept with the reserved descriptor and close at once; return whether that worked."""
         if self._reserve is None:
             return False
         os.close(self._reserve)
@@ -79,7 +80,7 @@ class Listener:
 
 
 def peer_name(listen: Address, name: object) -> str:
-    """Return how the log names a peer, from what ``accept`` gave as its address."""
+    """Return the log's name for a peer, from the address that ``accept`` returned."""
     match listen, name:
         case VsockAddress(), (int(cid), int(port)):
             return f"cid {cid} port {port}"

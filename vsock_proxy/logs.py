@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object each, for machines that read logs."""
+"""Log lines as JSON, one object per line, for log processors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 EVENT = "event"
-"""Name of the record's attribute that holds an Event: ``logger.info("%s", event, extra={EVENT: event})``."""
+"""Name of the log record attribute that holds an Event: ``logger.info("%s", event, extra={EVENT: event})``."""
 
 
 class Event(Protocol):
-    """What can be logged both as text, by its ``str``, and as fields."""
+    """Something that can be logged as text (its ``str``) and as fields."""
 
     def fields(self) -> Mapping[str, str | int | float]:
-        """Return what JSON is to hold of it."""
+        """Return its fields in a JSON log."""
 
 
 class JsonFormatter(logging.Formatter):

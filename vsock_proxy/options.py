@@ -1,4 +1,4 @@
-"""The options that serving and checking share, and the typed settings that a command line becomes."""
+"""The options that serving and checking share, and parsing of a command line into typed settings."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ ROUTE_OPTIONS = (
         "config_path",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help=f"YAML file with the allowlist, and routes. [default: {DEFAULT_CONFIG_PATH}; without it, all KMS "
-        "endpoints are allowed]",
+        help=f"YAML file with the allowlist and optional routes. [default: {DEFAULT_CONFIG_PATH}; if that does not "
+        "exist, all KMS endpoints are allowed]",
     ),
     click.option(
         "--cid",
         type=click.IntRange(0, MAX_CID),
         metavar="CID",
         default=CID_ANY,
-        help="Listen on this CID only; any, if not given.",
+        help="Listen on this CID only. [default: any CID]",
     ),
     click.argument("local_port", required=False),
     click.argument("remote_addr", required=False),
     click.argument("remote_port", required=False),
 )
-"""What serving and checking share: the arguments of ``parse_check_settings``."""
+"""The options that serving and checking share: the arguments of ``parse_check_settings``."""
 
 
 def parse_check_settings(
@@ -51,11 +51,11 @@ def parse_check_settings(
     remote_addr: str | None,
     remote_port: str | None,
 ) -> CheckSettings:
-    """Return the settings that the command line of ``check`` stands for.
+    """Parse the command line of ``check``.
 
     Raises:
         click.UsageError: options contradict each other, or a part of the route is missing.
-        ConfigError: a part of the route is not of the form it must have.
+        ConfigError: a part of the route is malformed.
     """
     family = _parse_family(ipv4=ipv4, ipv6=ipv6)
     route = _parse_route(local_port, remote_addr, remote_port, cid, family)
@@ -75,11 +75,11 @@ def parse_serve_settings(
     quiet: int,
     **shared: Any,
 ) -> ServeSettings:
-    """Return the settings that the command line of ``vsock-proxy`` stands for; raises the process's descriptor limit.
+    """Parse the command line of ``vsock-proxy``, and raise the process's descriptor limit.
 
     Raises:
-        click.UsageError: see ``parse_check_settings``, which ``shared`` is for.
-        ConfigError: likewise; or the number of connections is none.
+        click.UsageError: see ``parse_check_settings``, which takes ``shared``.
+        ConfigError: likewise; or the number of connections is not a number, or 0.
     """
     check = parse_check_settings(**shared)
     most = choose_max_connections()
@@ -101,7 +101,7 @@ def parse_serve_settings(
 
 def _parse_family(*, ipv4: bool, ipv6: bool) -> AddressFamily:
     if ipv4 and ipv6:
-        raise click.UsageError("expected -4 or -6, got both")
+        raise click.UsageError("-4 and -6 cannot be used together")
     return AddressFamily.IPV4 if ipv4 else AddressFamily.IPV6 if ipv6 else AddressFamily.ANY
 
 
@@ -111,12 +111,12 @@ def _parse_route(
     if local_port is None:
         return None
     if remote_addr is None or remote_port is None:
-        raise click.UsageError("expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, got less")
+        raise click.UsageError("LOCAL_PORT needs REMOTE_ADDR and REMOTE_PORT after it")
     if not _is_number(remote_port):
         raise ConfigError(f"{AwsText.BAD_REMOTE_PORT}: expected a number, got {quoted(remote_port)}")
     destination = parse_destination(remote_addr, int(remote_port))
     if destination.address is not None and not family.holds(destination.address):
-        raise ConfigError(f"{AwsText.NO_FAMILY}: expected an address of the family asked for, got {remote_addr}")
+        raise ConfigError(f"{AwsText.NO_FAMILY}: {remote_addr} is not in the address family that -4 or -6 selects")
     return Route(_parse_listen(local_port, cid), destination)
 
 

@@ -1,15 +1,15 @@
-"""The proxy itself: routes, the rules they are under, and changing both while connections go on.
+"""The proxy itself: routes, the allowlist, and changing both while connections stay open.
 
-How it works. ``apply`` opens a Listener for each new route and watches it with the event loop. When it is readable,
-every waiting client goes to Connections, which calls back ``_connect`` with the client's route: names are resolved, the
-allowlist picks the addresses that are permitted, and ``connect_upstream`` dials those. Connections does the rest.
-``apply`` is called at the start and again at each reload; ``drain`` is called once, at the end.
+How it works. ``apply`` opens a Listener for each new route and registers it with the event loop. When a listener is
+readable, every waiting client goes to Connections, which calls back ``_connect`` with the client's route. ``_connect``
+resolves the name, keeps the addresses that the allowlist permits, and dials those with ``connect_upstream``.
+Connections does the rest. ``apply`` is called at startup and at each reload; ``drain`` is called once, at the end.
 
-Why it is built this way. The allowlist is asked at the moment of connecting and about addresses, because what a name
-resolves to changes after the configuration was checked. ``apply`` opens everything that can fail before it changes
-anything, so that a reload either happens or leaves the old rules and listeners as they were. Routes and rules are
-looked up when a client comes and never stored with a connection: a reload cannot disturb one that is open. Everything
-runs in one event loop, so none of this needs a lock.
+Why it is built this way. The allowlist is checked at connect time and against addresses, because a name may resolve
+differently after the configuration was loaded. ``apply`` first does everything that can fail and only then changes
+state, so that a reload either succeeds or leaves the old rules and listeners untouched. Routes and rules are looked up
+when a client connects and never stored with a connection, so that a reload cannot disturb an open one. Everything runs
+in one event loop, so none of this needs a lock.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyServer:
-    """Serves what ``apply`` tells it to until ``drain``; for use inside one event loop.
+    """Serves the configuration last given to ``apply``, until ``drain``; for use inside one event loop.
 
     Args:
-        limits: how much and how long.
+        limits: number of connections, and timeouts.
         resolver: finds the addresses of the routes' host names; the server closes it.
-        inherited: listening sockets that are open already, by address, for the routes that listen there.
+        inherited: listening sockets that are already open, by address, for routes that listen there.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ProxyServer:
         self.connections = Connections(limits, self._connect)
 
     def apply(self, config: Config) -> None:
-        """Serve ``config`` from now on; connections that are there go on.
+        """Serve ``config`` from now on; open connections continue.
 
         Raises:
             TransportError: the address of a new route cannot be bound; everything stays as it was.
@@ -74,13 +74,13 @@ class ProxyServer:
             logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[address].destination)
 
     def abort(self) -> None:
-        """End all connections now; goes on accepting."""
+        """End all connections now, but keep accepting new ones."""
         self.connections.abort()
 
     async def drain(self) -> None:
-        """Accept no more, and give the connections that are there until the deadline to end."""
+        """Stop accepting, and give open connections until the drain timeout to finish."""
         for address in tuple(self._listeners):
-            self._accept(address)  # whoever waits in the backlog is connected, as far as he knows
+            self._accept(address)  # from their own view, clients in the backlog are connected
             self._stop_listening(address)
         await self.connections.drain()
         await self._resolver.close()
@@ -111,9 +111,9 @@ class ProxyServer:
                 self.connections.admit(client, peer, route)
 
     async def _connect(self, route: Route) -> socket.socket:
-        """Connect to where ``route`` leads, under the rules of this moment."""
+        """Connect to the destination of ``route``, under the current allowlist."""
         destination = route.destination
-        addresses = await self._addresses(route)  # first: a reload may change the allowlist meanwhile
+        addresses = await self._addresses(route)  # first, because a reload may change the allowlist meanwhile
         permitted = self._allowlist.permitted(destination, addresses)
         if not permitted:
             raise NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}")

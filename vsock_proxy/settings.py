@@ -1,6 +1,6 @@
-"""What the command line decides: time limits, address family, metrics and logs, and where the configuration comes from.
+"""Settings from the command line: timeouts, address family, metrics, logs, and where the configuration comes from.
 
-``config/`` is what the config file decides. A reload reads that again; what stands here holds until the process ends.
+``config/`` holds the settings from the config file. A reload reads those again; the settings here never change.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from vsock_proxy.config.destination import IpAddress
 from vsock_proxy.config.source import ConfigSource
 
 CONNECT_TIMEOUT_S = 10.0
-"""Seconds until one address of the destination must have answered. A TCP connection inside AWS takes milliseconds; ten
-seconds are enough for three lost SYN packets (sent again after 1, 3 and 7 s)."""
+"""Seconds within which one address of the destination must answer. A TCP connection inside AWS takes milliseconds; ten
+seconds allow for three lost SYN packets (sent again after 1, 3 and 7 s)."""
 IDLE_TIMEOUT_S = 3_600.0
 """Seconds without a byte in either direction after which a connection is closed. AWS's proxy never closes them; an hour
-is longer than any pool keeps connections alive on purpose, and short enough not to collect dead ones."""
+is longer than any pool keeps connections alive on purpose, and short enough that dead ones do not pile up."""
 DRAIN_TIMEOUT_S = 10.0
-"""Seconds that connections have to end after SIGTERM: far more than a KMS call takes, and well below the 90 s after
-which systemd kills."""
+"""Seconds that connections have to finish after SIGTERM: far more than a KMS call takes, and well below the 90 s after
+which systemd kills the process."""
 DNS_REFRESH_S = 30.0
-"""Seconds between two look-ups of a name. The system's resolver reports no TTL; those of AWS's service endpoints are
-about a minute, and half of that keeps the addresses from being older than DNS promises."""
+"""Seconds between two lookups of a name. The system's resolver reports no TTL. AWS's service endpoints have a TTL of
+about a minute; half of that keeps addresses from being used after they expire."""
 INFO_VERBOSITY = 2
-"""The default, because an operator needs to see a service's connections; each -v adds one, each -q takes one away."""
+"""The default, because an operator needs to see a service's connections; each -v adds one, each -q subtracts one."""
 
 
 class AddressFamily(enum.Enum):
@@ -36,20 +36,20 @@ class AddressFamily(enum.Enum):
     IPV6 = socket.AF_INET6
 
     def holds(self, address: IpAddress) -> bool:
-        """Tell whether ``address`` is one to use."""
+        """Return whether ``address`` belongs to this family."""
         return self is AddressFamily.ANY or (self is AddressFamily.IPV4) == (address.version == 4)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much and how long; the constants of the same names say why the defaults are what they are.
+    """Number of connections, and timeouts; the constants of the same names explain the defaults.
 
     Attributes:
-        max_connections: concurrent connections; further ones are refused.
-        connect_timeout_s: for a destination to answer, and before that for its name to resolve.
-        idle_timeout_s: without a byte in either direction; 0 for no limit.
-        drain_timeout_s: for connections to end after SIGTERM.
-        dns_refresh_s: between two look-ups of a name.
+        max_connections: concurrent connections; more are refused.
+        connect_timeout_s: for a destination to answer; separately, also for its name to resolve.
+        idle_timeout_s: time without a byte in either direction before the connection is closed; 0 means no limit.
+        drain_timeout_s: for connections to finish after SIGTERM.
+        dns_refresh_s: between two lookups of a name.
     """
 
     max_connections: int
@@ -78,7 +78,7 @@ class ServeSettings(CheckSettings):
 
     Attributes:
         limits: how much and how long.
-        metrics_port: TCP port of the metrics on loopback, 0 for any, or None for no metrics.
+        metrics_port: TCP port of the metrics on loopback, 0 for any free port, or None for no metrics.
         verbosity: as ``set_up_logging`` takes it.
         logs_json: whether log lines are JSON objects.
     """

@@ -1,4 +1,4 @@
-"""What the config file decides: the allowlist, the routes, and where both are read from.
+"""The config file: the allowlist, the routes, and where both are read from.
 
 Internal: not part of the public API.
 """

@@ -1,8 +1,8 @@
 """The allowlist: which destinations the proxy may connect to (pure).
 
-A name in the list permits that name, with whatever addresses it resolves to. An address or network in the list permits
-the addresses it holds, for literal destinations and for names that resolve to them; other addresses of such a name
-stay forbidden. Nothing else is permitted.
+A name in the list permits that name, whatever addresses it resolves to. An address or network in the list permits the
+addresses in it, both as literal destinations and for names that resolve to them; other addresses of such a name stay
+forbidden. Nothing else is permitted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vsock_wire.errors import quoted
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 WILDCARD = "*."
-"""In front of a name: exactly one label, as in the names of TLS certificates (RFC 6125, section 6.4.3)."""
+"""Before a name, it stands for exactly one label, as in TLS certificates (RFC 6125, section 6.4.3)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ExactName:
 
 @dataclass(frozen=True)
 class AnyLabel:
-    """Every host name of one label more than ``parent``."""
+    """Every host name with exactly one label before ``parent``."""
 
     parent: str
 
@@ -59,16 +59,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Allowlist:
-    """What the proxy may connect to; without entries, nothing."""
+    """What the proxy may connect to: nothing, unless an entry permits it."""
 
     entries: tuple[Entry, ...]
 
     def permitted(self, destination: Destination, addresses: Sequence[IpAddress]) -> tuple[IpAddress, ...]:
-        """Return those of the destination's ``addresses`` the proxy may connect to, in their order.
+        """Return those of the destination's ``addresses`` that the proxy may connect to, in the same order.
 
         Args:
-            destination: what was asked for.
-            addresses: what it resolves to at this moment; for a literal address, that address.
+            destination: the host and port of the route.
+            addresses: what it resolves to now; for a literal address, that address.
         """
         if self._permits_name(destination):
             return tuple(addresses)
@@ -76,7 +76,7 @@ class Allowlist:
         return tuple(address for address in addresses if any(address in network for network in networks))
 
     def could_permit(self, destination: Destination) -> bool:
-        """Tell whether ``permitted`` can have a result, without knowing what a name resolves to."""
+        """Return whether ``permitted`` can return anything, without resolving a name."""
         if destination.address is not None:
             return bool(self.permitted(destination, [destination.address]))
         return self._permits_name(destination) or bool(self._networks(destination))
@@ -97,13 +97,13 @@ class Allowlist:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Return what an entry's ``address`` stands for.
+    """Parse an entry's ``address``.
 
     Args:
         text: a host name, ``*.`` and a host name, an IP address, or a network in CIDR form without host bits.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: ``text`` is none of these.
     """
     if (address := parse_ip_address(text)) is not None:
         return ipaddress.ip_network(address)
@@ -118,12 +118,12 @@ def _parse_network(text: str) -> IpNetwork:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        reason = "host bits are set" if _has_host_bits(text) else "it is no network"
+        reason = "host bits are set" if _has_host_bits(text) else "not a valid network"
         raise ConfigError(f"expected a network such as 10.0.0.0/8, got {quoted(text)}: {reason}") from error
 
 
 def _has_host_bits(text: str) -> bool:
-    """Return whether ``text``, which is no network, would be one without its host bits."""
+    """Return whether ``text``, which is not a network, would be one without its host bits."""
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The config file: AWS's ``allowlist:``, and ``routes:`` beside it (pure, but for ``load_config``).
+"""The config file: AWS's ``allowlist:`` and our ``routes:`` (pure, except for ``load_config``).
 
-Every error names the line and the key it is about, and what is not understood is an error: a rule that is silently
-ignored could permit what its author forbade.
+Every error names the line and the key. Anything unknown is an error, because silently ignoring a rule could permit what
+its author wanted to forbid.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.address import CID_ANY, MAX_TCP_PORT, MAX_VSOCK_PORT, Address, VsockAddress, parse_address
 
 MAX_CONFIG_BYTES = 1_048_576
-"""Far beyond any real file: AWS's own is 3 KB. Keeps a wrong path (a log, a device) from filling the memory."""
+"""Far more than any real file needs: AWS's is 3 KB. Keeps a wrong path (a log, a device) from filling memory."""
 MAX_DEPTH = 16
-"""Most lists and maps inside each other; a real file has 4."""
+"""Maximum nesting of lists and maps; a real file has 4 levels."""
 
 
 def load_config(path: Path, *, cid: int = CID_ANY) -> Config:
@@ -29,10 +29,10 @@ def load_config(path: Path, *, cid: int = CID_ANY) -> Config:
 
     Args:
         path: the file, UTF-8, at most MAX_CONFIG_BYTES.
-        cid: what a route listens on whose ``listen`` is only a port.
+        cid: the CID for a route with only a port in ``listen``.
 
     Raises:
-        ConfigError: it cannot be read, or something in it is not understood; the error names the line and the key.
+        ConfigError: it cannot be read, or something in it is not valid; the error names the line and the key.
         NotAllowedError: its allowlist does not permit one of its routes.
     """
     try:
@@ -43,19 +43,19 @@ def load_config(path: Path, *, cid: int = CID_ANY) -> Config:
         reason = (error.strerror or "unreadable").lower()
         raise ConfigError(f"{AwsText.NO_FILE}: {path}: {reason}", hint="name the config file with --config") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{AwsText.BAD_YAML}: {path}: expected UTF-8, byte {error.start} is not") from error
+        raise ConfigError(f"{AwsText.BAD_YAML}: {path}: byte {error.start} is not valid UTF-8") from error
     if len(content) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{AwsText.BAD_YAML}: {path}: expected at most {MAX_CONFIG_BYTES} bytes, got more")
+        raise ConfigError(f"{AwsText.BAD_YAML}: {path}: the file is larger than {MAX_CONFIG_BYTES} bytes")
     return parse_config(text, source=str(path), cid=cid)
 
 
 def parse_config(text: str, *, source: str, cid: int = CID_ANY) -> Config:
-    """Check the text of a config file; arguments beside ``text`` and errors are those of ``load_config``.
+    """Parse the text of a config file; it raises the same errors as ``load_config``.
 
     Args:
         text: the file's content.
         source: how errors name the file.
-        cid: what a route listens on whose ``listen`` is only a port.
+        cid: the CID for a route with only a port in ``listen``.
     """
     try:
         document = yaml.compose(text, Loader=_BoundedLoader)
@@ -70,7 +70,7 @@ def parse_config(text: str, *, source: str, cid: int = CID_ANY) -> Config:
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """Refuses nesting beyond MAX_DEPTH, because Python's own limit is not the same in all versions."""
+    """Refuses nesting beyond MAX_DEPTH, because Python's own limit differs between versions."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -104,7 +104,7 @@ class _Reader:
         routes = tuple(self._route(node, allowlist) for node in nodes)
         for index, (node, route) in enumerate(zip(nodes, routes, strict=True)):
             if route.listen in [other.listen for other in routes[:index]]:
-                raise self._error(node, "listen", f"expected each address once, got {route.listen} again")
+                raise self._error(node, "listen", f"an earlier route already listens on {route.listen}")
         return Config(allowlist, routes)
 
     def _entry(self, node: yaml.Node) -> Entry:
@@ -119,7 +119,7 @@ class _Reader:
     def _route(self, node: yaml.Node, allowlist: Allowlist) -> Route:
         fields = self._mapping(node, "route", {"listen", "address", "port"})
         if "listen" not in fields:
-            raise self._error(node, "listen", "expected a vsock port or an address, got none")
+            raise self._error(node, "listen", "missing; expected a vsock port or an address")
         listen = self._listen(fields["listen"])
         host = self._text(node, fields, "address", AwsText.NO_ADDRESS)
         if "port" not in fields:
@@ -145,11 +145,11 @@ class _Reader:
     def _ports(self, entry: yaml.Node, fields: dict[str, yaml.Node]) -> frozenset[int]:
         node = fields.get("port")
         if node is None:
-            raise self._error(entry, "port", f"{AwsText.BAD_PORT}: expected a port or a list of ports, got none")
+            raise self._error(entry, "port", f"{AwsText.BAD_PORT}: expected a port or a list of ports")
         if not isinstance(node, yaml.SequenceNode):
             return frozenset({self._port(node)})
         if not node.value:
-            raise self._error(node, "port", f"{AwsText.BAD_PORT}: expected at least one port, got an empty list")
+            raise self._error(node, "port", f"{AwsText.BAD_PORT}: the list of ports is empty")
         return frozenset(self._port(item) for item in node.value)
 
     def _port(self, node: yaml.Node) -> int:
@@ -165,7 +165,7 @@ class _Reader:
     def _text(self, parent: yaml.Node, fields: dict[str, yaml.Node], key: str, missing: str) -> str:
         node = fields.get(key)
         if node is None:
-            raise self._error(parent, key, f"{missing}: expected a host name or an address, got none")
+            raise self._error(parent, key, f"{missing}: expected a host name or an address")
         if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith(":str"):
             raise self._error(node, key, f"{missing}: expected text, got {_kind(node)}")
         return str(node.value)
@@ -183,7 +183,7 @@ class _Reader:
         for key_node, value in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _kind(key_node)
             if key in fields:
-                raise self._error(key_node, key, "expected each key once, got it again")
+                raise self._error(key_node, key, "this key appears twice")
             if key not in known:
                 raise self._error(key_node, what, f"expected {' or '.join(sorted(known))}, got {quoted(key)}")
             fields[key] = value

@@ -1,4 +1,4 @@
-"""Where a route leads: a host name or a literal IP address, and a TCP port (pure)."""
+"""The destination of a route: a host name or a literal IP address, and a TCP port (pure)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Destination:
-    """A checked destination; ``address`` is set where the host is a literal IP address, which DNS never sees."""
+    """A checked destination; ``address`` is set if the host is a literal IP address, which needs no DNS."""
 
     host: str
     port: int
@@ -33,10 +33,10 @@ class Destination:
 
 
 def parse_destination(host: str, port: int) -> Destination:
-    """Return the destination that ``host`` and ``port`` name. Looks nothing up.
+    """Return the destination that ``host`` and ``port`` name, without resolving it.
 
     Args:
-        host: a host name, also an internationalised one, or a literal IPv4 or IPv6 address.
+        host: a host name, which may be internationalized, or a literal IPv4 or IPv6 address.
         port: TCP port.
 
     Raises:
@@ -51,9 +51,9 @@ def parse_destination(host: str, port: int) -> Destination:
 
 
 def parse_ip_address(text: str) -> IpAddress | None:
-    """Return the literal address in ``text``, or None where it is none.
+    """Return the literal address in ``text``, or None if there is none.
 
-    An IPv4 address in an IPv6 one (``::ffff:10.0.0.1``) comes out as IPv4, so that it cannot walk around a rule.
+    An IPv4 address in an IPv6 one (``::ffff:10.0.0.1``) is returned as IPv4, so that it cannot bypass a rule.
     """
     try:
         address = ipaddress.ip_address(text)
@@ -65,9 +65,9 @@ def parse_ip_address(text: str) -> IpAddress | None:
 
 
 def parse_host_name(text: str) -> str:
-    """Return the ASCII, lower-case form of a host name, without the dot of the root.
+    """Return the ASCII, lower-case form of a host name, without a trailing dot.
 
-    Names that end in a number are refused: the system's resolver would read ``127.1`` or ``0x7f000001`` as addresses.
+    It refuses names that end in a number: the system's resolver would read ``127.1`` or ``0x7f000001`` as addresses.
 
     Raises:
         ConfigError: ``text`` is not a host name.

@@ -1,4 +1,4 @@
-"""What a configuration holds: routes, and the allowlist they are under (pure)."""
+"""The data of a configuration: routes, and the allowlist that applies to them (pure)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the configuration comes from: a file, and the route that the command line may add to it."""
+"""Where the configuration comes from: a file, and a route that the command line may add."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vsock_proxy.errors import AwsText, ConfigError, NotAllowedError
 from vsock_wire.net.address import CID_ANY
 
 DEFAULT_CONFIG_PATH = Path("/etc/nitro_enclaves/vsock-proxy.yaml")
-"""AWS's own default."""
+"""The default of AWS's vsock-proxy."""
 BUILT_IN_CONFIG_PATH = Path(__file__).with_name("kms_endpoints.yaml")
-"""All KMS endpoints; used where no config file was named and the default one does not exist."""
+"""All KMS endpoints; used if no config file was named and the default one does not exist."""
 
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """Where the configuration comes from, at the start and at each reload.
+    """Where the configuration comes from, at startup and at each reload.
 
     Attributes:
-        path: the config file, or None for AWS's default or, where that does not exist, all KMS endpoints.
-        cid: what to listen on where only a port is given.
-        route: the route of the command line, in addition to those of the file.
+        path: the config file; None for AWS's default file or, if that does not exist, all KMS endpoints.
+        cid: the CID to listen on if only a port is given.
+        route: the route on the command line, in addition to those in the file.
     """
 
     path: Path | None
@@ -53,5 +53,5 @@ class ConfigSource:
                 hint=f"add its address and port to the allowlist in {self.file}",
             )
         if any(route.listen == self.route.listen for route in config.routes):
-            raise ConfigError(f"{self.file}: routes: expected no route on {self.route.listen}: the command line has it")
+            raise ConfigError(f"{self.file}: routes: the command line already has a route on {self.route.listen}")
         return Config(config.allowlist, (*config.routes, self.route))

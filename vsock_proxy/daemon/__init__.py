@@ -1,4 +1,4 @@
-"""The process around the server: start, signals, systemd, metrics and file descriptors.
+"""The process around the server: startup, signals, systemd, metrics and file descriptors.
 
 Internal: not part of the public API.
 """

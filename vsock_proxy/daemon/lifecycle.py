@@ -1,4 +1,4 @@
-"""The life of the process: start, reload on SIGHUP, and the end on SIGTERM or SIGINT."""
+"""The life of the process: startup, reload on SIGHUP, and exit on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ logger = logging.getLogger(__name__)
 
 
 async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
-    """Serve until SIGTERM (drains; exit code 0) or SIGINT (ends at once; exit code 130).
+    """Serve until SIGTERM (drain, exit code 0) or SIGINT (stop at once, exit code 130).
 
     Raises:
-        ToolError: the configuration is wrong, or an address cannot be listened on.
+        ToolError: the configuration is not valid, or the proxy cannot listen on an address.
     """
     config = settings.source.load()
     if not config.routes:
         raise ConfigError(
-            f"expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or routes in {settings.source.file}, got neither",
-            hint="such as: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
+            f"no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to {settings.source.file}",
+            hint="for KMS in us-east-1: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
         )
     inherited = _inherited_by_routes(config)
     resolver = Resolver(settings.family, refresh_s=settings.limits.dns_refresh_s)
     server = ProxyServer(settings.limits, resolver, inherited=inherited)
-    lifecycle = Lifecycle(settings.source, server)  # first: who sees the ready line may send signals
+    lifecycle = Lifecycle(settings.source, server)  # first: signals may arrive as soon as the ready line is logged
     logger.info("%s; at most %d connections at once", settings.source.file, settings.limits.max_connections)
     server.apply(config)
     if settings.metrics_port is not None:
@@ -49,38 +49,38 @@ def _inherited_by_routes(config: Config) -> dict[Address, socket.socket]:
     if strange := inherited.keys() - {route.listen for route in config.routes}:
         for sock in inherited.values():
             sock.close()
-        raise ConfigError(f"socket activation: expected sockets of routes, got {', '.join(map(str, strange))}")
+        raise ConfigError(f"socket activation: no route listens on {', '.join(map(str, strange))}")
     return inherited
 
 
 def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_connections: int) -> None:
-    from vsock_proxy.daemon.metrics import ProxyCollector, serve_metrics  # noqa: PLC0415 - 6 MB only where asked for
+    from vsock_proxy.daemon.metrics import ProxyCollector, serve_metrics  # noqa: PLC0415 - 6 MB, only if metrics are on
 
     collector = ProxyCollector(server.connections.stats, lambda: resolver.failures, max_connections)
     logger.info("metrics on http://127.0.0.1:%d/metrics", serve_metrics(collector, port))
 
 
 class Server(Protocol):
-    """What signals change: ProxyServer, or a stand-in for it in tests."""
+    """What signals act on: ProxyServer, or a stand-in for it in tests."""
 
     def apply(self, config: Config) -> None:
         """Serve ``config`` from now on, or raise ToolError and change nothing."""
 
     async def drain(self) -> None:
-        """Accept no more, and let connections end."""
+        """Stop accepting, and let connections finish."""
 
     def abort(self) -> None:
         """End all connections now."""
 
 
 class Lifecycle:
-    """Turns signals into what they mean for the server, and tells systemd the state; for use inside one event loop.
+    """Acts on signals, and reports the state to systemd; for use inside one event loop.
 
-    Handles signals from its creation on, so that none is lost between the ready line in the log and ``run``.
+    It handles signals as soon as it is created, so that none is lost between the ready line in the log and ``run``.
 
     Args:
-        source: read again at SIGHUP.
-        server: what is reloaded, drained or stopped.
+        source: the configuration to read again on SIGHUP.
+        server: reloaded, drained or stopped by signals.
     """
 
     def __init__(self, source: ConfigSource, server: Server) -> None:
@@ -94,7 +94,7 @@ class Lifecycle:
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
 
     async def run(self) -> ExitCode:
-        """Wait for the signal to stop; return the exit code when all is over."""
+        """Wait for a signal to stop, drain, and return the exit code."""
         self._feed_watchdog()
         notify("READY=1")
         await self._stop.wait()
@@ -107,14 +107,14 @@ class Lifecycle:
             config = self._source.load()
             self._server.apply(config)
         except ToolError as error:
-            logger.error("reload failed, the old rules stay: %s", printable(str(error)))  # noqa: TRY400 - all is said
+            logger.error("reload failed, keeping the old configuration: %s", printable(str(error)))  # noqa: TRY400 - the text says it all
             return
         logger.info(
             "reloaded %s: %d entries, %d routes", self._source.file, len(config.allowlist.entries), len(config.routes)
         )
 
     def _terminate(self) -> None:
-        if self._stop.is_set():  # the second time means now
+        if self._stop.is_set():  # a second SIGTERM means now
             self._server.abort()
         self._stop.set()
 
@@ -124,7 +124,7 @@ class Lifecycle:
         self._stop.set()
 
     def _feed_watchdog(self) -> None:
-        """Tell systemd that the loop goes round; when it hangs, that stays away and systemd starts a new process."""
+        """Tell systemd that the event loop runs; if it hangs, systemd hears nothing and restarts the process."""
         if (interval_s := watchdog_interval_s()) is not None:
             notify("WATCHDOG=1")
             asyncio.get_running_loop().call_later(interval_s, self._feed_watchdog)

@@ -1,6 +1,6 @@
 """Prometheus metrics of the proxy, served on loopback only.
 
-Imported only where metrics are asked for: the client library costs memory that a proxy without them need not have.
+Imported only if metrics are on: the client library costs memory that a proxy without metrics does not need.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ProxyCollector(Collector):
-    """Reads the totals when Prometheus asks, so that the relay pays nothing for being measured.
+    """Reads the totals when Prometheus asks, so that measuring costs the relay nothing.
 
     Args:
-        read_stats: returns the totals by route; called from another thread than the event loop's.
-        read_resolver_failures: returns the number of look-ups that failed; likewise.
-        max_connections: most connections at once.
+        read_stats: returns the totals by route; called from a thread other than the event loop's.
+        read_resolver_failures: returns the number of failed lookups; likewise.
+        max_connections: maximum number of concurrent connections.
     """
 
     read_stats: Callable[[], Mapping[str, RouteStats]]
@@ -35,7 +35,7 @@ class ProxyCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
-        active = GaugeMetricFamily("vsock_proxy_connections_active", "Connections under way.", labels=["route"])
+        active = GaugeMetricFamily("vsock_proxy_connections_active", "Open connections.", labels=["route"])
         ended = CounterMetricFamily("vsock_proxy_connections", "Connections that ended.", labels=["route", "reason"])
         refused = CounterMetricFamily("vsock_proxy_refused", "Connections refused.", labels=["route", "reason"])
         moved = CounterMetricFamily("vsock_proxy_bytes", "Bytes relayed.", labels=["route", "direction"])
@@ -48,14 +48,16 @@ class ProxyCollector(Collector):
             for refusal, count in tuple(stats.refused.items()):
                 refused.add_metric([route, refusal], count)
         yield from (active, ended, refused, moved)
-        yield GaugeMetricFamily("vsock_proxy_connections_max", "Most connections at once.", value=self.max_connections)
+        yield GaugeMetricFamily(
+            "vsock_proxy_connections_max", "Maximum number of concurrent connections.", value=self.max_connections
+        )
         yield CounterMetricFamily(
-            "vsock_proxy_resolver_failures", "DNS look-ups that failed.", value=self.read_resolver_failures()
+            "vsock_proxy_resolver_failures", "Failed DNS lookups.", value=self.read_resolver_failures()
         )
 
 
 def serve_metrics(collector: ProxyCollector, port: int) -> int:
-    """Serve metrics on loopback, in a thread that lasts as long as the process.
+    """Serve metrics on loopback, in a thread that runs until the process exits.
 
     Args:
         collector: what to serve.
@@ -65,7 +67,7 @@ def serve_metrics(collector: ProxyCollector, port: int) -> int:
         The port.
 
     Raises:
-        TransportError: the port cannot be listened on.
+        TransportError: the proxy cannot listen on the port.
     """
     registry = CollectorRegistry()
     registry.register(collector)

@@ -1,6 +1,6 @@
-"""What systemd and a service say to each other: readiness, the watchdog, and sockets opened beforehand.
+"""Talks to systemd: readiness, the watchdog, and sockets that systemd has opened.
 
-Source: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd, all of it does nothing.
+Source: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd, nothing here has any effect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_INHERITED_DESCRIPTOR = 3
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, if there is one, a state such as ``READY=1``; that it hears it is not guaranteed."""
+    """Tell the service manager, if there is one, a state such as ``READY=1``; delivery is not guaranteed."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return
@@ -26,7 +26,7 @@ def notify(state: str) -> None:
 
 
 def watchdog_interval_s() -> float | None:
-    """Return how often to send ``WATCHDOG=1``, which is twice in the time the service manager waits; None for never."""
+    """Return how often to send ``WATCHDOG=1``: twice per period that the service manager waits; None for never."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = os.environ.get("WATCHDOG_USEC", "")
@@ -34,9 +34,9 @@ def watchdog_interval_s() -> float | None:
 
 
 def inherited_sockets() -> dict[Address, socket.socket]:
-    """Return the listening sockets the service manager has passed to this process, by address; only once.
+    """Return the listening sockets that the service manager passed to this process, by address; works once.
 
-    Sockets of other kinds are closed. The caller closes the rest.
+    It closes sockets of other kinds. The caller closes those that it returns.
     """
     count = os.environ.pop("LISTEN_FDS", "")
     owner = os.environ.pop("LISTEN_PID", "")

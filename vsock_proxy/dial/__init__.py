@@ -1,4 +1,4 @@
-"""The way to a destination: its addresses, and connecting to one of them.
+"""Reaching a destination: its addresses, and connecting to one of them.
 
 Internal: not part of the public API.
 """

@@ -1,4 +1,4 @@
-"""Connections to a destination: all its addresses, both families raced as RFC 8305 describes."""
+"""Connects to a destination: races all its addresses, of both families, as RFC 8305 describes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ATTEMPT_DELAY_S = 0.25
 KEEPALIVE_IDLE_S = 60
 KEEPALIVE_INTERVAL_S = 15
 KEEPALIVE_PROBES = 4
-"""A destination that is gone without a word is noticed after 60 + 4 x 15 seconds of silence. Sixty seconds also stay
-below the 350 s after which AWS's NAT gateways and network load balancers forget a silent connection."""
+"""A destination that vanishes silently is noticed after 60 + 4 x 15 seconds. Sixty seconds are also below the 350 s
+after which AWS's NAT gateways and network load balancers drop an idle connection."""
 
 
 async def connect_upstream(
@@ -29,9 +29,9 @@ async def connect_upstream(
     """Connect to the first of ``addresses`` that answers; the caller closes the socket.
 
     Args:
-        destination: gives the port, and its name in errors.
+        destination: gives the port, and the name for errors.
         addresses: what to try, best first; at least one.
-        timeout_s: seconds for all of it.
+        timeout_s: seconds for all attempts together.
 
     Raises:
         DialError: none answered in time.
@@ -41,7 +41,7 @@ async def connect_upstream(
         async with asyncio.timeout(timeout_s):
             sock = await start_connection(infos, happy_eyeballs_delay=ATTEMPT_DELAY_S)
     except TimeoutError as error:
-        raise DialError(f"connect to {destination}: expected an answer within {timeout_s:.3g} s, got none") from error
+        raise DialError(f"connect to {destination}: no answer within {timeout_s:.3g} s") from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         tried = ", ".join(map(str, addresses))
@@ -51,7 +51,7 @@ async def connect_upstream(
 
 
 def tune_tcp(sock: socket.socket) -> None:
-    """Set a TCP socket up for relaying: no waiting for more bytes (Nagle), and probes while it is silent."""
+    """Set up a TCP socket for relaying: turn off Nagle's algorithm, and turn on keepalive probes."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
@@ -60,7 +60,7 @@ def tune_tcp(sock: socket.socket) -> None:
 
 
 def _address_info(address: IpAddress, port: int) -> AddrInfoType:
-    """Return what ``getaddrinfo`` would: that one reads files, and needs a descriptor for it."""
+    """Return what ``getaddrinfo`` would, which reads files and so needs a descriptor."""
     if isinstance(address, IPv4Address):
         return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
     host, _, scope = str(address).partition("%")

@@ -1,7 +1,7 @@
-"""Host names to addresses by the system's resolver, away from the path of the bytes.
+"""Resolves host names with the system's resolver, in the background.
 
-Every name of a route is resolved again and again in the background; connections take the last good addresses and never
-wait for DNS, unless a name has not resolved since the start.
+Every host name of a route is resolved periodically. Connections use the last good addresses and never wait for DNS,
+unless a name has not resolved since startup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vsock_proxy.errors import AwsText, ResolveError
 from vsock_proxy.settings import DNS_REFRESH_S, AddressFamily
 
 RETRY_FIRST_S = 1.0
-"""Seconds to the next look-up after one has failed; doubled each time, up to the time between two look-ups."""
+"""Seconds until the next lookup after a failed one; doubles each time, up to the refresh interval."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ Lookup: TypeAlias = Callable[[str, AddressFamily], Awaitable[tuple[IpAddress, ..
 async def look_up(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
     """Return the addresses of ``name`` in the system's order of preference (RFC 6724).
 
-    The look-up runs in a thread of its own. Cancelling leaves that thread behind until the system gives up, but it
-    keeps neither the event loop nor the end of the process waiting.
+    The lookup runs in its own thread. After cancellation that thread lives on until the system's resolver gives up, but
+    it delays neither the event loop nor the exit of the process.
 
     Raises:
         ResolveError: there are none, or no name server answered.
@@ -56,7 +56,7 @@ async def look_up(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
             addresses = _get_addresses(name, family)
         except ResolveError as failure:
             error = failure
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the answer
             loop.call_soon_threadsafe(deliver, addresses, error)
 
     threading.Thread(target=run, name=f"resolve {name}", daemon=True).start()
@@ -68,7 +68,9 @@ def _get_addresses(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
         answers = socket.getaddrinfo(name, None, family=family.value, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
-        raise ResolveError(f"{AwsText.DNS_FAILED}: {name}: {reason}", hint="does this machine resolve it?") from error
+        raise ResolveError(
+            f"{AwsText.DNS_FAILED}: {name}: {reason}", hint=f"check that this machine resolves it: getent ahosts {name}"
+        ) from error
     addresses = (parse_ip_address(str(answer[4][0])) for answer in answers)
     return tuple(dict.fromkeys(address for address in addresses if address is not None))
 
@@ -78,9 +80,9 @@ class Resolver:
 
     Args:
         family: which addresses to ask for.
-        lookup: asks the system; replaced in tests.
-        refresh_s: seconds between two look-ups of one name.
-        retry_first_s: seconds to the look-up after a first failure.
+        lookup: asks the system's resolver; tests replace it.
+        refresh_s: seconds between two lookups of one name.
+        retry_first_s: seconds from a first failure to the next lookup.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Resolver:
         self.failures = 0
 
     def watch(self, names: Iterable[str]) -> None:
-        """Keep the addresses of exactly these names from now on; those watched already keep what they have."""
+        """Watch exactly these names from now on; names that are already watched keep their addresses."""
         wanted = set(names)
         for name in self._names.keys() - wanted:
             self._names.pop(name).task.cancel()
@@ -109,10 +111,10 @@ class Resolver:
             self._names[name] = watched
 
     async def addresses(self, name: str) -> tuple[IpAddress, ...]:
-        """Return the last good addresses of a watched name; waits only where there have never been any.
+        """Return the last good addresses of a watched name; wait only if there have never been any.
 
         Raises:
-            ResolveError: there have never been any, and the latest look-up failed.
+            ResolveError: there have never been any, and the latest lookup failed.
         """
         watched = self._names.get(name)
         if watched is None:
@@ -124,7 +126,7 @@ class Resolver:
         return watched.addresses
 
     def suspect(self, name: str) -> None:
-        """Look a watched name up again soon: none of its addresses answers any more."""
+        """Look up a watched name again soon, because none of its addresses answers any more."""
         if (watched := self._names.get(name)) is not None:
             watched.suspected.set()
 
@@ -155,7 +157,7 @@ class Resolver:
         if failures:
             await asyncio.sleep(min(self._retry_first_s * 2 ** min(failures - 1, 16), self._refresh_s))
             return
-        least_s = min(self._retry_first_s, self._refresh_s)  # however often the addresses are suspected
+        least_s = min(self._retry_first_s, self._refresh_s)  # a floor, however often the addresses are suspected
         await asyncio.sleep(least_s)
         watched.suspected.clear()
         with contextlib.suppress(TimeoutError):
@@ -163,7 +165,7 @@ class Resolver:
 
 
 class _WatchedName:
-    """What is known of one name."""
+    """What is known about one name."""
 
     task: asyncio.Task[None]
 
@@ -191,8 +193,8 @@ class _WatchedName:
 
 def _log_failure(error: ResolveError, failures: int, watched: _WatchedName) -> None:
     if failures > 1 and failures & (failures - 1):
-        return  # a name that is gone for good is worth a line at 1, 2, 4, 8 ... failures, not at each
+        return  # logs failures 1, 2, 4, 8 ... of a name that is gone for good, not each one
     if watched.age_s is None:
         logger.warning("%s (failure %d, no earlier addresses)", error, failures)
     else:
-        logger.warning("%s (failure %d, going on with addresses %.0f s old)", error, failures, watched.age_s)
+        logger.warning("%s (failure %d, still using addresses that are %.0f s old)", error, failures, watched.age_s)

@@ -1,4 +1,4 @@
-"""Connections under way: admitted, relayed, counted and ended in time.
+"""Open connections: admitted, relayed, counted, and closed on time.
 
 Internal: not part of the public API.
 """

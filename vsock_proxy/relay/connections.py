@@ -1,14 +1,14 @@
-"""The connections of the proxy: admitted up to a limit, connected to their upstream, relayed, counted, ended in time.
+"""The proxy's open connections: admitted up to a limit, connected to their upstream, relayed, counted, closed on time.
 
-How it works. Each admitted client has one task; the limit counts these tasks. The task connects to the upstream (how,
-and whether that is allowed, is decided by the ``connect`` that the server hands in). Then it runs a Relay and sleeps
-until that ends, because bytes are moved by the Relay's own callbacks. ``_relays`` holds what is relayed now: ``stats``
-adds up its bytes, and the idle sweep and ``abort`` find there what to end. Each client leaves one log line, a
+How it works. Each admitted client has one task; the limit counts these tasks. The task connects to the upstream with
+the server's ``connect``, which decides how and whether that is allowed. Then it runs a Relay and sleeps until that
+ends, because the Relay's own callbacks move the bytes. ``_relays`` holds the running relays: ``stats`` adds up their
+bytes, and the idle sweep and ``abort`` look there for connections to close. Each client leaves one log line, a
 ConnectionReport or a RefusalReport.
 
-Why it is built this way. A task per connection makes connecting, relaying and reporting one readable sequence and costs
-nothing per byte. One sweep for all connections replaces a timer that each would have to reset at every chunk. A relay
-is ended by ``Relay.abort``, not by cancelling its task, so that its log line and its totals say why it ended; only a
+Why it is built this way. One task per connection makes connecting, relaying and reporting a readable sequence and costs
+nothing per byte. One sweep over all connections replaces a timer per connection that every chunk would have to reset.
+``Relay.abort`` ends a relay, rather than cancelling its task, so that its log line and totals say why it ended; only a
 task that is still connecting is cancelled.
 """
 
@@ -31,7 +31,7 @@ from vsock_proxy.relay.outcomes import ConnectionReport, Ending, EndReason, Refu
 from vsock_proxy.settings import Limits
 
 SWEEP_S = 10.0
-"""How many seconds a connection may outlive its idle timeout, at most."""
+"""Maximum number of seconds by which a connection may outlive its idle timeout."""
 
 _REFUSALS: dict[type[ProxyError], Refusal] = {
     NotAllowedError: Refusal.NOT_ALLOWED,
@@ -40,17 +40,17 @@ _REFUSALS: dict[type[ProxyError], Refusal] = {
 }
 
 Connect: TypeAlias = Callable[[Route], Awaitable[socket.socket]]
-"""Connects to where a route leads, or raises NotAllowedError, ResolveError or DialError."""
+"""Connects to the destination of a route, or raises NotAllowedError, ResolveError or DialError."""
 
 logger = logging.getLogger(__name__)
 
 
 class Connections:
-    """All connections under way; for use inside one event loop.
+    """All open connections; for use inside one event loop.
 
     Args:
-        limits: how much and how long.
-        connect: makes the connection to the upstream.
+        limits: number of connections, and timeouts.
+        connect: connects to the upstream.
     """
 
     def __init__(self, limits: Limits, connect: Connect) -> None:
@@ -66,7 +66,7 @@ class Connections:
         return len(self._tasks)
 
     def stats(self) -> dict[str, RouteStats]:
-        """Return the totals by route, the bytes of connections under way included; from any thread."""
+        """Return the totals by route, including the bytes of open connections; may be called from any thread."""
         relays = tuple(self._relays.values())
         totals = {}
         for route, stats in tuple(self._stats.items()):
@@ -80,12 +80,12 @@ class Connections:
         return totals
 
     def admit(self, client: socket.socket, peer: str, route: Route) -> None:
-        """Take over an accepted connection: relay it, or close it where the limit is reached.
+        """Take over an accepted connection: relay it, or close it if the limit is reached.
 
         Args:
             client: the socket, non-blocking.
-            peer: how the log names who is at its other end.
-            route: where it is to go.
+            peer: the log's name for the other end.
+            route: the route that it came in on.
         """
         if len(self._tasks) >= self._limits.max_connections:
             client.close()
@@ -102,7 +102,7 @@ class Connections:
         logger.warning("%s", report, extra={EVENT: report})
 
     async def drain(self) -> None:
-        """Give the connections until the deadline to end, and end those that have not."""
+        """Give the connections until the drain timeout to finish, then end the rest."""
         if self._tasks:
             logger.info("draining %d connections for at most %.3g s", len(self), self._limits.drain_timeout_s)
             await asyncio.wait(self._tasks, timeout=self._limits.drain_timeout_s)
@@ -113,7 +113,9 @@ class Connections:
     def abort(self) -> None:
         """End all connections now."""
         for task in self._tasks:
-            self._loop.call_soon(self._end, task)  # after its first step: cancelled before that, it would not close
+            self._loop.call_soon(
+                self._end, task
+            )  # later, as a task that is cancelled before its first step leaks its client
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if task in self._relays:
@@ -140,7 +142,7 @@ class Connections:
         logger.info("%s", report, extra={EVENT: report})
 
     async def _connect_for(self, peer: str, route: Route) -> socket.socket | None:
-        """Return the upstream's socket, or None when the client is to be refused."""
+        """Return the upstream's socket, or None after refusing the client."""
         try:
             return await self._connect(route)
         except ProxyError as error:
@@ -151,7 +153,7 @@ class Connections:
             raise
 
     async def _run(self, relay: Relay, stats: RouteStats) -> Ending:
-        task = cast("asyncio.Task[None]", asyncio.current_task())  # a coroutine never runs outside a task
+        task = cast("asyncio.Task[None]", asyncio.current_task())  # never None: a coroutine always runs in a task
         self._relays[task] = (relay, stats)
         try:
             ending = await relay.run()

@@ -1,15 +1,15 @@
-"""Both directions of one connection, moved when sockets are ready: no thread, and no buffer while nothing moves.
+"""Relays both directions of one connection when its sockets are ready, without threads or idle buffers.
 
 How it works. A Direction watches its source. When that is readable, it takes one chunk and gives it to the sink, which
-usually takes all of it. If the sink takes only a part, the direction holds the rest and watches the sink instead of the
-source, until the rest is gone. At the end of its source's stream it shuts the sink down for writing and is finished,
-while the other direction goes on. The Relay ends when both are finished, when a socket fails, or when ``abort`` is
-called; then it closes both sockets.
+usually accepts all of it. If the sink accepts only part, the direction holds the rest and watches the sink instead of
+the source until the rest is gone. When its source reaches end of stream, it shuts down the sink for writing and is
+finished; the other direction continues. The Relay ends when both directions are finished, when a socket fails, or when
+``abort`` is called; then it closes both sockets.
 
-Why it is built this way. A direction reads only after everything it read before was taken, so a slow reader costs at
-most one chunk of memory, the kernel's flow control slows its sender down, and no other connection waits. Readiness
-callbacks cost less than half the CPU of asyncio's streams (measurements: docs/explanation/proxy-relay.md). ``movers``
-has two ways to move bytes, because copying is faster for messages, and splicing for bulk that comes from TCP.
+Why it is built this way. A direction reads again only after the sink has accepted everything, so a slow reader costs at
+most one chunk of memory, the kernel's flow control slows down its sender, and no other connection waits. Readiness
+callbacks cost less than half the CPU of asyncio's streams (measurements: docs/explanation/proxy-relay.md). ``movers`` has
+two ways to move bytes, because copying is faster for messages and splicing is faster for bulk data from TCP.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vsock_proxy.relay.movers import CHUNK_BYTES, CopyMover, Mover, SpliceError,
 from vsock_proxy.relay.outcomes import Ending, EndReason
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""struct linger of <sys/socket.h>: on, 0 seconds. Closing a TCP socket then sends RST."""
+"""struct linger of <sys/socket.h>: on, 0 seconds, so that closing a TCP socket sends RST."""
 
 _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
@@ -31,8 +31,8 @@ _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 class Relay:
     """Moves bytes between a client and its upstream until both have ended, one fails, or ``abort`` is called.
 
-    What is NOT guaranteed: a reset is passed on as a reset only where the other side is TCP. A vsock or unix peer
-    sees the end of the stream instead; TLS tells the two apart.
+    NOT guaranteed: a reset is passed on as a reset only if the other side is TCP. A vsock or unix peer sees end of
+    stream instead; TLS tells the two apart.
 
     Args:
         client: a connected non-blocking socket; ``run`` closes it.
@@ -50,11 +50,11 @@ class Relay:
         )
 
     async def run(self) -> Ending:
-        """Relay until the connection is over, and close both sockets."""
+        """Relay until the connection ends, then close both sockets."""
         try:
             self.to_upstream.start()
             self.to_client.start()
-            self.to_upstream.read()  # most clients have sent something while the upstream was dialled
+            self.to_upstream.read()  # most clients have already sent something while the proxy dialed the upstream
             return await self._ended
         finally:
             self.to_upstream.stop()
@@ -63,7 +63,7 @@ class Relay:
                 sock.close()
 
     def abort(self, ending: Ending) -> None:
-        """End the connection now; TCP peers see a reset, because what they have may not be all."""
+        """End the connection now; TCP peers see a reset, because they may not have received everything."""
         if self._ended.done():
             return
         for sock in self._sockets:
@@ -74,29 +74,29 @@ class Relay:
         self._ended.set_result(ending)
 
     def note_progress(self) -> None:
-        """Take notice that bytes have moved, or that one direction has passed its end of stream on."""
+        """Record that bytes have moved, or that one direction has passed on its end of stream."""
         self.last_active_s = self._loop.time()
         if self.is_over and not self._ended.done():
             self._ended.set_result(Ending(EndReason.CLOSED))
 
     @property
     def is_over(self) -> bool:
-        """Whether both directions have met their end of stream."""
+        """Whether both directions have reached end of stream."""
         return self.to_upstream.finished and self.to_client.finished
 
 
 class Direction:
-    """One direction of a relay: reads ``source``, writes ``sink``, passes the end of the stream on.
+    """One direction of a relay: reads ``source``, writes ``sink``, and passes on the end of stream.
 
-    It copies, which is the fastest for messages and for what a client sends in bulk. Where it may, it splices once the
-    source has filled a whole chunk: that is the fastest for what a client fetches in bulk.
+    It copies, which is fastest for messages and for bulk data that a client sends. If it may, it switches to splicing
+    once the source has filled a whole chunk: that is fastest for bulk data that a client fetches.
 
     Args:
-        relay: hears of progress and failure.
-        source: read from.
-        sink: written to.
-        blame: what it means when the source fails, and when the sink fails.
-        may_splice: whether to splice; worth it where the source is TCP.
+        relay: notified of progress and failure.
+        source: socket to read from.
+        sink: socket to write to.
+        blame: the reasons to report when the source fails and when the sink fails.
+        may_splice: whether splicing is allowed; it pays off if the source is TCP.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Direction:
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._sink = sink
-        # numbers, because asyncio formats the repr of a socket object at every first registration: 10 us each
+        # numbers, because asyncio formats the repr of a socket object whenever it first registers one: 10 us each
         self._source_number = source.fileno()
         self._sink_number = sink.fileno()
         self._source_failed, self._sink_failed = blame
@@ -125,12 +125,12 @@ class Direction:
         self.finished = False
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._loop.add_reader(self._source_number, self.read)
         self._is_reading = True
 
     def stop(self) -> None:
-        """Neither read nor write any more."""
+        """Stop reading and writing."""
         self._stop_reading()
         self._stop_writing()
         self._copy_from_now_on(b"")
@@ -146,7 +146,7 @@ class Direction:
             self._is_writing = False
 
     def read(self) -> None:
-        """Move what the source has; without harm where it has nothing."""
+        """Move what the source has; harmless if it has nothing."""
         if self._is_bulk:
             self._splice_from_now_on()
         try:
@@ -174,7 +174,7 @@ class Direction:
             self.start()
 
     def _give(self) -> bool:
-        """Give the sink what it takes; tell whether the connection goes on."""
+        """Give the sink as much as it accepts; return whether the connection is still up."""
         try:
             count = self._mover.give(self._sink)
         except SpliceError as error:
@@ -190,7 +190,7 @@ class Direction:
 
     def _splice_from_now_on(self) -> None:
         self._may_splice = self._is_bulk = False
-        with contextlib.suppress(OSError):  # no pipe to be had: copying does it too
+        with contextlib.suppress(OSError):  # without a pipe, keep copying
             self._mover = SpliceMover()
 
     def _copy_from_now_on(self, held: bytes) -> None:
@@ -198,11 +198,11 @@ class Direction:
         self._mover = CopyMover(held)
 
     def _end(self) -> None:
-        """Pass the end of the stream on; the other direction goes on."""
+        """Pass on the end of stream; the other direction continues."""
         self._stop_reading()
         self._copy_from_now_on(b"")
         self.finished = True
-        if not self._relay.is_over:  # else closing the sockets says it
+        if not self._relay.is_over:  # if it is over, closing the sockets tells the peer
             try:
                 self._sink.shutdown(socket.SHUT_WR)
             except OSError as error:

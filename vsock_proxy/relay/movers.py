@@ -1,6 +1,6 @@
 """Two ways to move bytes from one socket to another: through this process's memory, or inside the kernel.
 
-Which is used where was measured: docs/explanation/proxy-relay.md.
+Measurements decided which is used when: docs/explanation/proxy-relay.md.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Protocol
 from vsock_proxy.errors import ProxyError
 
 CHUNK_BYTES = 262_144
-"""Most bytes taken at once, and so the most one direction holds back for a slow reader."""
+"""Maximum bytes taken at once, and so the most that one direction holds for a slow reader."""
 MAX_PIPES = 32
-"""Most pipes at once, so that bulk transfers leave the descriptors to new connections; further ones copy."""
+"""Maximum number of pipes, so that bulk transfers leave descriptors for new connections; further transfers copy."""
 
 _SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
-_scratch = memoryview(bytearray(CHUNK_BYTES))  # shared: what it holds is given, or copied away, before the next take
+_scratch = memoryview(bytearray(CHUNK_BYTES))  # shared: its content is given or copied away before the next take
 
 
 class SpliceError(ProxyError):
-    """The kernel does not splice this kind of socket.
+    """The kernel cannot splice this kind of socket.
 
     Attributes:
         taken: bytes that had already left the source.
     """
 
     def __init__(self, taken: bytes) -> None:
-        super().__init__("this kernel does not splice this kind of socket")
+        super().__init__("this kernel cannot splice this kind of socket")
         self.taken = taken
 
 
@@ -41,20 +41,20 @@ class Mover(Protocol):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes taken and not given yet."""
+        """Number of bytes taken and not given yet."""
 
     def take(self, source: socket.socket) -> int:
-        """Take at most CHUNK_BYTES; call it only when nothing is held. Return their number, 0 at the end of stream."""
+        """Take at most CHUNK_BYTES and return how many, 0 at end of stream; call it only when nothing is held."""
 
     def give(self, sink: socket.socket) -> int:
-        """Give as much of what is held as the sink takes; return how much that was."""
+        """Give as many held bytes as the sink accepts; return how many."""
 
     def close(self) -> None:
-        """Forget what is held."""
+        """Drop the held bytes."""
 
 
 class CopyMover:
-    """Moves bytes by ``recv_into`` and ``send``; has memory of its own only while a slow reader makes it hold some."""
+    """Moves bytes by ``recv_into`` and ``send``; uses its own memory only while it holds bytes for a slow reader."""
 
     def __init__(self, held: bytes = b"") -> None:
         self._held = memoryview(held)
@@ -87,10 +87,10 @@ class CopyMover:
 
 
 class SpliceMover:
-    """Moves bytes by ``splice`` through a pipe: they never enter this process.
+    """Moves bytes by ``splice`` through a pipe, so that they never enter this process.
 
     Raises:
-        OSError: no pipe can be had, or MAX_PIPES are in use.
+        OSError: no pipe is available, or MAX_PIPES are in use.
     """
 
     _open_pipes = 0
@@ -101,7 +101,7 @@ class SpliceMover:
         self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         SpliceMover._open_pipes += 1
         self._held = 0
-        with contextlib.suppress(OSError):  # the user's share of pipe memory is used up: a pipe's first 64 KiB also do
+        with contextlib.suppress(OSError):  # the user's pipe memory is used up: the default of 64 KiB works too
             fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
     @property
@@ -110,7 +110,7 @@ class SpliceMover:
         return self._held
 
     def take(self, source: socket.socket) -> int:
-        """See Mover; raises SpliceError where the source cannot be spliced."""
+        """See Mover; raises SpliceError if the source cannot be spliced."""
         try:
             self._held = os.splice(source.fileno(), self._write_end, CHUNK_BYTES, flags=_SPLICE_FLAGS)
         except OSError as error:
@@ -120,7 +120,7 @@ class SpliceMover:
         return self._held
 
     def give(self, sink: socket.socket) -> int:
-        """See Mover; raises SpliceError where the sink cannot be spliced."""
+        """See Mover; raises SpliceError if the sink cannot be spliced."""
         try:
             count = os.splice(self._read_end, sink.fileno(), self._held, flags=_SPLICE_FLAGS)
         except BlockingIOError:

@@ -22,7 +22,7 @@ class EndReason(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a connection ended; ``detail`` says more where there is more to say."""
+    """How a connection ended, and details if there are any."""
 
     reason: EndReason
     detail: str = ""
@@ -32,7 +32,7 @@ class Ending:
 
 
 class Refusal(enum.StrEnum):
-    """Why a connection was closed without having been relayed."""
+    """Why a connection was closed without being relayed."""
 
     OVER_LIMIT = "over limit"
     NO_DESCRIPTOR = "no descriptor"
@@ -44,7 +44,7 @@ class Refusal(enum.StrEnum):
 
 @dataclass
 class RouteStats:
-    """Totals of one route since the start."""
+    """Totals of one route since startup."""
 
     active: int = 0
     ended: Counter[EndReason] = field(default_factory=Counter)
@@ -55,7 +55,7 @@ class RouteStats:
 
 @dataclass(frozen=True)
 class ConnectionReport:
-    """The one log line of a connection that was relayed; durations in seconds."""
+    """The one log line of a relayed connection; durations in seconds."""
 
     peer: str
     route: str
@@ -86,7 +86,7 @@ class ConnectionReport:
 
 @dataclass(frozen=True)
 class RefusalReport:
-    """The one log line of a connection that was refused."""
+    """The one log line of a refused connection."""
 
     peer: str
     route: str

@@ -21,7 +21,7 @@ def bench() -> Iterator[Bench]:
 
 @pytest.fixture
 def run_to_end() -> Callable[..., tuple[int, str, str]]:
-    """Run the program until it ends by itself; return its exit code, standard output and standard error."""
+    """Run the program until it exits by itself; return its exit code, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with Proxy(*arguments) as proxy:

@@ -1,4 +1,4 @@
-"""DNS that fails at the start, later, for good, or not at all but slowly; and names with several addresses."""
+"""DNS that fails at startup, later, or for good, or that is slow; and names with several addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "kms.us-east-1.amazonaws.com"
 
 
 class ScriptedDns:
-    """Starts proxies whose system resolver knows what the test says."""
+    """Starts proxies with a system resolver that the test scripts."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -56,7 +56,7 @@ def test_name_that_stops_resolving_for_good_is_served_by_its_last_addresses(benc
         earlier = bench.connect()
         assert ask(earlier, b"before") == b"before"
         dns.set("")
-        proxy.wait_for("(failure 4, going on with addresses")
+        proxy.wait_for("(failure 4, still using addresses")
         for _ in range(3):
             assert ask(bench.connect(), b"after") == b"after"
         assert ask(earlier, b"after") == b"after"

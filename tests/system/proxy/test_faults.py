@@ -1,4 +1,4 @@
-"""What goes wrong around a proxy, and what its users may see of it."""
+"""What can go wrong around a proxy, and what its users see then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.proxy.bench import Bench
 from tests.support.proxy.processes import PATIENCE_S, Upstream, ask, closed_port, echo, read_all, read_exactly
 
 READER_STOP_S = float(os.environ.get("PROXY_READER_STOP_S", "3"))
-"""How long a reader stops reading. Three seconds show the same as thirty: the kernel's buffers are full in one."""
+"""How long a reader stops reading. Three seconds show as much as thirty: the kernel's buffers fill up in one."""
 
 
 def reset(sock: socket.socket) -> None:
@@ -113,7 +113,7 @@ def test_client_that_vanishes_ends_the_upstream(bench: Bench) -> None:
         read_exactly(client, 65_536)
         client.close()
         assert ended.wait(PATIENCE_S)
-        proxy.wait_for("client failed: ")  # broken pipe or reset: whichever the kernel tells first
+        proxy.wait_for("client failed: ")  # broken pipe or reset: whichever the kernel reports first
 
 
 def test_refused_upstream_closes_the_client_and_is_logged(bench: Bench) -> None:
@@ -132,7 +132,7 @@ def test_upstream_that_never_answers_is_given_up_after_the_connect_timeout(bench
             filler.connect_ex(("127.0.0.1", port))
         proxy = bench.start("127.0.0.1", port, "--connect-timeout", "0.3")
         assert bench.connect().recv(1) == b""
-        proxy.wait_for("expected an answer within 0.3 s, got none")
+        proxy.wait_for("no answer within 0.3 s")
 
 
 def test_idle_connection_is_closed_and_a_busy_one_is_not(bench: Bench) -> None:
@@ -191,8 +191,8 @@ def test_stopped_reader_costs_bounded_memory_and_delays_nobody(bench: Bench) -> 
         assert hashlib.sha256(read_exactly(stopped, flood_bytes)).digest() == hashlib.sha256(flood).digest()
 
 
-def test_both_buffers_full_do_not_lock_up(bench: Bench) -> None:
-    """Both peers send 32 MiB before they read anything: the proxy holds both back, and lets go of both."""
+def test_full_buffers_on_both_sides_do_not_deadlock(bench: Bench) -> None:
+    """Both peers send 32 MiB before they read anything: the proxy must stall both and then release both."""
     data = os.urandom(1_048_576)
     rounds = 32
     hashes: dict[str, str] = {}
@@ -209,7 +209,7 @@ def test_both_buffers_full_do_not_lock_up(bench: Bench) -> None:
         full_since = time.monotonic()
         while time.monotonic() - full_since < 0.5 and sender.is_alive():
             sender.join(0.05)
-        assert sender.is_alive(), "the buffers of the way have taken all of it; send more"
+        assert sender.is_alive(), "the buffers on the way have taken all of it; send more"
         digest = hashlib.sha256(read_exactly(sock, rounds * len(data)))
         sender.join(PATIENCE_S)
         hashes[name] = digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Much through one connection, many connections at once, and many one after the other."""
+"""Much data through one connection, many connections at once, and many in sequence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def send_blocks(sock: socket.socket, block: bytes) -> None:
 
 
 def exchange(sock: socket.socket, block: bytes) -> tuple[str, int]:
-    """Send BULK_MIB times ``block`` and read to the end, both at the same time; return hash and size of what came."""
+    """Send ``block`` BULK_MIB times while reading to the end; return hash and size of what arrived."""
     sender = threading.Thread(target=send_blocks, args=(sock, block))
     sender.start()
     digest = hashlib.sha256()
@@ -53,7 +53,7 @@ def test_one_gibibyte_each_way_at_the_same_time_arrives_whole(bench: Bench) -> N
         proxy = bench.start("127.0.0.1", upstream.port)
         at_client = exchange(bench.connect(), up)
         proxy.wait_for(" closed\n")
-        # The proxy is through before the upstream has hashed what still lies in its socket.
+        # The proxy finishes before the upstream has hashed what is still in its socket.
         assert at_upstream.get(timeout=PATIENCE_S) == (hash_of_blocks(up), BULK_MIB * 1_048_576)
     assert at_client == (hash_of_blocks(down), BULK_MIB * 1_048_576)
 

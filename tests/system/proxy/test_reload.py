@@ -1,4 +1,4 @@
-"""SIGHUP: new rules and routes while connections go on, and a broken file changes nothing."""
+"""SIGHUP: new rules and routes while connections stay open; a broken file changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.proxy.bench import Bench
 from tests.support.proxy.processes import Upstream, ask, echo
 
 
-def test_broken_file_keeps_the_old_rules_and_says_what_is_wrong_where(bench: Bench) -> None:
+def test_broken_file_keeps_the_old_rules_and_the_error_names_the_place(bench: Bench) -> None:
     with Upstream(echo) as upstream:
         proxy = bench.start("127.0.0.1", upstream.port)
         bench.config.write_text(
@@ -18,7 +18,7 @@ def test_broken_file_keeps_the_old_rules_and_says_what_is_wrong_where(bench: Ben
         )
         proxy.process.send_signal(signal.SIGHUP)
         assert f'{bench.config} line 3: allowlist entry: expected address or port, got "prt"' in proxy.wait_for(
-            "reload failed, the old rules stay"
+            "reload failed, keeping the old configuration"
         )
         assert ask(bench.connect(), b"still") == b"still"
         bench.config.write_text("allowlist: [\n")
@@ -60,7 +60,7 @@ def test_routes_come_and_go_while_connections_stay(bench: Bench) -> None:
 
 
 def test_name_that_resolves_to_a_forbidden_address_is_refused_per_connection(bench: Bench) -> None:
-    """Only a network is in the list, so that each connection depends on what the name resolves to."""
+    """The list has only a network, so that each connection depends on what the name resolves to."""
     with Upstream(echo) as upstream:
         bench.allow(("127.0.0.0/8", upstream.port))
         proxy = bench.run("-4", f"unix:{bench.path}", "localhost", str(upstream.port))

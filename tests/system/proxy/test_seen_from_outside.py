@@ -1,4 +1,4 @@
-"""Logs, metrics, and what systemd is told."""
+"""Logs, metrics, and what the proxy tells systemd."""
 
 from __future__ import annotations
 
@@ -163,4 +163,4 @@ def test_socket_of_systemd_that_no_route_listens_on_is_refused(bench: Bench) -> 
             pass_fds=[listener.fileno()],
         ) as proxy:
             assert proxy.wait() == 2
-            assert "socket activation: expected sockets of routes, got unix:" in proxy.log
+            assert "socket activation: no route listens on unix:" in proxy.log

@@ -1,4 +1,4 @@
-"""``vsock-proxy check`` against a listener on loopback, and against what does not answer."""
+"""``vsock-proxy check`` against a listener on loopback, and against destinations that do not answer."""
 
 from __future__ import annotations
 

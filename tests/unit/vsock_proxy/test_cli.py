@@ -17,7 +17,7 @@ from vsock_wire.errors import ExitCode
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ServeSettings]]:
-    """What would be served, instead of serving it; loggers are put back at the end."""
+    """Collect the settings that would be served instead of serving; restores loggers at the end."""
     settings: list[ServeSettings] = []
 
     async def serve(chosen: ServeSettings) -> ExitCode:
@@ -80,7 +80,7 @@ def test_log_lines_are_json_where_asked_for(served: list[ServeSettings], log_for
     ("arguments", "name", "words"),
     [(["check", "-4"], "vsock-proxy check", ["-4"]), (["-4", "check"], "vsock-proxy", ["-4", "check"])],
 )
-def test_first_word_check_is_the_command(
+def test_check_is_a_command_only_as_the_first_word(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str, words: list[str]
 ) -> None:
     started: list[tuple[str, list[str]]] = []

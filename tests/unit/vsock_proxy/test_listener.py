@@ -1,4 +1,4 @@
-"""Listening sockets: what they accept, what they do without descriptors, and how the log names peers."""
+"""Listening sockets: what they accept, how they behave without descriptors, and how the log names peers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tcp_scene(stack: ExitStack) -> Scene:
 
 
 class FailingSocket:
-    """A listening socket whose first calls of ``accept`` fail with these errors; 0 is for one that does not."""
+    """A listening socket that fails its first calls of ``accept`` with these errors; 0 means success."""
 
     def __init__(self, sock: socket.socket, *errors: int) -> None:
         self._sock = sock
@@ -91,13 +91,13 @@ def test_waiting_clients_are_accepted_ready_for_the_loop(scene: Scene) -> None:
     assert scene.accept() == []
 
 
-def test_others_get_their_turn_after_so_many_clients(scene: Scene) -> None:
+def test_others_get_their_turn_after_a_batch_of_clients(scene: Scene) -> None:
     scene.connect(ACCEPTS_PER_EVENT + 5)
     assert len(scene.accept()) == ACCEPTS_PER_EVENT
     assert len(scene.accept()) == 5
 
 
-def test_tcp_client_is_tuned_and_the_port_that_the_kernel_chose_is_told(tcp_scene: Scene) -> None:
+def test_tcp_client_is_tuned_and_the_port_that_the_kernel_chose_is_reported(tcp_scene: Scene) -> None:
     (client,) = tcp_scene.connect()
     ((accepted, peer),) = tcp_scene.accept()
     assert accepted is not None
@@ -107,9 +107,7 @@ def test_tcp_client_is_tuned_and_the_port_that_the_kernel_chose_is_told(tcp_scen
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_client_is_refused_where_nothing_is_left_to_accept_it_with(
-    scene: Scene, fail: Callable[..., None], number: int
-) -> None:
+def test_client_is_refused_when_no_descriptor_is_left(scene: Scene, fail: Callable[..., None], number: int) -> None:
     refused, served = scene.connect(2)
     fail(number)
     first, second = scene.accept()
@@ -127,7 +125,7 @@ def test_every_client_can_be_refused_because_the_reserve_comes_back(scene: Scene
     assert [client.recv(1) for client in clients] == [b""] * 3
 
 
-def test_error_is_passed_on_where_there_is_no_reserve(
+def test_error_is_passed_on_without_a_reserve(
     scene: Scene, fail: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.connect()
@@ -140,7 +138,7 @@ def test_error_is_passed_on_where_there_is_no_reserve(
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EAGAIN])
-def test_client_that_has_gone_is_no_error(scene: Scene, fail: Callable[..., None], number: int) -> None:
+def test_client_that_has_gone_is_not_an_error(scene: Scene, fail: Callable[..., None], number: int) -> None:
     fail(number)
     assert scene.accept() == []
 

@@ -1,4 +1,4 @@
-"""Command lines, and the typed settings they become."""
+"""Command lines, and the typed settings they are parsed into."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_flag_chooses_the_family(flags: list[str], family: AddressFamily) -> Non
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["8000"], "expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, got less"),
-        (["8000", "a.com"], "expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, got less"),
-        (["-4", "-6"], "expected -4 or -6, got both"),
+        (["8000"], "LOCAL_PORT needs REMOTE_ADDR and REMOTE_PORT after it"),
+        (["8000", "a.com"], "LOCAL_PORT needs REMOTE_ADDR and REMOTE_PORT after it"),
+        (["-4", "-6"], "-4 and -6 cannot be used together"),
     ],
 )
-def test_incomplete_or_contradicting_options_are_a_usage_error(arguments: list[str], text: str) -> None:
+def test_incomplete_or_contradictory_options_are_a_usage_error(arguments: list[str], text: str) -> None:
     with pytest.raises(click.UsageError, match=text):
         parse(*arguments)
 
@@ -93,16 +93,16 @@ def test_incomplete_or_contradicting_options_are_a_usage_error(arguments: list[s
         (["8000", "a.com", "0"], "Remote port is not valid: expected a number from 1 to 65535, got 0"),
         (["x", "a.com", "443"], "Local port is not valid: expected a number from 0 to 4294967294 or an address"),
         (["4294967295", "a.com", "443"], "Local port is not valid"),
-        (["-6", "8000", "10.0.0.1", "443"], "No accepted IP was found: expected an address of the family asked for"),
+        (["-6", "8000", "10.0.0.1", "443"], "No accepted IP was found: 10.0.0.1 is not in the address family"),
         (["-4", "8000", "::1", "443"], "No accepted IP was found"),
     ],
 )  # fmt: skip
-def test_word_that_is_not_what_it_stands_for_is_refused(arguments: list[str], text: str) -> None:
+def test_malformed_part_of_the_route_is_refused(arguments: list[str], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         parse(*arguments)
 
 
-def test_address_of_no_known_kind_is_refused() -> None:
+def test_address_of_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match="address: expected vsock://"):
         parse("http://x:1", "a.com", "443")
 
@@ -128,7 +128,7 @@ def serve_options(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_every_option_of_serving_has_its_place() -> None:
+def test_every_option_of_serving_reaches_its_setting() -> None:
     assert parse_serve_settings(**serve_options(metrics=0, log_format="json", ipv6=True)) == ServeSettings(
         source=ConfigSource(None, 3, None),
         family=AddressFamily.IPV6,
@@ -141,12 +141,12 @@ def test_every_option_of_serving_has_its_place() -> None:
 
 @pytest.mark.usefixtures("many_descriptors")
 @pytest.mark.parametrize(("verbose", "quiet", "verbosity"), [(0, 1, 1), (0, 2, 0), (1, 0, 3), (1, 1, 2)])
-def test_each_flag_moves_what_is_logged_by_one(verbose: int, quiet: int, verbosity: int) -> None:
+def test_each_flag_changes_the_verbosity_by_one(verbose: int, quiet: int, verbosity: int) -> None:
     assert parse_serve_settings(**serve_options(verbose=verbose, quiet=quiet)).verbosity == verbosity
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_number_of_connections_may_be_named() -> None:
+def test_number_of_connections_may_be_given() -> None:
     assert parse_serve_settings(**serve_options(max_connections="7")).limits.max_connections == 7
 
 
@@ -159,6 +159,6 @@ def test_number_of_connections_may_be_named() -> None:
         ("many", 'Number of workers is not valid: expected a number, got "many"'),
     ],
 )
-def test_number_of_connections_that_is_none_is_refused(text: str, error: str) -> None:
+def test_number_of_connections_that_is_not_valid_is_refused(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         parse_serve_settings(**serve_options(max_connections=text))

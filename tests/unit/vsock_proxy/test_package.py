@@ -1,4 +1,4 @@
-"""What importing the package costs: nothing, so that a missing extra can be named before anything needs it."""
+"""Importing the package loads nothing else, so that a missing extra can be reported before anything needs it."""
 
 from __future__ import annotations
 

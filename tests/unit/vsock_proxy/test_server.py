@@ -1,4 +1,4 @@
-"""The proxy between unix sockets and upstreams without a network: routes, rules, reload and drain. Time is skipped."""
+"""The proxy between unix sockets and fake upstreams: routes, rules, reload and drain. Tests skip time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSIDE, OUTSIDE = ip_address("10.0.0.1"), ip_address("192.0.2.1")
 
 
 class Network(Peers):
-    """Stands for DNS and TCP: answers what the test says, and writes down what it was asked."""
+    """A fake of DNS and TCP: answers as the test says, and records what it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Network(Peers):
 
 
 class Scene:
-    """A server, the network around it, and a folder for the sockets it listens on."""
+    """A server, the network around it, and a folder for the sockets that it listens on."""
 
     def __init__(self, folder: Path, server: ProxyServer, network: Network, resolver: Resolver) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Scene:
         return self.network.connect_client(str(self.folder / name))
 
     async def relay(self, name: str) -> tuple[socket.socket, socket.socket]:
-        """Return a client and its upstream once the client's first bytes have come through."""
+        """Return a client and its upstream once the client's first bytes have arrived."""
         client = self.connect(name)
         await send(client, b"ping")
         upstream = await self.network.upstreams.get()
@@ -192,7 +192,7 @@ class TestConnecting:
 
         run_skipping(check())
 
-    def test_client_that_no_descriptor_is_left_for_is_counted_as_refused(
+    def test_client_without_a_free_descriptor_is_counted_as_refused(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def accept_nothing(listener: Listener) -> Iterator[tuple[None, str]]:
@@ -265,7 +265,7 @@ class TestReload:
 
         run_skipping(check())
 
-    def test_allowlist_of_the_moment_decides_on_each_connection(
+    def test_current_allowlist_decides_on_each_connection(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def check() -> None:
@@ -279,7 +279,7 @@ class TestReload:
 
         run_skipping(check())
 
-    def test_client_that_waits_for_dns_during_a_reload_is_under_the_new_rules(
+    def test_new_rules_apply_to_a_client_that_waits_for_dns_during_a_reload(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def check() -> None:
@@ -297,7 +297,7 @@ class TestReload:
 
         run_skipping(check())
 
-    def test_names_of_routes_that_are_gone_are_looked_up_no_more(
+    def test_names_of_removed_routes_are_no_longer_looked_up(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def check() -> None:
@@ -339,7 +339,7 @@ class TestDrain:
         run_skipping(check())
         assert f"no longer listening: unix:{short_dir}/one" in caplog.messages
 
-    def test_names_are_looked_up_no_more(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_names_are_no_longer_looked_up(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
                 here.server.apply(here.config("a.com", one="a.com"))
@@ -352,9 +352,7 @@ class TestDrain:
 
         run_skipping(check())
 
-    def test_abort_ends_connections_and_goes_on_accepting(
-        self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_abort_ends_connections_and_keeps_accepting(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
                 here.server.apply(here.config("a.com", one="a.com"))

@@ -33,7 +33,7 @@ def allowlist(*patterns: str, ports: tuple[int, ...] = (443,)) -> Allowlist:
         ("bücher.example", "xn--bcher-kva.example", True),
     ],
 )
-def test_name_is_permitted_exactly_where_an_entry_matches(pattern: str, host: str, permitted: bool) -> None:
+def test_name_is_permitted_only_if_an_entry_matches(pattern: str, host: str, permitted: bool) -> None:
     destination = parse_destination(host, 443)
     rules = allowlist(pattern)
     assert rules.permitted(destination, [OUTSIDE, INSIDE]) == ((OUTSIDE, INSIDE) if permitted else ())
@@ -55,7 +55,7 @@ def test_name_is_permitted_exactly_where_an_entry_matches(pattern: str, host: st
         ("*.2.3", "10.1.2.3", None),
     ],
 )
-def test_literal_address_is_permitted_exactly_where_a_network_holds_it(
+def test_literal_address_is_permitted_only_if_a_network_contains_it(
     pattern: str, host: str, permitted: bool | None
 ) -> None:
     if permitted is None:
@@ -68,7 +68,7 @@ def test_literal_address_is_permitted_exactly_where_a_network_holds_it(
     assert allowlist(pattern).could_permit(destination) is permitted
 
 
-def test_name_gets_only_those_of_its_addresses_that_a_network_holds() -> None:
+def test_name_gets_only_those_of_its_addresses_that_a_network_contains() -> None:
     destination = parse_destination("db.internal", 443)
     assert allowlist("10.0.0.0/8", "fd00::/8").permitted(destination, [OUTSIDE, INSIDE, INSIDE_V6]) == (
         INSIDE,
@@ -84,7 +84,7 @@ def test_port_that_is_not_in_the_entry_is_forbidden() -> None:
     assert not rules.could_permit(parse_destination("10.0.0.1", 80))
 
 
-def test_name_entry_does_not_permit_the_address_the_name_has() -> None:
+def test_entry_for_a_name_does_not_permit_the_address_it_resolves_to() -> None:
     assert not allowlist("localhost").could_permit(parse_destination("127.0.0.1", 443))
 
 
@@ -95,7 +95,7 @@ def test_empty_allowlist_permits_nothing() -> None:
 @pytest.mark.parametrize(
     "text", ["10.0.0.1/8", "10.0.0.0/33", "", "*", "*.", "*.*.com", "a.*.com", "**.com", "a b", "x/8"]
 )
-def test_pattern_of_no_known_form_is_refused(text: str) -> None:
+def test_pattern_of_unknown_form_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_pattern(text)
 

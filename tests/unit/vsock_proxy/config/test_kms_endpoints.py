@@ -1,4 +1,4 @@
-"""The built-in allowlist is what botocore's endpoint data says, no more and no less."""
+"""The built-in allowlist has exactly the endpoints in botocore's endpoint data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_kms_of_every_partition_is_permitted(host: str, permitted: bool) -> None
 
 
 def test_every_host_that_botocores_older_endpoint_data_names_is_permitted() -> None:
-    """endpoints.json spells out hosts that the rules compute: two sources, one answer."""
+    """endpoints.json lists hosts that the rules compute: two sources must agree."""
     allowlist = load_config(BUILT_IN_CONFIG_PATH).allowlist
     hosts = set()
     for partition in Loader().load_data("endpoints")["partitions"]:

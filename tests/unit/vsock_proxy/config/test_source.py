@@ -1,4 +1,4 @@
-"""Where a configuration comes from, and what the route of the command line needs."""
+"""Where a configuration comes from, and what a route on the command line needs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_named_file_wins_and_need_not_exist_to_be_named() -> None:
+def test_named_file_wins_even_if_it_does_not_exist() -> None:
     assert ConfigSource(Path("/nowhere")).file == Path("/nowhere")
     with pytest.raises(ConfigError, match="Could not open the file: /nowhere"):
         ConfigSource(Path("/nowhere")).load()
 
 
-def test_default_file_is_used_from_when_it_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_default_file_is_used_once_it_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     default = tmp_path / "default.yaml"
     monkeypatch.setattr(source, "DEFAULT_CONFIG_PATH", default)
     unnamed = ConfigSource(None)
@@ -60,7 +60,7 @@ def test_route_that_the_allowlist_forbids_is_refused_with_a_hint(file: Path, des
 
 def test_route_on_an_address_of_the_file_is_refused(file: Path) -> None:
     taken = Route(VsockAddress(5, 8000), ROUTE.destination)
-    with pytest.raises(ConfigError, match="expected no route on vsock://5:8000: the command line has it"):
+    with pytest.raises(ConfigError, match="the command line already has a route on vsock://5:8000"):
         ConfigSource(file, cid=5, route=taken).load()
     assert len(ConfigSource(file, cid=6, route=taken).load().routes) == 2
 

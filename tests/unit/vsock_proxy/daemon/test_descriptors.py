@@ -1,4 +1,4 @@
-"""How many connections fit into a limit of file descriptors."""
+"""How many connections fit into a file descriptor limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsock_proxy.daemon.descriptors import choose_max_connections
 
 
 class FakeLimits:
-    """The limits of a process that is not this one."""
+    """The limits of a process other than this one."""
 
     def __init__(self, soft: int, hard: int, *, refuses: Exception | None = None) -> None:
         self.now = (soft, hard)

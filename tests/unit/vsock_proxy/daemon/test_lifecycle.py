@@ -1,4 +1,4 @@
-"""The life of the process inside this one: signals sent to itself, and systemd played by the test. Time is skipped."""
+"""The life of the process, run inside this one: signals sent to itself, a stand-in for systemd, and skipped time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DESTINATION = parse_destination("10.0.0.1", 443)
 
 
 class FakeServer:
-    """Writes down what it is told; drains until the test lets it end, or until it is to abort."""
+    """Records what it is told; drains until the test lets it finish or calls ``abort``."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -78,10 +78,10 @@ def signal_self(*numbers: signal.Signals) -> None:
 
 
 class TestSignals:
-    """What a Lifecycle makes of signals."""
+    """How a Lifecycle reacts to signals."""
 
     def run(self, config_file: Path, *numbers: signal.Signals, drains: bool = True) -> tuple[ExitCode, list[str]]:
-        """Return the exit code and what the server was told, where these signals come one after the other."""
+        """Return the exit code and what the server was told, for these signals in sequence."""
 
         async def check() -> tuple[ExitCode, list[str]]:
             server = FakeServer()
@@ -125,7 +125,7 @@ class TestSignals:
 
         assert run_skipping(check()) == ExitCode.DONE
 
-    def test_watchdog_is_fed_in_time_until_the_end(
+    def test_watchdog_is_fed_in_time_until_the_process_ends(
         self, manager: ServiceManager, config_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("WATCHDOG_USEC", "30000000")
@@ -184,7 +184,7 @@ class TestReload:
             await turns_until(lambda: server.configs)
 
         run_skipping(check())
-        assert f"reload failed, the old rules stay: {config_file} line 1: allowlist: " in caplog.text
+        assert f"reload failed, keeping the old configuration: {config_file} line 1: allowlist: " in caplog.text
 
     def test_route_that_the_new_file_forbids_changes_nothing(
         self, config_file: Path, caplog: pytest.LogCaptureFixture
@@ -214,7 +214,10 @@ class TestReload:
             assert await running == ExitCode.DONE
 
         run_skipping(check())
-        assert "reload failed, the old rules stay: listen on unix:/p: permission denied\\x1b[2J" in caplog.messages
+        assert (
+            "reload failed, keeping the old configuration: listen on unix:/p: permission denied\\x1b[2J"
+            in caplog.messages
+        )
 
 
 class TestService:
@@ -288,7 +291,7 @@ class TestService:
 
     def test_configuration_without_a_route_is_refused(self, config_file: Path) -> None:
         settings = ServeSettings(source=ConfigSource(config_file), limits=Limits(1))
-        with pytest.raises(ConfigError, match="expected LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or routes in") as caught:
+        with pytest.raises(ConfigError, match="no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add") as caught:
             run_skipping(serve_until_stopped(settings))
         assert str(config_file) in str(caught.value)
         assert "vsock-proxy 8000 kms.us-east-1.amazonaws.com 443" in (caught.value.hint or "")
@@ -324,7 +327,7 @@ class TestService:
         self, manager: ServiceManager, config_file: Path, short_dir: Path
     ) -> None:
         number = manager.hand_over(listening_unix_socket(short_dir / "strange"))
-        with pytest.raises(ConfigError, match="socket activation: expected sockets of routes, got unix:") as caught:
+        with pytest.raises(ConfigError, match="socket activation: no route listens on unix:") as caught:
             run_skipping(serve_until_stopped(self.settings(config_file, short_dir / "p")))
         assert str(caught.value).endswith(f"unix:{short_dir}/strange")
         assert not is_open(number)

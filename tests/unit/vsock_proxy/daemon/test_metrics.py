@@ -1,4 +1,4 @@
-"""What Prometheus reads: the totals of this moment, on loopback only."""
+"""What Prometheus reads: the current totals, on loopback only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def collector(stats: dict[str, RouteStats] = STATS, failures: int = 0) -> ProxyC
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[int, dict[str, RouteStats]]]:
-    """Serve on a port that the kernel chooses; the test may change what is served."""
+    """Serve on a port that the kernel chooses; the test may change the totals."""
     running: list[tuple[WSGIServer, threading.Thread]] = []
 
     def start(port: int, addr: str, registry: CollectorRegistry) -> tuple[WSGIServer, threading.Thread]:
@@ -83,7 +83,7 @@ def test_collector_names_every_total_of_every_route() -> None:
     }
 
 
-def test_each_request_reads_the_totals_of_its_moment(served: tuple[int, dict[str, RouteStats]]) -> None:
+def test_each_request_reads_the_current_totals(served: tuple[int, dict[str, RouteStats]]) -> None:
     port, stats = served
     for active in (3, 4):
         stats["a -> b"].active = active
@@ -100,7 +100,7 @@ def test_nothing_but_the_proxys_own_metrics_is_served(served: tuple[int, dict[st
     assert all(name.startswith("vsock_proxy_") for name in read(served[0]))
 
 
-def test_port_that_is_taken_is_an_error_that_names_it() -> None:
+def test_error_names_a_port_that_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(TransportError, match=f"serve metrics on tcp://127.0.0.1:{port}: address already in use"):

@@ -1,4 +1,4 @@
-"""What the service manager passes to a service, and what it hears from it."""
+"""What the service manager passes to a service, and what the service tells it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_service_manager_hears_each_state(manager: ServiceManager) -> None:
     assert manager.heard() == ["READY=1", "STOPPING=1"]
 
 
-def test_service_manager_that_is_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_manager_that_is_gone_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")

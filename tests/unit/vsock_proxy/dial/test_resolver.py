@@ -1,4 +1,4 @@
-"""Names kept fresh in the background, by a look-up that does what each test says."""
+"""Names kept fresh in the background, by a lookup that each test scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND = (ip_address("192.0.2.2"), ip_address("2001:db8::2"))
 
 
 class Script:
-    """A look-up that gives the scripted answers, one per call, and then waits for ever."""
+    """A lookup that returns the scripted answers, one per call, and then waits forever."""
 
     def __init__(self, *answers: tuple[IpAddress, ...] | None) -> None:
         self._answers = list(answers)
@@ -41,7 +41,7 @@ def resolver(script: Script, **options: float) -> Resolver:
     return Resolver(lookup=script, **({"refresh_s": 0.001, "retry_first_s": 0.001} | options))  # type: ignore[arg-type]
 
 
-def test_connection_waits_only_for_the_first_look_up() -> None:
+def test_connection_waits_only_for_the_first_lookup() -> None:
     async def check() -> None:
         script = Script(FIRST)
         names = resolver(script)
@@ -77,7 +77,7 @@ def test_failures_leave_the_last_good_addresses(caplog: pytest.LogCaptureFixture
         await names.close()
 
     asyncio.run(check())
-    assert re.findall(r"failure (\d+), going on", caplog.text) == ["1", "2", "4", "8"]
+    assert re.findall(r"failure (\d+), still using", caplog.text) == ["1", "2", "4", "8"]
 
 
 def test_failure_without_earlier_addresses_is_passed_on_until_it_resolves() -> None:
@@ -94,7 +94,7 @@ def test_failure_without_earlier_addresses_is_passed_on_until_it_resolves() -> N
     asyncio.run(check())
 
 
-def test_suspected_addresses_are_looked_up_before_their_time() -> None:
+def test_suspected_addresses_are_looked_up_early() -> None:
     async def check() -> None:
         script = Script(FIRST, SECOND)
         names = resolver(script, refresh_s=3_600)
@@ -134,7 +134,7 @@ def test_system_resolver_refuses_a_name_that_cannot_exist() -> None:
         asyncio.run(look_up("nowhere.invalid", AddressFamily.ANY))
 
 
-def test_look_up_that_is_given_up_does_not_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_lookup_does_not_delay_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def hang(*_: object, **__: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Connections between socket pairs: admitted, refused, counted, ended in time. Time is skipped, not waited for."""
+"""Connections between socket pairs: admitted, refused, counted, closed on time. Tests skip time instead of waiting."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ OTHER = Route(UnixAddress("/b"), parse_destination("b.com", 443))
 
 
 class Scene:
-    """Connections, and the peers at both sides of them."""
+    """Connections, and the peers on both sides."""
 
     def __init__(self, peers: Peers, connections: Connections) -> None:
         self.peers = peers
         self.connections = connections
 
     def admit(self, route: Route = ROUTE) -> socket.socket:
-        """Hand a client over, and return its own end."""
+        """Hand over a client, and return its own end."""
         near, client = self.peers.pair()
         self.connections.admit(near, "a peer", route)
         return client
 
     async def relay(self, route: Route = ROUTE) -> tuple[socket.socket, socket.socket]:
-        """Return a client and its upstream once bytes have gone through both ways."""
+        """Return a client and its upstream once bytes have passed in both directions."""
         client = self.admit(route)
         await send(client, b"ping")
         upstream = await self.peers.upstreams.get()
@@ -91,7 +91,7 @@ class TestAdmission:
         run_skipping(check())
         assert "refused a peer: unix:/a -> a.com:443: all 2 connections are in use" in caplog.messages
 
-    def test_client_that_waits_for_its_upstream_counts_to_the_limit_and_is_not_active(self) -> None:
+    def test_client_that_waits_for_its_upstream_counts_toward_the_limit_and_is_not_active(self) -> None:
         async def check() -> None:
             async with scene(Limits(1)) as here:
                 here.peers.gate.clear()
@@ -147,9 +147,7 @@ class TestAdmission:
 
 
 class TestStats:
-    def test_bytes_of_a_live_connection_count_and_stay_when_it_has_ended(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_bytes_of_an_open_connection_count_and_stay_after_it_ends(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
 
         async def check() -> None:
@@ -173,7 +171,7 @@ class TestStats:
         assert (first.peer, first.route, first.ending.reason) == ("a peer", str(ROUTE), EndReason.CLOSED)
         assert (first.to_upstream_bytes, first.to_client_bytes) == (4, 5)
 
-    def test_connection_whose_client_fails_is_counted_so(self) -> None:
+    def test_connection_with_a_failed_client_is_counted_as_such(self) -> None:
         async def check() -> None:
             async with scene(Limits(1)) as here:
                 client, upstream = await here.relay()
@@ -290,7 +288,7 @@ class TestAbort:
 
 
 class TestIdle:
-    def test_silent_connection_is_closed_at_the_sweep_after_its_time_and_a_busy_one_is_not(self) -> None:
+    def test_sweep_closes_an_idle_connection_and_not_a_busy_one(self) -> None:
         async def check() -> None:
             async with scene(Limits(2, idle_timeout_s=3_600)) as here:
                 loop = asyncio.get_running_loop()
@@ -310,7 +308,7 @@ class TestIdle:
 
         run_skipping(check())
 
-    def test_short_limit_is_kept_to_within_a_quarter_of_it(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_short_limit_is_enforced_within_a_quarter_of_it(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
 
         async def check() -> None:

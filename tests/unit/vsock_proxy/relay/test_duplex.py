@@ -1,4 +1,4 @@
-"""Relays over socket pairs: every way a connection can end, and both ways of moving bytes."""
+"""Relays over socket pairs: every way that a connection can end, and both ways to move bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 @dataclass
 class Ends:
-    """A relay, and the peers at its two ends."""
+    """A relay, and the peers at both ends."""
 
     client: socket.socket
     server: socket.socket
@@ -131,7 +131,7 @@ def test_bulk_from_a_tcp_source_is_spliced_and_arrives_whole() -> None:
 
 @pytest.mark.parametrize("refused", ["take", "give"])
 def test_kernel_that_does_not_splice_is_worked_around(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
-    """As AF_VSOCK may on some kernels: EINVAL, on the way into the pipe or out of it."""
+    """AF_VSOCK on some kernels: EINVAL, on the way into or out of the pipe."""
     data = os.urandom(20 * CHUNK_BYTES)
     splice = os.splice
     calls = {"take": 0, "give": 0}

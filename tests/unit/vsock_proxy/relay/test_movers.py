@@ -1,4 +1,4 @@
-"""Both ways to move bytes, over sockets of this process: they differ in cost only."""
+"""Both ways to move bytes, over sockets of this process: they differ only in cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Line:
-    """A source with a sender at its far end, and a sink with a reader at its far end; none of them blocks."""
+    """A source with a sender at its far end, and a sink with a reader at its far end; all non-blocking."""
 
     def __init__(self, *, tcp: bool = False) -> None:
         self.sender, self.source = tcp_pair() if tcp else socket.socketpair()
@@ -40,15 +40,15 @@ class Line:
         return self.sender, self.source, self.sink, self.reader
 
     def send(self, data: bytes) -> None:
-        """Send all of ``data``, which the socket's buffer has to hold."""
+        """Send all of ``data``, which must fit into the socket's buffer."""
         assert self.sender.send(data) == len(data)
 
     def has_bytes(self) -> bool:
-        """Wait until the source has bytes: what was sent over TCP need not have come yet."""
+        """Wait until the source has bytes: bytes sent over TCP may not have arrived yet."""
         return bool(select.select([self.source], [], [], 10)[0])
 
     def fill_sink(self) -> int:
-        """Write into the sink until it takes no more; return how much that was."""
+        """Write into the sink until it accepts no more; return how many bytes that took."""
         count = 0
         try:
             while True:
@@ -85,7 +85,7 @@ def make_line(*, tcp: bool) -> Iterator[Line]:
 
 @pytest.fixture
 def splice_refuses(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make the kernel refuse every splice from now on with the error that is given."""
+    """Make the kernel refuse every splice from now on with the given error."""
 
     def refuse(number: int) -> None:
         def fail(*_: object, **__: object) -> int:
@@ -98,7 +98,7 @@ def splice_refuses(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @both
 def test_bytes_of_any_sizes_arrive_whole_and_in_order(make: MakeMover, any_line: Line) -> None:
-    data = random.Random(7).randbytes(3 * CHUNK_BYTES)  # noqa: S311 - any bytes do
+    data = random.Random(7).randbytes(3 * CHUNK_BYTES)  # noqa: S311 - any bytes will do
     sizes = iter([1, 2, 4_095, 4_096, 4_097, 65_536, 100_000, 30_000] * 10)
     mover = make()
     sent = taken = given = 0
@@ -132,7 +132,7 @@ def test_end_of_the_stream_is_zero_bytes_and_holds_nothing(make: MakeMover, line
 
 
 @both
-def test_source_without_bytes_says_so_and_keeps_nothing(make: MakeMover, line: Line) -> None:
+def test_source_without_bytes_raises_and_holds_nothing(make: MakeMover, line: Line) -> None:
     mover = make()
     with pytest.raises(BlockingIOError):
         mover.take(line.source)
@@ -157,7 +157,7 @@ def test_full_sink_takes_nothing_and_what_is_held_stays(make: MakeMover, line: L
 
 @both
 def test_sink_that_takes_a_part_gets_the_rest_later(make: MakeMover, line: Line) -> None:
-    data = random.Random(8).randbytes(150_000)  # noqa: S311 - any bytes do
+    data = random.Random(8).randbytes(150_000)  # noqa: S311 - any bytes will do
     line.sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     line.send(data)
     mover = make()
@@ -184,7 +184,7 @@ def test_reader_that_is_gone_is_an_error_of_the_sink(make: MakeMover, line: Line
 
 
 @both
-def test_chunk_is_what_is_taken_at_most(make: MakeMover, line: Line) -> None:
+def test_at_most_one_chunk_is_taken(make: MakeMover, line: Line) -> None:
     line.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * CHUNK_BYTES)
     sent = line.sender.send(bytes(2 * CHUNK_BYTES))
     assert sent > CHUNK_BYTES
@@ -194,7 +194,7 @@ def test_chunk_is_what_is_taken_at_most(make: MakeMover, line: Line) -> None:
 
 
 def test_copied_rest_survives_another_relays_chunk(line: Line) -> None:
-    """The chunk is shared: what a slow reader left of it must not be overwritten by the next relay."""
+    """The chunk is shared: the next relay must not overwrite what a slow reader has left of it."""
     data = os.urandom(100_000)
     line.sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     line.send(data)
@@ -210,7 +210,7 @@ def test_copied_rest_survives_another_relays_chunk(line: Line) -> None:
     assert received == data[:taken]
 
 
-def test_copying_goes_on_from_what_splicing_has_taken(line: Line) -> None:
+def test_copying_continues_with_what_splicing_has_taken(line: Line) -> None:
     mover = CopyMover(b"out of a pipe")
     assert mover.held_bytes == 13
     assert mover.give(line.sink) == 13
@@ -223,7 +223,7 @@ def test_closed_copy_forgets_what_it_held(line: Line) -> None:
     assert (mover.held_bytes, mover.give(line.sink)) == (0, 0)
 
 
-def test_pipes_are_bounded_and_a_closed_one_makes_place(line: Line) -> None:
+def test_pipes_are_limited_and_closing_one_frees_a_place(line: Line) -> None:
     held = [SpliceMover() for _ in range(MAX_PIPES)]
     with pytest.raises(OSError, match="all pipes are in use") as caught:
         SpliceMover()
@@ -257,7 +257,7 @@ def test_closed_pipe_is_closed_at_both_ends() -> None:
             os.fstat(end)
 
 
-def test_pipe_of_the_usual_size_does_where_the_users_share_of_memory_is_used_up(
+def test_default_pipe_size_works_when_the_users_pipe_memory_is_used_up(
     monkeypatch: pytest.MonkeyPatch, line: Line
 ) -> None:
     def fail(*_: object) -> int:
@@ -272,7 +272,7 @@ def test_pipe_of_the_usual_size_does_where_the_users_share_of_memory_is_used_up(
     assert line.read(15) == b"in a small pipe"
 
 
-def test_source_that_cannot_be_spliced_is_told_and_keeps_its_bytes(
+def test_source_that_cannot_be_spliced_raises_and_keeps_its_bytes(
     line: Line, splice_refuses: Callable[[int], None]
 ) -> None:
     line.send(b"untouched")

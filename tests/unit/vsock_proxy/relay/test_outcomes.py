@@ -1,4 +1,4 @@
-"""What is logged of a connection, as text and as fields."""
+"""What is logged about a connection, as text and as fields."""
 
 from __future__ import annotations
 
