@@ -1,6 +1,6 @@
 """Test enclave code without Nitro hardware and without an AWS account: a simulated NSM, KMS and IMDSv2.
 
-Most callers use the pytest fixtures, which pytest finds by itself where ``nitro-kmstool[sim]`` is installed::
+Most callers use the pytest fixtures, which pytest finds by itself if ``nitro-kmstool[sim]`` is installed::
 
     import pytest
     from botocore.exceptions import ClientError
@@ -16,19 +16,19 @@ Most callers use the pytest fixtures, which pytest finds by itself where ``nitro
 KMS verifies real attestation documents, signed under a root made for the run, and enforces the key policy.
 
 Simple:
-    kmstool_sim: fixture, a SimulatedAccount for the test session. kmstool_key_id, kmstool_endpoint_url: of its KMS.
+    kmstool_sim: fixture, a SimulatedAccount for the test session. kmstool_key_id, kmstool_endpoint_url: its KMS.
     kmstool_client, kmstool_enclave_client: fixtures, boto3 clients outside and inside the enclave that the key trusts.
-    SimulatedAccount: the same for programs, as ``with SimulatedAccount() as account``.
-    ImdsMode: makes the metadata service fail. JournalEntry: what KMS was asked and why it refused.
+    SimulatedAccount: the same for your own programs: ``with SimulatedAccount() as account``.
+    ImdsMode: makes the metadata service fail. JournalEntry: a request to KMS, and why KMS refused it.
 
 Advanced:
-    SimulatedKms, KmsServer, TlsAuthority, Identities: a KMS by itself, with other keys, policies and callers.
-    SimulatedNsm, NsmServer, AttestationAuthority: an NSM by itself, with PCRs of your choice, on a unix socket.
-    Imds, ImdsServer: a metadata service by itself. Clock: the time in all of these, to test what expires.
+    SimulatedKms, KmsServer, TlsAuthority, Identities: a KMS alone, with your own keys, policies and callers.
+    SimulatedNsm, NsmServer, AttestationAuthority: an NSM alone, with PCRs of your choice, on a unix socket.
+    Imds, ImdsServer: a metadata service alone. Clock: the time in all of these, to test expiry.
     AnswerRewriter, RecipientForm: a KMS that misbehaves.
 
-Every key, certificate and credential is made at the start and thrown away at the end. Nothing here protects anything:
-no real secret belongs in it. Names are loaded when they are first used. The modules below this package are internal.
+Keys, certificates and credentials are created at startup and thrown away at the end. Nothing here protects anything:
+do not give it a real secret. Names are loaded on first use. The modules below this package are internal.
 
 PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
 """
@@ -106,7 +106,7 @@ __all__ = [
     "kmstool_sim",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept any name
     _HOMES = {
         "nitro_simulator.account": (
             "Enclave",

@@ -44,36 +44,36 @@ ALLOWLIST_FILE = "vsock-proxy.yaml"
 
 @dataclass(frozen=True)
 class Enclave:
-    """A simulated enclave: the socket of its NSM, and what is measured of it."""
+    """A simulated enclave: the socket of its NSM, and its measurements."""
 
     nsm_address: UnixAddress
     pcr0: bytes
 
 
 class SimulatedAccount:
-    """All services, running from construction to ``close``; nothing is kept behind.
+    """All services, running from construction to ``close``, which leaves nothing on disk.
 
-    The key's policy lets the instance's role encrypt, and decrypt only with the document of an enclave whose PCR0 is
-    that of ``enclave``. ``other_enclave`` has another PCR0 under the same authority.
+    The key's policy lets the instance's role encrypt. It allows decryption only with the attestation document of an
+    enclave that has the PCR0 of ``enclave``. ``other_enclave`` has another PCR0 under the same authority.
 
     Args:
-        directory: an empty directory for sockets and files; its path must be short enough for unix sockets. None makes
-            one, and removes it at the end.
-        region: of KMS.
+        directory: an empty directory for sockets and files; its path must be short enough for unix sockets. None
+            creates one and removes it in ``close``.
+        region: the region of KMS.
         credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
         debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
-        clock: the time as all of AWS has it; another one than this machine's makes the enclaves' own clocks wrong.
+        clock: the time in all of AWS; if it differs from this machine's, the enclaves' own clocks are wrong.
 
     Attributes:
-        directory: the directory.
+        directory: the directory with sockets and files.
         kms: the KMS itself, with its journal.
         key: the key.
-        imds: the metadata service itself, whose behaviour can be changed.
-        kms_server: where KMS listens.
-        imds_server: where IMDSv2 listens.
-        tls: the authority behind KMS's certificate.
-        enclave: whom the key's policy trusts.
-        other_enclave: whom it does not.
+        imds: the metadata service itself; change ``imds.mode`` to make it fail.
+        kms_server: the HTTPS server of KMS.
+        imds_server: the HTTP server of IMDSv2.
+        tls: the authority that issued KMS's certificate.
+        enclave: the enclave that the key's policy trusts.
+        other_enclave: an enclave that it does not trust.
     """
 
     def __init__(
@@ -126,17 +126,17 @@ class SimulatedAccount:
 
     @property
     def kms_host(self) -> str:
-        """The host name the enclave asks KMS under, and that KMS's certificate has."""
+        """The host name under which the enclave calls KMS, and which KMS's certificate names."""
         return f"kms.{self.region}.amazonaws.com"
 
     @property
     def ca_file(self) -> Path:
-        """PEM file of the authority behind KMS's certificate."""
+        """PEM file of the authority that issued KMS's certificate."""
         return self.directory / CA_FILE
 
     @property
     def attestation_root_file(self) -> Path:
-        """PEM file of the root that attestation documents chain to, in place of AWS's."""
+        """PEM file of the root that attestation documents chain to, instead of AWS's."""
         return self.directory / ATTESTATION_ROOT_FILE
 
     @property
@@ -146,26 +146,26 @@ class SimulatedAccount:
 
     @property
     def imds_environment(self) -> dict[str, str]:
-        """Environment variables that lead AWS's SDKs, and kmstool-instance, to this metadata service."""
+        """Environment variables that point AWS's SDKs and kmstool-instance to this metadata service."""
         host, port = self.imds_server.address
         return {ENDPOINT_VARIABLE: f"http://{host}:{port}"}
 
     @property
     def kms_endpoint_url(self) -> str:
-        """Where a program outside the enclave reaches KMS, with TLS under ``ca_file``."""
+        """The URL of KMS for a program outside the enclave; its TLS certificate verifies against ``ca_file``."""
         return f"https://localhost:{self.kms_server.port}"
 
     def write_allowlist(self, *ports: int) -> None:
-        """Write ``allowlist_file`` for ports of this machine."""
+        """Write ``allowlist_file`` for ports on this machine."""
         entries = "".join(f"- {{address: 127.0.0.1, port: {port}}}\n" for port in ports)
         self.allowlist_file.write_text(f"allowlist:\n{entries}", encoding="utf-8")
 
     def issue_credentials(self, *, lifetime_s: float = DEFAULT_LIFETIME_S) -> Credentials:
-        """Return new credentials of the instance's role, as IMDSv2 would hand out."""
+        """Return new credentials of the instance's role, such as IMDSv2 returns."""
         return self._identities.issue(ROLE, lifetime_s=lifetime_s)
 
     def unattested_client(self, credentials: Credentials | None = None) -> KMSClient:
-        """Return a plain boto3 client of this KMS, as a program outside any enclave has it."""
+        """Return a plain boto3 client of this KMS, as a program outside any enclave would use."""
         credentials = credentials or self.issue_credentials()
         client: KMSClient = boto3.client(
             "kms",
@@ -180,9 +180,9 @@ class SimulatedAccount:
         return client
 
     def attested_client(self, credentials: Credentials | None = None) -> KMSClient:
-        """Return the library's client of this KMS, as an application inside the trusted enclave has it.
+        """Return the library's client of this KMS, as an application inside the trusted enclave would use.
 
-        It dials KMS itself instead of a vsock-proxy, which would only pass the same bytes on.
+        It connects to KMS directly instead of through a vsock-proxy, which would only forward the same bytes.
         """
         from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm  # noqa: PLC0415 - Linux only
 
@@ -212,16 +212,16 @@ class SimulatedAccount:
 
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[Path]:
-    """Yield a new directory with a path short enough for unix sockets, which pytest's own are not."""
+    """Yield a new directory with a path short enough for unix sockets; pytest's directories are too long."""
     with tempfile.TemporaryDirectory(prefix="kmstool-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 def _allow_only_key_policy(identities: Identities, pcr0: bytes) -> str:
-    """Return a key policy: administration apart from use, and Decrypt for one enclave image only.
+    """Return a key policy that separates administration from use and allows Decrypt for one enclave image only.
 
-    Nothing in it is denied, unlike in ``nitro_attestation.attested_key_policy``, which is the one for real keys: here
-    KMS refuses a request because no statement allows it.
+    It has no Deny statement, unlike ``nitro_attestation.attested_key_policy``, which is for real keys: here KMS refuses
+    a request because no statement allows it.
     """
     role_arn = identities.principal(ROLE).role_arn
     administrator_arn = identities.principal(ADMINISTRATOR_ROLE).role_arn

@@ -1,4 +1,4 @@
-"""kmstool-sim: what a person without Nitro hardware needs to run and try everything."""
+"""kmstool-sim: runs everything on a machine without Nitro hardware."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-sim"
 COMMANDS = ("demo", "run", "up")
-"""Each is a function of that name in the module of that name."""
+"""Each is a function with that name in the module with that name."""
 
 
 class _Commands(click.Group):
-    """Loads a command when it is asked for."""
+    """Loads a command when it is needed."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -31,11 +31,11 @@ class _Commands(click.Group):
 @click.group(PROGRAM, cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(version_text(), prog_name=PROGRAM)
 def command() -> None:
-    """Stand-ins for what only AWS has, to run kmstool without Nitro hardware.
+    """Run kmstool without Nitro hardware and without an AWS account.
 
-    A Nitro Security Module that signs real attestation documents, a KMS that
-    verifies them and enforces key policies, and IMDSv2. All keys are made at
-    the start and thrown away at the end; no real secret belongs in here.
+    Simulates a Nitro Security Module that signs real attestation documents,
+    a KMS that verifies them and enforces key policies, and IMDSv2. All keys
+    are created at startup and thrown away at the end: do not use real secrets.
 
     \b
     Examples:

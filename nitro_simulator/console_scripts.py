@@ -1,4 +1,4 @@
-"""The console script of the simulator. It loads the program only when called, so that a missing extra can be named."""
+"""The console script of the simulator. It loads the program when called, so that it can name a missing extra."""
 
 from __future__ import annotations
 

@@ -8,20 +8,20 @@ from vsock_wire.errors import ToolError
 
 
 class SimulatorError(ToolError):
-    """The simulator cannot do what it was asked to do."""
+    """The simulator could not do what it was asked; base class of this package's errors."""
 
 
 class CiphertextError(SimulatorError):
-    """A ciphertext blob does not open; like KMS, without saying why."""
+    """A ciphertext blob cannot be decrypted; like KMS, it does not say why."""
 
 
-class KmsFault(SimulatorError):  # noqa: N818 - the side that answers; KmsError is what a client gets of it
-    """An error answer of KMS.
+class KmsFault(SimulatorError):  # noqa: N818 - the server's side; clients see a KmsError
+    """An error response of KMS.
 
     Attributes:
-        code: AWS's name of the error, the ``__type`` of the answer.
-        message: its text, or None: KMS leaves the text of some errors out.
-        http_status: of the answer. KMS answers 400 to nearly everything.
+        code: AWS's name of the error, the ``__type`` of the response.
+        message: its text, or None: KMS omits the text of some errors.
+        http_status: of the response. KMS uses 400 for nearly every error.
     """
 
     def __init__(self, code: str, message: str | None = None, http_status: int = HTTPStatus.BAD_REQUEST) -> None:
@@ -32,5 +32,5 @@ class KmsFault(SimulatorError):  # noqa: N818 - the side that answers; KmsError 
 
 
 def validation_fault(message: str) -> KmsFault:
-    """Return the fault for a request that is not of the form KMS takes."""
+    """Return the fault for a malformed request."""
     return KmsFault("ValidationException", message)

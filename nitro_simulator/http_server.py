@@ -1,14 +1,14 @@
 """Serves HTTP/1.1, with or without TLS, from a function that maps a request to a response.
 
-One thread accepts connections, and each connection has a thread of its own. A bad client costs its own connection and
-nothing else:
+One thread accepts connections, and each connection has its own thread. A bad client loses only its own connection:
 
 - The accepting thread only wraps the socket. The TLS handshake runs in the connection's thread, so that a client that
-  stops in the middle of it keeps nobody waiting.
-- Every wait has a timeout. The length of a body is checked before the body is read, and a chunked body is refused.
-- An exception of the application answers 500. Its text, which may hold a secret, is neither sent nor logged.
-- Head and body leave in one write: with two, Nagle's algorithm waits for the client's delayed acknowledgement.
-- ``close`` shuts the sockets down instead of closing them. The read in each connection's thread then returns, and that
+  stops in the middle of it delays nobody else.
+- Every wait has a timeout. The server checks the length of a body before reading it, and refuses chunked bodies.
+- If the application raises, the response is 500. The text of the exception, which may contain a secret, is neither sent
+  nor logged.
+- Head and body are sent in one write: with two, Nagle's algorithm waits for the client's delayed acknowledgement.
+- ``close`` shuts down the sockets instead of closing them. The read in each connection's thread then returns, and that
   thread closes its socket. A connection that the application never answers (None) also waits for ``close``.
 """
 
@@ -33,20 +33,20 @@ from nitro_simulator.clock import Clock, utc_now
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_S = 60.0
-"""Seconds a connection may stay silent, be it in the TLS handshake, in a request or between two."""
+"""Seconds that a connection may stay silent: in the TLS handshake, within a request, or between two requests."""
 CLOSE_TIMEOUT_S = 5.0
 LISTEN_BACKLOG = 128
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request as it came in; ``repr`` shows neither headers nor body, which may hold credentials.
+    """A request as received; ``repr`` shows neither headers nor body, which may contain credentials.
 
     Attributes:
         method: in upper case.
         target: path and query.
-        headers: names as the client wrote them, in order, with repetitions.
-        body: whole.
+        headers: in order and with duplicates, names as the client wrote them.
+        body: the whole body.
     """
 
     method: str
@@ -55,13 +55,13 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, or None."""
+        """Return the first header with that name, or None."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An answer; Content-Length, Date and Server are added on the way out."""
+    """A response; the server adds Content-Length, Date and Server."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -69,11 +69,11 @@ class HttpResponse:
 
 
 Application: TypeAlias = Callable[[HttpRequest], HttpResponse | None]
-"""Answers a request; None means never to answer. Called by many threads at once."""
+"""Answers a request; None means no response, ever. Called by many threads at once."""
 
 
 def log_bug(error: Exception) -> None:
-    """Log the type and the place of an unexpected exception, not its text, which may hold anything."""
+    """Log the type and place of an unexpected exception, but not its text, which may contain secrets."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     logger.error("internal error: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
 
@@ -82,14 +82,14 @@ class HttpServer:
     """An HTTP server that runs from construction to ``close``.
 
     Args:
-        application: what answers.
+        application: returns the response to a request.
         server_name: the Server header.
-        max_body_bytes: a longer request body is refused with 413, unread.
+        max_body_bytes: a longer request body is refused with 413, without reading it.
         host: address to listen on.
         port: 0 lets the kernel choose.
-        tls: for HTTPS, else None.
+        tls: for HTTPS; None for HTTP.
         idle_timeout_s: see IDLE_TIMEOUT_S.
-        clock: where the Date of each answer comes from.
+        clock: gives the Date of each response.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class HttpServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
+        """The host and port that it listens on."""
         host, port = self._server.socket.getsockname()[:2]
         return str(host), int(port)
 
     @property
     def port(self) -> int:
-        """Port it listens on."""
+        """The port that it listens on."""
         return self.address[1]
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class HttpServer:
 
 
 class _ThreadingServer(ThreadingHTTPServer):
-    daemon_threads = True  # a forgotten close must not keep the process alive
+    daemon_threads = True  # so that a forgotten close does not keep the process alive
     request_queue_size = LISTEN_BACKLOG
     application: Application
     server_label: str
@@ -158,7 +158,7 @@ class _ThreadingServer(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of the own host name, which can take seconds."""
+        """Bind without HTTPServer's lookup of its own host name, which can take seconds."""
         TCPServer.server_bind(self)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -168,7 +168,7 @@ class _ThreadingServer(ThreadingHTTPServer):
             return sock, address
         try:
             return self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
-        except OSError:  # the client has gone already
+        except OSError:  # the client has already gone
             sock.close()
             raise
 
@@ -196,7 +196,7 @@ class _ThreadingServer(ThreadingHTTPServer):
         with self._changed:
             for sock in self._connections:
                 with contextlib.suppress(OSError):
-                    # not SSLSocket.shutdown, which takes the TLS state from under the thread that reads
+                    # not SSLSocket.shutdown, which removes the TLS state that the reading thread uses
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._connections, CLOSE_TIMEOUT_S)
 
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_OPTIONS = do_PATCH = _serve  # noqa: N815 - the base class looks for these
 
     def _read_body(self) -> bytes | None:
-        """Return the body, or None where the request was refused; then the connection is not used any further."""
+        """Return the body, or None if the request was refused, after which the connection closes."""
         if self.headers.get("Transfer-Encoding") is not None:
             self._refuse(HTTPStatus.LENGTH_REQUIRED)
             return None

@@ -1,4 +1,4 @@
-"""Issues temporary credentials for roles, and knows whose they are. IMDS hands them out, KMS recognises them."""
+"""Issues temporary credentials for roles. IMDS hands them out, and KMS recognizes them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from nitro_simulator.clock import Clock, iso_time, utc_now
 from vsock_wire.protocol.messages import Credentials
 
 ACCOUNT_ID = "111122223333"
-"""The account number of AWS's own examples."""
+"""The account number in AWS's examples."""
 INSTANCE_ID = "i-0123456789abcdef0"
-"""An EC2 instance's role session carries the instance id as its name."""
+"""An EC2 instance's role session has the instance id as its name."""
 DEFAULT_LIFETIME_S = 21_600
 """Roles of EC2 instances get credentials for about six hours."""
 MAX_IDENTITIES = 10_000
-"""Beyond it the oldest is forgotten, so that a long run with short lifetimes does not grow for ever."""
+"""Beyond this the oldest is forgotten, so that a long run with short lifetimes does not grow forever."""
 
 _KEY_ID_CHARS = string.ascii_uppercase + "234567"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Issued credentials and whose they are.
+    """Issued credentials and their owner.
 
     Attributes:
         credentials: with their session token.
-        principal: the role session they act as.
-        expires_at: from then on they are refused.
+        principal: the role session that owns them.
+        expires_at: when they expire.
     """
 
     credentials: Credentials
@@ -40,12 +40,12 @@ class Identity:
 
 
 class Identities:
-    """All credentials that were issued in one account. Thread-safe.
+    """All credentials issued in one account. Thread-safe.
 
     Args:
         account_id: 12 digits.
         partition: such as ``aws`` or ``aws-cn``.
-        clock: where the time comes from.
+        clock: gives the current time.
     """
 
     def __init__(self, account_id: str = ACCOUNT_ID, *, partition: str = "aws", clock: Clock = utc_now) -> None:
@@ -58,11 +58,11 @@ class Identities:
     def issue(
         self, role_name: str, *, lifetime_s: float = DEFAULT_LIFETIME_S, session_name: str = INSTANCE_ID
     ) -> Credentials:
-        """Issue new temporary credentials for a role; the role need not have been declared before.
+        """Issue new temporary credentials for a role, which need not have been declared before.
 
         Args:
             role_name: without a path.
-            lifetime_s: seconds from now; not bounded as AWS bounds it, and negative ones give expired credentials.
+            lifetime_s: seconds from now; AWS's bounds do not apply, and a negative value gives expired credentials.
             session_name: the last part of the session's ARN.
         """
         expires_at = self._clock() + timedelta(seconds=lifetime_s)
@@ -80,7 +80,7 @@ class Identities:
         return credentials
 
     def principal(self, role_name: str, session_name: str = INSTANCE_ID) -> Principal:
-        """Return whom a session of the role is to policies."""
+        """Return the principal that policies see for a session of the role."""
         return Principal(
             arn=f"arn:{self.partition}:sts::{self.account_id}:assumed-role/{role_name}/{session_name}",
             account_id=self.account_id,
@@ -88,6 +88,6 @@ class Identities:
         )
 
     def find(self, access_key_id: str) -> Identity | None:
-        """Return whose key id this is, expired or not, or None where it was never issued."""
+        """Return the identity with this access key id, expired or not, or None if it was never issued."""
         with self._lock:
             return self._identities.get(access_key_id)

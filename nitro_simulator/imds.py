@@ -1,4 +1,4 @@
-"""An IMDSv2 that insists on its rules: tokens with a life of their own, and credentials that expire.
+"""An IMDSv2 that enforces its rules: tokens with a TTL, and credentials that expire.
 
 Source: EC2 user guide, "Use the Instance Metadata Service to access instance metadata" and "IAM roles for Amazon EC2".
 """
@@ -22,11 +22,11 @@ MAX_TOKEN_TTL_S = 21_600
 TOKEN_TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - the name of a header
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - the name of a header
 MAX_TOKENS = 1_000
-"""Beyond it the oldest token is forgotten."""
+"""Beyond this the oldest token is forgotten."""
 MAX_BODY_BYTES = 1_024
 REISSUE_BEFORE_S = 300
-"""EC2 has new credentials ready at least five minutes before the old ones end; lifetimes under ten minutes are cut in
-half here."""
+"""EC2 has new credentials ready at least five minutes before the old ones expire. Here, with a lifetime of less than
+ten minutes, they are ready after half of it."""
 CREDENTIALS_PATH = "/latest/meta-data/iam/security-credentials/"
 
 
@@ -37,9 +37,9 @@ class ImdsMode(enum.Enum):
     NO_ROLE = enum.auto()
     """The instance has no role: tokens work, everything under iam/ answers 404."""
     SILENT = enum.auto()
-    """Requests are read and never answered, as when the hop limit keeps the answer from arriving."""
+    """Requests are read but never answered, as when the hop limit stops the response."""
     DISABLED = enum.auto()
-    """The HTTP endpoint is turned off: 403 to everything."""
+    """The HTTP endpoint is turned off: everything answers 403."""
 
 
 class Imds:
@@ -48,10 +48,10 @@ class Imds:
     Args:
         identities: issues the role's credentials.
         role_name: the instance's role.
-        region: where the instance is.
-        credentials_lifetime_s: seconds that each set of credentials lasts.
+        region: the instance's region.
+        credentials_lifetime_s: how long each set of credentials lasts, in seconds.
         mode: how to behave; may be changed at any time.
-        clock: where the time comes from.
+        clock: gives the current time.
 
     Attributes:
         mode: see above.
@@ -79,7 +79,7 @@ class Imds:
         self._issued_at = clock()
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
-        """Answer one request; None means never."""
+        """Answer one request; None means no response, ever."""
         if self.mode is ImdsMode.SILENT:
             return None
         if self.mode is ImdsMode.DISABLED or request.header("X-Forwarded-For") is not None:
@@ -110,7 +110,7 @@ class Imds:
         return expires_at is not None and self._clock() < expires_at
 
     def _read(self, target: str) -> str | None:
-        """Return what is at ``target``, or None where there is nothing."""
+        """Return what is at ``target``, or None if there is nothing."""
         has_role = self.mode is not ImdsMode.NO_ROLE
         if target in (CREDENTIALS_PATH, CREDENTIALS_PATH.rstrip("/")):
             return self.role_name if has_role else None
@@ -164,7 +164,7 @@ class ImdsServer(HttpServer):
     """Serves an Imds over HTTP from construction to ``close``.
 
     Args:
-        imds: what answers.
+        imds: answers the requests.
         host: address to listen on.
         port: 0 lets the kernel choose.
     """

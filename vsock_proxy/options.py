@@ -111,7 +111,7 @@ def _parse_route(
     if local_port is None:
         return None
     if remote_addr is None or remote_port is None:
-        raise click.UsageError("LOCAL_PORT needs REMOTE_ADDR and REMOTE_PORT after it")
+        raise click.UsageError("give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together")
     if not _is_number(remote_port):
         raise ConfigError(f"{AwsText.BAD_REMOTE_PORT}: expected a number, got {quoted(remote_port)}")
     destination = parse_destination(remote_addr, int(remote_port))

@@ -1,1 +1,1 @@
-"""The commands of kmstool-sim, a module each: their libraries load when a command runs, not for its help (internal)."""
+"""The commands of kmstool-sim, one module each; libraries load when a command runs, not for its help (internal)."""

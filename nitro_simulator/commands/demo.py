@@ -7,13 +7,13 @@ import click
 
 @click.command()
 def demo() -> None:
-    """Run the whole flow on this machine, and show each step.
+    """Run the whole flow on this machine and show each step.
 
     \b
     Example:
       kmstool-sim demo
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    from nitro_simulator.deployment.walkthrough import Narrator, walk_through  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.deployment.walkthrough import Narrator, walk_through  # noqa: PLC0415 - help need not wait for boto3
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""kmstool-sim run: runs a program that finds a simulated account by its environment."""
+"""kmstool-sim run: runs a program with a simulated account in its environment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vsock_wire.errors import InputError, quoted
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARG]...")
 def run(program: tuple[str, ...]) -> int:
-    """Start everything, the proxy and the enclave too, and run PROGRAM.
+    """Start everything, including the proxy and the enclave, and run PROGRAM.
 
-    PROGRAM finds all of it by its environment: kmstool-instance the enclave,
-    AWS's command line and SDKs the KMS and the role, and your own code what
-    KMSTOOL_SIM_KEY_ID, _NSM, _PROXY, _CA_FILE and _ROOT say. The exit code is
-    PROGRAM's own.
+    Environment variables tell kmstool-instance where the enclave is, AWS's
+    command line and SDKs where KMS and the role's credentials are, and your
+    own code the values of KMSTOOL_SIM_KEY_ID, _NSM, _PROXY, _CA_FILE and
+    _ROOT. The exit code is that of PROGRAM.
 
     \b
     Examples:
       kmstool-sim run sh
       kmstool-sim run python my_enclave_application.py
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
     from nitro_simulator.deployment.environment import running_deployment  # noqa: PLC0415 - loads the account too
 
     with SimulatedAccount() as account, running_deployment(account) as environment:

@@ -1,4 +1,4 @@
-"""kmstool-sim up: runs the services of a simulated account, and prints the commands that use them."""
+"""kmstool-sim up: runs the services of a simulated account and prints commands that use them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 
 @click.command()
-@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keep sockets and files in DIRECTORY.")
-@click.option("--region", default=DEFAULT_REGION, show_default=True, help="AWS region that KMS plays.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for sockets and files. [default: a temporary one]",
+)
+@click.option("--region", default=DEFAULT_REGION, show_default=True, help="AWS region of the simulated KMS.")
 @click.option(
     "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
-    metavar="SECONDS", help="How long the role's credentials last.",
+    metavar="SECONDS", help="How long the role's credentials are valid.",
 )  # fmt: skip
 @click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
 def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> None:
-    """Start everything, print the commands to paste, and run until Ctrl-C.
+    """Start everything, print commands to paste, and run until Ctrl-C.
 
     \b
     Example:
       kmstool-sim up --state ~/sim
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help does not wait for boto3
+    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
     from nitro_simulator.deployment.pasteable import pasteable_commands  # noqa: PLC0415 - loads the account too
 
     set_up_logging("nitro_simulator", verbosity=1)
@@ -42,7 +46,7 @@ def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mo
         for title, line in pasteable_commands(account):
             click.secho(f"# {title}", bold=True)
             click.echo(line + "\n")
-        click.echo(f"# running; sockets and files are in {account.directory}; Ctrl-C ends it")
+        click.echo(f"# running; sockets and files are in {account.directory}; press Ctrl-C to stop")
         sys.stdout.flush()
         _wait_for_end()
 

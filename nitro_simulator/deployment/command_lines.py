@@ -1,4 +1,4 @@
-"""The command lines with which the project's tools run against a simulated account (pure)."""
+"""The command lines that run the project's tools against a simulated account (pure)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from vsock_wire.net.address import UnixAddress
 
 
 def proxy_address(account: SimulatedAccount, name: str = "proxy") -> UnixAddress:
-    """Return where vsock-proxy listens in place of vsock port 8000."""
+    """Return where vsock-proxy listens, instead of on vsock port 8000."""
     return UnixAddress(str(account.directory / f"{name}.sock"))
 
 
 def enclave_address(account: SimulatedAccount, name: str = "enclave") -> UnixAddress:
-    """Return where kmstool-enclave listens in place of vsock port 3000."""
+    """Return where kmstool-enclave listens, instead of on vsock port 3000."""
     return UnixAddress(str(account.directory / f"{name}.sock"))
 
 
@@ -20,9 +20,9 @@ def proxy_command(account: SimulatedAccount, *, name: str = "proxy", kms_port: i
     """Return the command of the proxy.
 
     Args:
-        account: whose KMS it leads to.
-        name: of its socket.
-        kms_port: where it really leads, if not straight to KMS.
+        account: the account with the KMS to forward to.
+        name: name of its socket.
+        kms_port: the port to forward to, if not that of KMS itself.
     """
     port = str(kms_port or account.kms_server.port)
     listen = str(proxy_address(account, name))
@@ -35,10 +35,10 @@ def enclave_command(
     """Return the command of the enclave's server.
 
     Args:
-        account: whose KMS it asks, through the proxy.
-        enclave: as which enclave; by default the one the key's policy trusts.
-        name: of its socket.
-        proxy_name: of the proxy's socket.
+        account: the account with the KMS to call, through the proxy.
+        enclave: the enclave to run as; by default the one that the key's policy trusts.
+        name: name of its socket.
+        proxy_name: name of the proxy's socket.
     """
     return [
         "kmstool-enclave",
@@ -51,5 +51,5 @@ def enclave_command(
 
 
 def instance_arguments(account: SimulatedAccount, *, name: str = "enclave") -> list[str]:
-    """Return the options with which kmstool-instance asks that server."""
+    """Return the options that point kmstool-instance to that server."""
     return ["--enclave", str(enclave_address(account, name)), "--region", account.region]

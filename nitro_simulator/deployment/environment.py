@@ -15,10 +15,10 @@ from nitro_simulator.deployment import processes
 
 @contextlib.contextmanager
 def running_deployment(account: SimulatedAccount) -> Iterator[dict[str, str]]:
-    """Start vsock-proxy and kmstool-enclave, and yield the environment in which programs find all that runs.
+    """Start vsock-proxy and kmstool-enclave, and yield an environment that leads programs to all services.
 
     Raises:
-        SimulatorError: one of them did not start; the text holds what it wrote.
+        SimulatorError: one of them did not start; the text includes its output.
     """
     with contextlib.ExitStack() as stack:
         for name, arguments, address in (
@@ -31,10 +31,10 @@ def running_deployment(account: SimulatedAccount) -> Iterator[dict[str, str]]:
 
 
 def deployment_variables(account: SimulatedAccount) -> dict[str, str]:
-    """Return the variables that lead kmstool-instance, AWS's command line and any SDK to the simulator.
+    """Return the variables that point kmstool-instance, AWS's command line and any SDK to the simulator.
 
-    Those that begin with KMSTOOL_SIM_ are for programs under test, which pass their values on to ``enclave_tool`` or to
-    options of the commands; nothing of the project reads them.
+    Those that begin with KMSTOOL_SIM_ are for programs under test, which pass the values on to ``enclave_tool`` or to
+    options of the commands; nothing in the project reads them.
     """
     own_programs = str(Path(processes.tool_path("kmstool-instance")).parent)
     return {

@@ -1,4 +1,4 @@
-"""The commands around a simulated account as lines for a shell, which ``kmstool-sim up`` prints."""
+"""Shell commands that use a simulated account, for ``kmstool-sim up`` to print."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from nitro_simulator.deployment.processes import tool_path
 from vsock_wire.protocol.json_codec import encode_base64
 
 SAMPLE_PLAINTEXT = b"a secret that only the enclave may see"
-"""What the printed kmstool-instance decrypts."""
+"""What the printed kmstool-instance command decrypts."""
 
 
 def pasteable_commands(account: SimulatedAccount) -> list[tuple[str, str]]:
-    """Return what each command is for, and its line; asks the account's KMS for a ciphertext of SAMPLE_PLAINTEXT."""
+    """Return a title and a shell line per command; has the account's KMS encrypt SAMPLE_PLAINTEXT."""
     answer = account.unattested_client().encrypt(KeyId=KEY_ALIAS, Plaintext=SAMPLE_PLAINTEXT)
     ciphertext_b64 = encode_base64(answer["CiphertextBlob"])
     instance = ["kmstool-instance", *commands.instance_arguments(account), ciphertext_b64]
     credentials = " ".join(f"{name}={value}" for name, value in account.imds_environment.items())
     return [
-        ("in a second terminal, the proxy of the parent instance:", _shell_line(commands.proxy_command(account))),
-        ("in a third, the enclave:", _shell_line(commands.enclave_command(account))),
-        ("in a fourth, the parent instance asks the enclave:", f"{credentials} {_shell_line(instance)}"),
-        ("the same KMS for the AWS command line:", f"{credentials} {_aws_command(account)}"),
+        ("in a second terminal, start the parent instance's proxy:", _shell_line(commands.proxy_command(account))),
+        ("in a third, start the enclave:", _shell_line(commands.enclave_command(account))),
+        ("in a fourth, decrypt from the parent instance:", f"{credentials} {_shell_line(instance)}"),
+        ("use the same KMS from the AWS command line:", f"{credentials} {_aws_command(account)}"),
     ]
 
 
 def _shell_line(command_line: list[str]) -> str:
-    """Return a command line that starts this installation's program, whatever else of that name is in PATH."""
+    """Return a command line that starts this installation's program, whatever else is in PATH under that name."""
     name, own_path = command_line[0], tool_path(command_line[0])
     return shlex.join([name if shutil.which(name) == own_path else own_path, *command_line[1:]])
 

@@ -1,4 +1,4 @@
-"""Runs the project's own tools as processes of their own, beside a simulated account."""
+"""Runs the project's tools as separate processes around a simulated account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Tool:
-    """A server of the project that is running.
+    """A running server of the project.
 
     Attributes:
         arguments: its command line.
@@ -39,11 +39,11 @@ class Tool:
     log_file: Path
 
     def log(self) -> str:
-        """Return what it has written so far."""
+        """Return its output so far."""
         return self.log_file.read_text("utf-8", "replace")
 
     def stop(self) -> int:
-        """End it with SIGTERM, or by force when that takes too long; return its exit code."""
+        """Stop it with SIGTERM, or by force if that takes too long; return its exit code."""
         self.process.terminate()
         try:
             return self.process.wait(STOP_TIMEOUT_S)
@@ -53,12 +53,12 @@ class Tool:
 
 
 def tool_path(name: str) -> str:
-    """Return the path of one of the project's commands: the one installed beside this Python."""
+    """Return the path of one of the project's commands, as installed with this Python."""
     return str(Path(sys.executable).with_name(name))
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without anything that AWS's tools or kmstool read, and ``extra``."""
+    """Return this process's environment without the variables that AWS's tools or kmstool read, plus ``extra``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOTO"))}
     for name in ("REGION", "ENDPOINT", "PROXY_PORT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         kept.pop(name, None)
@@ -70,16 +70,16 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def running(
     arguments: list[str], *, listens_on: Address, log_file: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Tool]:
-    """Start a server of the project, wait until it accepts connections, and stop it in the end.
+    """Start a server of the project, wait until it accepts connections, and stop it at the end.
 
     Args:
-        arguments: its command line, the first one the command's name.
+        arguments: its command line, starting with the command's name.
         listens_on: where it will listen.
         log_file: takes its standard output and standard error.
-        environment: variables beside a clean environment.
+        environment: variables to add to a clean environment.
 
     Raises:
-        SimulatorError: it ended, or did not listen in time; the text holds what it wrote.
+        SimulatorError: it exited, or did not listen in time; the text includes its output.
     """
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -101,11 +101,11 @@ def running(
 def run_instance(
     arguments: list[str], *, environment: Mapping[str, str], stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run kmstool-instance to its end, with its output captured.
+    """Run kmstool-instance until it exits, and capture its output.
 
     Args:
-        arguments: behind the command's name.
-        environment: variables beside a clean environment.
+        arguments: those after the command's name.
+        environment: variables to add to a clean environment.
         stdin: its standard input.
     """
     return subprocess.run(
@@ -122,13 +122,14 @@ def _await_listening(tool: Tool, address: Address) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         if tool.process.poll() is not None:
-            raise SimulatorError(f"{tool.arguments[0]}: ended with {tool.process.returncode}: {tool.log().strip()}")
+            code = tool.process.returncode
+            raise SimulatorError(f"{tool.arguments[0]}: exited with code {code}: {tool.log().strip()}")
         try:
             _probe(address)
             return
         except TransportError as error:
             if time.monotonic() > deadline:
-                raise SimulatorError(f"{tool.arguments[0]}: not listening in time: {tool.log().strip()}") from error
+                raise SimulatorError(f"{tool.arguments[0]}: did not listen in time: {tool.log().strip()}") from error
         time.sleep(_POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""A wire tap: forwards TCP connections and keeps a copy of every byte, to show what a proxy gets to see."""
+"""A wire tap: forwards TCP connections and keeps a copy of every byte, to show what a proxy sees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = 65_536
 
 
 class Tap:
-    """Listens on a port of its own from construction to ``close``. Keeps everything in memory: for demonstrations."""
+    """Listens on its own port from construction to ``close``. Keeps everything in memory: for demonstrations."""
 
     def __init__(self, destination: TcpAddress) -> None:
         self._destination = destination
@@ -34,11 +34,11 @@ class Tap:
 
     @property
     def port(self) -> int:
-        """Port it listens on."""
+        """The port that it listens on."""
         return int(self._listener.getsockname()[1])
 
     def captured(self) -> bytes:
-        """Return every byte that came by so far, of all connections and both directions."""
+        """Return every byte seen so far, over all connections and both directions."""
         with self._lock:
             return bytes(self._captured)
 

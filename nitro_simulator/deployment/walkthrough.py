@@ -1,6 +1,6 @@
-"""kmstool-sim demo: the whole flow on this machine, step by step, each tool a process of its own.
+"""kmstool-sim demo: the whole flow on this machine, step by step, with each tool as a separate process.
 
-Every step checks what it shows; one that does not come out as KMS and the enclave promise ends the demonstration.
+Every step checks what it shows; the demonstration stops at the first that does not turn out as it should.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONTEXT_OPTIONS = ["--encryption-context", "purpose=demo"]
 
 @dataclass(frozen=True)
 class Narrator:
-    """Where the steps are told.
+    """Shows the steps to the user.
 
     Attributes:
         step: takes the title of a step.
@@ -43,13 +43,13 @@ class Narrator:
 
 
 def walk_through(narrator: Narrator) -> str:
-    """Run the demonstration and return the plaintext, as kmstool-instance printed it.
+    """Run the demonstration and return the plaintext as kmstool-instance printed it.
 
     Args:
-        narrator: is told what happens.
+        narrator: shows each step.
 
     Raises:
-        SimulatorError: a step did not come out as it should.
+        SimulatorError: a step did not turn out as it should.
     """
     plaintext = f"a secret made for this run: {secrets.token_hex(8)}"
     with contextlib.ExitStack() as stack:
@@ -89,36 +89,36 @@ class _Walkthrough:
         self._say = narrator.say
 
     def fetch_credentials(self) -> Credentials:
-        """Show that the metadata service wants a token, and return what the instance will be given."""
-        self._step("Credentials of the instance's role, by IMDSv2")
+        """Show the role's credentials, fetched with a token as IMDSv2 demands, and return them."""
+        self._step("Fetch the instance role's credentials from IMDSv2")
         found = fetch_role_credentials(self._account.imds_environment)
-        self._say(f"role {found.role}, valid until {found.credentials.expiration}; kmstool-instance fetches its own so")
+        self._say(f"role {found.role}, valid until {found.credentials.expiration}; kmstool-instance does the same")
         return found.credentials
 
     def encrypt(self, plaintext: str) -> str:
-        """Make the ciphertext, as anybody with the role may."""
-        self._step("A ciphertext, made by KMS Encrypt outside the enclave")
+        """Encrypt, as anyone with the role may."""
+        self._step("Encrypt with KMS outside the enclave")
         answer = self._account.unattested_client().encrypt(
             KeyId=KEY_ALIAS, Plaintext=plaintext.encode(), EncryptionContext=CONTEXT
         )
         self._say(f"{len(answer['CiphertextBlob'])} bytes under {answer['KeyId']}, encryption context {CONTEXT}")
-        self._say(f"its key policy allows Decrypt only to PCR0 = {_short(self._account.enclave.pcr0.hex())}")
+        self._say(f"the key policy allows Decrypt only with PCR0 =  {_short(self._account.enclave.pcr0.hex())}")
         return encode_base64(answer["CiphertextBlob"])
 
     def decrypt(self, ciphertext_b64: str, plaintext: str) -> str:
-        """Have the enclave decrypt it, and show what KMS saw and sent."""
+        """Decrypt in the enclave, and show what KMS saw and returned."""
         self._step("Decrypt in the enclave")
         options = " ".join([*commands.instance_arguments(self._account), *_CONTEXT_OPTIONS])
         self._say(f"$ kmstool-instance {options} CIPHERTEXT")
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, "--verbose", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.DONE, stderr)
-        _expect("plaintext as encrypted", stdout == plaintext + "\n", True, stderr)
+        _expect("plaintext equal to what was encrypted", stdout == plaintext + "\n", True, stderr)
         source = stderr.partition("credentials: from ")[2].partition("\n")[0]
-        _expect("credentials by IMDSv2", source.startswith("IMDSv2"), True, stderr)
+        _expect("credentials from IMDSv2", source.startswith("IMDSv2"), True, stderr)
         self._say(f"kmstool-instance: credentials: from {source}")
         entry = self._last_entry()
         _expect("verdict of KMS", entry.verdict, OK, entry.reason)
-        _expect("plaintext fields in KMS's answer", "Plaintext" in entry.answered_bytes, False, "")
+        _expect("plaintext field in KMS's response", "Plaintext" in entry.answered_bytes, False, "")
         self._say("KMS verified the attestation document: signature, certificate chain, validity")
         self._say(f"  module id {entry.module_id}")
         self._say(f"  PCR0      {entry.pcr0}")
@@ -129,21 +129,21 @@ class _Walkthrough:
         return stdout.rstrip("\n")
 
     def refuse_without_document(self, ciphertext_b64: str) -> None:
-        """Ask KMS for the same with the same credentials, but without an enclave."""
-        self._step("The same ciphertext, the same role, without an attestation document")
+        """Ask KMS to decrypt with the same credentials, but without an enclave."""
+        self._step("Decrypt with the same role, without an attestation document")
         try:
             self._account.unattested_client().decrypt(
                 CiphertextBlob=b64decode(ciphertext_b64), EncryptionContext=CONTEXT
             )
         except ClientError as error:
-            _expect("code of KMS", error.response["Error"]["Code"], "AccessDeniedException", str(error))
+            _expect("error code from KMS", error.response["Error"]["Code"], "AccessDeniedException", str(error))
             self._say(f"refused: {error.response['Error']['Code']}: {error.response['Error']['Message']}")
             return
         raise SimulatorError("KMS decrypted without an attestation document")
 
     def refuse_other_enclave(self, ciphertext_b64: str) -> None:
-        """Ask through an enclave that runs another image."""
-        self._step("The same through an enclave with another PCR0")
+        """Decrypt in an enclave that runs another image."""
+        self._step("Decrypt in an enclave with another PCR0")
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, ciphertext_b64], name="other")
         _expect("exit code of kmstool-instance", code, ExitCode.REFUSED, stderr)
         _expect("standard output", stdout, "", stderr)
@@ -152,8 +152,8 @@ class _Walkthrough:
         self._tell_refusal(stderr)
 
     def refuse_wrong_context(self, ciphertext_b64: str) -> None:
-        """Ask with another encryption context than the one it was encrypted with."""
-        self._step("The same with a wrong encryption context")
+        """Decrypt with another encryption context than the one used to encrypt."""
+        self._step("Decrypt with the wrong encryption context")
         code, stdout, stderr = self._run_instance(["--encryption-context", "purpose=other", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.FAILED, stderr)
         _expect("standard output", stdout, "", stderr)
@@ -162,8 +162,8 @@ class _Walkthrough:
 
     def search(self, carried: bytes, plaintext: str, credentials: Credentials) -> None:
         """Look for every secret of this run in the bytes that the proxy carried."""
-        self._step("What the parent instance's proxy carried")
-        self._say(f"{len(carried):,} bytes, both directions, all connections")
+        self._step("Search all bytes that passed through the parent instance's proxy")
+        self._say(f"{len(carried):,} bytes in both directions, over all connections")
         secrets_by_name = {
             "the plaintext": plaintext,
             "the plaintext in base64": encode_base64(plaintext.encode()),
@@ -172,10 +172,11 @@ class _Walkthrough:
             "the session token": credentials.session_token or "",
         }
         host = self._account.kms_host
-        _expect("the server name among the carried bytes", host.encode() in carried, True, "")  # the search can find
+        # finding the server name proves that the search works
+        _expect("the server name in the bytes that the proxy carried", host.encode() in carried, True, "")
         self._say(f"found:     the server name {host}, as in every TLS handshake")
         for name, secret in secrets_by_name.items():
-            _expect(f"{name} among the carried bytes", secret.encode() in carried, False, "")
+            _expect(f"{name} in the bytes that the proxy carried", secret.encode() in carried, False, "")
         self._say(f"not found: {', '.join(secrets_by_name)}")
 
     def _run_instance(self, arguments: list[str], *, name: str = "enclave") -> tuple[int, str, str]:

@@ -1,6 +1,6 @@
-"""One KMS request under way: its parameters, who asks, and the checks every operation on a key begins with.
+"""One KMS request: its parameters, its caller, and the checks that every operation on a key starts with.
 
-Texts of errors are AWS's where public reports quote them; where not, ours name the field and what was expected.
+Error texts are AWS's where public reports quote them; otherwise ours name the field and what was expected.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _REFUSALS = {
 
 @dataclass
 class Call:
-    """A request whose form has been checked.
+    """A request that has passed the checks of its form.
 
     Attributes:
-        operation: AWS's name of it.
-        params: its parameters, bytes where the model has blobs.
-        principal: who asks.
-        keys: all keys.
-        now: the present time.
-        recipient: the verified Recipient, or None where there was none.
-        key: the key it is about, once known.
-        denial: why the key policy said no, once it has.
+        operation: its name, as AWS spells it.
+        params: its parameters, with bytes for the model's blobs.
+        principal: the caller.
+        keys: all keys of the account.
+        now: the current time.
+        recipient: the verified Recipient, or None if the request had none.
+        key: the key that it uses, once known.
+        denial: why the key policy denied it, once it has.
     """
 
     operation: str
@@ -62,16 +62,16 @@ class Call:
     def use_key(
         self, key: KmsKey, *, usage: str = ENCRYPT_DECRYPT, action: str | None = None, context_field: str | None = None
     ) -> None:
-        """Check that ``key`` may be used now: no grant token, policy, state, usage, in this order.
+        """Check that ``key`` may be used now: grant tokens, policy, state and usage, in this order.
 
         Args:
-            key: what is to be used.
+            key: the key to use.
             usage: the key usage the operation needs.
-            action: as policies name it, where it is not called as the operation.
-            context_field: the parameter that holds the encryption context, where the operation has one.
+            action: the name in policies, if it differs from that of the operation.
+            context_field: the parameter with the encryption context, if the operation has one.
         """
         if self.params.get("GrantTokens"):
-            # the simulator has no grants, so no token stands for one
+            # the simulator has no grants, so no token is valid
             raise KmsFault("InvalidGrantTokenException")
         context = self.encryption_context(context_field) if context_field else {}
         self.authorize(key, action=action, encryption_context=context)
@@ -81,7 +81,7 @@ class Call:
             text = f"{key.arn} key usage is {key.usage} which is not valid for {self.operation}."
             raise KmsFault("InvalidKeyUsageException", text)
         if context and key.spec != SYMMETRIC_DEFAULT:
-            raise validation_fault(f"{context_field}: expected none for a {key.spec} key, which cannot bind it")
+            raise validation_fault(f"{context_field}: a {key.spec} key cannot bind an encryption context")
 
     def authorize(
         self, key: KmsKey, *, action: str | None = None, encryption_context: Mapping[str, str] | None = None
@@ -108,23 +108,23 @@ class Call:
         """Return the encryption context of the request.
 
         Raises:
-            KmsFault: two names differ in nothing but case. Condition keys do not tell them apart, and what KMS makes
-                of it is not documented: refused, so that no policy is satisfied by the wrong one of two.
+            KmsFault: two names differ only in case. Condition keys do not tell them apart, and KMS's behavior is not
+                documented. Refusing them ensures that the wrong one of two cannot satisfy a policy.
         """
         context: dict[str, str] = self.params.get(field_name, {})
         if len({name.lower() for name in context}) != len(context):
-            raise validation_fault(f"{field_name}: expected names that differ in more than case")
+            raise validation_fault(f"{field_name}: two names differ only in case")
         return context
 
     def stop_if_dry_run(self) -> None:
-        """Raise DryRunOperationException where the request asks for it."""
+        """Raise DryRunOperationException if the request asks for a dry run."""
         if self.params.get("DryRunModifiers"):
-            raise validation_fault("DryRunModifiers: are not part of the simulator")
+            raise validation_fault("DryRunModifiers: not part of the simulator")
         if self.params.get("DryRun"):
             text = "The request would have succeeded, but the DryRun option is set."
             raise KmsFault("DryRunOperationException", text)
 
     def _condition_context(self, encryption_context: Mapping[str, str]) -> dict[str, str]:
-        """Say what policies may ask of this request; nobody calls the simulator through another AWS service."""
+        """Return the request's values for condition keys; nobody calls the simulator through another AWS service."""
         context = caller_context(self.principal) | encryption_context_keys(encryption_context)
         return context | (self.recipient.condition_context if self.recipient else {})

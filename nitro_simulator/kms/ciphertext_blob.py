@@ -1,8 +1,8 @@
-"""The simulator's ciphertext blobs of symmetric keys (pure but for the random nonce).
+"""The simulator's ciphertext blobs of symmetric keys (pure, except for the random nonce).
 
-AWS does not document the format of its own; to every client a blob is opaque. Ours is, in order: magic and version
-(5 bytes), id of the key (16), length of the padding (2, big-endian), nonce (12), padding, AES-256-GCM ciphertext with
-its tag (16). Everything before the ciphertext and the encryption context are its associated data.
+AWS does not document its own format; to every client a blob is opaque. Ours is, in order: magic and version (5 bytes),
+id of the key (16), length of the padding (2, big-endian), nonce (12), padding, AES-256-GCM ciphertext with its tag
+(16). The associated data is everything before the ciphertext, plus the encryption context.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ def seal_blob(
     """Encrypt ``plaintext``.
 
     Args:
-        plaintext: any length; KMS's limits are the caller's business.
+        plaintext: any length; the caller enforces KMS's limits.
         key_id: the UUID of the key.
-        material: of the key, MATERIAL_BYTES bytes.
-        encryption_context: bound to the blob; opening needs an equal one.
-        blob_bytes: exact size wanted of the blob, for trying limits, else as small as it gets.
+        material: the key's material, MATERIAL_BYTES bytes.
+        encryption_context: bound to the blob; decryption needs an equal one.
+        blob_bytes: exact size of the blob, to test limits; None for the smallest.
 
     Raises:
-        ValueError: the wanted size is out of reach.
+        ValueError: the size cannot be reached.
     """
     padding_bytes = 0 if blob_bytes is None else blob_bytes - OVERHEAD_BYTES - len(plaintext)
     if not 0 <= padding_bytes <= MAX_PADDING_BYTES:
-        raise ValueError(f"blob_bytes: {blob_bytes} is out of reach for a plaintext of {len(plaintext)} bytes")
+        raise ValueError(f"blob_bytes: {blob_bytes} cannot be reached with a plaintext of {len(plaintext)} bytes")
     nonce = os.urandom(NONCE_BYTES)
     prefix = _HEADER.pack(_MAGIC, uuid.UUID(key_id).bytes, padding_bytes, nonce) + bytes(padding_bytes)
     return prefix + AESGCM(material).encrypt(nonce, plaintext, prefix + encode_context(encryption_context))
 
 
 def blob_key_id(blob: bytes) -> str:
-    """Return the id of the key a blob names. What it names is not verified before the blob is opened.
+    """Return the id of the key that a blob names; nothing verifies it until the blob is decrypted.
 
     Raises:
-        CiphertextError: it is no blob.
+        CiphertextError: it is not a blob of the simulator's.
     """
     if len(blob) < OVERHEAD_BYTES or not blob.startswith(_MAGIC):
-        raise CiphertextError("ciphertext blob: expected one that the simulator made, got other bytes")
+        raise CiphertextError("ciphertext blob: not one that the simulator made")
     return str(uuid.UUID(bytes=_HEADER.unpack_from(blob)[1]))
 
 
@@ -70,11 +70,11 @@ def open_blob(blob: bytes, *, material: bytes, encryption_context: Mapping[str, 
 
     Args:
         blob: one that ``blob_key_id`` has read.
-        material: of the key that the blob names.
-        encryption_context: equal to the one it was sealed with, in any order.
+        material: the material of the key that the blob names.
+        encryption_context: equal to the one at encryption, in any order.
 
     Raises:
-        CiphertextError: it was changed, or is of another key or another encryption context.
+        CiphertextError: it was changed, or belongs to another key or encryption context.
     """
     _, _, padding_bytes, nonce = _HEADER.unpack_from(blob)
     prefix, ciphertext = blob[: _HEADER.size + padding_bytes], blob[_HEADER.size + padding_bytes :]
@@ -85,6 +85,6 @@ def open_blob(blob: bytes, *, material: bytes, encryption_context: Mapping[str, 
 
 
 def encode_context(encryption_context: Mapping[str, str]) -> bytes:
-    """Return an encryption context as bytes, equal for equal contexts whatever their order, different otherwise."""
+    """Encode an encryption context as bytes that do not depend on its order and differ for different contexts."""
     texts = [text.encode("utf-8") for pair in sorted(encryption_context.items()) for text in pair]
     return b"".join(struct.pack(">I", len(text)) + text for text in texts)

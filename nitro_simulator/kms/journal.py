@@ -1,4 +1,4 @@
-"""What the simulated KMS was asked and answered, without any secret."""
+"""A record of the requests to the simulated KMS and their results, without any secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 
 OK = "OK"
 MAX_ENTRIES = 10_000
-"""Beyond it the oldest entry goes."""
+"""Beyond this the oldest entry is dropped."""
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,17 @@ class JournalEntry:
 
     Attributes:
         time: when it was answered.
-        operation: as asked for.
-        verdict: OK, or the code of the error answer.
-        reason: for a refusal by the key policy which statements were looked at and why they did not apply; for other
-            refusals the text of the answer; may be empty.
-        caller_arn: who asked, or None where the signature told nobody.
-        key_arn: of the key it was about, where that got known.
+        operation: its name in the request.
+        verdict: OK, or the code of the error response.
+        reason: for a denial by the key policy, which statements it examined and why they did not apply; for other
+            errors, the text of the response; may be empty.
+        caller_arn: the caller, or None if the signature identified nobody.
+        key_arn: the key that it used, if known.
         context_names: the names, not the values, in the encryption context.
-        has_document: whether a Recipient came with it, verified or not.
-        module_id: of the verified document, else None.
-        pcr0: of the verified document in hexadecimal, else None.
-        answered_bytes: fields of the answer that hold bytes, and how many.
+        has_document: whether it had a Recipient, verified or not.
+        module_id: from the verified document, else None.
+        pcr0: from the verified document, in hexadecimal, else None.
+        answered_bytes: fields of the response that contain bytes, and how many.
     """
 
     time: datetime

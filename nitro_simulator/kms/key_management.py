@@ -1,4 +1,4 @@
-"""KMS operations that make, name, show and govern keys. Each takes a call and returns the fields of its answer."""
+"""KMS operations that create, name, describe and govern keys. Each takes a call and returns the response's fields."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from vsock_wire.protocol.json_codec import JsonObject
 POLICY_NAME = "default"
 """The only name a key policy can have."""
 LIST_LIMIT = 100
-"""Keys in one answer of ListKeys where the request names no limit."""
+"""Number of keys in one ListKeys response if the request has no Limit."""
 
 
 def create_key(call: Call) -> JsonObject:
-    """CreateKey: every role's IAM policy allows it, so no policy is asked."""
+    """CreateKey: every role's IAM policy allows it, so no key policy is checked."""
     spec = call.params.get("KeySpec", call.params.get("CustomerMasterKeySpec", SYMMETRIC_DEFAULT))
     if spec not in USAGES:
         raise KmsFault("UnsupportedOperationException", f"KeySpec: {spec} is not part of the simulator")
     usage = call.params.get("KeyUsage")
     if usage is None and spec != SYMMETRIC_DEFAULT:
-        raise validation_fault(f"KeyUsage: expected {USAGES[spec]} for {spec}, got none")
+        raise validation_fault(f"KeyUsage: {spec} needs {USAGES[spec]}")
     if usage not in (None, USAGES[spec]):
         raise validation_fault(f"KeyUsage: expected {USAGES[spec]} for {spec} in the simulator, got {usage}")
     for name in ("Origin", "CustomKeyStoreId", "XksKeyId", "MultiRegion", "Tags"):
         if call.params.get(name) not in (None, False, "AWS_KMS", []):
-            raise KmsFault("UnsupportedOperationException", f"{name}: is not part of the simulator")
+            raise KmsFault("UnsupportedOperationException", f"{name}: not part of the simulator")
     text = call.params.get("Policy") or default_policy(call.keys.account_id, call.keys.partition)
     call.key = call.keys.create(
         spec=spec,
@@ -59,7 +59,7 @@ def describe_key(call: Call) -> JsonObject:
 
 
 def list_keys(call: Call) -> JsonObject:
-    """ListKeys: every role's IAM policy allows it, so no policy is asked."""
+    """ListKeys: every role's IAM policy allows it, so no key policy is checked."""
     keys = call.keys.list_keys()
     marker = call.params.get("Marker")
     start = 0 if marker is None else next((i + 1 for i, key in enumerate(keys) if key.key_id == marker), None)
@@ -81,7 +81,7 @@ def get_key_policy(call: Call) -> JsonObject:
 
 
 def put_key_policy(call: Call) -> JsonObject:
-    """PutKeyPolicy: in force for the next request."""
+    """PutKeyPolicy: takes effect from the next request."""
     key = call.manage_key()
     _check_policy_name(call)
     key.policy = _checked_policy(call, call.params["Policy"])
@@ -114,7 +114,7 @@ def disable_key(call: Call) -> JsonObject:
 
 
 def _checked_policy(call: Call, text: str) -> KeyPolicy:
-    """Parse a policy, and refuse one that would lock its author out, as KMS does unless told otherwise."""
+    """Parse a policy, and refuse one that would lock out its author, as KMS does unless told otherwise."""
     try:
         policy = parse_policy(text)
     except PolicyError as error:  # KMS's texts for malformed policies are not public

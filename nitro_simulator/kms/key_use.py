@@ -1,7 +1,7 @@
-"""KMS operations that use a key, or make random bytes. Each takes a call and returns the fields of its answer.
+"""KMS operations that use a key, or generate random bytes. Each takes a call and returns the response's fields.
 
-An answer holds its secret in plaintext; ``SimulatedKms`` replaces that by CiphertextForRecipient where there is a
-Recipient.
+The result contains the secret in plaintext; ``SimulatedKms`` replaces it with CiphertextForRecipient if the request has
+a Recipient.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AES_KEY_BYTES = {"AES_128": 16, "AES_256": 32}
 
 
 def decrypt(call: Call) -> JsonObject:
-    """Decrypt: the blob must name a key, then the policy is asked, and only then is anything opened."""
+    """Decrypt: the blob must name a key, the policy must allow the request, and only then is the blob decrypted."""
     algorithm = call.params.get("EncryptionAlgorithm", SYMMETRIC_DEFAULT)
     key = _check_may_open(call, reference_field="KeyId", algorithm=algorithm, context_field="EncryptionContext")
     call.stop_if_dry_run()
@@ -42,7 +42,7 @@ def encrypt(call: Call) -> JsonObject:
 
 
 def re_encrypt(call: Call) -> JsonObject:
-    """ReEncrypt: two keys, two policies, two encryption contexts; the plaintext stays in here."""
+    """ReEncrypt: two keys, two policies, two encryption contexts; the plaintext never leaves KMS."""
     from_algorithm = call.params.get("SourceEncryptionAlgorithm", SYMMETRIC_DEFAULT)
     to_algorithm = call.params.get("DestinationEncryptionAlgorithm", SYMMETRIC_DEFAULT)
     source = _check_may_open(
@@ -79,7 +79,7 @@ def generate_data_key(call: Call) -> JsonObject:
 
 
 def generate_data_key_without_plaintext(call: Call) -> JsonObject:
-    """GenerateDataKeyWithoutPlaintext; without a size it makes 32 bytes."""
+    """GenerateDataKeyWithoutPlaintext: 32 bytes unless the request has a size."""
     if not call.params.keys() & {"KeySpec", "NumberOfBytes"}:
         call.params["KeySpec"] = "AES_256"
     answer = generate_data_key(call)
@@ -109,7 +109,7 @@ def generate_data_key_pair(call: Call) -> JsonObject:
 
 
 def generate_random(call: Call) -> JsonObject:
-    """GenerateRandom: there is no key, so no key policy is asked either."""
+    """GenerateRandom: it uses no key, so it checks no key policy."""
     if "CustomKeyStoreId" in call.params:
         raise KmsFault("CustomKeyStoreNotFoundException", "CustomKeyStoreId: the simulator has no custom key stores")
     if "NumberOfBytes" not in call.params:
@@ -132,7 +132,7 @@ def derive_shared_secret(call: Call) -> JsonObject:
 def _check_may_open(
     call: Call, *, reference_field: str, algorithm: str, context_field: str, action: str | None = None
 ) -> KmsKey:
-    """Return the key that is to open the request's blob, once everything but the blob's content has been checked."""
+    """Return the key for the request's blob, after checking everything but the blob's content."""
     blob = call.params["CiphertextBlob"]
     key = _key_to_open_with(call, blob, call.params.get(reference_field), algorithm)
     call.use_key(key, action=action, context_field=context_field)
@@ -154,7 +154,7 @@ def _key_to_open_with(call: Call, blob: bytes, reference: str | None, algorithm:
     if reference is not None:
         return call.keys.find(reference)
     if algorithm != SYMMETRIC_DEFAULT:
-        raise validation_fault("KeyId: expected one for an asymmetric ciphertext, which names no key, got none")
+        raise validation_fault("KeyId: required for an asymmetric ciphertext, which does not name its key")
     key_id = _named_key_id(blob)
     try:
         return call.keys.find(key_id)
@@ -194,7 +194,7 @@ def _seal(key: KmsKey, plaintext: bytes, algorithm: str, encryption_context: Map
         return key.seal(plaintext, algorithm=algorithm, encryption_context=encryption_context)
     except ValueError:
         raise validation_fault(
-            f"Plaintext: expected fewer bytes for {algorithm} with a {key.spec} key, got {len(plaintext)}"
+            f"Plaintext: {len(plaintext)} bytes are too many for {algorithm} with a {key.spec} key"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""KMS keys: their material, what it can do, and where keys and aliases are found."""
+"""KMS keys: their material, what it can do, and a store of keys and aliases."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {
     "ECC_NIST_P384": ec.SECP384R1,
     "ECC_NIST_P521": ec.SECP521R1,
 }
-"""Curves KMS takes for KEY_AGREEMENT outside China."""
+"""Curves that KMS supports for KEY_AGREEMENT outside China."""
 USAGES = dict.fromkeys((SYMMETRIC_DEFAULT, *RSA_BITS), ENCRYPT_DECRYPT) | dict.fromkeys(CURVES, KEY_AGREEMENT)
-"""Key specs the simulator has, each with the one key usage it has for it; KMS has signing as well."""
+"""Supported key specs, each with its one supported key usage; KMS also has signing."""
 _OAEP_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "RSAES_OAEP_SHA_1": hashes.SHA1,
     "RSAES_OAEP_SHA_256": hashes.SHA256,
@@ -42,7 +42,7 @@ Material: TypeAlias = bytes | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @dataclass(eq=False)
 class KmsKey:
-    """One key. Its material is in no ``repr``.
+    """One key. Its ``repr`` does not show its material.
 
     Attributes:
         key_id: a UUID.
@@ -50,10 +50,10 @@ class KmsKey:
         spec: AWS's KeySpec.
         material: 32 bytes, or a private key.
         policy: the key policy in force.
-        policy_text: its JSON as it was put.
+        policy_text: its JSON as written.
         description: free text.
-        created_at: when it was made.
-        is_enabled: a disabled key does nothing but be looked at.
+        created_at: when it was created.
+        is_enabled: a disabled key can only be described.
     """
 
     key_id: str
@@ -73,7 +73,7 @@ class KmsKey:
 
     @property
     def encryption_algorithms(self) -> tuple[str, ...]:
-        """AWS's names of the algorithms it encrypts with."""
+        """The algorithms that it can encrypt with, by AWS's names."""
         if self.spec == SYMMETRIC_DEFAULT:
             return (SYMMETRIC_DEFAULT,)
         return tuple(_OAEP_HASHES) if self.spec in RSA_BITS else ()
@@ -86,16 +86,16 @@ class KmsKey:
         encryption_context: Mapping[str, str] | None = None,
         blob_bytes: int | None = None,
     ) -> bytes:
-        """Encrypt ``plaintext`` and return the ciphertext blob; policy and limits are not looked at.
+        """Encrypt ``plaintext`` and return the ciphertext blob; does not check policy or limits.
 
         Args:
-            plaintext: at most as long as the algorithm takes.
+            plaintext: at most as long as the algorithm allows.
             algorithm: one of ``encryption_algorithms``.
             encryption_context: for SYMMETRIC_DEFAULT only.
-            blob_bytes: exact size wanted of the blob, for SYMMETRIC_DEFAULT only; KMS takes 6,144 at most.
+            blob_bytes: exact size of the blob, for SYMMETRIC_DEFAULT only; KMS accepts at most 6,144.
 
         Raises:
-            ValueError: the plaintext is too long for the algorithm, or the size is out of reach.
+            ValueError: the plaintext is too long for the algorithm, or the size cannot be reached.
         """
         if isinstance(self.material, bytes):
             return seal_blob(
@@ -110,15 +110,15 @@ class KmsKey:
         return self.material.public_key().encrypt(plaintext, _oaep(algorithm))
 
     def open(self, blob: bytes, *, algorithm: str, encryption_context: Mapping[str, str]) -> bytes:
-        """Return the plaintext of a ciphertext blob; policy is not looked at.
+        """Return the plaintext of a ciphertext blob; does not check policy.
 
         Args:
-            blob: for a symmetric key one that names this key.
+            blob: for a symmetric key, one that names this key.
             algorithm: one of ``encryption_algorithms``.
-            encryption_context: equal to the one it was sealed with; empty for RSA.
+            encryption_context: equal to the one at encryption; empty for RSA.
 
         Raises:
-            CiphertextError: it does not open.
+            CiphertextError: it cannot be decrypted.
         """
         if isinstance(self.material, bytes):
             if blob_key_id(blob) != self.key_id:
@@ -138,17 +138,17 @@ class KmsKey:
             public_key_der: the peer's SubjectPublicKeyInfo.
 
         Raises:
-            ValueError: it is no public key on this key's curve.
+            ValueError: it is not a public key on this key's curve.
         """
         if not isinstance(self.material, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"a {self.spec} key does not agree on secrets")
+            raise TypeError(f"a {self.spec} key does not support key agreement")
         peer = serialization.load_der_public_key(public_key_der)
         if not isinstance(peer, ec.EllipticCurvePublicKey) or peer.curve.name != self.material.curve.name:
-            raise ValueError(f"public key: expected one on the curve of {self.spec}, got another")
+            raise ValueError(f"public key: not on the curve of {self.spec}")
         return self.material.exchange(ec.ECDH(), peer)
 
     def public_key_der(self) -> bytes | None:
-        """Return the SubjectPublicKeyInfo of an asymmetric key, None of a symmetric one."""
+        """Return the SubjectPublicKeyInfo of an asymmetric key, or None for a symmetric one."""
         if isinstance(self.material, bytes):
             return None
         return self.material.public_key().public_bytes(
@@ -168,14 +168,14 @@ class KeyStore:
         self._aliases: dict[str, str] = {}
 
     def create(self, *, spec: str, policy: KeyPolicy, policy_text: str, description: str, now: datetime) -> KmsKey:
-        """Make a new key.
+        """Create a new key.
 
         Args:
             spec: one of USAGES.
             policy: its key policy.
             policy_text: the JSON that ``policy`` was parsed from.
             description: free text.
-            now: the present time.
+            now: the current time.
         """
         key_id = str(uuid.uuid4())
         key = KmsKey(
@@ -186,10 +186,10 @@ class KeyStore:
         return key
 
     def create_alias(self, name: str, key: KmsKey) -> None:
-        """Let ``name`` (``alias/...``) stand for ``key``.
+        """Make ``name`` (``alias/...``) an alias of ``key``.
 
         Raises:
-            KmsFault: AlreadyExistsException where it stands for a key already.
+            KmsFault: AlreadyExistsException: it is already an alias.
         """
         with self._lock:
             if name in self._aliases:
@@ -203,11 +203,11 @@ class KeyStore:
             return list(self._keys.values())
 
     def find(self, reference: str, *, with_aliases: bool = True) -> KmsKey:
-        """Return the key that ``reference`` stands for.
+        """Return the key that ``reference`` names.
 
         Args:
             reference: key id, key ARN, alias name or alias ARN.
-            with_aliases: whether the operation takes aliases.
+            with_aliases: whether the operation accepts aliases.
 
         Raises:
             KmsFault: NotFoundException.

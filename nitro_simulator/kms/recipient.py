@@ -1,7 +1,7 @@
-"""The Recipient of a KMS request: verified as KMS verifies it, and what a key policy may ask of it (pure).
+"""The Recipient of a KMS request: verifies it as KMS does, and gives key policies its condition values (pure).
 
 Source: KMS developer guide, "Cryptographic attestation support in AWS KMS" and "AWS KMS condition keys for Nitro
-Enclaves". The texts of KMS's refusals of documents are not public; those here say which check failed.
+Enclaves". KMS's texts for rejected documents are not public; those here say which check failed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nitro_simulator.errors import validation_fault
 from vsock_wire.protocol.json_codec import JsonObject
 
 RSA_KEY_BITS = (2048, 3072, 4096)
-"""Sizes of RSA keys that RSAES_OAEP_SHA_256 of KMS has."""
+"""Sizes of RSA keys that KMS supports with RSAES_OAEP_SHA_256."""
 
 SECRET_FIELDS = {
     "Decrypt": "Plaintext",
@@ -30,16 +30,16 @@ SECRET_FIELDS = {
     "GenerateRandom": "Plaintext",
     "DeriveSharedSecret": "SharedSecret",
 }
-"""The operations that take a Recipient, and the answer's field that CiphertextForRecipient then stands for."""
+"""The operations that take a Recipient, and the response's field that CiphertextForRecipient replaces."""
 
 
 @dataclass(frozen=True)
 class VerifiedRecipient:
-    """A Recipient whose document was verified.
+    """A Recipient with a verified document.
 
     Attributes:
         document: the document's fields.
-        public_key: the key in it, which answers are encrypted to.
+        public_key: the key in it, to which responses are encrypted.
     """
 
     document: AttestationDocument
@@ -47,26 +47,26 @@ class VerifiedRecipient:
 
     @property
     def condition_context(self) -> dict[str, str]:
-        """What key policies may ask of it."""
+        """Its values for the condition keys of key policies."""
         return attestation_context(self.document.pcrs)
 
 
 def verify_recipient(recipient: JsonObject, *, root_sha256: bytes, at: datetime) -> VerifiedRecipient:
     """Verify a request's Recipient: document, signature, chain, validity of the certificates now, and the key in it.
 
-    Does not judge the measurements, which is the key policy's business, nor the document's age beyond the life of its
-    certificates: KMS's window is not published.
+    It does not check the measurements, which the key policy does, nor the document's age beyond the validity of its
+    certificates: KMS does not publish its limit.
 
     Args:
         recipient: the request's member, parsed.
         root_sha256: SHA-256 of the root certificate that documents must chain to.
-        at: the present time.
+        at: the current time.
 
     Raises:
         KmsFault: ValidationException.
     """
     if "KeyEncryptionAlgorithm" not in recipient or "AttestationDocument" not in recipient:
-        # the model has both optional; what KMS makes of half a Recipient is not documented
+        # both are optional in the model; how KMS treats half a Recipient is not documented
         raise validation_fault("Recipient: expected KeyEncryptionAlgorithm and AttestationDocument")
     try:
         document = verify_document(recipient["AttestationDocument"], root_sha256=root_sha256, at=at)

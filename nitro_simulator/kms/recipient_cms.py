@@ -1,4 +1,4 @@
-"""Makes CiphertextForRecipient: CMS EnvelopedData in KMS's shape, and in others (pure but for randomness).
+"""Creates CiphertextForRecipient: CMS EnvelopedData in KMS's form and in others (pure, except for randomness).
 
 Sources: RFC 5652 section 6 (EnvelopedData), RFC 3560 (RSAES-OAEP in CMS), RFC 3565 (AES in CMS), X.690 section 8.1.3
 (indefinite lengths). No library writes KMS's mix of definite and indefinite lengths, and the writer takes ten lines.
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 AES_KEY_BYTES = 32
 AES_BLOCK_BYTES = 16
 SEGMENT_BYTES = 16
-"""Length of each OCTET STRING in the SEGMENTED shape but the last: short, so that small plaintexts have several."""
+"""Length of each OCTET STRING but the last in the SEGMENTED form: short, so that small plaintexts have several."""
 
 _INTEGER, _OCTET_STRING, _NULL, _OID, _SEQUENCE, _SET = 0x02, 0x04, 0x05, 0x06, 0x30, 0x31
 _CONTEXT_0, _CONTEXT_0_CONSTRUCTED, _CONTEXT_1_CONSTRUCTED = 0x80, 0xA0, 0xA1
@@ -35,14 +35,14 @@ _OID_COMMON_NAME = bytes.fromhex("550403")
 
 
 class RecipientForm(enum.Enum):
-    """Shapes of the message. All but ISSUER_SERIAL are BER with indefinite lengths and a subjectKeyIdentifier."""
+    """Forms of the message. All but ISSUER_SERIAL are BER with indefinite lengths and a subjectKeyIdentifier."""
 
     KMS = enum.auto()
     """What KMS returns: encryptedContent is a constructed [0] with one OCTET STRING."""
     PRIMITIVE = enum.auto()
-    """KMS's other shape: encryptedContent is one primitive [0]."""
+    """KMS's other form: encryptedContent is one primitive [0]."""
     SEGMENTED = enum.auto()
-    """As KMS, but with several OCTET STRINGs, which BER allows."""
+    """Like KMS's, but with several OCTET STRINGs, which BER allows."""
     ISSUER_SERIAL = enum.auto()
     """What some emulators return: version 0, issuerAndSerialNumber, DER."""
 
@@ -50,12 +50,12 @@ class RecipientForm(enum.Enum):
 def seal_for_recipient(plaintext: bytes, public_key: RSAPublicKey, *, form: RecipientForm = RecipientForm.KMS) -> bytes:
     """Encrypt ``plaintext`` to the recipient's key.
 
-    AES-256-CBC gives no integrity: whoever can change the message can change the plaintext. KMS relies on TLS for that.
+    AES-256-CBC gives no integrity: anyone who can change the message can change the plaintext. KMS relies on TLS.
 
     Args:
-        plaintext: any length; CiphertextForRecipient may have 6,144 bytes, which is the caller's business.
-        public_key: of the attestation document.
-        form: the shape.
+        plaintext: any length; the caller enforces the limit of 6,144 bytes of CiphertextForRecipient.
+        public_key: the key in the attestation document.
+        form: the form of the message.
     """
     content_key, iv = os.urandom(AES_KEY_BYTES), os.urandom(AES_BLOCK_BYTES)
     oaep = rsa_padding.OAEP(mgf=rsa_padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
@@ -77,7 +77,7 @@ def _encode_kms(key_identifier: bytes, encrypted_key: bytes, iv: bytes, content_
 
 
 def _encode_issuer_serial(encrypted_key: bytes, iv: bytes, encrypted_content: bytes) -> bytes:
-    """Encode the shape that names a certificate; there is none behind the name, and no reader can use it."""
+    """Encode the form that names a certificate; the name is made up, and no reader can use it."""
     version = _tlv(_INTEGER, b"\0")
     common_name = _sequence(_tlv(_OID, _OID_COMMON_NAME), _tlv(0x0C, b"recipient"))
     issuer_and_serial = _sequence(_sequence(_tlv(_SET, common_name)), _tlv(_INTEGER, b"\x01"))

@@ -1,7 +1,7 @@
-"""Reads KMS requests by botocore's own model of the KMS API: names, types, lengths, ranges, enumerations (pure).
+"""Checks KMS requests against botocore's model of the KMS API: names, types, lengths, ranges, enumerations (pure).
 
-The model is the one that AWS publishes for its SDKs, so that what a request may hold, and which operations take a
-Recipient, is AWS's word. Texts of constraints are AWS's; those of other faults are ours where AWS's are not public.
+AWS publishes the model for its SDKs, so AWS decides what a request may contain and which operations take a Recipient.
+The texts of broken constraints are AWS's; the texts of other faults are ours if AWS's are not public.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vsock_wire.errors import quoted
 from vsock_wire.protocol.json_codec import JsonObject, decode_base64
 
 REQUIRED_BY_KMS = {"Decrypt": ("CiphertextBlob",), "ReEncrypt": ("CiphertextBlob",)}
-"""Optional in newer models, for dry runs without a ciphertext, which the simulator does not offer."""
+"""Optional in newer models, for dry runs without a ciphertext, which the simulator does not support."""
 
 
 @cache
@@ -33,11 +33,11 @@ def kms_service_model() -> ServiceModel:
 def parse_request(operation: str, request: object) -> JsonObject:
     """Read the JSON of a request: check every member, and turn base64 into bytes.
 
-    Members that are null are left out. Members that the operation does not have are refused, a Recipient sent to an
-    operation that cannot be attested among them; whether KMS refuses those or ignores them is not documented.
+    Null members are left out. Members that the operation does not have are refused, including a Recipient for an
+    operation that cannot be attested; whether KMS refuses or ignores those is not documented.
 
     Args:
-        operation: one that the model knows.
+        operation: one in the model.
         request: parsed JSON.
 
     Raises:

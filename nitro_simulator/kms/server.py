@@ -1,4 +1,4 @@
-"""The simulated KMS behind HTTPS: AWS's JSON 1.1 protocol, signatures checked.
+"""Serves the simulated KMS over HTTPS: AWS's JSON 1.1 protocol, with signature checks.
 
 Source: Smithy 2.0, "AWS JSON 1.1 protocol".
 """
@@ -19,19 +19,19 @@ from vsock_wire.errors import WireError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
 
 MAX_BODY_BYTES = 1 << 20
-"""A document of 262,144 bytes in base64, a maximal ciphertext and encryption context, and room to spare."""
+"""Fits a document of 262,144 bytes in base64, a maximal ciphertext and encryption context, with space to spare."""
 TARGET_PREFIX = "TrentService."
 CONTENT_TYPE = "application/x-amz-json-1.1"
 MESSAGE_FIELDS = {"AccessDeniedException": "Message"}
-"""KMS writes most errors' texts as ``message``; seen in public reports, AccessDeniedException has a capital."""
+"""KMS puts most error texts in ``message``; in public reports, AccessDeniedException has ``Message``."""
 
 
 class KmsServer(HttpServer):
     """Serves a SimulatedKms over HTTPS from construction to ``close``.
 
     Args:
-        kms: what answers.
-        tls: certificate and key; its host names are what clients must dial or ask for.
+        kms: answers the requests.
+        tls: certificate and key; clients must connect to, or ask for, one of its host names.
         host: address to listen on.
         port: 0 lets the kernel choose.
         idle_timeout_s: seconds after which a silent connection is closed.
@@ -59,7 +59,7 @@ class KmsServer(HttpServer):
         )
 
     def _now(self) -> datetime:
-        return self.kms.clock()  # asked for each time: it may be replaced
+        return self.kms.clock()  # read each time, because tests may replace it
 
     def _serve(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -69,7 +69,7 @@ class KmsServer(HttpServer):
             if fault.message is not None:
                 body[MESSAGE_FIELDS.get(fault.code, "message")] = fault.message
             return _json_answer(fault.http_status, body)
-        except Exception as error:  # noqa: BLE001 - a bug is answered as AWS answers its own, and nothing of it is shown
+        except Exception as error:  # noqa: BLE001 - a bug is answered as AWS would, without details
             log_bug(error)
             return _json_answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"__type": "KMSInternalException"})
 
@@ -93,7 +93,7 @@ def _read_body(request: HttpRequest) -> JsonObject:
         raise KmsFault("UnknownOperationException")
     try:
         return decode_message(request.body)
-    except WireError as error:  # its text quotes nothing of the body
+    except WireError as error:  # its text quotes nothing from the body
         raise KmsFault("SerializationException", error.hint) from None
 
 

@@ -1,7 +1,7 @@
-"""A KMS without sockets: maps an operation, its JSON and its caller to an answer or a fault, and keeps a journal.
+"""A KMS without sockets: maps an operation, its JSON and its caller to a response or a fault, and keeps a journal.
 
-It enforces what AWS's KMS enforces around attestation (document, chain, key policy, Recipient), and is strict where the
-emulators of KMS are not: nothing that was to be encrypted to a recipient ever leaves it in plaintext.
+It enforces what AWS's KMS enforces around attestation: document, chain, key policy, Recipient. Unlike other emulators
+of KMS it is strict: what should be encrypted to a recipient never leaves it in plaintext.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
-"""Takes an operation and the JSON of its answer, and returns what is sent instead."""
+"""Takes an operation and the JSON of its response, and returns what to send instead."""
 
 OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "CreateAlias": kms_management.create_alias,
@@ -49,29 +49,29 @@ OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "PutKeyPolicy": kms_management.put_key_policy,
     "ReEncrypt": kms_crypto.re_encrypt,
 }
-"""Every operation the simulator has, by AWS's name."""
+"""Every operation of the simulator, by AWS's name."""
 _CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 
 
 class SimulatedKms:
     """The keys, policies and journal of one account in one region. Thread-safe.
 
-    Of AWS's ways to allow a request only key policies are there: every role has an IAM policy that allows ``kms:*``, so
-    that a key policy which leaves the decision to the account allows it; grants do not exist.
+    Of AWS's ways to allow a request it has only key policies. Every role has an IAM policy that allows ``kms:*``, so a
+    key policy that delegates to the account allows the request. Grants do not exist.
 
     Args:
         attestation_root_sha256: SHA-256 of the root certificate that attestation documents must chain to, 32 bytes.
-        identities: whose credentials count; also gives account and partition.
+        identities: issues the credentials that callers sign with; also gives account and partition.
         region: such as ``us-east-1``.
-        account_id: 12 digits, where it is not that of ``identities``.
-        clock: where the time comes from.
-        recipient_form: the shape of CiphertextForRecipient.
-        rewrite_answer: for tests of clients against a KMS that misbehaves; None answers as KMS does.
+        account_id: 12 digits, if not that of ``identities``.
+        clock: gives the current time.
+        recipient_form: the form of CiphertextForRecipient.
+        rewrite_answer: makes KMS misbehave, to test clients; None answers as KMS does.
 
     Attributes:
         keys: all keys.
-        identities: whose credentials count.
-        journal: what was asked and answered.
+        identities: issues the credentials that callers sign with.
+        journal: requests and their results.
         region: the region.
     """
 
@@ -100,12 +100,12 @@ class SimulatedKms:
     def create_key(
         self, *, policy: str | None = None, spec: str = SYMMETRIC_DEFAULT, alias: str | None = None
     ) -> KmsKey:
-        """Make a key from inside, as its administrator: no caller, no policy asked, no journal entry.
+        """Create a key as its administrator, without a caller, a policy check or a journal entry.
 
         Args:
-            policy: JSON text of the key policy, or None for KMS's default.
+            policy: the key policy as JSON text, or None for KMS's default.
             spec: one of USAGES.
-            alias: ``alias/...`` to find it by.
+            alias: an alias for it, ``alias/...``.
 
         Raises:
             PolicyError: the policy is malformed.
@@ -117,7 +117,7 @@ class SimulatedKms:
         return key
 
     def put_key_policy(self, key: KmsKey, policy: str) -> None:
-        """Replace a key's policy from inside, as its administrator.
+        """Replace a key's policy as its administrator.
 
         Raises:
             PolicyError: the policy is malformed.
@@ -128,12 +128,12 @@ class SimulatedKms:
         """Carry out one request.
 
         Args:
-            operation: AWS's name of it.
+            operation: its name, as AWS spells it.
             request: its parsed JSON.
-            principal: who signed it.
+            principal: the caller who signed it.
 
         Returns:
-            The JSON of the answer.
+            The JSON of the response.
 
         Raises:
             KmsFault: the request was refused; code and text are AWS's.
@@ -150,7 +150,7 @@ class SimulatedKms:
         return self.rewrite_answer(operation, encoded) if self.rewrite_answer else encoded
 
     def note_refusal(self, operation: str, fault: KmsFault) -> None:
-        """Enter a request into the journal that was refused before anybody knew who sent it."""
+        """Add a journal entry for a request that was refused before its caller was known."""
         self.journal.add(JournalEntry(self.clock(), _shown(operation), fault.code, fault.message or ""))
 
     def _answer(self, call: Call, request: object) -> JsonObject:
@@ -197,7 +197,7 @@ class SimulatedKms:
 
 
 def _shown(operation: str) -> str:
-    """Cut what a client calls an operation to what fits into a line."""
+    """Shorten a client's name of an operation to fit into a line."""
     return printable(operation[:PEER_TEXT_CHARS])
 
 

@@ -1,4 +1,4 @@
-"""Checks the AWS Signature Version 4 of a request by making it anew with botocore's own signer.
+"""Checks the AWS Signature Version 4 of a request by computing it again with botocore's signer.
 
 Source: IAM user guide, "AWS Signature Version 4 for API requests".
 """
@@ -22,9 +22,9 @@ from nitro_simulator.identities import Identity
 from vsock_wire.protocol.messages import Credentials
 
 ALLOWED_SKEW = timedelta(minutes=5)
-"""KMS says so itself, in the text of its error."""
+"""KMS states this in the text of its error."""
 REQUIRED_SIGNED_HEADERS = ("host", "x-amz-date", "x-amz-target", "x-amz-security-token")
-"""Headers that must be signed where they occur, and Host always: an unsigned one could be changed on the way."""
+"""Headers that must be signed if present; Host always must. An unsigned one could be changed on the way."""
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^\s/,]+)/([0-9]{8})/([^\s/,]+)/([^\s/,]+)/aws4_request"
@@ -54,21 +54,21 @@ def verify_signature(
 ) -> Identity:
     """Verify who sent ``request``.
 
-    Knows signatures in the Authorization header only, not those in the query. Does not remember requests: within the
-    allowed skew a recorded one may be sent again.
+    It supports signatures in the Authorization header only, not in the query. It does not remember requests: a recorded
+    one can be replayed within the allowed clock skew.
 
     Args:
-        request: as it came in over TLS.
-        find: returns the identity behind an access key id, expired or not, or None.
-        region: the only region the credential scope may name.
-        service: the only service the credential scope may name.
-        now: the present time, with its zone.
+        request: as received over TLS.
+        find: returns the identity with an access key id, expired or not, or None.
+        region: the only region that the credential scope may name.
+        service: the only service that the credential scope may name.
+        now: the current time, with a time zone.
 
     Returns:
-        Whose credentials signed it.
+        The identity with the credentials that signed it.
 
     Raises:
-        KmsFault: with the code and text AWS has for it: MissingAuthenticationTokenException,
+        KmsFault: with AWS's code and text: MissingAuthenticationTokenException,
             IncompleteSignatureException, UnrecognizedClientException, ExpiredTokenException or
             InvalidSignatureException.
     """
@@ -92,7 +92,7 @@ def _parse_authorization(request: HttpRequest) -> _Authorization:
     if header is None:
         raise KmsFault("MissingAuthenticationTokenException", "Missing Authentication Token")
     match = _AUTHORIZATION.fullmatch(header.strip())
-    if match is None:  # AWS's texts say which part is missing; the header itself is not quoted back here
+    if match is None:  # AWS's texts say which part is missing; this one does not quote the header
         raise KmsFault(
             "IncompleteSignatureException",
             "Authorization header: expected AWS4-HMAC-SHA256 with Credential, SignedHeaders and Signature",
@@ -101,7 +101,7 @@ def _parse_authorization(request: HttpRequest) -> _Authorization:
 
 
 def _verify_scope(request: HttpRequest, authorization: _Authorization, region: str, service: str) -> str:
-    """Verify what the signature claims to be for, and return the request's timestamp."""
+    """Verify region, service, headers and date of the signature, and return the request's timestamp."""
     if authorization.region != region:
         text = f"Credential should be scoped to a valid region, not '{authorization.region[:64]}'. "
         raise KmsFault("InvalidSignatureException", text)
@@ -147,7 +147,7 @@ def _sign_again(request: HttpRequest, authorization: _Authorization, credentials
     for name, value in request.headers:
         if name.lower() in authorization.signed_headers:
             again.headers[name] = value
-    if "X-Amz-Content-SHA256" in again.headers:  # botocore would take the client's word for it
+    if "X-Amz-Content-SHA256" in again.headers:  # botocore would trust the client's value
         again.headers.replace_header("X-Amz-Content-SHA256", hashlib.sha256(request.body).hexdigest())
     again.context["timestamp"] = timestamp
     return str(signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again))

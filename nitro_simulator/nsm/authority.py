@@ -1,6 +1,6 @@
-"""A throwaway authority in the shape of AWS's attestation PKI, and the documents signed under it.
+"""A throwaway authority modeled on AWS's attestation PKI, and the documents signed under it.
 
-Nobody outside trusts it: a verifier must be told its root's SHA-256. Keys live in memory only.
+Nobody else trusts it: a verifier must be given the SHA-256 of its root. Keys exist in memory only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from nitro_simulator.clock import utc_now
 from nitro_simulator.pki.certificates import certificate_builder, distinguished_name, key_usage
 
 AUTHORITY_LIFETIME = timedelta(days=365)
-"""Of every CA certificate, and so of the authority: only leaves are renewed. AWS's root has 30 years and the CAs below
-it 20 days, 6 days and 1 day."""
+"""Lifetime of every CA certificate, and so of the authority: only leaves are renewed. AWS's root is valid for 30 years
+and the CAs below it for 20 days, 6 days and 1 day."""
 LEAF_LIFETIME = timedelta(hours=3)
-"""Seen in real documents."""
+"""As seen in real documents."""
 LEAF_RENEWAL_MARGIN = timedelta(minutes=5)
-"""A leaf with less left is replaced, so that a document can still be verified a while after it was made."""
+"""A leaf with less time left is replaced, so that a document can still be verified for a while."""
 CLOCK_SKEW = timedelta(seconds=3)
-"""Certificates start this much before they are made; seen in real leaves."""
+"""Certificates are valid from this long before their creation, as seen in real leaves."""
 
 COSE_PROTECTED_ES384 = cbor2.dumps({1: -35})
 COSE_COORDINATE_BYTES = 48
@@ -61,9 +61,9 @@ class Leaf:
 
 
 class AttestationAuthority:
-    """Root and intermediate CAs in the shape of AWS's, and a leaf for every module, renewed when it runs out.
+    """Root and intermediate CAs modeled on AWS's, and a leaf for every module, renewed when it expires.
 
-    Safe for use by several threads. Made by ``create``.
+    Thread-safe. Use ``create`` to make one.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class AttestationAuthority:
 
     @classmethod
     def create(cls, *, at: datetime | None = None, leaf_lifetime: timedelta = LEAF_LIFETIME) -> Self:
-        """Make a root and three intermediate CAs, P-384 with ecdsa-with-SHA384.
+        """Create a root and three intermediate CAs, P-384 with ecdsa-with-SHA384.
 
         Args:
             at: when their validity starts; None for now.
-            leaf_lifetime: of the leaves; more than LEAF_RENEWAL_MARGIN.
+            leaf_lifetime: lifetime of leaves; more than LEAF_RENEWAL_MARGIN.
         """
         if leaf_lifetime <= LEAF_RENEWAL_MARGIN:
             raise ValueError(f"leaf_lifetime: expected more than {LEAF_RENEWAL_MARGIN}, got {leaf_lifetime}")
@@ -97,7 +97,7 @@ class AttestationAuthority:
 
     @property
     def root_sha256(self) -> bytes:
-        """SHA-256 of the root's DER: what a verifier pins."""
+        """SHA-256 of the root's DER, for verifiers to pin."""
         return hashlib.sha256(self.cabundle_der[0]).digest()
 
     @property
@@ -111,7 +111,7 @@ class AttestationAuthority:
         return tuple(certificate.public_bytes(Encoding.DER) for certificate in self._cabundle)
 
     def leaf_for(self, module_id: str, at: datetime) -> Leaf:
-        """Return the leaf of one module, a new one where there is none that is valid at that time for a while yet."""
+        """Return the leaf of one module, or a new one if it is not valid at that time or expires soon after."""
         with self._lock:
             leaf = self._leaves.get(module_id)
             if leaf is None or not leaf.not_before <= at <= leaf.not_after - LEAF_RENEWAL_MARGIN:

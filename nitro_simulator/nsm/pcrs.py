@@ -1,7 +1,7 @@
 """Platform configuration registers of a simulated enclave (pure).
 
-Source: AWS Nitro Enclaves user guide, "Where to get an enclave's measurements"; nsm-check of
-aws-nitro-enclaves-nsm-api for which of them are locked at boot.
+Sources: AWS Nitro Enclaves user guide, "Where to get an enclave's measurements"; for which PCRs are locked at boot,
+nsm-check of aws-nitro-enclaves-nsm-api.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ZERO = bytes(PCR_BYTES)
 
 
 def measure(data: bytes, *, before: bytes = _ZERO) -> bytes:
-    """Return a PCR with value ``before`` (48 bytes) after it was extended by ``data``: SHA-384 of both."""
+    """Return the value of a PCR after extending ``before`` (48 bytes) with ``data``: SHA-384 of both."""
     return hashlib.sha384(before + data).digest()
 
 
 class PcrBank:
-    """All PCRs, each with its value and its lock. Indexes are the caller's to check."""
+    """All PCRs, each with its value and its lock. The caller checks indexes."""
 
     def __init__(self, values: list[bytes]) -> None:
         self._values = values
@@ -34,10 +34,10 @@ class PcrBank:
 
     @classmethod
     def booted(cls, *, module_id: str, measured: Mapping[int, bytes], debug: bool) -> Self:
-        """Return the PCRs of an enclave that has just started; see SimulatedNsm for the stand-ins.
+        """Return the PCRs of an enclave that has just started; SimulatedNsm describes the stand-ins.
 
         Raises:
-            ValueError: a measurement of another index than 0 to 15, or not of 48 bytes.
+            ValueError: a measurement with an index above 15, or not of 48 bytes.
         """
         _check_measured(measured)
         values = [_ZERO] * PCR_COUNT
@@ -53,11 +53,11 @@ class PcrBank:
         return self._values[index]
 
     def is_locked(self, index: int) -> bool:
-        """Return whether one PCR cannot be changed any more."""
+        """Return whether one PCR can no longer be changed."""
         return index in self._locked
 
     def locked(self) -> dict[int, bytes]:
-        """Return the locked PCRs with their values in the order of their indexes: those a document holds."""
+        """Return the locked PCRs and their values by ascending index, as a document contains them."""
         return {index: self._values[index] for index in sorted(self._locked)}
 
     def extend(self, index: int, data: bytes) -> bytes:
@@ -66,7 +66,7 @@ class PcrBank:
         return self._values[index]
 
     def lock(self, index: int) -> None:
-        """Lock one PCR for good; nothing unlocks it."""
+        """Lock one PCR permanently."""
         self._locked.add(index)
 
 

@@ -1,6 +1,6 @@
-"""Serves a simulated NSM on a unix socket, the carrier that stands in for the ioctl of /dev/nsm.
+"""Serves a simulated NSM on a unix socket, as a replacement for the ioctl of /dev/nsm.
 
-Each CBOR request, and each answer, has its length before it: 4 bytes, big-endian.
+A length of 4 bytes, big-endian, precedes each CBOR request and response.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from vsock_wire.net.sockets import close_quietly, listen_socket
 LENGTH_BYTES = 4
 CHUNK_BYTES = 65_536
 ACCEPT_RETRY_S = 0.1
-"""Pause after a failed accept, such as for want of file descriptors, which would otherwise fail on at full speed."""
+"""Pause after a failed accept, such as without free file descriptors, so that the server does not spin."""
 
 _log = logging.getLogger(__name__)
 
 
 class NsmServer:
-    """Answers any number of clients at once, one thread each, until it is closed.
+    """Serves any number of clients at once, one thread each, until it is closed.
 
     Args:
         nsm: answers the requests.
@@ -49,7 +49,7 @@ class NsmServer:
         self.close()
 
     def start(self) -> None:
-        """Listen and return; once only.
+        """Start listening, and return; works once.
 
         Raises:
             TransportError: the socket cannot be bound.
@@ -61,7 +61,7 @@ class NsmServer:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Disconnect every client, remove the socket, and return when all threads have ended; may be called again."""
+        """Disconnect every client, remove the socket, and wait for all threads; may be called again."""
         self._closing.set()
         if self._listener is None or self._acceptor is None:
             return
@@ -91,7 +91,7 @@ class NsmServer:
             self._clients[sock] = thread
             try:
                 thread.start()
-            except RuntimeError as error:  # no more threads: this client goes, the others stay
+            except RuntimeError as error:  # no more threads: drop this client, keep the others
                 _log.warning("client: %s", error)
                 del self._clients[sock]
                 sock.close()
@@ -110,10 +110,10 @@ class NsmServer:
 
 
 def _receive_request(sock: socket.socket) -> bytes | None:
-    """Return one request, or None at the end of the stream.
+    """Return one request, or None at end of stream.
 
-    Of one that is too long only so much is kept as the NSM needs to refuse it; the rest is read and dropped, so that
-    the stream stays in step and no length can fill the memory.
+    If the request is too long, it keeps only as much as the NSM needs to refuse it; it reads and drops the rest, so
+    that the stream stays in sync and no length can fill the memory.
     """
     header = _receive(sock, LENGTH_BYTES)
     if header is None:

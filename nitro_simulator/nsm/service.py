@@ -1,17 +1,17 @@
 """A Nitro Security Module in software: the requests and responses of /dev/nsm, byte for byte in its CBOR.
 
-A request is either a text, which names a command without arguments, or a map with one entry, which names an operation
-and holds the map of its arguments. ``answer`` decodes the request, calls the method of that name, and encodes what it
-returns. Whatever is wrong with a request ends in NsmRefusalError with one of the module's error codes, and the client
-sees that code and nothing else.
+A request is either a text string, which names a command without arguments, or a map with one entry, which maps the name
+of an operation to its arguments. ``answer`` decodes the request, calls the method with that name, and encodes what it
+returns. Any error in a request ends in NsmRefusalError with one of the module's error codes, which is all that the
+client sees.
 
 The module has PCRs (``pcrs``), a leaf certificate that its authority issues and renews (``authority``), and a clock. An
-attestation document is a map made of these three, signed with the leaf's key as COSE_Sign1. One lock around everything
-answers one request at a time, as the device does, so that no document shows a PCR in the middle of a change.
+attestation document is a map built from these three and signed with the leaf's key as COSE_Sign1. One lock serializes
+all requests, as the device does, so that no document shows a PCR in the middle of a change.
 
-The documents are real ones under a throwaway root. Nothing here is isolated from anything: it proves nothing. Sources:
-the NSM's API crate aws-nitro-enclaves-nsm-api (names, types, limits, error codes, and its nsm-check on the state at
-boot); where that is silent, the NSM device of QEMU's nitro-enclave machine.
+The documents are real, but under a throwaway root, and nothing here is isolated, so they prove nothing. Sources: the
+NSM's API crate aws-nitro-enclaves-nsm-api (names, types, limits, error codes, and its nsm-check for the state at boot);
+where that is silent, the NSM device of QEMU's nitro-enclave machine.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ MAX_RESPONSE_BYTES = 0x3000
 MAX_USER_DATA_BYTES = 512
 MAX_NONCE_BYTES = 512
 MAX_PUBLIC_KEY_BYTES = 1_024
-"""As in the attestation document's specification; a document with more would be refused wherever it is verified."""
+"""As in the attestation document's specification; every verifier would refuse a document with more."""
 RANDOM_BYTES = 256
-"""In every answer to GetRandom."""
+"""Number of bytes in every GetRandom response."""
 MAX_INDEX = 0xFFFF
-"""Indexes and ranges are 16 bits wide, whatever number of PCRs there is."""
+"""Indexes and ranges are 16 bits wide, however many PCRs there are."""
 VERSION = (1, 0, 0)
-"""Major, minor and patch, as DescribeNSM gives them."""
+"""Major, minor and patch, as DescribeNSM returns them."""
 
 _Arguments: TypeAlias = Mapping[object, object]
 _NO_PCRS: Mapping[int, bytes] = MappingProxyType({})
@@ -63,7 +63,7 @@ class NsmErrorCode(enum.StrEnum):
 
 
 class NsmRefusalError(ToolError):
-    """The request ends in an error code instead of an answer; the client sees nothing but the code."""
+    """The request ends in an error code, which is all that the client sees."""
 
     def __init__(self, code: NsmErrorCode) -> None:
         super().__init__(f"nsm: {code}")
@@ -71,19 +71,19 @@ class NsmRefusalError(ToolError):
 
 
 class SimulatedNsm:
-    """One enclave's NSM. Safe for use by several threads; requests are answered one at a time, as by the device.
+    """One enclave's NSM. Thread-safe; it answers one request at a time, as the device does.
 
     Args:
         authority: signs the documents.
-        module_id: the enclave's name, as "i-0123456789abcdef0-enc0123456789abcde".
-        pcrs: measurements at boot, 48 bytes each under 0 to 15. What a real enclave always has and is missing here
-            gets a stand-in: PCR0 to 2 a fixed measurement, PCR4 that of the instance id in ``module_id``.
-        debug: an enclave in debug mode: zeros in PCR0 to 2, whatever ``pcrs`` says.
-        clock: the time, with its zone.
-        random_bytes: returns as many random bytes as it is asked for.
+        module_id: the enclave's name, such as "i-0123456789abcdef0-enc0123456789abcde".
+        pcrs: measurements at boot, 48 bytes each, for indexes 0 to 15. Those that every real enclave has get a stand-in
+            if missing: a fixed measurement for PCR0 to PCR2, that of the instance id in ``module_id`` for PCR4.
+        debug: whether the enclave runs in debug mode, with zeros in PCR0 to PCR2 whatever ``pcrs`` says.
+        clock: gives the current time.
+        random_bytes: returns the given number of random bytes.
 
     Raises:
-        ValueError: no module id, or a PCR of another index or size.
+        ValueError: the module id is empty, or a PCR has another index or size.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SimulatedNsm:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not module_id:
-            raise ValueError("module_id: expected at least 1 character, got none")
+            raise ValueError("module_id: must not be empty")
         self._authority = authority
         self._module_id = module_id
         self._pcrs = PcrBank.booted(module_id=module_id, measured=pcrs, debug=debug)
@@ -117,7 +117,7 @@ class SimulatedNsm:
         }
 
     def answer(self, request: bytes) -> bytes:
-        """Return the answer to one request; a bad one is answered by an error code, never by an exception.
+        """Return the response to one request; for a bad one that is an error code, never an exception.
 
         Args:
             request: CBOR, at most MAX_REQUEST_BYTES bytes.
@@ -130,7 +130,7 @@ class SimulatedNsm:
                 response = cbor2.dumps(self._answer(request))
         except NsmRefusalError as refusal:
             return _encode_error(refusal.code)
-        except OSError:  # of the source of random bytes
+        except OSError:  # from the source of random bytes
             return _encode_error(NsmErrorCode.INTERNAL_ERROR)
         return response if len(response) <= MAX_RESPONSE_BYTES else _encode_error(NsmErrorCode.BUFFER_TOO_SMALL)
 
@@ -204,7 +204,7 @@ class SimulatedNsm:
         return "LockPCR"
 
     def _lock_pcrs(self, arguments: _Arguments) -> object:
-        """Lock all below ``range``; that some are locked already is no error, unlike in LockPCR."""
+        """Lock all below ``range``; unlike in LockPCR, some may already be locked."""
         count = _number(arguments, "range")
         if count > PCR_COUNT:
             raise NsmRefusalError(NsmErrorCode.INVALID_INDEX)
@@ -222,7 +222,7 @@ def _encode_error(code: NsmErrorCode) -> bytes:
 
 
 def _encode_indefinite_map(fields: Mapping[str, object]) -> bytes:
-    """Encode as the NSM has done since 2025; only the outer map, so cbor2's own option will not do."""
+    """Encode as the NSM has done since 2025: only the outer map differs, so cbor2's option does not help."""
     return b"\xbf" + b"".join(cbor2.dumps(item) for pair in fields.items() for item in pair) + b"\xff"
 
 
@@ -259,7 +259,7 @@ def _optional_bytes(arguments: _Arguments, name: str, smallest: int, largest: in
 
 
 def _bytes(value: object) -> bytes:
-    """Take text for its bytes in UTF-8, as the NSM does."""
+    """Treat text as its bytes in UTF-8, as the NSM does."""
     if isinstance(value, str):
         return value.encode()
     if not isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What the certificates of both authorities have in common: those of TLS and those of attestation documents."""
+"""What the certificates for TLS and for attestation documents have in common."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def certificate_builder(
 
 
 def distinguished_name(common_name: str, *, organization: str | None = None) -> x509.Name:
-    """Return a name; of a longer common name only the first MAX_COMMON_NAME_CHARS characters are kept."""
+    """Return a name, with the common name cut to its first MAX_COMMON_NAME_CHARS characters."""
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name[:MAX_COMMON_NAME_CHARS])]
     if organization is not None:
         attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
@@ -41,7 +41,7 @@ def key_usage(
     key_cert_sign: bool = False,
     crl_sign: bool = False,
 ) -> x509.KeyUsage:
-    """Return the extension with these usages and no other."""
+    """Return the extension with exactly these usages."""
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=content_commitment,

@@ -20,12 +20,12 @@ from nitro_simulator.pki.certificates import certificate_builder, distinguished_
 
 VALIDITY = timedelta(days=30)
 BACKDATING = timedelta(hours=1)
-"""So that a client whose clock is a little behind can connect."""
+"""Lets a client with a slightly slow clock connect."""
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """What a TLS server needs.
+    """The certificate and key of a TLS server.
 
     Attributes:
         certificate_pem: the server's certificate.
@@ -36,7 +36,7 @@ class ServerTls:
     private_key_pem: bytes = field(repr=False)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return a context for server sockets. The key is on disk, readable to the user alone, while it loads."""
+        """Return a context for server sockets; while loading, the key is on disk, readable by the user only."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         with tempfile.TemporaryDirectory(prefix="kmstool-sim-") as directory:
@@ -48,7 +48,7 @@ class ServerTls:
 
 
 class TlsAuthority:
-    """A certificate authority that lives as long as the object. Make it with ``create``."""
+    """A certificate authority that lives as long as the object. Use ``create`` to make one."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
         self._key = key
@@ -56,7 +56,7 @@ class TlsAuthority:
 
     @classmethod
     def create(cls, name: str = "kmstool-sim TLS CA") -> Self:
-        """Make a new authority with a key of its own; clients trust it only when given its ``ca_pem``."""
+        """Create a new authority with its own key; clients trust it only if they are given its ``ca_pem``."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = distinguished_name(name)
         builder = _builder(subject, subject, key.public_key(), key.public_key())

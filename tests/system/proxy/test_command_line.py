@@ -56,7 +56,7 @@ def test_name_of_the_system_resolver_is_dialled(bench: Bench) -> None:
         (["8000", "bad name", "443"], 2, "Could not parse domain name"),
         (["-4", "8000", "::1", "443"], 2, "No accepted IP was found"),
         (["-4", "-6", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "-4 and -6 cannot be used together"),
-        (["8000", "kms.us-east-1.amazonaws.com"], 2, "LOCAL_PORT needs REMOTE_ADDR and REMOTE_PORT after it"),
+        (["8000", "kms.us-east-1.amazonaws.com"], 2, "give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together"),
         ([], 2, "no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to "),
     ],
 )

@@ -11,7 +11,7 @@ from nitro_simulator.account import ADMINISTRATOR_ROLE, ROLE, SimulatedAccount
 from vsock_wire.errors import TransportError
 
 
-def test_directory_of_its_own_is_removed_at_the_end() -> None:
+def test_own_directory_is_removed_at_the_end() -> None:
     with SimulatedAccount() as account:
         assert account.ca_file.parent == account.directory
         assert account.directory.stat().st_mode & 0o777 == 0o700
@@ -43,7 +43,7 @@ def test_start_that_fails_leaves_nothing_running(short_dir: Path) -> None:
     assert set(threading.enumerate()) - before == set()
 
 
-def test_key_is_for_the_enclave_and_administration_is_apart_from_use() -> None:
+def test_key_is_for_the_enclave_and_separates_administration_from_use() -> None:
     with SimulatedAccount() as account:
         statements = {each["Sid"]: each for each in json.loads(account.key.policy_text)["Statement"]}
         assert {each["Effect"] for each in statements.values()} == {"Allow"}
@@ -55,7 +55,7 @@ def test_key_is_for_the_enclave_and_administration_is_apart_from_use() -> None:
         assert not {"kms:*", *use["Action"]} & {*administration["Action"]}
 
 
-def test_clients_inside_and_outside_the_enclave_differ_in_what_they_may() -> None:
+def test_clients_inside_and_outside_the_enclave_have_different_permissions() -> None:
     with SimulatedAccount(region="eu-west-1") as account:
         outside, inside = account.unattested_client(), account.attested_client()
         blob = outside.encrypt(KeyId=account.key.arn, Plaintext=b"secret")["CiphertextBlob"]

@@ -1,4 +1,4 @@
-"""kmstool-sim: its commands, and what a look at the help costs."""
+"""kmstool-sim: its commands, and what its help loads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nitro_simulator.cli import COMMANDS, command
 HEAVY = ("boto3", "botocore", "cbor2", "cryptography", "pyasn1", "urllib3")
 
 
-def test_every_module_of_commands_is_the_command_of_its_name() -> None:
+def test_every_module_in_commands_has_the_command_with_its_name() -> None:
     folder = Path(nitro_simulator.commands.__file__).parent
     assert sorted(COMMANDS) == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
     context = click.Context(command)
@@ -26,7 +26,7 @@ def test_every_module_of_commands_is_the_command_of_its_name() -> None:
         assert (loaded.name, loaded.callback.__module__) == (name, f"nitro_simulator.commands.{name}")
 
 
-def test_word_that_is_no_command_is_refused() -> None:
+def test_unknown_command_is_refused() -> None:
     result = CliRunner().invoke(command, ["downn"])
     assert result.exit_code == 2
     assert "No such command 'downn'" in result.output

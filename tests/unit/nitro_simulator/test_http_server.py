@@ -13,7 +13,7 @@ LIMIT = 1000
 
 
 class Application:
-    """Answers what the target says, and keeps the requests."""
+    """Answers as the target says, and keeps the requests."""
 
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
@@ -46,7 +46,7 @@ def connection(service: HttpServer) -> Iterator[HTTPConnection]:
 
 
 def _exchange(service: HttpServer, sent: bytes) -> bytes:
-    """Send raw bytes, and return all that comes until the server closes."""
+    """Send raw bytes, and return everything until the server closes."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         sock.sendall(sent)
         sock.shutdown(socket.SHUT_WR)
@@ -82,7 +82,7 @@ def test_head_gets_the_length_without_the_body(service: HttpServer) -> None:
     assert received.endswith(b"\r\n\r\n")
 
 
-def test_client_that_asks_before_sending_is_told_to_go_on(service: HttpServer) -> None:
+def test_client_that_expects_100_continue_gets_it(service: HttpServer) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
         assert sock.recv(65_536).startswith(b"HTTP/1.1 100 ")
@@ -122,7 +122,7 @@ def test_body_of_bad_length_is_refused_and_the_connection_closed(
         b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf",
     ],
 )
-def test_nonsense_costs_its_own_connection_only(
+def test_nonsense_ends_only_its_own_connection(
     service: HttpServer, application: Application, connection: HTTPConnection, sent: bytes
 ) -> None:
     _exchange(service, sent)
@@ -152,7 +152,7 @@ def test_idle_connection_is_closed_in_time(application: Application) -> None:
 
 
 def _rest(sock: socket.socket) -> bytes:
-    """Return what comes until the end of the connection; a reset is an end as well."""
+    """Return everything until the end of the connection; a reset also counts as the end."""
     try:
         return sock.recv(65_536)
     except ConnectionResetError:

@@ -35,7 +35,7 @@ def test_credentials_look_like_temporary_ones_of_aws() -> None:
     assert len(credentials.session_token) > 100
 
 
-def test_unknown_key_id_is_nobodys() -> None:
+def test_unknown_key_id_belongs_to_nobody() -> None:
     assert Identities().find("ASIAAAAAAAAAAAAAAAAA") is None
 
 
@@ -67,7 +67,7 @@ def test_oldest_identity_is_forgotten_beyond_the_limit(monkeypatch: pytest.Monke
     assert identities.find(third.access_key_id)
 
 
-def test_many_threads_each_get_credentials_of_their_own() -> None:
+def test_many_threads_each_get_their_own_credentials() -> None:
     identities = Identities()
     with ThreadPoolExecutor(8) as pool:
         issued = list(pool.map(lambda _: identities.issue(ROLE), range(200)))

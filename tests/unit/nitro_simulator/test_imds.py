@@ -18,7 +18,7 @@ NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 class Instance:
-    """An instance, its clock, and what a client sees of it."""
+    """An instance, its clock, and a client's view of it."""
 
     def __init__(self, *, lifetime_s: float = 3600) -> None:
         self.clock = FakeClock(NOW)
@@ -52,7 +52,7 @@ def instance() -> Instance:
 
 
 @pytest.mark.parametrize("ttl", ["1", "60", "21600"])
-def test_token_opens_the_metadata_for_its_time_only(instance: Instance, ttl: str) -> None:
+def test_token_gives_access_only_until_its_ttl(instance: Instance, ttl: str) -> None:
     token = instance.token(ttl)
 
     instance.clock.advance(int(ttl) - 0.5)
@@ -82,7 +82,7 @@ def test_request_through_a_forwarder_is_forbidden(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {TOKEN_HEADER: ""}, {TOKEN_HEADER: "other"}])
-def test_request_in_the_manner_of_imdsv1_is_unauthorized(instance: Instance, headers: dict[str, str]) -> None:
+def test_imdsv1_request_is_unauthorized(instance: Instance, headers: dict[str, str]) -> None:
     instance.token()
 
     for target in (CREDENTIALS_PATH, CREDENTIALS_PATH + ROLE, "/latest/meta-data/placement/region", "/none"):
@@ -93,7 +93,7 @@ def test_tokens_differ(instance: Instance) -> None:
     assert instance.token() != instance.token()
 
 
-def test_role_is_discovered_with_and_without_the_last_slash(instance: Instance) -> None:
+def test_role_is_discovered_with_and_without_a_trailing_slash(instance: Instance) -> None:
     assert instance.get(CREDENTIALS_PATH) == (200, ROLE)
     assert instance.get(CREDENTIALS_PATH.rstrip("/")) == (200, ROLE)
 
@@ -119,7 +119,7 @@ def test_credentials_have_the_fields_of_ec2_and_are_known_to_the_identities(inst
 
 
 @pytest.mark.parametrize(("lifetime_s", "kept_s"), [(3600, 3300), (600, 300), (60, 30), (2, 1)])
-def test_credentials_are_kept_for_a_while_and_issued_anew_before_they_end(lifetime_s: float, kept_s: float) -> None:
+def test_credentials_are_kept_for_a_while_and_replaced_before_they_expire(lifetime_s: float, kept_s: float) -> None:
     instance = Instance(lifetime_s=lifetime_s)
     first = instance.credentials()
 
@@ -138,7 +138,7 @@ def test_credentials_are_kept_for_a_while_and_issued_anew_before_they_end(lifeti
 @pytest.mark.parametrize(
     "target", [CREDENTIALS_PATH + "Other", "/", "/latest/meta-data/none", CREDENTIALS_PATH + ROLE + "/"]
 )
-def test_what_is_not_there_is_not_found(instance: Instance, target: str) -> None:
+def test_unknown_path_is_not_found(instance: Instance, target: str) -> None:
     assert instance.get(target)[0] == 404
 
 

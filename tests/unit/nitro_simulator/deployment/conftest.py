@@ -9,6 +9,6 @@ from nitro_simulator.account import SimulatedAccount
 
 @pytest.fixture(scope="package")
 def account() -> Iterator[SimulatedAccount]:
-    """An account that these tests leave as it is."""
+    """An account that these tests do not change."""
     with SimulatedAccount() as account:
         yield account

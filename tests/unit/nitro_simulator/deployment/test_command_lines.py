@@ -8,7 +8,7 @@ def option(command_line: list[str], name: str) -> str:
     return command_line[command_line.index(name) + 1]
 
 
-def test_each_tool_is_led_to_where_the_next_one_listens(account: SimulatedAccount) -> None:
+def test_each_tool_is_pointed_to_the_next_one(account: SimulatedAccount) -> None:
     proxy, enclave = commands.proxy_command(account), commands.enclave_command(account)
     assert option(enclave, "--proxy") == str(commands.proxy_address(account)) == proxy[3]
     assert option(commands.instance_arguments(account), "--enclave") == option(enclave, "--listen")
@@ -21,7 +21,7 @@ def test_enclave_is_the_one_that_the_key_trusts_unless_another_is_named(account:
     assert option(other, "--nsm") == str(account.other_enclave.nsm_address) != str(account.enclave.nsm_address)
 
 
-def test_names_keep_several_of_a_kind_apart(account: SimulatedAccount) -> None:
+def test_names_tell_tools_of_the_same_kind_apart(account: SimulatedAccount) -> None:
     proxy = commands.proxy_command(account, name="second-proxy", kms_port=4430)
     enclave = commands.enclave_command(account, name="second", proxy_name="second-proxy")
     assert option(enclave, "--proxy") == proxy[3] == f"unix:{account.directory}/second-proxy.sock"

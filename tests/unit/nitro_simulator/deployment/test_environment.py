@@ -9,7 +9,7 @@ from nitro_simulator.deployment.environment import deployment_variables
 from nitro_simulator.deployment.processes import tool_path
 
 
-def test_variables_lead_to_the_services_of_this_account(account: SimulatedAccount) -> None:
+def test_variables_point_to_the_services_of_this_account(account: SimulatedAccount) -> None:
     variables = deployment_variables(account)
     assert variables["AWS_ENDPOINT_URL_KMS"] == f"https://localhost:{account.kms_server.port}"
     assert variables["AWS_EC2_METADATA_SERVICE_ENDPOINT"] == f"http://127.0.0.1:{account.imds_server.port}"
@@ -28,6 +28,6 @@ def test_programs_of_this_installation_come_first_in_path(account: SimulatedAcco
     assert others == os.environ["PATH"].split(os.pathsep)
 
 
-def test_variables_hold_no_credentials(account: SimulatedAccount) -> None:
+def test_variables_contain_no_credentials(account: SimulatedAccount) -> None:
     names = {name for name in deployment_variables(account) if "KEY" in name or "TOKEN" in name or "SECRET" in name}
     assert names == {"KMSTOOL_SIM_KEY_ID"}

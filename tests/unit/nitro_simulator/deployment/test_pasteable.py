@@ -17,14 +17,14 @@ def words(account: SimulatedAccount, number: int) -> list[str]:
     return shlex.split(pasteable_commands(account)[number][1])
 
 
-def test_ciphertext_of_the_instances_command_is_of_the_sample_under_the_accounts_key(account: SimulatedAccount) -> None:
+def test_instances_command_has_the_sample_encrypted_under_the_accounts_key(account: SimulatedAccount) -> None:
     blob = b64decode(words(account, 2)[-1])
     opened = account.key.open(blob, algorithm="SYMMETRIC_DEFAULT", encryption_context={})
     assert opened == SAMPLE_PLAINTEXT
 
 
 @pytest.mark.parametrize("is_in_path", [True, False])
-def test_program_is_named_by_its_path_where_path_would_find_another(
+def test_program_is_named_by_its_path_if_path_would_find_another(
     account: SimulatedAccount, monkeypatch: pytest.MonkeyPatch, is_in_path: bool
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: tool_path(name) if is_in_path else f"/usr/local/bin/{name}")

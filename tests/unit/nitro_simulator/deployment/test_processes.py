@@ -15,7 +15,7 @@ from vsock_wire.net.address import UnixAddress
 IGNORES_SIGTERM = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); sys.stdin.read()"
 
 
-def test_clean_environment_has_nothing_that_leads_a_tool_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_environment_has_nothing_that_misdirects_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "AWS_PROFILE",
         "BOTO_CONFIG",
@@ -26,9 +26,9 @@ def test_clean_environment_has_nothing_that_leads_a_tool_elsewhere(monkeypatch: 
         "HTTPS_PROXY",
         "KEPT",
     ):
-        monkeypatch.setenv(name, "of the user")
+        monkeypatch.setenv(name, "the user's")
     environment = processes.clean_environment({"AWS_REGION": "eu-west-1", "EXTRA": "1"})
-    assert {name: value for name, value in environment.items() if value == "of the user"} == {"KEPT": "of the user"}
+    assert {name: value for name, value in environment.items() if value == "the user's"} == {"KEPT": "the user's"}
     assert {name: value for name, value in environment.items() if name.startswith("AWS_")} == {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -37,14 +37,14 @@ def test_clean_environment_has_nothing_that_leads_a_tool_elsewhere(monkeypatch: 
     assert environment["EXTRA"] == "1"
 
 
-def test_tool_is_the_one_beside_this_python() -> None:
+def test_tool_is_the_one_installed_with_this_python() -> None:
     assert Path(processes.tool_path("vsock-proxy")).parent == Path(sys.executable).parent
 
 
-def test_tool_that_ends_at_once_is_an_error_with_what_it_wrote(short_dir: Path) -> None:
+def test_tool_that_exits_at_once_is_an_error_with_its_output(short_dir: Path) -> None:
     arguments = ["vsock-proxy", "--no-such-option"]
     with (
-        pytest.raises(SimulatorError, match=r"^vsock-proxy: ended with 2: vsock-proxy: error: no such option"),
+        pytest.raises(SimulatorError, match=r"^vsock-proxy: exited with code 2: vsock-proxy: error: no such option"),
         processes.running(arguments, listens_on=UnixAddress(str(short_dir / "s")), log_file=short_dir / "log"),
     ):
         pytest.fail("it is not running")
@@ -58,13 +58,13 @@ def test_tool_that_does_not_listen_in_time_is_an_error_and_is_stopped(
     pid_file = short_dir / "pid"
     program = f"import os, sys, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with (
-        pytest.raises(SimulatorError, match=r"^vsock-proxy: not listening in time: "),
+        pytest.raises(SimulatorError, match=r"^vsock-proxy: did not listen in time: "),
         processes.running(
             ["vsock-proxy", "-c", program], listens_on=UnixAddress(str(short_dir / "s")), log_file=short_dir / "log"
         ),
     ):
         pytest.fail("it is not listening")
-    if pid_file.exists():  # else it was stopped before it wrote that
+    if pid_file.exists():  # otherwise it was stopped before it wrote the file
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid_file.read_text()), 0)
 

@@ -12,7 +12,7 @@ from vsock_wire.net.address import TcpAddress
 
 @pytest.fixture
 def destination() -> Iterator[TcpAddress]:
-    """A server that answers one connection's bytes in capitals, until the client has no more."""
+    """A server that returns one connection's bytes in capitals, until the client has no more."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -49,7 +49,7 @@ def test_close_ends_connections_that_are_open(destination: TcpAddress) -> None:
         assert read_all(sock) == b""
 
 
-def test_client_is_hung_up_on_where_the_destination_cannot_be_reached() -> None:
+def test_client_is_disconnected_if_the_destination_cannot_be_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = TcpAddress(*closed.getsockname())
     with Tap(address) as tap, socket.create_connection(("127.0.0.1", tap.port), timeout=10) as sock:

@@ -1,4 +1,4 @@
-"""What each operation checks before it uses a key: policy, Recipient, encryption context, the key's state, dry run."""
+"""The checks before an operation uses a key: policy, Recipient, encryption context, the key's state, dry run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = b"attack at dawn"
 IMAGE = "kms:RecipientAttestation:ImageSha384"
 
 
-def test_decrypt_without_recipient_returns_plaintext_where_policy_allows(world: KmsWorld) -> None:
+def test_decrypt_without_recipient_returns_plaintext_if_policy_allows(world: KmsWorld) -> None:
     key = world.kms.create_key()
 
     answer = world.call("Decrypt", CiphertextBlob=encode_base64(key.seal(SECRET)))
@@ -36,7 +36,7 @@ def test_decrypt_without_recipient_returns_plaintext_where_policy_allows(world: 
     assert answer == {"KeyId": key.arn, "Plaintext": encode_base64(SECRET), "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
 
 
-def test_decrypt_with_recipient_returns_no_plaintext_even_where_policy_does_not_ask(
+def test_decrypt_with_recipient_returns_no_plaintext_even_if_policy_does_not_demand_one(
     world: KmsWorld, enclave: Enclave
 ) -> None:
     key = world.kms.create_key()
@@ -49,7 +49,7 @@ def test_decrypt_with_recipient_returns_no_plaintext_even_where_policy_does_not_
 
 @pytest.mark.parametrize("operator", ["StringEquals", "StringEqualsIgnoreCase", "StringLike"])
 @pytest.mark.parametrize("condition_key", [IMAGE, "kms:RecipientAttestation:PCR0", IMAGE.upper()])
-def test_policy_on_image_lets_that_image_alone_decrypt(
+def test_policy_on_image_lets_only_that_image_decrypt(
     world: KmsWorld, enclave: Enclave, operator: str, condition_key: str
 ) -> None:
     key = world.kms.create_key(policy=policy(allow("kms:Decrypt", condition={operator: {condition_key: PCR0}})))
@@ -72,7 +72,7 @@ def test_upper_case_pcr_in_policy_needs_the_operator_that_ignores_case(world: Km
             assert world.fault("Decrypt", **request).code == "AccessDeniedException"
 
 
-def test_every_pcr_of_a_policy_must_be_the_documents(world: KmsWorld, enclave: Enclave) -> None:
+def test_every_pcr_in_a_policy_must_match_the_document(world: KmsWorld, enclave: Enclave) -> None:
     pcrs = {f"kms:RecipientAttestation:PCR{index}": bytes([0xA0 + index]).hex() * 48 for index in (0, 3, 8)}
     right = world.kms.create_key(policy=policy(allow("kms:Decrypt", condition={"StringEquals": pcrs})))
     wrong = world.kms.create_key(
@@ -147,7 +147,7 @@ def test_policy_on_caller_account_and_service_is_enforced(world: KmsWorld) -> No
     assert world.fault("Decrypt", CiphertextBlob=encode_base64(through_s3.seal(SECRET))).code == "AccessDeniedException"
 
 
-def test_context_names_that_differ_in_case_only_are_refused(world: KmsWorld) -> None:
+def test_context_names_that_differ_only_in_case_are_refused(world: KmsWorld) -> None:
     key = world.kms.create_key()
     context = {"tenant": "7", "Tenant": "8"}
 
@@ -158,7 +158,7 @@ def test_context_names_that_differ_in_case_only_are_refused(world: KmsWorld) -> 
     assert fault.code == "ValidationException"
 
 
-def test_policy_is_asked_before_the_blob_is_opened(world: KmsWorld) -> None:
+def test_policy_is_checked_before_the_blob_is_decrypted(world: KmsWorld) -> None:
     key = world.kms.create_key(policy=attested_policy())
     broken = bytearray(key.seal(SECRET))
     broken[-1] ^= 1
@@ -179,14 +179,14 @@ def test_disabled_key_is_refused_after_the_policy(world: KmsWorld) -> None:
     assert world.fault("Decrypt", CiphertextBlob=blob).code == "AccessDeniedException"
 
 
-def test_grant_token_is_refused_because_there_are_no_grants(world: KmsWorld) -> None:
+def test_grant_token_is_refused_because_grants_do_not_exist(world: KmsWorld) -> None:
     blob = encode_base64(world.kms.create_key().seal(SECRET))
 
     assert world.fault("Decrypt", CiphertextBlob=blob, GrantTokens=["t"]).code == "InvalidGrantTokenException"
     world.call("Decrypt", CiphertextBlob=blob, GrantTokens=[])
 
 
-def test_dry_run_says_that_it_would_have_succeeded(world: KmsWorld) -> None:
+def test_dry_run_reports_that_the_request_would_have_succeeded(world: KmsWorld) -> None:
     key = world.kms.create_key()
     requests: list[tuple[str, dict[str, Any]]] = [
         ("Decrypt", {"CiphertextBlob": encode_base64(key.seal(SECRET))}),

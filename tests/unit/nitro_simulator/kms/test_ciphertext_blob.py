@@ -72,8 +72,8 @@ def test_blob_can_be_given_an_exact_size() -> None:
 
 
 @pytest.mark.parametrize("blob_bytes", [0, OVERHEAD_BYTES + 5, OVERHEAD_BYTES + 6 + 0x10000])
-def test_size_out_of_reach_is_refused(blob_bytes: int) -> None:
-    with pytest.raises(ValueError, match="out of reach"):
+def test_size_that_cannot_be_reached_is_refused(blob_bytes: int) -> None:
+    with pytest.raises(ValueError, match="cannot be reached"):
         _seal(blob_bytes=blob_bytes)
 
 

@@ -21,7 +21,7 @@ def test_entries_are_a_copy_oldest_first() -> None:
     assert journal.entries() == [entry(1), entry(2)]
 
 
-def test_oldest_entry_goes_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_entry_is_dropped_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "MAX_ENTRIES", 3)
     journal = Journal()
     for number in range(5):
@@ -29,7 +29,7 @@ def test_oldest_entry_goes_when_there_are_too_many(monkeypatch: pytest.MonkeyPat
     assert journal.entries() == [entry(2), entry(3), entry(4)]
 
 
-def test_no_entry_of_several_threads_is_lost() -> None:
+def test_entries_from_several_threads_are_all_kept() -> None:
     journal = Journal()
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: journal.add(entry(number)), range(1_000)))

@@ -74,7 +74,7 @@ def test_asymmetric_key_shows_its_public_key(
         ({"Policy": "{}"}, "MalformedPolicyDocumentException"),
     ],
 )
-def test_key_that_cannot_be_made_is_refused(world: KmsWorld, request_: dict[str, Any], code: str) -> None:
+def test_unsupported_key_is_refused(world: KmsWorld, request_: dict[str, Any], code: str) -> None:
     assert world.fault("CreateKey", **request_).code == code
     assert world.call("ListKeys")["Keys"] == []
 
@@ -87,7 +87,7 @@ def test_key_without_policy_gets_the_default_one(world: KmsWorld) -> None:
     assert answer == {"Policy": default_policy(ACCOUNT_ID), "PolicyName": "default"}
 
 
-def test_put_policy_is_in_force_at_once_and_returned_as_put(world: KmsWorld) -> None:
+def test_put_policy_takes_effect_at_once_and_is_returned_as_written(world: KmsWorld) -> None:
     key_id = _create(world)["KeyId"]
     text = policy(deny("kms:DescribeKey"))
     world.call("DescribeKey", KeyId=key_id)
@@ -145,7 +145,7 @@ def test_alias_stands_for_its_key(world: KmsWorld) -> None:
         ("alias/taken", "AlreadyExistsException"),
     ],
 )
-def test_alias_that_cannot_be_is_refused(world: KmsWorld, name: str, code: str) -> None:
+def test_invalid_alias_is_refused(world: KmsWorld, name: str, code: str) -> None:
     key = world.kms.create_key(alias="alias/taken")
 
     assert world.fault("CreateAlias", AliasName=name, TargetKeyId=key.key_id).code == code
@@ -178,7 +178,7 @@ def test_symmetric_key_has_no_public_key(world: KmsWorld) -> None:
 
 
 @pytest.mark.parametrize("operation", ["DescribeKey", "GetKeyPolicy", "DisableKey", "EnableKey", "GetPublicKey"])
-def test_management_asks_the_policy(world: KmsWorld, operation: str) -> None:
+def test_management_operation_checks_the_policy(world: KmsWorld, operation: str) -> None:
     key = world.kms.create_key(policy=policy(allow("kms:Decrypt"), with_administration=False))
 
     fault = world.fault(operation, KeyId=key.key_id)

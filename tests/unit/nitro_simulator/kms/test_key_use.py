@@ -31,17 +31,17 @@ UNKNOWN_CIPHERTEXT = (
 )
 
 
-# The order in which Decrypt checks, and what does not open
+# The order of Decrypt's checks, and what it cannot decrypt
 
 
-def test_bytes_that_name_no_key_are_an_invalid_ciphertext_without_text(world: KmsWorld) -> None:
+def test_bytes_that_do_not_name_a_key_are_an_invalid_ciphertext_without_text(world: KmsWorld) -> None:
     assert code_and_text(world.fault("Decrypt", CiphertextBlob=encode_base64(b"x" * 200))) == (
         "InvalidCiphertextException",
         None,
     )
 
 
-def test_blob_of_a_key_that_is_not_here_is_denied_as_kms_words_it(world: KmsWorld, enclave: Enclave) -> None:
+def test_blob_of_an_unknown_key_is_denied_in_the_words_of_kms(world: KmsWorld, enclave: Enclave) -> None:
     elsewhere = SimulatedKms(
         attestation_root_sha256=world.authority.root_sha256, identities=Identities(), region="eu-west-1"
     )
@@ -65,7 +65,7 @@ def test_wrong_context_is_an_invalid_ciphertext_without_text(world: KmsWorld, co
     )
 
 
-def test_named_key_must_be_the_blobs(world: KmsWorld) -> None:
+def test_named_key_must_be_that_of_the_blob(world: KmsWorld) -> None:
     key, other = world.kms.create_key(alias="alias/mine"), world.kms.create_key()
     blob = encode_base64(key.seal(SECRET))
 
@@ -102,7 +102,7 @@ def test_largest_blob_opens_and_one_byte_more_is_refused(world: KmsWorld, enclav
 # Encrypt and ReEncrypt
 
 
-def test_encrypt_and_decrypt_go_round_with_context(world: KmsWorld) -> None:
+def test_encrypt_and_decrypt_round_trip_with_context(world: KmsWorld) -> None:
     key = world.kms.create_key(alias="alias/mine")
     context = {"b": "2", "a": "1"}
 
@@ -112,7 +112,7 @@ def test_encrypt_and_decrypt_go_round_with_context(world: KmsWorld) -> None:
     assert b64decode(answer["Plaintext"]) == SECRET
 
 
-def test_encrypt_asks_the_policy(world: KmsWorld) -> None:
+def test_encrypt_checks_the_policy(world: KmsWorld) -> None:
     key = world.kms.create_key(policy=policy(deny("kms:Encrypt")))
 
     fault = world.fault("Encrypt", KeyId=key.arn, Plaintext=encode_base64(SECRET))
@@ -121,7 +121,7 @@ def test_encrypt_asks_the_policy(world: KmsWorld) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"])
-def test_rsa_key_goes_round_with_its_id_only(world: KmsWorld, enclave: Enclave, algorithm: str) -> None:
+def test_rsa_key_round_trip_needs_the_key_id(world: KmsWorld, enclave: Enclave, algorithm: str) -> None:
     key = world.kms.create_key(spec="RSA_2048")
     sealed = world.call("Encrypt", KeyId=key.arn, Plaintext=encode_base64(SECRET), EncryptionAlgorithm=algorithm)
     request = {"CiphertextBlob": sealed["CiphertextBlob"], "EncryptionAlgorithm": algorithm}
@@ -169,7 +169,7 @@ def test_re_encrypt_moves_a_blob_to_another_key_and_context(world: KmsWorld) -> 
 
 
 @pytest.mark.parametrize(("denied", "of_source"), [("kms:ReEncryptFrom", True), ("kms:ReEncryptTo", False)])
-def test_re_encrypt_asks_both_policies(world: KmsWorld, denied: str, of_source: bool) -> None:
+def test_re_encrypt_checks_both_policies(world: KmsWorld, denied: str, of_source: bool) -> None:
     everything = allow("kms:*")
     source = world.kms.create_key(policy=policy(everything, *([deny(denied)] if of_source else [])))
     destination = world.kms.create_key(policy=policy(everything, *([] if of_source else [deny(denied)])))
@@ -190,7 +190,7 @@ def test_re_encrypt_asks_both_policies(world: KmsWorld, denied: str, of_source: 
 @pytest.mark.parametrize(
     ("request_", "size"), [({"KeySpec": "AES_128"}, 16), ({"KeySpec": "AES_256"}, 32), ({"NumberOfBytes": 64}, 64)]
 )
-def test_data_key_comes_in_plaintext_and_sealed(world: KmsWorld, request_: dict[str, Any], size: int) -> None:
+def test_data_key_is_returned_in_plaintext_and_encrypted(world: KmsWorld, request_: dict[str, Any], size: int) -> None:
     key = world.kms.create_key()
 
     answer = world.call("GenerateDataKey", KeyId=key.arn, EncryptionContext={"a": "1"}, **request_)
@@ -200,7 +200,7 @@ def test_data_key_comes_in_plaintext_and_sealed(world: KmsWorld, request_: dict[
     assert opened["Plaintext"] == answer["Plaintext"]
 
 
-def test_data_key_for_recipient_is_sealed_twice_and_shown_never(world: KmsWorld, enclave: Enclave) -> None:
+def test_data_key_for_recipient_is_encrypted_twice_and_never_shown(world: KmsWorld, enclave: Enclave) -> None:
     key = world.kms.create_key(policy=attested_policy())
 
     answer = world.call("GenerateDataKey", KeyId=key.arn, KeySpec="AES_256", Recipient=enclave.recipient_json())
@@ -223,7 +223,9 @@ def test_data_key_needs_exactly_one_size(world: KmsWorld, request_: dict[str, An
 
 
 @pytest.mark.parametrize(("request_", "size"), [({}, 32), ({"NumberOfBytes": 8}, 8)])
-def test_data_key_without_plaintext_is_sealed_only(world: KmsWorld, request_: dict[str, Any], size: int) -> None:
+def test_data_key_without_plaintext_is_returned_only_encrypted(
+    world: KmsWorld, request_: dict[str, Any], size: int
+) -> None:
     key = world.kms.create_key()
 
     answer = world.call("GenerateDataKeyWithoutPlaintext", KeyId=key.arn, **request_)
@@ -271,7 +273,7 @@ def test_data_key_pair_without_recipient_shows_the_private_key(world: KmsWorld) 
     serialization.load_der_private_key(b64decode(answer["PrivateKeyPlaintext"]), None)
 
 
-def test_data_key_pair_of_a_kind_the_simulator_has_not_is_unsupported(world: KmsWorld) -> None:
+def test_data_key_pair_of_an_unsupported_kind_is_refused(world: KmsWorld) -> None:
     fault = world.fault("GenerateDataKeyPair", KeyId=world.kms.create_key().arn, KeyPairSpec="SM2")
 
     assert fault.code == "UnsupportedOperationException"
@@ -286,7 +288,9 @@ def test_data_keys_need_a_symmetric_key(world: KmsWorld, operation: str) -> None
 
 
 @pytest.mark.parametrize("size", [1, 1024])
-def test_random_bytes_come_in_plaintext_or_for_the_recipient(world: KmsWorld, enclave: Enclave, size: int) -> None:
+def test_random_bytes_are_returned_in_plaintext_or_for_the_recipient(
+    world: KmsWorld, enclave: Enclave, size: int
+) -> None:
     plain = world.call("GenerateRandom", NumberOfBytes=size)
     sealed = world.call("GenerateRandom", NumberOfBytes=size, Recipient=enclave.recipient_json())
 
@@ -302,7 +306,7 @@ def test_random_bytes_need_a_size_and_no_key_store(world: KmsWorld) -> None:
 
 
 @pytest.mark.parametrize(("spec", "curve"), [("ECC_NIST_P256", ec.SECP256R1), ("ECC_NIST_P384", ec.SECP384R1)])
-def test_shared_secret_is_the_peers(
+def test_shared_secret_equals_the_peers(
     world: KmsWorld, enclave: Enclave, spec: str, curve: type[ec.EllipticCurve]
 ) -> None:
     key, peer = world.kms.create_key(spec=spec), ec.generate_private_key(curve())

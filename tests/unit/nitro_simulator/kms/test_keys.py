@@ -63,14 +63,14 @@ def test_unknown_reference_is_not_found_in_kms_words(store: KeyStore, reference:
     assert (fault.value.code, fault.value.message, fault.value.http_status) == ("NotFoundException", message, 400)
 
 
-def test_alias_is_not_taken_where_the_operation_takes_none(store: KeyStore) -> None:
+def test_alias_is_refused_if_the_operation_does_not_accept_aliases(store: KeyStore) -> None:
     store.create_alias("alias/app", _create(store))
 
     with pytest.raises(KmsFault, match="Invalid keyId 'alias/app'"):
         store.find("alias/app", with_aliases=False)
 
 
-def test_alias_cannot_be_made_twice(store: KeyStore) -> None:
+def test_alias_cannot_be_created_twice(store: KeyStore) -> None:
     store.create_alias("alias/app", _create(store))
 
     with pytest.raises(KmsFault) as fault:
@@ -79,7 +79,7 @@ def test_alias_cannot_be_made_twice(store: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"])
-def test_rsa_key_opens_what_it_sealed_with_the_same_algorithm_only(store: KeyStore, algorithm: str) -> None:
+def test_rsa_key_decrypts_only_with_the_algorithm_that_encrypted(store: KeyStore, algorithm: str) -> None:
     key = _create(store, "RSA_2048")
     blob = key.seal(b"secret", algorithm=algorithm)
 
@@ -89,13 +89,13 @@ def test_rsa_key_opens_what_it_sealed_with_the_same_algorithm_only(store: KeySto
         key.open(blob, algorithm=other, encryption_context={})
 
 
-def test_symmetric_key_does_not_open_blob_of_another(store: KeyStore) -> None:
+def test_symmetric_key_does_not_decrypt_blob_of_another(store: KeyStore) -> None:
     with pytest.raises(CiphertextError):
         _create(store).open(_create(store).seal(b"x"), algorithm=SYMMETRIC_DEFAULT, encryption_context={})
 
 
 @pytest.mark.parametrize("spec", CURVES)
-def test_derived_secret_is_the_peers(store: KeyStore, spec: str) -> None:
+def test_derived_secret_equals_the_peers(store: KeyStore, spec: str) -> None:
     key, peer = _create(store, spec), ec.generate_private_key(CURVES[spec]())
     public_key_der = key.public_key_der()
     assert public_key_der is not None
@@ -113,7 +113,7 @@ def test_derive_refuses_other_curve_other_kind_and_other_bytes(store: KeyStore) 
     ]
 
     for public_key_der in [*(_der(other.public_key()) for other in others), b"no key"]:
-        with pytest.raises(ValueError):  # noqa: PT011 - the text of some comes from cryptography
+        with pytest.raises(ValueError):  # noqa: PT011 - some texts come from cryptography
             key.derive(public_key_der)
 
 

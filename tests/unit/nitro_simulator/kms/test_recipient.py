@@ -48,7 +48,7 @@ def test_debug_enclave_shows_zeros(world: KmsWorld, recipient_key: rsa.RSAPrivat
 
 
 @pytest.mark.parametrize("bits", [3072, 4096])
-def test_longer_rsa_keys_are_taken(world: KmsWorld, bits: int) -> None:
+def test_longer_rsa_keys_are_accepted(world: KmsWorld, bits: int) -> None:
     key = rsa.generate_private_key(public_exponent=65_537, key_size=bits)
 
     assert _verify(world, world.enclave(key).recipient()).public_key.key_size == bits
@@ -69,7 +69,7 @@ def test_document_of_another_root_is_refused(world: KmsWorld, recipient_key: rsa
     assert "root" in _refusal(world, world.enclave(recipient_key).recipient(), root_sha256=hashlib.sha256().digest())
 
 
-def test_document_whose_certificate_has_ended_is_refused(world: KmsWorld, enclave: Enclave) -> None:
+def test_document_with_an_expired_certificate_is_refused(world: KmsWorld, enclave: Enclave) -> None:
     recipient = enclave.recipient()
     world.clock.advance(timedelta(hours=3, minutes=5).total_seconds())
 
@@ -93,7 +93,7 @@ def test_document_with_changed_signature_is_refused(world: KmsWorld, enclave: En
 
 
 @pytest.mark.parametrize("document", [b"\0", b"x" * 5000, cbor2.dumps([b"", {}, b"", b""])])
-def test_bytes_that_are_no_document_are_refused(world: KmsWorld, enclave: Enclave, document: bytes) -> None:
+def test_bytes_that_are_not_a_document_are_refused(world: KmsWorld, enclave: Enclave, document: bytes) -> None:
     assert "attestation document" in _refusal(world, enclave.recipient() | {"AttestationDocument": document})
 
 

@@ -60,7 +60,7 @@ def test_reader_of_these_tests_opens_real_message(real: Path) -> None:
 
 
 @pytest.mark.parametrize("real", REAL_MESSAGES, ids=lambda path: path.name)
-def test_kms_form_differs_from_real_message_in_random_bytes_only(real: Path) -> None:
+def test_kms_form_differs_from_real_message_only_in_random_bytes(real: Path) -> None:
     expected, key = real.read_bytes(), _real_key()
 
     message = seal_for_recipient((VECTORS / "enclaver_plain.bin").read_bytes(), key.public_key())
@@ -83,7 +83,7 @@ def test_ber_form_names_recipient_by_sha256_of_public_key(
     assert [node.value for node in _tagged(message, 0x02)] == [b"\x02", b"\x02"]
 
 
-def test_encrypted_content_has_the_shape_its_form_names(recipient_key: rsa.RSAPrivateKey) -> None:
+def test_encrypted_content_matches_its_form(recipient_key: rsa.RSAPrivateKey) -> None:
     def content(form: RecipientForm) -> Node:
         message = seal_for_recipient(b"x" * 40, recipient_key.public_key(), form=form)
         return read_ber(message).children[1].children[0].children[2].children[2]
@@ -114,7 +114,7 @@ def _tagged(message: bytes, tag: int) -> list[Node]:
 
 
 def _without_random(message: bytes) -> bytes:
-    """Blank the encrypted key, the IV and the content, which are all the OCTET STRINGs there are."""
+    """Blank the encrypted key, the IV and the content, which are the only OCTET STRINGs."""
     for node in _tagged(message, 0x04):
         message = message.replace(node.value, bytes(len(node.value)))
     return message

@@ -19,7 +19,7 @@ def _fault(operation: str, request: object) -> tuple[str, str]:
     return fault.value.code, fault.value.message or ""
 
 
-def test_recipient_is_taken_by_exactly_the_operations_of_the_aws_model() -> None:
+def test_exactly_the_operations_in_the_aws_model_accept_a_recipient() -> None:
     model = kms_service_model()
     with_recipient = {
         name

@@ -119,7 +119,7 @@ def test_boto3_gets_an_answer_from_every_operation(kms_client: KMSClient, world:
     assert {entry.verdict for entry in entries} == {OK}
 
 
-def test_boto3_itself_refuses_a_recipient_where_kms_takes_none(kms_client: KMSClient, enclave: Enclave) -> None:
+def test_boto3_itself_refuses_a_recipient_if_kms_accepts_none(kms_client: KMSClient, enclave: Enclave) -> None:
     request: Any = {"KeyId": "alias/app", "Plaintext": b"x", "Recipient": enclave.recipient()}
 
     with pytest.raises(ParamValidationError, match="Recipient"):
@@ -224,7 +224,7 @@ def test_client_refuses_a_certificate_for_another_host(
         client.close()
 
 
-# the protocol beneath
+# the protocol below
 
 
 def test_answers_carry_the_headers_of_kms_and_keep_the_connection(raw_client: RawClient) -> None:
@@ -239,7 +239,7 @@ def test_answers_carry_the_headers_of_kms_and_keep_the_connection(raw_client: Ra
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"Limit": 1, "Limit": 2}', b"\xff"])
-def test_body_that_is_no_object_is_a_serialization_fault(raw_client: RawClient, body: bytes) -> None:
+def test_body_that_is_not_an_object_is_a_serialization_fault(raw_client: RawClient, body: bytes) -> None:
     status, answer, _ = raw_client.send(body)
 
     assert (status, answer["__type"]) == (400, "SerializationException")
@@ -248,7 +248,7 @@ def test_body_that_is_no_object_is_a_serialization_fault(raw_client: RawClient, 
 @pytest.mark.parametrize(
     "options", [{"target": "Sign"}, {"target": ""}, {"content_type": "1.0"}, {"method": "PUT"}, {"method": "DELETE"}]
 )
-def test_what_is_no_operation_is_unknown(raw_client: RawClient, options: dict[str, str]) -> None:
+def test_anything_but_an_operation_is_unknown(raw_client: RawClient, options: dict[str, str]) -> None:
     assert raw_client.send(b"{}", **options)[:2] == (400, {"__type": "UnknownOperationException"})
 
 
@@ -264,7 +264,7 @@ def test_denial_is_written_with_a_capital_message_and_others_are_not(raw_client:
     assert set(other) == {"__type", "message"}
 
 
-def test_bug_in_an_operation_is_answered_and_shows_nothing(
+def test_bug_in_an_operation_is_answered_without_details(
     raw_client: RawClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: object) -> JsonObject:
@@ -306,9 +306,9 @@ def test_body_over_the_limit_is_refused_unread(kms_server: KmsServer, tls_ca_fil
     connection.close()
 
 
-def test_bad_clients_do_not_keep_a_good_one_from_its_answer(kms_server: KmsServer, raw_client: RawClient) -> None:
+def test_bad_clients_do_not_delay_a_good_one(kms_server: KmsServer, raw_client: RawClient) -> None:
     address = ("127.0.0.1", kms_server.port)
-    silent = [socket.create_connection(address) for _ in range(20)]  # in the middle of a handshake for ever
+    silent = [socket.create_connection(address) for _ in range(20)]  # forever in the middle of a handshake
     with socket.create_connection(address) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
     with socket.create_connection(address) as gone:

@@ -1,4 +1,4 @@
-"""The KMS as a whole: what it does not know, what its journal tells, and answers rewritten for tests of clients."""
+"""The KMS as a whole: unknown requests, its journal, and responses rewritten to test clients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_bad_document_is_refused_and_nothing_is_answered_in_plaintext(world: Kms
     assert fault.code == "ValidationException"
 
 
-def test_journal_tells_everything_but_the_secret(kms_client: KMSClient, world: KmsWorld, enclave: Enclave) -> None:
+def test_journal_records_everything_but_the_secret(kms_client: KMSClient, world: KmsWorld, enclave: Enclave) -> None:
     key = world.kms.create_key(policy=attested_policy())
     blob = key.seal(SECRET, encryption_context=CONTEXT)
     answer = kms_client.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT, Recipient=enclave.recipient())
@@ -62,7 +62,7 @@ def test_journal_tells_everything_but_the_secret(kms_client: KMSClient, world: K
     assert SECRET.decode() not in repr([allowed, denied])
 
 
-def test_journal_shows_no_more_of_a_strange_operation_than_fits_a_line(raw_client: RawClient, world: KmsWorld) -> None:
+def test_journal_shortens_a_strange_operation_to_fit_a_line(raw_client: RawClient, world: KmsWorld) -> None:
     raw_client.send(b"{}", target="x" * 500)
 
     (entry,) = world.kms.journal.entries()

@@ -81,7 +81,7 @@ def _changed(request: HttpRequest, **headers: str | None) -> HttpRequest:
     return HttpRequest(request.method, request.target, (*kept, *added), request.body)
 
 
-def test_good_signature_tells_who_signed(signer: Signer) -> None:
+def test_good_signature_identifies_the_signer(signer: Signer) -> None:
     assert signer.verify(signer.sign()).principal.arn == SESSION_ARN
 
 
@@ -89,7 +89,7 @@ def test_unsigned_headers_do_not_matter(signer: Signer) -> None:
     signer.verify(_changed(signer.sign(), x_extra="1", user_agent="other"))
 
 
-def test_content_hash_header_is_fine_if_it_is_true(signer: Signer) -> None:
+def test_content_hash_header_is_accepted_if_it_is_correct(signer: Signer) -> None:
     signer.verify(signer.sign(headers={"X-Amz-Content-SHA256": hashlib.sha256(BODY).hexdigest()}))
 
 
@@ -156,7 +156,7 @@ def test_changed_body_target_or_signed_header_is_refused(signer: Signer) -> None
         assert signer.refusal(request) == BAD_SIGNATURE
 
 
-def test_client_is_not_believed_about_the_hash_of_the_body(signer: Signer) -> None:
+def test_clients_hash_of_the_body_is_not_trusted(signer: Signer) -> None:
     request = signer.sign(headers={"X-Amz-Content-SHA256": hashlib.sha256(BODY).hexdigest()})
 
     assert signer.refusal(HttpRequest("POST", "/", request.headers, b"{}")) == BAD_SIGNATURE
@@ -165,7 +165,7 @@ def test_client_is_not_believed_about_the_hash_of_the_body(signer: Signer) -> No
 
 
 @pytest.mark.parametrize("target", ["", "[", "http://[/", "*"])
-def test_target_that_is_no_path_is_refused(signer: Signer, target: str) -> None:
+def test_target_that_is_not_a_path_is_refused(signer: Signer, target: str) -> None:
     assert signer.refusal(HttpRequest("POST", target, signer.sign().headers, BODY)) == BAD_SIGNATURE
 
 
@@ -227,7 +227,7 @@ def test_scope_of_another_day_is_refused(signer: Signer) -> None:
 
 
 @pytest.mark.parametrize("date", ["yesterday", "20251331T120000Z", None])
-def test_date_that_is_none_is_incomplete(signer: Signer, date: str | None) -> None:
+def test_invalid_date_is_incomplete(signer: Signer, date: str | None) -> None:
     request = _changed(signer.sign(), x_amz_date=date)
     authorization = (request.header("Authorization") or "").replace("/20250131/", "/20251331/")
     if date and date.startswith("2025"):
@@ -236,7 +236,7 @@ def test_date_that_is_none_is_incomplete(signer: Signer, date: str | None) -> No
     assert signer.refusal(request)[0] == "IncompleteSignatureException"
 
 
-def test_signature_in_the_query_is_not_taken(signer: Signer) -> None:
+def test_signature_in_the_query_is_not_accepted(signer: Signer) -> None:
     credentials = BotocoreCredentials(signer.credentials.access_key_id, signer.credentials.secret_access_key)
     request = AWSRequest("GET", "https://kms.us-east-1.amazonaws.com/")
     SigV4QueryAuth(credentials, "kms", "us-east-1").add_auth(request)

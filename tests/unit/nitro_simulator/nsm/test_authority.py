@@ -1,4 +1,4 @@
-"""The throwaway attestation PKI: shaped like AWS's, and renewed in time."""
+"""The throwaway attestation PKI: modeled on AWS's, and renewed in time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_certificate_fits_a_document_and_is_of_p384_and_sha384(authority: 
         assert isinstance(parsed.signature_hash_algorithm, hashes.SHA384)
 
 
-def test_leaf_is_shaped_like_aws_s(authority: AttestationAuthority) -> None:
+def test_leaf_looks_like_one_from_aws(authority: AttestationAuthority) -> None:
     leaf = certificate(authority.leaf_for(MODULE_ID, NOW))
     assert MODULE_ID in leaf.subject.rfc4514_string()
     assert leaf.not_valid_before_utc <= NOW
@@ -84,7 +84,7 @@ def test_leaf_stays_the_same_until_its_margin(authority: AttestationAuthority) -
 
 
 @pytest.mark.parametrize("later", [LEAF_LIFETIME - LEAF_RENEWAL_MARGIN + timedelta(seconds=1), timedelta(days=30)])
-def test_leaf_is_renewed_with_a_new_key_before_it_runs_out(authority: AttestationAuthority, later: timedelta) -> None:
+def test_leaf_is_renewed_with_a_new_key_before_it_expires(authority: AttestationAuthority, later: timedelta) -> None:
     first = authority.leaf_for(MODULE_ID, NOW)
     second = authority.leaf_for(MODULE_ID, NOW + later)
     assert second.certificate_der != first.certificate_der
@@ -106,7 +106,7 @@ def test_leaf_lifetime_can_be_chosen(authority: AttestationAuthority) -> None:
         AttestationAuthority.create(leaf_lifetime=LEAF_RENEWAL_MARGIN)
 
 
-def test_every_module_has_a_leaf_of_its_own(authority: AttestationAuthority) -> None:
+def test_every_module_has_its_own_leaf(authority: AttestationAuthority) -> None:
     assert authority.leaf_for("i-1-enc1", NOW) is not authority.leaf_for("i-1-enc2", NOW)
 
 

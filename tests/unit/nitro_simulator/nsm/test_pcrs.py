@@ -1,4 +1,4 @@
-"""PCRs of a simulated enclave: what they hold at boot, what extends and locks them, and what is measured."""
+"""PCRs of a simulated enclave: their values at boot, how they are extended and locked, and what is measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.attestation.simulated_nsm import (
 )
 
 
-def test_document_holds_the_locked_pcrs_only(nsm: SimulatedNsm) -> None:
+def test_document_contains_only_the_locked_pcrs(nsm: SimulatedNsm) -> None:
     ask(nsm, {"ExtendPCR": {"index": 16, "data": b"a"}})
     ask(nsm, {"ExtendPCR": {"index": 20, "data": b"b"}})
     ask(nsm, {"LockPCR": {"index": 20}})
@@ -78,14 +78,14 @@ def test_extend_chains_sha384(nsm: SimulatedNsm) -> None:
     assert describe(nsm, 17) == (ZERO, False)
 
 
-def test_extend_takes_no_data_and_as_much_as_a_request_holds(nsm: SimulatedNsm) -> None:
+def test_extend_accepts_empty_data_and_as_much_as_fits_into_a_request(nsm: SimulatedNsm) -> None:
     assert ask(nsm, {"ExtendPCR": {"index": 31, "data": b""}})["ExtendPCR"]["data"] == extended(ZERO, b"")
     overhead = len(cbor2.dumps({"ExtendPCR": {"index": 30, "data": bytes(4_000)}})) - 4_000
     largest = bytes(MAX_REQUEST_BYTES - overhead)
     assert ask(nsm, {"ExtendPCR": {"index": 30, "data": largest}})["ExtendPCR"]["data"] == extended(ZERO, largest)
 
 
-def test_lock_makes_a_pcr_read_only_for_good(nsm: SimulatedNsm) -> None:
+def test_lock_makes_a_pcr_read_only_permanently(nsm: SimulatedNsm) -> None:
     ask(nsm, {"ExtendPCR": {"index": 16, "data": b"one"}})
     assert ask(nsm, {"LockPCR": {"index": 16}}) == "LockPCR"
     assert ask(nsm, {"ExtendPCR": {"index": 16, "data": b"two"}}) == error("ReadOnlyIndex")
@@ -108,7 +108,7 @@ def test_lock_pcrs_locks_all_below_its_range(nsm: SimulatedNsm, count: int, lock
     assert [index for index in range(32) if describe(nsm, index)[1]] == list(range(locked))
 
 
-def test_lock_pcrs_takes_pcrs_that_are_locked_already(nsm: SimulatedNsm) -> None:
+def test_lock_pcrs_accepts_pcrs_that_are_already_locked(nsm: SimulatedNsm) -> None:
     ask(nsm, {"LockPCRs": {"range": 32}})
     assert ask(nsm, {"LockPCRs": {"range": 32}}) == "LockPCRs"
 

@@ -78,11 +78,11 @@ def ask(sock: socket.socket, request: object) -> Any:
 def is_disconnected(sock: socket.socket) -> bool:
     try:
         return sock.recv(1) == b""
-    except ConnectionResetError:  # instead, where the server had not read everything yet
+    except ConnectionResetError:  # instead, if the server had not read everything yet
         return True
 
 
-def test_answers_come_in_frames_of_their_own(server: NsmServer, path: Path) -> None:
+def test_each_response_has_its_own_frame(server: NsmServer, path: Path) -> None:
     assert server.address == UnixAddress(str(path))
     with connect(path) as sock:
         assert ask(sock, "DescribeNSM")["DescribeNSM"]["module_id"] == "i-1-enc1"
@@ -107,7 +107,7 @@ def test_request_that_arrives_byte_by_byte_is_answered(path: Path) -> None:
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("size", [MAX_REQUEST_BYTES + 1, 1_000_000])
-def test_request_over_the_limit_is_refused_and_the_stream_goes_on(path: Path, size: int) -> None:
+def test_request_over_the_limit_is_refused_and_the_stream_stays_in_sync(path: Path, size: int) -> None:
     with connect(path) as sock:
         sock.sendall(frame(bytes(size)) + frame(DESCRIBE))
         assert receive(sock) == {"Error": "InputTooLarge"}
@@ -132,7 +132,7 @@ def test_client_that_never_reads_delays_nobody(path: Path) -> None:
     with connect(path) as deaf, connect(path) as witness:
         deaf.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            while True:  # until the answers that nobody reads have filled the buffers both ways
+            while True:  # until unread responses have filled the buffers in both directions
                 deaf.send(frame(DESCRIBE) * 100)
         assert "DescribeNSM" in ask(witness, "DescribeNSM")
 
@@ -159,7 +159,7 @@ def test_many_clients_at_once_share_one_module(path: Path) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         values = set(pool.map(extend, range(16)))
-    assert len(values) == 16  # each saw a state of its own: no update was lost
+    assert len(values) == 16  # each saw a different state: no update was lost
     with connect(path) as sock:
         assert ask(sock, {"DescribePCR": {"index": 16}})["DescribePCR"]["data"] in values
 
@@ -179,7 +179,7 @@ def test_close_disconnects_clients_removes_the_socket_and_ends_its_threads(nsm: 
     server.close()
 
 
-def test_accept_that_fails_is_tried_again(nsm: SimulatedNsm, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_accept_is_retried(nsm: SimulatedNsm, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accept, failures = socket.socket.accept, iter([OSError(errno.EMFILE, "Too many open files")])
 
     def sometimes(listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -193,7 +193,7 @@ def test_accept_that_fails_is_tried_again(nsm: SimulatedNsm, path: Path, monkeyp
     assert next(failures, None) is None
 
 
-def test_client_that_gets_no_thread_is_turned_away_alone(
+def test_only_the_client_without_a_thread_is_turned_away(
     nsm: SimulatedNsm, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, failures = threading.Thread.start, iter([RuntimeError("can't start new thread")])

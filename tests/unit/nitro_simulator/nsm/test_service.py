@@ -1,4 +1,4 @@
-"""The simulated NSM: every request, every limit, every error code, and documents that a verifier takes."""
+"""The simulated NSM: every request, every limit, every error code, and documents that a verifier accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.attestation.simulated_nsm import (
 )
 
 
-def test_describe_nsm_gives_what_the_device_gives(nsm: SimulatedNsm) -> None:
+def test_describe_nsm_returns_what_the_device_returns(nsm: SimulatedNsm) -> None:
     assert ask(nsm, "DescribeNSM") == {
         "DescribeNSM": {
             "version_major": 1,
@@ -42,7 +42,7 @@ def test_describe_nsm_gives_what_the_device_gives(nsm: SimulatedNsm) -> None:
     }
 
 
-def test_get_random_gives_256_fresh_bytes(nsm: SimulatedNsm) -> None:
+def test_get_random_returns_256_fresh_bytes(nsm: SimulatedNsm) -> None:
     first, second = (ask(nsm, "GetRandom")["GetRandom"]["random"] for _ in range(2))
     assert len(first) == len(second) == 256
     assert first != second
@@ -67,7 +67,7 @@ def test_requests_are_answered_one_at_a_time() -> None:
 
     def random_bytes(size: int) -> bytes:
         with contextlib.suppress(threading.BrokenBarrierError):
-            both_inside.wait(timeout=0.2)  # ends at once if a second request is let in, else by its time-out
+            both_inside.wait(timeout=0.2)  # ends at once if a second request is let in, otherwise by its timeout
             met.append(size)
         return bytes(size)
 
@@ -78,7 +78,7 @@ def test_requests_are_answered_one_at_a_time() -> None:
     assert met == []
 
 
-def test_document_verifies_and_holds_what_was_given(nsm: SimulatedNsm) -> None:
+def test_document_verifies_and_contains_what_was_given(nsm: SimulatedNsm) -> None:
     document = attest(nsm, at=NOW, user_data=b"data", nonce=b"nonce", public_key=b"key")
     assert (document.user_data, document.nonce, document.public_key_der) == (b"data", b"nonce", b"key")
     assert (document.module_id, document.digest, document.issued_at) == (MODULE_ID, "SHA384", NOW)
@@ -92,14 +92,14 @@ def test_document_without_fields_has_null_for_them(nsm: SimulatedNsm, fields: di
     assert (document.user_data, document.nonce, document.public_key_der) == (None, None, None)
 
 
-def test_document_takes_text_for_its_bytes(nsm: SimulatedNsm) -> None:
+def test_document_treats_text_as_its_bytes(nsm: SimulatedNsm) -> None:
     document = ask(nsm, {"Attestation": {"user_data": "käse"}})["Attestation"]["document"]
     assert verify_document(document, root_sha256=AUTHORITY.root_sha256).user_data == "käse".encode()
 
 
 def test_document_has_the_device_s_encoding(nsm: SimulatedNsm) -> None:
     document = ask(nsm, {"Attestation": {}})["Attestation"]["document"]
-    assert document[:7].hex() == "8444a1013822a0"  # untagged, ES384 alone in the protected header, none unprotected
+    assert document[:7].hex() == "8444a1013822a0"  # untagged; protected header only ES384, unprotected empty
     payload = cbor2.loads(document)[2]
     assert (payload[:1], payload[-1:]) == (b"\xbf", b"\xff")
     assert list(cbor2.loads(payload)) == [
@@ -116,7 +116,7 @@ def test_document_has_the_device_s_encoding(nsm: SimulatedNsm) -> None:
 
 
 @pytest.mark.parametrize(("name", "largest"), [("user_data", 512), ("nonce", 512), ("public_key", 1_024)], ids=str)
-def test_attestation_field_at_its_limit_is_taken_and_over_it_refused(
+def test_attestation_field_is_accepted_at_its_limit_and_refused_over_it(
     nsm: SimulatedNsm, name: str, largest: int
 ) -> None:
     fields: dict[str, Any] = {name: bytes(largest)}
@@ -134,7 +134,7 @@ def test_attestation_with_every_field_at_its_limit_fits_the_response(nsm: Simula
     assert "Attestation" in cbor2.loads(answer)
 
 
-def test_empty_fields_are_taken_but_no_empty_public_key(nsm: SimulatedNsm) -> None:
+def test_empty_fields_are_accepted_except_for_the_public_key(nsm: SimulatedNsm) -> None:
     document = attest(nsm, user_data=b"", nonce=b"")
     assert (document.user_data, document.nonce) == (b"", b"")
     assert ask(nsm, {"Attestation": {"public_key": b""}}) == error("InvalidArgument")
@@ -173,7 +173,7 @@ def test_number_of_another_type_or_width_is_an_invalid_argument(
 
 
 @pytest.mark.parametrize("data", [None, 5, [1], {}])
-def test_extend_by_something_else_than_bytes_is_an_invalid_argument(nsm: SimulatedNsm, data: object) -> None:
+def test_extend_with_anything_but_bytes_is_an_invalid_argument(nsm: SimulatedNsm, data: object) -> None:
     assert ask(nsm, {"ExtendPCR": {"index": 16, "data": data}}) == error("InvalidArgument")
     assert ask(nsm, {"ExtendPCR": {"index": 16}}) == error("InvalidArgument")
     assert describe(nsm, 16) == (ZERO, False)
@@ -181,7 +181,7 @@ def test_extend_by_something_else_than_bytes_is_an_invalid_argument(nsm: Simulat
 
 @pytest.mark.parametrize("arguments", [None, [], "index", b"", 16])
 @pytest.mark.parametrize("operation", ["Attestation", "DescribePCR", "ExtendPCR", "LockPCR", "LockPCRs"])
-def test_arguments_that_are_no_map_are_invalid(nsm: SimulatedNsm, operation: str, arguments: object) -> None:
+def test_arguments_that_are_not_a_map_are_invalid(nsm: SimulatedNsm, operation: str, arguments: object) -> None:
     assert ask(nsm, {operation: arguments}) == error("InvalidArgument")
 
 
@@ -219,7 +219,7 @@ def test_request_the_module_does_not_know_is_an_invalid_operation(nsm: Simulated
 @pytest.mark.parametrize(
     "encoded", [b"", b"\xff", b"\xa1", cbor2.dumps("GetRandom")[:-1], cbor2.dumps("GetRandom") + b"\0", b"\xc1\x00"]
 )
-def test_request_that_is_no_cbor_is_an_invalid_operation(nsm: SimulatedNsm, encoded: bytes) -> None:
+def test_request_that_is_not_cbor_is_an_invalid_operation(nsm: SimulatedNsm, encoded: bytes) -> None:
     assert cbor2.loads(nsm.answer(encoded)) == error("InvalidOperation")
 
 

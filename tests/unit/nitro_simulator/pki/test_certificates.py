@@ -13,7 +13,7 @@ USAGES = ("digital_signature", "content_commitment", "key_cert_sign", "crl_sign"
 MIDNIGHT = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def test_certificate_has_what_it_was_given_and_no_extension() -> None:
+def test_certificate_has_the_given_fields_and_no_extension() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = certificate_builder(
         subject=distinguished_name("subject"),

@@ -9,7 +9,7 @@ from nitro_simulator.pki.tls import ServerTls, TlsAuthority
 
 
 def _handshake(server: ServerTls, ca_pem: bytes, host: str) -> None:
-    """Do a whole handshake in memory, with verification as strict as Python has it."""
+    """Do a whole handshake in memory, with Python's strictest verification."""
     context = ssl.create_default_context(cadata=ca_pem.decode())
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -47,13 +47,13 @@ def test_client_refuses_another_ca_even_of_the_same_name(authority: TlsAuthority
         _handshake(authority.server_certificate("localhost"), TlsAuthority.create().ca_pem, "localhost")
 
 
-def test_server_certificate_is_no_ca(authority: TlsAuthority) -> None:
+def test_server_certificate_is_not_a_ca(authority: TlsAuthority) -> None:
     certificate = x509.load_pem_x509_certificate(authority.server_certificate("localhost").certificate_pem)
 
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_long_host_name_is_no_obstacle(authority: TlsAuthority) -> None:
+def test_long_host_name_works(authority: TlsAuthority) -> None:
     host = f"{'a' * 60}.{'b' * 60}.example.com"
 
     _handshake(authority.server_certificate(host), authority.ca_pem, host)

@@ -1,4 +1,4 @@
-"""Which libraries the plugin takes for installed. What it does in projects of users is in tests/distribution."""
+"""Which libraries the plugin considers installed; tests/distribution runs it in a user's project."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def test_library_that_is_hidden_or_replaced_is_not_there(
     assert not is_installed("no_such_library")
 
 
-def test_plugin_defines_the_fixtures_where_all_is_installed() -> None:
+def test_plugin_defines_the_fixtures_if_everything_is_installed() -> None:
     assert all(map(is_installed, pytest_plugin.LIBRARIES))
     assert set(pytest_plugin.__all__) == {name for name in vars(pytest_plugin) if name.startswith("kmstool_")}
