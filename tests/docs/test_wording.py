@@ -39,6 +39,7 @@ def test_phrase_that_reads_as_translated_is_found(text: str) -> None:
         "the clock is 600 s behind KMS's",
         "as long as it takes, and as many as fit",
         "the timeout is no longer needed",
+        "there is no second copy",
         "besides the five operations",
         "after the first failure",
     ],

@@ -8,8 +8,8 @@ finished; the other direction continues. The Relay ends when both directions are
 
 Why it is built this way. A direction reads again only after the sink has accepted everything, so a slow reader costs at
 most one chunk of memory, the kernel's flow control slows down its sender, and no other connection waits. Readiness
-callbacks cost less than half the CPU of asyncio's streams (measurements: docs/explanation/proxy-relay.md). ``movers`` has
-two ways to move bytes, because copying is faster for messages and splicing is faster for bulk data from TCP.
+callbacks cost less than half the CPU of asyncio's streams (measurements: docs/explanation/proxy-relay.md). ``movers``
+has two ways to move bytes, because copying is faster for messages and splicing is faster for bulk data from TCP.
 """
 
 from __future__ import annotations
