@@ -29,7 +29,7 @@ _INSTANCE_EXIT_CODES: dict[str, ExitCode] = {
 }
 _UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_UNREACHABLE})
 _REASONLESS_HINT = (
-    "this enclave gives no reason, as kmstool in C never does: see its console, or run kmstool-enclave of this project"
+    "this enclave gives no reason (kmstool in C never does): read its console, or run this project's kmstool-enclave"
 )
 
 
@@ -48,7 +48,7 @@ class EnclaveError(ToolError):
     """
 
     def __init__(self, reply: ErrorReply) -> None:
-        message = reply.message[:MAX_REPLY_TEXT_CHARS] or "the enclave refused without a reason"
+        message = reply.message[:MAX_REPLY_TEXT_CHARS] or "the enclave refused the request without giving a reason"
         super().__init__(message + _kms_details(reply), hint=_hint(reply))
         self.reply = reply
         self.exit_code = _exit_code(reply)
@@ -75,7 +75,7 @@ def _kms_details(reply: ErrorReply) -> str:
     if reply.request_id:
         details.append(f"request id {reply.request_id[:64]}")
     if reply.tries is not None and reply.tries > 1:
-        details.append(f"after {reply.tries} tries")
+        details.append(f"after {reply.tries} attempts")
     return f" ({', '.join(details)})" if details else ""
 
 

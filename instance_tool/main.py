@@ -76,11 +76,11 @@ class _Commands(CommandGroup):
 @click.version_option(version_text(), prog_name=PROGRAM)
 @with_options(ENCLAVE_OPTIONS, DECRYPT_OPTIONS, LOG_OPTIONS)
 def command(**_options: object) -> None:
-    """Have an enclave decrypt CIPHERTEXT with AWS KMS, and print the plaintext.
+    """Decrypt CIPHERTEXT with AWS KMS inside an enclave, and print the result.
 
-    CIPHERTEXT is base64 text; - reads it from standard input. Credentials come
-    from the environment, from this instance's role (IMDSv2), or from boto3's
-    chain, in this order.
+    CIPHERTEXT is base64 text; - reads it from standard input. AWS credentials
+    come from the environment, from this instance's role (IMDSv2), or from
+    boto3's chain (profiles, SSO, containers), in this order.
 
     \b
     Examples:
@@ -90,8 +90,8 @@ def command(**_options: object) -> None:
       kmstool-instance --cid 16 --batch < ciphertexts > plaintexts
 
     \b
-    Exit codes: 0 done, 1 failed, 2 usage, 3 not reached, 4 no credentials,
-    5 refused by KMS, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage error, 3 enclave, proxy or KMS
+    unreachable, 4 no credentials, 5 denied by KMS, 130 interrupted.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 

@@ -46,11 +46,14 @@ _INDENT = "    "
 _HTTP_OK = 200
 
 _NOT_PROVEN = (
-    "Steps with a * are what the enclave, or whoever answers in its place, says of itself. Only an attestation document"
-    " among them is checked here: it shows that an enclave with these PCRs named this key, not when, and not that it"
-    " told these steps; attest fetches one with a fresh nonce. A reply's time counts from its request."
+    "Steps marked * are reported by the enclave, or by whatever answers at its address, and are not proven. Only an"
+    " attestation document among them is checked here. It shows that an enclave with these PCRs vouched for this key,"
+    " but not when, and not that it reported these steps; kmstool-instance attest fetches one with a fresh nonce."
+    " A reply's time is measured from its request."
 )
-_NOT_TOLD = "The enclave told of no steps of its own; kmstool in C never does. A reply's time counts from its request."
+_NOT_TOLD = (
+    "The enclave reported no steps of its own; kmstool in C never does. A reply's time is measured from its request."
+)
 _NOT_ANSWERED = "The enclave did not answer."
 
 
@@ -77,7 +80,7 @@ def trace_text(operation: Operation, steps: Sequence[object], *, at: datetime) -
         at: the time, with its zone, that the certificates of an attestation document are judged at.
     """
     narrator = _Narrator(operation, steps, at)
-    lines = [f"how the answer to {operation} came about", ""]
+    lines = [f"trace of {operation}", ""]
     for number, step in enumerate(steps, start=1):
         mark = "*" if isinstance(step, EnclaveStep) else " "
         lines += _lines(f"{number:2}{mark} ", narrator.tell(step))
@@ -167,7 +170,7 @@ class _Narrator:
     def _(self, step: CredentialsFound) -> _Told:
         return _Told(
             f"this instance found credentials: {step.source}",
-            ("readable by: whoever controls this instance",),
+            ("readable by: anyone who controls this instance",),
             step.elapsed_ms,
         )
 
@@ -184,7 +187,7 @@ class _Narrator:
 
     @tell.register
     def _(self, step: Attested) -> _Told:
-        source = "enclave: an earlier call's" if step.is_reused else "Nitro Security Module -> enclave:"
+        source = "enclave: reused" if step.is_reused else "Nitro Security Module -> enclave:"
         heading = f"{source} attestation document, {len(step.document):,} bytes"
         self._presented = presented = _PresentedDocument.judge(step.document, self._at)
         if presented.fields is None:
@@ -195,19 +198,19 @@ class _Narrator:
             f"{label}: {presented.verdict}",
             f"{label}: module {quoted(fields.module_id, 128)}",
             f"{label}: PCR0 {fields.pcrs.get(0, b'').hex() or 'missing'}",
-            f"{label}: public key in it: SHA-256 {presented.key_identifier or 'missing'}",
-            "readable by: anybody; it holds no secret, and the private key stays in the enclave",
+            f"{label}: public key in the document: SHA-256 {presented.key_identifier or 'missing'}",
+            "readable by: anyone; it contains no secret, and the private key stays in the enclave",
         )
         return _Told(heading, (*details, DEBUG_WARNING) if fields.is_debug else details, step.elapsed_ms)
 
     @tell.register
     def _(self, step: TlsConnected) -> _Told:
         return _Told(
-            f"enclave -> KMS: {step.version} through {step.proxy}, {'kept' if step.is_kept else 'new'}",
+            f"enclave -> KMS: {step.version} through {step.proxy}, {'reused' if step.is_kept else 'new'}",
             (
                 f"evidence: certificate for {step.certificate_names}, issued by {step.certificate_issuer}",
                 f"evidence: checked in the enclave against the name {step.host}",
-                f"readable by: the enclave and KMS; the proxy passes on records of {step.cipher}",
+                f"readable by: the enclave and KMS; the proxy sees only TLS records ({step.cipher})",
             ),
             None if step.is_kept else step.elapsed_ms,
         )
@@ -223,14 +226,14 @@ class _Narrator:
 
     def _answer(self, step: KmsAnswered) -> tuple[str, ...]:
         if step.http_status != _HTTP_OK:
-            return ("carried: a refusal",)
+            return ("carried: an error",)
         if self._delivers is None:
-            return (f"carried: the answer to {self._operation}, which KMS does not attest",)
+            return (f"carried: the response to {self._operation}, which KMS does not encrypt for the enclave",)
         if not any(step is answer for answer in self._opened_answers):
-            return ("carried: an answer that the enclave did not take",)
+            return ("carried: a response that the enclave did not accept",)
         return (
-            f"carried: CiphertextForRecipient, which is the {self._delivers} encrypted once more, to the enclave's key",
-            "readable by: the enclave alone; whoever broke TLS would still need its private key",
+            f"carried: CiphertextForRecipient, the {self._delivers} encrypted again with the enclave's public key",
+            "readable by: only the enclave; breaking TLS is not enough without its private key",
         )
 
     @tell.register
@@ -238,9 +241,9 @@ class _Narrator:
         return _Told(
             f"enclave: opened CiphertextForRecipient, {step.ciphertext_for_recipient_bytes:,} bytes",
             (
-                f"evidence: by the private key of SHA-256 {step.key_identifier}",
+                f"evidence: public key of the private key used: SHA-256 {step.key_identifier}",
                 self._compared(step.key_identifier),
-                "readable by: the enclave alone",
+                "readable by: only the enclave",
             ),
             step.elapsed_ms,
         )
@@ -253,7 +256,7 @@ class _Narrator:
 
     @tell.register
     def _(self, step: Received) -> _Told:
-        what = "reply to" if step.is_ok else "refusal of"
+        what = "reply to" if step.is_ok else "error reply to"
         return _Told(
             f"enclave -> this instance: {what} {step.operation}, {step.received_bytes:,} bytes",
             (*_carried(step.fields), *self._fate_of_secret(step)),
@@ -267,9 +270,9 @@ class _Narrator:
             is_digest = step.delivery == Delivery.DIGEST
             return (f"{self._delivers}: stayed in the enclave; {DIGEST} is its SHA-256",) if is_digest else ()
         if step.delivery == Delivery.EXEC:
-            return (f"{self._delivers}: went to a program in the enclave; {MESSAGE} is what that printed",)
+            return (f"{self._delivers}: went to a program in the enclave; {MESSAGE} is that program's output",)
         alternative = "kmstool-enclave --deliver digest or exec keeps it inside"
-        return (f"readable by: whoever controls this instance: {MESSAGE} is the {self._delivers}; {alternative}",)
+        return (f"readable by: anyone who controls this instance: {MESSAGE} is the {self._delivers}; {alternative}",)
 
     @tell.register
     def _(self, step: Printed) -> _Told:
@@ -282,7 +285,7 @@ def _carried(fields: tuple[str, ...]) -> tuple[str, ...]:
 
 def _readers(peer: str) -> str:
     if peer.startswith("vsock://"):
-        return "whoever controls this instance, and the enclave; vsock does not leave the machine"
+        return "anyone who controls this instance, and the enclave; vsock does not leave the machine"
     if peer.startswith("unix:"):
-        return "whoever controls this machine"
-    return "whoever sees the network on the way"
+        return "anyone who controls this machine"
+    return "anyone on the network path"

@@ -139,7 +139,7 @@ class EnclaveClient:
         except EnclaveError as error:
             if not error.says_credentials_ended or not self._has_new_credentials():
                 raise
-            _logger.info("credentials: have expired: asking again with new ones")
+            _logger.info("credentials: expired; retrying with new ones")
         return self._attempt_on_live_connection(message)
 
     def exchange(self, message: JsonObject) -> JsonObject:
@@ -194,7 +194,7 @@ class EnclaveClient:
             return
         reply = self.exchange(SetClient(credentials, self._region).to_message())
         self._is_legacy_peer = PROTOCOL not in reply
-        protocol = "as kmstool in C" if self._is_legacy_peer else f"protocol {reply[PROTOCOL]}"
+        protocol = "the protocol of kmstool in C" if self._is_legacy_peer else f"protocol {reply[PROTOCOL]}"
         _logger.info("enclave: speaks %s", protocol)
         self._sent = credentials
 

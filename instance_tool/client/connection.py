@@ -124,13 +124,13 @@ class EnclaveConnection:
                     "read from",
                     self._address,
                     "the connection was closed before the reply",
-                    hint="kmstool in C serves one client at a time: is another one connected?",
+                    hint="kmstool in C serves one client at a time: is another client connected?",
                 )
             return decode_message(frame), len(frame) + 1
         except WireError:  # its text speaks of a request of ours
             raise WireError(
-                f"reply: expected one strict JSON object of at most {MAX_MESSAGE_BYTES} bytes, got other bytes",
-                hint=f"what listens on {self._address} is no kmstool-enclave",
+                f"reply: not a JSON object of at most {MAX_MESSAGE_BYTES} bytes",
+                hint=f"the program that listens on {self._address} is not kmstool-enclave: check --cid and --port",
             ) from None
 
 

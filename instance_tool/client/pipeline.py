@@ -81,7 +81,7 @@ class Pipeline:
         request_id = reply.pop("Id", None)
         if not isinstance(request_id, str) or request_id not in self._under_way:
             self._client.close()
-            return self._fail(WireError("reply: Id: expected that of a request under way, got another"))
+            return self._fail(WireError("reply: the Id does not belong to any pending request"))
         number, request = self._under_way.pop(request_id)
         outcome = _outcome(request, reply)
         if isinstance(outcome, EnclaveError) and outcome.says_credentials_ended:

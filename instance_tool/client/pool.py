@@ -48,8 +48,8 @@ class EnclavePool:
         """
         if not self._places.acquire(timeout=self._wait_s):
             raise BusyError(
-                f"connections to the enclave: expected one of {self._size} within {self._wait_s:g} s, got none",
-                hint="start kmstool-instance serve with a larger --enclave-connections",
+                f"connections to the enclave: all {self._size} stayed busy for {self._wait_s:g} s",
+                hint="restart kmstool-instance serve with a larger --enclave-connections",
             )
         try:
             client = self._take_idle() or self._new_client()

@@ -49,8 +49,7 @@ def decrypt(settings: DecryptSettings) -> None:
         return
     if settings.ciphertext is None:
         raise InputError(
-            "CIPHERTEXT: expected base64 text, or - for standard input, got nothing",
-            hint=f"{PROGRAM} --help shows examples",
+            "CIPHERTEXT: missing", hint=f"pass base64 text, or - for standard input; {PROGRAM} --help shows examples"
         )
     request = with_ciphertext(template, ciphertext_argument(settings.ciphertext))
     perform(settings, request, explain=settings.explain, newline=not settings.no_newline)
@@ -61,11 +60,11 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
     from instance_tool.console.progress import Progress  # noqa: PLC0415
 
     if settings.ciphertext not in (None, STANDARD_INPUT):
-        raise InputError("--batch reads its ciphertexts from standard input: leave CIPHERTEXT off")
+        raise InputError("--batch reads ciphertexts from standard input: omit CIPHERTEXT")
     if settings.explain:
-        raise InputError("--explain tells of one call: leave --batch off")
+        raise InputError("--explain cannot be used with --batch: it explains a single call")
     if settings.no_newline:
-        raise InputError("--batch writes one result per line: leave --no-newline off")
+        raise InputError("--no-newline cannot be used with --batch, which writes one result per line")
     progress = Progress(is_quiet=settings.quiet)
 
     def report(line_number: int, error: ToolError) -> None:

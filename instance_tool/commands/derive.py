@@ -30,11 +30,13 @@ class DeriveSettings(ResultSettings):
     *RESULT_OPTIONS,
     EXPLAIN_OPTION,
     KEY_OPTION,
-    click.option("--public-key", type=click.Path(path_type=Path), required=True, help="The peer's public key, DER."),
+    click.option(
+        "--public-key", type=click.Path(path_type=Path), required=True, help="File with the peer's public key, in DER."
+    ),
     NO_NEWLINE_OPTION,
 )
 def derive(settings: DeriveSettings) -> None:
-    """Derive the ECDH shared secret of --key-id and a peer's public key.
+    """Derive an ECDH shared secret from --key-id and a peer's public key.
 
     \b
     Example:

@@ -48,26 +48,26 @@ class DoctorSettings(CredentialSettings, KeySettings):
     *KEY_OPTIONS,
     ALGORITHM_OPTION,
     click.option(
-        "--ciphertext", metavar="TEXT", help="Try to decrypt this, or standard input for -; shows nothing of it."
+        "--ciphertext", metavar="TEXT", help="Also decrypt this, or - for standard input; never shows the plaintext."
     ),
     click.option(
-        "--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy leads, if not to the region's own KMS."
+        "--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy connects to, if not to KMS in the region."
     ),
 )
 def doctor(settings: DoctorSettings) -> None:
-    """Look at every hop between this instance and KMS, and say what to do.
+    """Check every hop between this instance and KMS, and say how to fix it.
 
-    vsock, enclave, protocol and region are seen from here; the Nitro Security
-    Module, entropy, proxy, KMS, TLS and clock by the enclave, whose word it is;
-    instance metadata and role from here again. With --ciphertext, KMS is asked
-    to decrypt, and its answer read against the PCRs it was shown.
+    This instance checks vsock, enclave, protocol, region, instance metadata and
+    role. The enclave checks the Nitro Security Module, entropy, proxy, KMS, TLS
+    and clock; nothing proves what it reports. With --ciphertext, doctor also
+    has KMS decrypt, and explains a denial by the PCRs that KMS was shown.
 
     \b
     Examples:
       kmstool-instance doctor --cid 16 --region us-east-1
       kmstool-instance doctor --cid 16 --ciphertext - --output json < secret.b64
 
-    Exit codes: 0 every hop holds, 1 one does not, 2 usage.
+    Exit codes: 0 every hop works, 1 a hop failed, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if os.environ.get(NO_COLOR):
         click.get_current_context().color = False
@@ -113,7 +113,7 @@ def _decrypt_request(settings: DoctorSettings) -> KmsRequest | None:
     """Return the Decrypt to try, or None where none is asked for."""
     if settings.ciphertext is None:
         if settings.encryption_context or settings.key_id or settings.encryption_algorithm:
-            raise InputError("--ciphertext: expected one beside the options of a decrypt, got none")
+            raise InputError("--key-id, --encryption-context and --encryption-algorithm need --ciphertext")
         return None
     template = kms_request(
         Operation.DECRYPT,

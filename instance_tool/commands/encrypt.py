@@ -30,10 +30,10 @@ class EncryptSettings(ResultSettings, KeySettings):
 @click.command()
 @with_connection(EncryptSettings, *RESULT_OPTIONS, EXPLAIN_OPTION, *KEY_OPTIONS, ALGORITHM_OPTION)
 def encrypt(settings: EncryptSettings) -> None:
-    """Encrypt standard input under --key-id, and print base64.
+    """Encrypt standard input under --key-id and print base64.
 
-    KMS does not attest this operation: anybody whom the key policy lets
-    encrypt can, with or without an enclave.
+    KMS does not check attestation for this operation: anyone whom the key
+    policy allows to encrypt can do so, with or without an enclave.
 
     \b
     Example:
@@ -42,8 +42,8 @@ def encrypt(settings: EncryptSettings) -> None:
     key_id = required_key_id(settings.key_id)
     plaintext = standard_input().read(MAX_PLAINTEXT_BYTES + 1)
     if not 1 <= len(plaintext) <= MAX_PLAINTEXT_BYTES:
-        got = "nothing" if not plaintext else "more"
-        raise InputError(f"standard input: expected 1 to {MAX_PLAINTEXT_BYTES} bytes to encrypt, got {got}")
+        problem = "empty" if not plaintext else f"longer than {MAX_PLAINTEXT_BYTES} bytes, the most that KMS encrypts"
+        raise InputError(f"standard input: {problem}")
     request = kms_request(
         Operation.ENCRYPT,
         key_id=key_id,

@@ -34,18 +34,18 @@ class GenkeySettings(ResultSettings, KeySettings):
     KEY_SPEC.declare(click.option, type=click.Choice(KEY_SPECS)),
     click.option(
         "--length", type=click.IntRange(1, MAX_RANDOM_BYTES), metavar="BYTES",
-        help="Size of the data key, instead of --key-spec.",
+        help="Size of the data key; replaces --key-spec.",
     ),
 )  # fmt: skip
 def genkey(settings: GenkeySettings) -> None:
-    """Generate a data key: as it is, and under the KMS key --key-id.
+    """Generate a data key, in plaintext and encrypted under --key-id.
 
     \b
     Example:
       kmstool-instance genkey --cid 16 --key-id alias/app --output json
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if settings.key_spec and settings.length:
-        raise InputError("--key-spec and --length exclude each other")
+        raise InputError("--key-spec and --length cannot be used together")
     request = kms_request(
         Operation.GENERATE_DATA_KEY,
         key_id=required_key_id(settings.key_id),

@@ -22,7 +22,7 @@ class GenkeypairSettings(ResultSettings, KeySettings):
 @click.command()
 @with_connection(GenkeypairSettings, *RESULT_OPTIONS, EXPLAIN_OPTION, *KEY_OPTIONS, KEY_PAIR_SPEC.declare(click.option))
 def genkeypair(settings: GenkeypairSettings) -> None:
-    """Generate a key pair: public key, private key, and that under --key-id.
+    """Generate a key pair; the private key is also encrypted under --key-id.
 
     \b
     Example:

@@ -40,7 +40,7 @@ class ServeSettings(CredentialSettings):
 @with_connection(
     ServeSettings,
     *CREDENTIAL_OPTIONS,
-    click.option("--socket", "socket_path", required=True, metavar="PATH", help="The unix socket to serve."),
+    click.option("--socket", "socket_path", required=True, metavar="PATH", help="Unix socket to listen on."),
     click.option(
         "--enclave-connections", type=click.IntRange(1, MAX_ENCLAVE_CONNECTIONS), default=ENCLAVE_CONNECTIONS,
         show_default=True, metavar="N", help="Maximum number of concurrent requests to the enclave.",
@@ -49,11 +49,12 @@ class ServeSettings(CredentialSettings):
     IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s),
 )  # fmt: skip
 def serve(settings: ServeSettings) -> None:
-    """Keep a session with the enclave for programs of this user.
+    """Share connections to the enclave with this user's programs.
 
-    What speaks to an enclave speaks to PATH as well, and needs no credentials:
-    they are found here, and found anew before they end. Only this user, and
-    root, can connect. Runs until SIGTERM, and then finishes what is under way.
+    A program that can talk to an enclave can talk to PATH instead, and needs no
+    credentials: this command finds them and renews them before they expire.
+    Only this user and root can connect. Runs until SIGTERM, then finishes the
+    requests in progress.
 
     \b
     Examples:
@@ -62,7 +63,7 @@ def serve(settings: ServeSettings) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     address = parse_address(f"unix:{settings.socket_path}")
     if address == settings.enclave_address() or not isinstance(address, UnixAddress):
-        raise InputError("--socket: expected another path than the enclave's, got the same")
+        raise InputError("--socket and --enclave name the same socket")
     serve_enclave(settings, address)
 
 

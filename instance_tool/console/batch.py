@@ -119,7 +119,7 @@ def _ciphertext(line: bytes | InputError) -> bytes:
 
 def _stopped_at(number: int, error: TransportError) -> TransportError:
     return TransportError(
-        f"line {number}: no result, nor for any line behind it: {error.operation}",
+        f"line {number} and all later lines have no result: {error.operation}",
         error.address,
         error.reason,
         hint=error.hint,

@@ -21,7 +21,7 @@ def parse_ciphertext(text: bytes) -> bytes:
         InputError: it is empty, no base64, or longer than KMS takes.
     """
     if not text.strip():
-        raise InputError("CIPHERTEXT: expected base64 text, got nothing")
+        raise InputError("CIPHERTEXT: empty")
     ciphertext = parse_base64("CIPHERTEXT", text)
     if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
         raise InputError(f"CIPHERTEXT: expected at most {MAX_CIPHERTEXT_BYTES} bytes, got {len(ciphertext)}")
@@ -113,4 +113,4 @@ class LineReader:
 
 
 def _too_long() -> InputError:
-    return InputError(f"CIPHERTEXT: expected at most {MAX_TEXT_BYTES} bytes of base64 text, got more")
+    return InputError(f"CIPHERTEXT: longer than {MAX_TEXT_BYTES} bytes of base64 text")

@@ -41,7 +41,7 @@ def required_key_id(key_id: str | None) -> str:
         InputError: none was given.
     """
     if not key_id:
-        raise InputError("--key-id: expected a KMS key, got none")
+        raise InputError("--key-id: missing", hint="pass --key-id with a key ID, ARN or alias")
     return key_id
 
 

@@ -36,7 +36,7 @@ ENCLAVE_OPTIONS = (
     ),
     click.option(
         "--enclave", metavar="ADDRESS",
-        help=f"Ask this address instead of vsock --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
+        help=f"Address of the enclave, instead of --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
     ),
     click.option(
         "--timeout", "timeout_s", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,
@@ -47,36 +47,39 @@ LOG_OPTIONS = (VERBOSE.declare(click.option), QUIET.declare(click.option))
 """With ENCLAVE_OPTIONS, of every command that asks an enclave; ConnectionSettings."""
 CREDENTIAL_OPTIONS = (
     click.option(
-        "--region", type=_parse_region, metavar="REGION", help="AWS region of KMS; only if the enclave sets none."
+        "--region",
+        type=_parse_region,
+        metavar="REGION",
+        help="AWS region of KMS; only if the enclave does not set one.",
     ),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
 )
 """CredentialSettings."""
 OUTPUT_OPTION = click.option(
     "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(OutputFormat.RAW),
-    show_default=True, help="How to write the result.",
+    show_default=True, help="Output format.",
 )  # fmt: skip
 RESULT_OPTIONS = (*CREDENTIAL_OPTIONS, OUTPUT_OPTION)
 """ResultSettings."""
 REPORT_OUTPUT_OPTION = click.option(
     "--output", type=click.Choice([str(form) for form in ReportFormat]), default=str(ReportFormat.TEXT),
-    show_default=True, help="How to write the report.",
+    show_default=True, help="Output format.",
 )  # fmt: skip
 EXPLAIN_OPTION = click.option(
-    "--explain", is_flag=True, help="Tell on standard error, step by step, how the answer came about."
+    "--explain", is_flag=True, help="Print a step-by-step trace of the call to standard error."
 )
 KEY_OPTION = KEY_ID.declare(click.option)
 CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
 KEY_OPTIONS = (CONTEXT_OPTION, KEY_OPTION)
 """KeySettings."""
 ALGORITHM_OPTION = ENCRYPTION_ALGORITHM.declare(click.option)
-NO_NEWLINE_OPTION = click.option("-n", "--no-newline", is_flag=True, help="Write no newline after the result.")
+NO_NEWLINE_OPTION = click.option("-n", "--no-newline", is_flag=True, help="Do not print a newline after the result.")
 DECRYPT_OPTIONS = (
     *RESULT_OPTIONS,
     EXPLAIN_OPTION,
     *KEY_OPTIONS,
     ALGORITHM_OPTION,
-    click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext a line."),
+    click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext per line."),
     NO_NEWLINE_OPTION,
 )
 """Of the default command, so that they stand in the help of the program itself as well."""

@@ -67,7 +67,7 @@ def encode_result(
         return encode_base64(delivered.data).encode("ascii")
     if line_number is not None and b"\n" in delivered.raw:
         raise InputError(
-            f"{delivered.label.lower()}: expected no line break in a batch with --output raw, got one",
+            f"{delivered.label.lower()}: has a line break, which --batch cannot write with --output raw",
             hint="use --output base64 or --output json",
         )
     return delivered.raw

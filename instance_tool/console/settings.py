@@ -43,13 +43,12 @@ class ConnectionSettings(Settings):
         if enclave is None and self.cid is None:
             enclave = os.environ.get(ENCLAVE_VARIABLE) or None
         if enclave is not None and self.cid is not None:
-            raise InputError("--enclave and --cid exclude each other")
+            raise InputError("--enclave and --cid cannot be used together")
         if enclave is not None:
             return parse_address(enclave)
         if self.cid is None:
             raise InputError(
-                "--cid: expected the vsock CID of the enclave, got none",
-                hint="nitro-cli describe-enclaves shows EnclaveCID",
+                "--cid: missing", hint="pass --cid with the EnclaveCID that nitro-cli describe-enclaves shows"
             )
         return vsock_address(self.cid, self.port)
 
@@ -106,14 +105,14 @@ class CredentialSettings(ConnectionSettings):
             return False
         if self.profile is not None:
             raise InputError(
-                f"--profile: expected none, because what listens on {client.address} has its own credentials, got one"
+                f"--profile cannot be used with {client.address}: kmstool-instance serve uses its own credentials"
             )
         served_region = reply_text(description, REGION)
         if self.region is not None and self.region != served_region:
             raise InputError(
-                f"--region: expected {quoted(served_region) if served_region else 'none'}, as what listens on"
-                f" {client.address} has it, got {quoted(self.region)}",
-                hint="kmstool-instance serve chooses the region for its clients: leave --region off",
+                f"--region: {client.address} uses {quoted(served_region) if served_region else 'its default'},"
+                f" got {quoted(self.region)}",
+                hint="kmstool-instance serve sets the region for its clients: omit --region",
             )
         return True
 

@@ -63,9 +63,9 @@ def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
     for name, part in parts.items():
         if part is not None and not is_credential(part):
             raise CredentialsError(
-                f"credentials from {source}: {name}: expected printable ASCII characters without blanks, got others",
+                f"credentials from {source}: the {name} is empty or has characters other than printable ASCII",
                 provider=source,
-                hint="a line break or a byte of another encoding may have slipped in",
+                hint="look for a space, a line break or a wrong encoding where it is set",
             )
     return FoundCredentials(credentials, source)
 
@@ -73,9 +73,14 @@ def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
 def _from_environment(environ: Mapping[str, str]) -> Credentials:
     access_key_id, secret_access_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key_id or not secret_access_key:
-        missing = "AWS_SECRET_ACCESS_KEY" if access_key_id else "AWS_ACCESS_KEY_ID"
+        given, missing = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+        if not access_key_id:
+            given, missing = missing, given
         raise CredentialsError(
-            f"environment: expected {missing} beside its partner, got none", provider="environment", variable=missing
+            f"environment: {given} is set but {missing} is not",
+            provider="environment",
+            variable=missing,
+            hint=f"set both, or unset {given}",
         )
     return Credentials(access_key_id, secret_access_key, environ.get("AWS_SESSION_TOKEN") or None)
 
@@ -104,9 +109,9 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}", provider="boto3") from error
     if otherwise:
         raise CredentialsError(
-            f"no credentials: not in the environment; {otherwise}; none in boto3's chain", hint=otherwise.hint
+            f"no AWS credentials: none in the environment; {otherwise}; none in boto3's chain", hint=otherwise.hint
         ) from otherwise
-    raise CredentialsError("no credentials: not in the environment, none in boto3's chain")
+    raise CredentialsError("no AWS credentials: none in the environment, none in boto3's chain")
 
 
 def _frozen(credentials: Any) -> Credentials:

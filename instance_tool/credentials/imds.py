@@ -60,9 +60,7 @@ def fetch_role_credentials(environ: Mapping[str, str], *, timeout_s: float = TIM
         RoleError: it answers, but the instance has no role, or the role's credentials cannot be used.
     """
     if environ.get(DISABLED_VARIABLE, "").lower() == "true":
-        raise CredentialsError(
-            f"IMDS: switched off by {DISABLED_VARIABLE}", provider="IMDS", variable=DISABLED_VARIABLE
-        )
+        raise CredentialsError(f"IMDS: disabled by {DISABLED_VARIABLE}", provider="IMDS", variable=DISABLED_VARIABLE)
     imds = _Imds(environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT, timeout_s)
     headers = {"X-aws-ec2-metadata-token": imds.fetch_token()}
     role = _read_role(imds.request("GET", ROLES_PATH, headers))
@@ -118,18 +116,18 @@ class _Imds:
             reason = (error.strerror or str(error)).lower()
             raise CredentialsError(
                 f"IMDS {self._endpoint}: {reason}",
-                hint="only an EC2 instance has an instance metadata service",
+                hint="IMDS exists only on EC2 instances: elsewhere, set AWS_PROFILE or AWS_ACCESS_KEY_ID",
                 provider="IMDS",
             ) from error
         except http.client.HTTPException as error:
             raise CredentialsError(
-                f"IMDS {self._endpoint}: expected HTTP, got another protocol ({type(error).__name__})", provider="IMDS"
+                f"IMDS {self._endpoint}: the response is not HTTP ({type(error).__name__})", provider="IMDS"
             ) from error
         finally:
             connection.close()
         if len(body) > MAX_ANSWER_BYTES:
             raise CredentialsError(
-                f"IMDS {self._endpoint}: expected at most {MAX_ANSWER_BYTES} bytes in answer", provider="IMDS"
+                f"IMDS {self._endpoint}: the response is larger than {MAX_ANSWER_BYTES} bytes", provider="IMDS"
             )
         return _Answer(response.status, body.decode("utf-8", "replace"))
 
@@ -160,11 +158,11 @@ def _read_credentials(answer: _Answer) -> Credentials:
     except ValueError:
         fields = None
     if answer.status != http.client.OK or not isinstance(fields, dict):
-        raise RoleError(f"IMDS: expected the role's credentials as JSON, got HTTP {answer.status}")
+        raise RoleError(f"IMDS: the response has no JSON object with the role's credentials (HTTP {answer.status})")
     if fields.get("Code", "Success") != "Success":
         raise RoleError(
             f"IMDS: the role's credentials are not available: {quoted(str(fields['Code']))}",
-            hint="check the role's trust policy: EC2 must be allowed to assume it",
+            hint="check the role's trust policy: it must let EC2 assume the role",
         )
     credentials = Credentials(
         access_key_id=_text(fields, "AccessKeyId"),
@@ -180,15 +178,15 @@ def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if isinstance(value, str) and value:
         return value
-    raise RoleError(f"IMDS: {name}: expected text in the role's credentials, got {type(value).__name__}")
+    raise RoleError(f"IMDS: the role's credentials have no valid {name}")
 
 
 def _refuse_expired(credentials: Credentials) -> None:
     expiration = parse_expiration(credentials.expiration)
     if expiration is None:
-        raise RoleError("IMDS: Expiration: expected an ISO 8601 time in the role's credentials")
+        raise RoleError("IMDS: the Expiration of the role's credentials is not an ISO 8601 time")
     if expiration <= datetime.now(UTC):
         raise RoleError(
             f"IMDS: the role's credentials expired at {credentials.expiration}",
-            hint="IMDS renews them by itself some minutes before; check the instance's clock",
+            hint="IMDS renews them minutes before they expire: check this instance's clock",
         )

@@ -93,7 +93,7 @@ class CredentialSource:
                 try:
                     self._ask()
                 except CredentialsError as error:
-                    _logger.warning("credentials: have expired, and no new ones were found: %s", error)
+                    _logger.warning("credentials: expired, and no new ones were found: %s", error)
             held = self._held
         return None if held is None or held.credentials == refused else held.credentials
 
@@ -107,7 +107,7 @@ class CredentialSource:
         except CredentialsError as error:
             if held is None or must_have_new:
                 raise
-            _logger.warning("credentials: end soon, and no new ones were found: %s", error)
+            _logger.warning("credentials: expire soon, and no new ones were found: %s", error)
             self._held = _Held(held.credentials, held.expires_at)
             return held.credentials
 

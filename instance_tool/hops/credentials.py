@@ -18,7 +18,9 @@ def examine_credentials(find_credentials: Callable[[], FoundCredentials]) -> Ite
         yield from _without_credentials(error)
         return
     is_of_role = found.source.startswith(IMDS_SOURCE)
-    yield Hop(HopName.IMDS, HopState.OK, "answers" if is_of_role else f"not needed: {found.source} has credentials")
+    yield Hop(
+        HopName.IMDS, HopState.OK, "answers" if is_of_role else f"not needed: credentials come from {found.source}"
+    )
     expiration = found.credentials.expiration
     yield Hop(HopName.ROLE, HopState.OK, found.source + (f", until {expiration}" if expiration else ""))
 

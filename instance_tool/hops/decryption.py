@@ -29,7 +29,7 @@ def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
             result = client.ask_enclave(request)
         except ToolError as error:
             return Hop(HopName.DECRYPT, HopState.FAILED, str(error), _denial_hint(error, steps) or error.hint)
-    return Hop(HopName.DECRYPT, HopState.OK, f"KMS decrypted it for this enclave, with {result.key_id}")
+    return Hop(HopName.DECRYPT, HopState.OK, f"KMS decrypted the ciphertext for this enclave with {result.key_id}")
 
 
 def _denial_hint(error: ToolError, steps: Sequence[object]) -> str | None:
@@ -40,14 +40,14 @@ def _denial_hint(error: ToolError, steps: Sequence[object]) -> str | None:
     try:
         shown = parse_unverified_document(documents[-1])
     except AttestationError as unreadable:
-        return f"what the enclave showed KMS is no attestation document: {unreadable}"
+        return f"the enclave sent KMS a malformed attestation document: {unreadable}"
     if shown.is_debug:
         return (
-            "the enclave runs in debug mode: KMS was shown zeros in PCR0 to PCR2, which name no image; start it without"
-            " --debug-mode"
+            "the enclave runs in debug mode, so KMS was shown zeros in PCR0 to PCR2, which match no image: start it"
+            " without --debug-mode"
         )
     return (
-        f"KMS was shown PCR0 {shown.pcrs.get(0, b'').hex()}: the key policy must have it in"
-        " kms:RecipientAttestation:ImageSha384, and this role as principal; kmstool-instance policy explain tells which"
-        " condition fails"
+        f"KMS was shown PCR0 {shown.pcrs.get(0, b'').hex()}: the key policy must allow it in"
+        " kms:RecipientAttestation:ImageSha384 and name this role as a principal; kmstool-instance policy explain shows"
+        " which condition fails"
     )

@@ -36,8 +36,8 @@ def walk_to_kms(client: EnclaveClient, region: str | None, kms_address: TcpAddre
         return
     yield Hop(HopName.ENCLAVE, HopState.OK, f"{client.address} answers")
     if description.get(CREDENTIALS_HELD) is True:
-        detail = "expected an enclave, got a kmstool-instance serve"
-        yield Hop(HopName.PROTOCOL, HopState.FAILED, detail, "give the enclave itself: --cid")
+        detail = "this is kmstool-instance serve, not an enclave"
+        yield Hop(HopName.PROTOCOL, HopState.FAILED, detail, "pass the enclave's own CID with --cid")
         return
     try:
         own_region = reply_text(description, REGION)
@@ -61,8 +61,8 @@ def _see_vsock(address: Address) -> Hop:
         cid = local_vsock_cid()
     except TransportError as error:
         return Hop.failed(HopName.VSOCK, error)
-    told = "the kernel does not tell its CID" if cid is None else f"this instance has CID {cid}"
-    return Hop(HopName.VSOCK, HopState.OK, f"sockets can be made here; {told}")
+    local_cid = "the kernel does not report its CID" if cid is None else f"this instance has CID {cid}"
+    return Hop(HopName.VSOCK, HopState.OK, f"this instance can open vsock sockets; {local_cid}")
 
 
 def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
@@ -72,7 +72,7 @@ def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
     if is_busy or is_absent:
         yield Hop.failed(HopName.ENCLAVE, error)
         return
-    yield Hop(HopName.ENCLAVE, HopState.OK, f"{address} takes connections")
+    yield Hop(HopName.ENCLAVE, HopState.OK, f"{address} accepts connections")
     yield _legacy_protocol() if _is_unknown(error) else Hop.failed(HopName.PROTOCOL, error)
 
 
@@ -93,8 +93,8 @@ def _legacy_protocol() -> Hop:
     return Hop(
         HopName.PROTOCOL,
         HopState.FAILED,
-        "expected an enclave that can look behind itself, got kmstool in C or an older kmstool-enclave",
-        "run this version of kmstool-enclave; without it nothing is known of what is behind the enclave",
+        "kmstool in C or an older kmstool-enclave, which cannot check the hops beyond the enclave",
+        "run this version of kmstool-enclave to have those hops checked",
     )
 
 
@@ -106,8 +106,10 @@ def _see_protocol(description: JsonObject) -> Hop:
 
 def _see_region(own: str | None, asked: str | None) -> Hop:
     if own and asked:
-        detail = "expected a region on one side, got one on both: the enclave was started with one of its own"
-        return Hop(HopName.REGION, HopState.FAILED, detail, "leave --region off")
+        detail = "set with --region, but the enclave was started with a region of its own"
+        return Hop(HopName.REGION, HopState.FAILED, detail, "omit --region")
     if own:
         return Hop(HopName.REGION, HopState.OK, f"{own[:64]}, set in the enclave")
-    return Hop(HopName.REGION, HopState.OK, f"{asked}, set here" if asked else f"{DEFAULT_REGION}: no side sets one")
+    return Hop(
+        HopName.REGION, HopState.OK, f"{asked}, set with --region" if asked else f"{DEFAULT_REGION}, the default"
+    )

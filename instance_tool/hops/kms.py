@@ -35,7 +35,7 @@ def see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterato
             yield Hop.skipped(HopName.DNS, HopName.PROXY)
             yield kms
         case Hop() as kms:
-            yield Hop(HopName.DNS, HopState.OK, "the proxy finds KMS")
+            yield Hop(HopName.DNS, HopState.OK, "the proxy resolves the name of KMS")
             yield kms
 
 
@@ -48,9 +48,9 @@ def _resolve(address: TcpAddress) -> Hop:
     except Empty:
         places = f"no answer within {RESOLVE_TIMEOUT_S:g} s"
     if isinstance(places, str):
-        hint = "the proxy resolves it on this instance: check the VPC's DNS settings, and the region"
+        hint = "the proxy resolves this name on this instance: check the VPC's DNS settings and the region"
         return Hop(HopName.DNS, HopState.FAILED, f"resolve {address.host}: {places}", hint)
-    return Hop(HopName.DNS, HopState.OK, f"{address.host} is at {', '.join(places[:4])}")
+    return Hop(HopName.DNS, HopState.OK, f"{address.host} resolves to {', '.join(places[:4])}")
 
 
 def _look_up(address: TcpAddress) -> list[str] | str:
@@ -67,7 +67,7 @@ def _reach(address: TcpAddress, kms: Hop) -> Hop:
     try:
         connect_socket(address, timeout_s=CONNECT_TIMEOUT_S).close()
     except TransportError as error:
-        hint = "this instance has no way to KMS: check security groups, routes, and the VPC endpoint of KMS"
+        hint = "this instance cannot reach KMS: check security groups, routes and the VPC endpoint for KMS"
         return Hop(HopName.KMS, HopState.FAILED, f"{kms.detail}; from here: {error}", hint)
-    hint = f"this instance reaches {address}, the proxy does not: check its remote host, its allowlist and its log"
+    hint = f"this instance reaches {address}, but the proxy does not: check its remote host, allowlist and log"
     return Hop(HopName.KMS, HopState.FAILED, kms.detail, hint)

@@ -85,7 +85,7 @@ class LocalSession(RequestHandler):
             raise RequestError(
                 KmstoolText.REGION_CONFLICT,
                 EnclaveCode.REGION_CONFLICT,
-                hint="kmstool-instance serve chooses the region for its clients: leave --region off",
+                hint="kmstool-instance serve sets the region for its clients: omit --region",
             )
         return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation), CREDENTIALS_HELD: True}
 

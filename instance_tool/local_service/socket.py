@@ -49,21 +49,19 @@ def _verify_folder(folder: Path) -> None:
         folder = folder.resolve(strict=True)
         states = [(path, path.stat()) for path in (folder, *folder.parents)]
     except OSError as error:
-        raise InputError(
-            f"--socket: expected a folder that exists, got {folder}: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise InputError(f"--socket: folder {folder}: {(error.strerror or str(error)).lower()}") from error
     for path, state in states:
         is_sticky = path != folder and bool(state.st_mode & stat.S_ISVTX)
         if state.st_uid not in (_ROOT, os.geteuid()):
-            raise _open_to_others(path, "one that belongs to another user")
+            raise _open_to_others(path, "belongs to another user")
         if state.st_mode & _WRITABLE_BY_OTHERS and not is_sticky:
-            raise _open_to_others(path, "one that others may write to")
+            raise _open_to_others(path, "is writable by other users")
 
 
-def _open_to_others(path: Path, got: str) -> InputError:
+def _open_to_others(path: Path, problem: str) -> InputError:
     return InputError(
-        f"--socket: {path}: expected a folder that only this user can write to, got {got}",
-        hint="make one with mkdir -m 700, or use $XDG_RUNTIME_DIR or systemd's RuntimeDirectory",
+        f"--socket: folder {path} {problem}",
+        hint="create a private folder with mkdir -m 700, or use $XDG_RUNTIME_DIR or systemd's RuntimeDirectory",
     )
 
 

@@ -95,7 +95,7 @@ def test_batch_refuses_a_raw_plaintext_with_a_line_break(deployment: Deployment)
     stdin = "\n".join(deployment.encrypt(plaintext) for plaintext in (b"one line", b"two\nlines")).encode()
     done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin=stdin)
     assert (done.returncode, done.stdout) == (1, b"one line\n")
-    assert b"line 2: plaintext: expected no line break" in done.stderr
+    assert b"line 2: plaintext: has a line break" in done.stderr
 
 
 def test_a_ciphertext_of_the_largest_size_works(deployment: Deployment) -> None:

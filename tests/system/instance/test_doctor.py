@@ -121,7 +121,7 @@ def _(shared: Deployment) -> Done:
     return _examine(shared, enclave="nobody")
 
 
-@fault("kmstool in C", HopName.PROTOCOL, "got kmstool in C")
+@fault("kmstool in C", HopName.PROTOCOL, "kmstool in C or an older kmstool-enclave")
 def _(shared: Deployment) -> Done:
     def converse(peer: Peer) -> None:
         while peer.receive() is not None:
@@ -130,7 +130,7 @@ def _(shared: Deployment) -> Done:
     return _with_scripted(shared, "old", converse)
 
 
-@fault("a peer that answers garbage", HopName.PROTOCOL, "is no kmstool-enclave")
+@fault("a peer that answers garbage", HopName.PROTOCOL, "is not kmstool-enclave: check --cid and --port")
 def _(shared: Deployment) -> Done:
     def converse(peer: Peer) -> None:
         peer.receive()
@@ -139,13 +139,13 @@ def _(shared: Deployment) -> Done:
     return _with_scripted(shared, "garbage", converse)
 
 
-@fault("kmstool-instance serve in place of an enclave", HopName.PROTOCOL, "give the enclave itself")
+@fault("kmstool-instance serve in place of an enclave", HopName.PROTOCOL, "pass the enclave's own CID with --cid")
 def _(shared: Deployment) -> Done:
     shared.start_serve()
     return _examine(shared, enclave="serve", region=False)
 
 
-@fault("a region on both sides", HopName.REGION, "leave --region off")
+@fault("a region on both sides", HopName.REGION, "omit --region")
 def _(shared: Deployment) -> Done:
     shared.start_enclave("regional", "--region", shared.account.region)
     return _examine(shared, enclave="regional")
@@ -218,7 +218,11 @@ def _(shared: Deployment) -> Done:
     return _with_imds(shared, ImdsMode.NO_ROLE)
 
 
-@fault("half of the credentials in the environment", HopName.ROLE, "expected AWS_SECRET_ACCESS_KEY beside its partner")
+@fault(
+    "half of the credentials in the environment",
+    HopName.ROLE,
+    "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not",
+)
 def _(shared: Deployment) -> Done:
     return _examine(shared, environment={"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE"})
 
@@ -341,7 +345,7 @@ class TestTextOfAFailure:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--key-id", "alias/x"], b"--ciphertext: expected one beside the options of a decrypt"),
+        (["--key-id", "alias/x"], b"--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
         (["--proxy-remote", "kms.invalid:x"], b"kms.invalid:x"),
         (["--ciphertext", "not base64!"], b"CIPHERTEXT: not standard base64"),
         (["--explain"], b"error: doctor: no such option '--explain'"),

@@ -17,7 +17,7 @@ from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, dep
 from tests.support.enclave.scripted_enclave import Peer, ScriptedEnclave
 
 PLAINTEXT = b"p1aintext-that-explains-itself"
-TITLE = "how the answer to {} came about"
+TITLE = "trace of {}"
 ATTESTED_STEPS = [
     "Nitro Security Module -> enclave: attestation document",
     "enclave -> KMS: TLSv1.3 through unix:",
@@ -77,8 +77,8 @@ def test_attested_operation_is_told_step_by_step_up_to_standard_output(shared: D
     assert text.startswith(TITLE.format(operation))
     _has_steps(done, ATTESTED_STEPS)
     assert f"standard output: {len(done.stdout):,} bytes" in text
-    (in_document,) = re.findall(r"public key in it: SHA-256\s+([0-9a-f]{64})", text)
-    (opened_by,) = re.findall(r"private key of SHA-256\s+([0-9a-f]{64})\s+= the public key in the document", text)
+    (in_document,) = re.findall(r"public key in the document: SHA-256\s+([0-9a-f]{64})", text)
+    (opened_by,) = re.findall(r"private key used: SHA-256\s+([0-9a-f]{64})\s+= the public key in the document", text)
     assert in_document == opened_by == json.loads(shared.instance("describe", region=False).stdout)["RecipientKeyId"]
 
 
@@ -93,7 +93,7 @@ def test_without_it_nothing_is_told_and_the_result_is_the_same(shared: Deploymen
 def test_encrypt_is_told_as_not_attested(shared: Deployment) -> None:
     done = shared.instance("--explain", "--key-id", shared.account.key.arn, "encrypt", stdin=b"x")
     assert done.returncode == 0
-    assert b"the answer to Encrypt, which KMS does not attest" in done.stderr
+    assert b"the response to Encrypt, which KMS does not encrypt for the enclave" in done.stderr
     assert b"attestation document," not in done.stderr
 
 
@@ -113,11 +113,11 @@ class TestFailures:
         shared.start_enclave("other", "--nsm", str(shared.account.other_enclave.nsm_address))
         done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT), enclave="other")
         assert (done.returncode, done.stdout) == (5, b"")
-        _has_steps(done, [*ATTESTED_STEPS[:3], "enclave -> this instance: refusal of Decrypt"])
+        _has_steps(done, [*ATTESTED_STEPS[:3], "enclave -> this instance: error reply to Decrypt"])
         text = done.stderr.decode()
         assert shared.account.other_enclave.pcr0.hex() in text
-        assert "carried: a refusal" in text
-        assert text.index("refusal of Decrypt") < text.index("kmstool-instance: error: ")
+        assert "carried: an error" in text
+        assert text.index("error reply to Decrypt") < text.index("kmstool-instance: error: ")
 
     def test_leak_of_kms_is_never_called_a_ciphertext_for_recipient(self, shared: Deployment) -> None:
         shared.account.kms.rewrite_answer = lambda _, answer: {**answer, "Plaintext": "bGVha2Vk"}
@@ -126,13 +126,13 @@ class TestFailures:
         finally:
             shared.account.kms.rewrite_answer = None
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"carried: an answer that the enclave did not take" in done.stderr
+        assert b"carried: a response that the enclave did not accept" in done.stderr
 
     def test_without_a_proxy_the_document_is_the_last_that_the_enclave_tells(self, shared: Deployment) -> None:
         shared.start_enclave("no-proxy", proxy_name="nobody")
         done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT), enclave="no-proxy")
         assert (done.returncode, done.stdout) == (3, b"")
-        _has_steps(done, [ATTESTED_STEPS[0], "enclave -> this instance: refusal of Decrypt"])
+        _has_steps(done, [ATTESTED_STEPS[0], "enclave -> this instance: error reply to Decrypt"])
 
     def test_without_an_enclave_there_is_only_the_error(self, shared: Deployment) -> None:
         done = shared.instance("--explain", shared.encrypt(PLAINTEXT), enclave="nobody")
@@ -150,7 +150,7 @@ def test_steps_come_through_serve_for_an_answer_and_for_a_refusal(shared: Deploy
     _has_steps(good, ATTESTED_STEPS)
     refused = shared.instance("--explain", shared.encrypt(PLAINTEXT), enclave="serve", region=False, environment={})
     assert (refused.returncode, refused.stdout) == (1, b"")
-    _has_steps(refused, [ATTESTED_STEPS[2], "enclave -> this instance: refusal of Decrypt"])
+    _has_steps(refused, [ATTESTED_STEPS[2], "enclave -> this instance: error reply to Decrypt"])
 
 
 def test_kmstool_in_c_tells_nothing_and_that_is_said(shared: Deployment) -> None:
@@ -167,7 +167,7 @@ def test_kmstool_in_c_tells_nothing_and_that_is_said(shared: Deployment) -> None
             ["--enclave", str(enclave.address), "--explain", "AQID"], environment=shared.account.imds_environment
         )
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"The enclave told of no steps of its own; kmstool in C never does." in done.stderr
+    assert b"The enclave reported no steps of its own; kmstool in C never does." in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_secret_that_stays_inside_is_told_as_such_and_is_nowhere(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--explain", "--batch"], b"--explain tells of one call: leave --batch off"),
+        (["--explain", "--batch"], b"--explain cannot be used with --batch: it explains a single call"),
         (["--explain", "serve", "--socket", "/nowhere"], b"error: serve: no such option '--explain'"),
         (["--explain", "genrandom", "--length", "16"], b"error: genrandom: no such option '--explain'"),
         (["genrandom", "--length", "16", "--explain"], b"error: genrandom: no such option '--explain'"),

@@ -94,7 +94,7 @@ def test_encrypt_makes_what_decrypt_opens_and_sends_no_document(deployment: Depl
 def test_an_operation_that_needs_a_key_says_so(deployment: Deployment, arguments: list[str]) -> None:
     done = deployment.instance(*arguments, stdin=b"x")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"kmstool-instance: error: --key-id: expected a KMS key, got none")
+    assert done.stderr.startswith(b"kmstool-instance: error: --key-id: missing")
 
 
 def test_a_refusal_names_the_operation_that_failed(deployment: Deployment) -> None:

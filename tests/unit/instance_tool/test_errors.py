@@ -45,12 +45,12 @@ def test_exit_code_follows_service_and_code(service: str | None, code: str | Non
     ("reply", "text"),
     [
         (ErrorReply("text"), "text"),
-        (ErrorReply(""), "the enclave refused without a reason"),
+        (ErrorReply(""), "the enclave refused the request without giving a reason"),
         (ErrorReply("text", http_status=400), "text (HTTP 400)"),
         (ErrorReply("text", request_id="r-1"), "text (request id r-1)"),
         (ErrorReply("text", http_status=400, request_id="r-1"), "text (HTTP 400, request id r-1)"),
         (ErrorReply("text", tries=1), "text"),
-        (ErrorReply("text", http_status=503, tries=3), "text (HTTP 503, after 3 tries)"),
+        (ErrorReply("text", http_status=503, tries=3), "text (HTTP 503, after 3 attempts)"),
     ],
 )
 def test_text_carries_what_support_asks_for(reply: ErrorReply, text: str) -> None:

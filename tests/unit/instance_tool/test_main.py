@@ -57,8 +57,8 @@ class TestUsageErrors:
     def test_missing_cid_is_explained(self, tool: Tool) -> None:
         tool.run("AQID")
         assert tool.err == (
-            "kmstool-instance: error: --cid: expected the vsock CID of the enclave, got none\n"
-            "hint: nitro-cli describe-enclaves shows EnclaveCID\n"
+            "kmstool-instance: error: --cid: missing\n"
+            "hint: pass --cid with the EnclaveCID that nitro-cli describe-enclaves shows\n"
         )
 
     def test_ciphertext_is_read_before_credentials_are_asked_for(

@@ -76,13 +76,14 @@ def lines_of(text: str, number: int) -> list[str]:
 class TestFlow:
     def test_names_what_it_explains_and_numbers_every_step(self) -> None:
         lines = told(*FLOW).splitlines()
-        assert lines[:2] == ["how the answer to Decrypt came about", ""]
+        assert lines[:2] == ["trace of Decrypt", ""]
         headings = [line[:4] for line in lines if line[1:2].isdigit() and not line.startswith("    ")]
         assert headings == [" 1  ", " 2  ", " 3  ", " 4* ", " 5* ", " 6* ", " 7* ", " 8  ", " 9  "]
 
     def test_says_what_a_star_is_worth(self) -> None:
-        assert "Steps with a * are what the enclave, or whoever answers in its place, says of itself." in unwrapped(
-            told(*FLOW)
+        assert (
+            "Steps marked * are reported by the enclave, or by whatever answers at its address, and are not proven."
+            in unwrapped(told(*FLOW))
         )
 
     def test_keeps_its_prose_within_the_width(self) -> None:
@@ -97,7 +98,7 @@ class TestInstance:
     def test_credentials(self) -> None:
         assert lines_of(told(CREDENTIALS), 1) == [
             " 1  this instance found credentials: IMDSv2, role EnclaveInstanceRole         9.0 ms",
-            "    readable by: whoever controls this instance",
+            "    readable by: anyone who controls this instance",
         ]
 
     def test_connection(self) -> None:
@@ -108,9 +109,9 @@ class TestInstance:
     @pytest.mark.parametrize(
         ("peer", "readers"),
         [
-            ("vsock://16:3000", "whoever controls this instance, and the enclave; vsock does not leave the machine"),
-            ("unix:/run/serve.sock", "whoever controls this machine"),
-            ("tcp://10.0.0.1:3000", "whoever sees the network on the way"),
+            ("vsock://16:3000", "anyone who controls this instance, and the enclave; vsock does not leave the machine"),
+            ("unix:/run/serve.sock", "anyone who controls this machine"),
+            ("tcp://10.0.0.1:3000", "anyone on the network path"),
         ],
     )
     def test_request_and_who_can_read_it(self, peer: str, readers: str) -> None:
@@ -142,8 +143,8 @@ class TestDocument:
             ),
             f'    evidence: module "{MODULE_ID}"',
             f"    evidence: PCR0 {PCRS[0].hex()}",
-            f"    evidence: public key in it: SHA-256 {KEY_ID}",
-            "    readable by: anybody; it holds no secret, and the private key stays in the enclave",
+            f"    evidence: public key in the document: SHA-256 {KEY_ID}",
+            "    readable by: anyone; it contains no secret, and the private key stays in the enclave",
         ]
 
     def test_under_awss_root_is_said_to_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +162,7 @@ class TestDocument:
 
     def test_that_serves_again_is_told_so(self) -> None:
         (heading, *_) = lines_of(told(dataclasses.replace(ATTESTED, is_reused=True)), 1)
-        assert heading.startswith(" 1* enclave: an earlier call's attestation document, ")
+        assert heading.startswith(" 1* enclave: reused attestation document, ")
 
     @pytest.mark.parametrize("days", [-1, 1])
     def test_outside_the_validity_of_its_certificates_is_no_evidence(self, days: int) -> None:
@@ -193,7 +194,7 @@ class TestDocument:
     def test_without_a_public_key_is_told_so_and_no_key_is_its(self) -> None:
         keyless = dataclasses.replace(ATTESTED, document=make_document())
         text = told(keyless, dataclasses.replace(OPENED, key_identifier=""))
-        assert "    evidence: public key in it: SHA-256 missing" in lines_of(text, 1)
+        assert "    evidence: public key in the document: SHA-256 missing" in lines_of(text, 1)
         assert lines_of(text, 2)[2] == "    = NOT the public key in the document"
 
 
@@ -206,41 +207,43 @@ class TestKms:
                 " commonName=Amazon RSA 2048 M01"
             ),
             "    evidence: checked in the enclave against the name kms.us-east-1.amazonaws.com",
-            "    readable by: the enclave and KMS; the proxy passes on records of TLS_AES_128_GCM_SHA256",
+            "    readable by: the enclave and KMS; the proxy sees only TLS records (TLS_AES_128_GCM_SHA256)",
         ]
 
     def test_kept_connection_took_no_time(self) -> None:
         (heading, *_) = lines_of(told(dataclasses.replace(TLS, is_kept=True, elapsed_ms=0.0)), 1)
-        assert heading == " 1* enclave -> KMS: TLSv1.3 through vsock://3:8000, kept"
+        assert heading == " 1* enclave -> KMS: TLSv1.3 through vsock://3:8000, reused"
 
     def test_answer_that_was_opened(self) -> None:
         assert lines_of(told(ANSWERED, OPENED), 1) == [
             " 1* enclave <-> KMS: 6,711 bytes; HTTP 200, 778 bytes                        45.2 ms",
-            "    carried: CiphertextForRecipient, which is the Plaintext encrypted once more, to the enclave's key",
-            "    readable by: the enclave alone; whoever broke TLS would still need its private key",
+            "    carried: CiphertextForRecipient, the Plaintext encrypted again with the enclave's public key",
+            "    readable by: only the enclave; breaking TLS is not enough without its private key",
             "    evidence: KMS's request id 5591ce78-d18c-4a96-9881-87cf5db77612",
         ]
 
     @pytest.mark.parametrize("status", [0, 199, 201, 400, 500])
     def test_any_other_status_is_a_refusal(self, status: int) -> None:
         details = lines_of(told(dataclasses.replace(ANSWERED, http_status=status), OPENED), 1)[1:]
-        assert details[0] == "    carried: a refusal"
+        assert details[0] == "    carried: an error"
         assert not any("readable by" in detail for detail in details)
 
     def test_answer_that_was_not_opened_is_one_the_enclave_did_not_take(self) -> None:
-        assert lines_of(told(ANSWERED, RECEIVED), 1)[1] == "    carried: an answer that the enclave did not take"
+        assert lines_of(told(ANSWERED, RECEIVED), 1)[1] == "    carried: a response that the enclave did not accept"
 
     def test_only_the_answer_that_was_opened_is_told_as_such(self) -> None:
         text = told(dataclasses.replace(ANSWERED), ANSWERED, OPENED)
-        assert lines_of(text, 1)[1] == "    carried: an answer that the enclave did not take"
+        assert lines_of(text, 1)[1] == "    carried: a response that the enclave did not accept"
         assert lines_of(text, 2)[1].startswith("    carried: CiphertextForRecipient")
 
     def test_encrypt_is_not_attested(self) -> None:
         encrypted = dataclasses.replace(RECEIVED, operation="Encrypt", fields=("CiphertextBlob",))
         text = told(TLS, ANSWERED, encrypted, operation=Operation.ENCRYPT)
-        assert lines_of(text, 2)[1] == "    carried: the answer to Encrypt, which KMS does not attest"
+        assert (
+            lines_of(text, 2)[1] == "    carried: the response to Encrypt, which KMS does not encrypt for the enclave"
+        )
         assert "CiphertextForRecipient" not in text
-        assert "readable by: whoever controls this instance" not in text
+        assert "readable by: anyone who controls this instance" not in text
 
     def test_answer_without_a_request_id_names_none(self) -> None:
         assert "request id" not in told(dataclasses.replace(ANSWERED, request_id=""), OPENED)
@@ -255,17 +258,17 @@ class TestKms:
     )
     def test_secret_is_called_as_kms_calls_it(self, operation: Operation, secret: str) -> None:
         text = told(ANSWERED, OPENED, dataclasses.replace(RECEIVED, operation=operation), operation=operation)
-        assert f"CiphertextForRecipient, which is the {secret} encrypted" in text
-        assert f"Message is the {secret}; " in text
+        assert f"CiphertextForRecipient, the {secret} encrypted again" in text
+        assert f"Message is the {secret}; " in unwrapped(text)
 
 
 class TestOpened:
     def test_by_the_key_of_the_document(self) -> None:
         assert lines_of(told(ATTESTED, OPENED), 2) == [
             " 2* enclave: opened CiphertextForRecipient, 461 bytes                         5.3 ms",
-            f"    evidence: by the private key of SHA-256 {KEY_ID}",
+            f"    evidence: public key of the private key used: SHA-256 {KEY_ID}",
             "    = the public key in the document",
-            "    readable by: the enclave alone",
+            "    readable by: only the enclave",
         ]
 
     def test_by_another_key_is_said_so(self) -> None:
@@ -281,8 +284,8 @@ class TestOpened:
         text = told(ATTESTED, OPENED, other, OPENED)
         assert lines_of(text, 2)[2] == "    = the public key in the document"
         assert lines_of(text, 4)[2] == "    = NOT the public key in the document"
-        assert f"    evidence: public key in it: SHA-256 {KEY_ID}" in lines_of(text, 1)
-        assert f"    evidence: public key in it: SHA-256 {OTHER_KEY_ID}" in lines_of(text, 3)
+        assert f"    evidence: public key in the document: SHA-256 {KEY_ID}" in lines_of(text, 1)
+        assert f"    evidence: public key in the document: SHA-256 {OTHER_KEY_ID}" in lines_of(text, 3)
 
 
 class TestReply:
@@ -291,8 +294,8 @@ class TestReply:
             " 1  enclave -> this instance: reply to Decrypt, 6,221 bytes                  67.5 ms",
             "    carried: Message, KeyId",
             (
-                "    readable by: whoever controls this instance: Message is the Plaintext; kmstool-enclave --deliver"
-                " digest or exec keeps it inside"
+                "    readable by: anyone who controls this instance: Message is the Plaintext; kmstool-enclave"
+                " --deliver digest or exec keeps it inside"
             ),
         ]
 
@@ -307,14 +310,14 @@ class TestReply:
         output = dataclasses.replace(RECEIVED, fields=("Delivery", "Message"), delivery="exec")
         assert lines_of(told(output), 1)[1:] == [
             "    carried: Delivery, Message",
-            "    Plaintext: went to a program in the enclave; Message is what that printed",
+            "    Plaintext: went to a program in the enclave; Message is that program's output",
         ]
 
     @pytest.mark.parametrize("delivery", [None, "reply", "digest", "by hand"])
     def test_with_a_message_is_never_said_to_have_kept_the_secret_inside(self, delivery: str | None) -> None:
         reply = dataclasses.replace(RECEIVED, fields=("Delivery", "Digest", "Message"), delivery=delivery)
         text = told(reply)
-        assert "readable by: whoever controls this instance: Message is the Plaintext" in text
+        assert "readable by: anyone who controls this instance: Message is the Plaintext" in text
         assert "stayed" not in text
 
     def test_without_any_of_them_has_no_fate_to_tell(self) -> None:
@@ -323,7 +326,7 @@ class TestReply:
     def test_that_refuses_is_told_as_such_and_delivers_nothing(self) -> None:
         refusal = dataclasses.replace(RECEIVED, is_ok=False, fields=("Message", "Code", "Hint"))
         assert lines_of(told(refusal), 1) == [
-            " 1  enclave -> this instance: refusal of Decrypt, 6,221 bytes                67.5 ms",
+            " 1  enclave -> this instance: error reply to Decrypt, 6,221 bytes            67.5 ms",
             "    carried: Message, Code, Hint",
         ]
 
@@ -338,7 +341,8 @@ class TestReply:
     def test_of_an_enclave_that_tells_of_no_steps_is_said_to_be_one(self) -> None:
         text = unwrapped(told(CONNECTED, SENT, RECEIVED))
         assert text.endswith(
-            "The enclave told of no steps of its own; kmstool in C never does. A reply's time counts from its request."
+            "The enclave reported no steps of its own; kmstool in C never does."
+            " A reply's time is measured from its request."
         )
         assert "*" not in text
 

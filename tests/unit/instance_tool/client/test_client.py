@@ -216,7 +216,7 @@ class TestBrokenPeers:
     @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n\0", b"[]\0", b"x" * 70_000])
     def test_garbage_is_not_reported_as_a_fault_of_the_users_message(self, short_dir: Path, garbage: bytes) -> None:
         error = failure_of(short_dir, after_set_client(lambda peer: peer.send_bytes(garbage)))
-        assert str(error).startswith("reply: expected ")
+        assert str(error).startswith("reply: not a JSON object")
 
     def test_half_a_reply_is_a_transport_error(self, short_dir: Path) -> None:
         error = failure_of(short_dir, after_set_client(lambda peer: peer.send_bytes(b'{"Status":"Ok",')))
@@ -306,4 +306,4 @@ class TestErrorReplies:
 
     def test_error_without_a_message_says_so(self, short_dir: Path) -> None:
         error = failure_of(short_dir, after_set_client(lambda peer: peer.send({"Status": "Error"})))
-        assert str(error) == "the enclave refused without a reason"
+        assert str(error) == "the enclave refused the request without giving a reason"

@@ -61,7 +61,7 @@ def test_json_output_has_every_hop(tool: Tool, chain: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--key-id", "k"), "--ciphertext: expected one beside the options of a decrypt, got none"),
+        (("--key-id", "k"), "--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
         (("--ciphertext", "?"), "CIPHERTEXT: not standard base64"),
         (("--proxy-remote", "kms.invalid:x"), "kms.invalid:x"),
         (("--output", "base64"), "--output"),

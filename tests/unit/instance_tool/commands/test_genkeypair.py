@@ -20,7 +20,7 @@ def test_genkeypair_asks_for_a_key_pair(ask: Ask, tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("genkeypair", "--key-pair-spec", "RSA_2048"), "--key-id: expected a KMS key, got none"),
+        (("genkeypair", "--key-pair-spec", "RSA_2048"), "--key-id: missing"),
         (("genkeypair", "--key-id", "k"), "--key-pair-spec"),
     ],
     ids=" ".join,

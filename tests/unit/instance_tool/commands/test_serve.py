@@ -7,7 +7,7 @@ from tests.support.instance.command_line import Tool
 
 def test_socket_must_not_be_the_enclaves(tool: Tool) -> None:
     assert tool.run("serve", "--enclave", "unix:/nobody", "--socket", "/nobody") == 2
-    assert "--socket: expected another path than the enclave's, got the same" in tool.err
+    assert "--socket and --enclave name the same socket" in tool.err
 
 
 @pytest.mark.parametrize(

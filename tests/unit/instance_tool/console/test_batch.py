@@ -198,7 +198,7 @@ def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Pat
                 write_to=outcome.out,
                 report=lambda number, error: outcome.reports.append((number, error)),
             )
-    assert str(caught.value).startswith("line 3: no result, nor for any line behind it: connect to unix:")
+    assert str(caught.value).startswith("line 3 and all later lines have no result: connect to unix:")
     assert str(caught.value).endswith(": connection refused")
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     assert caught.value.hint is not None
@@ -289,7 +289,7 @@ class TestAhead:
         with ScriptedEnclave(short_dir, Confused(is_c=False)) as enclave:
             outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(1, 9)])
         assert [number for number, _ in outcome.reports] == [5]
-        assert "Id: expected that of a request under way" in str(outcome.reports[0][1])
+        assert "the Id does not belong to any pending request" in str(outcome.reports[0][1])
         assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(1, 9) if number != 5]
 
     def test_old_enclaves_get_one_after_the_other(self, short_dir: Path) -> None:

@@ -21,7 +21,9 @@ class TestRaw:
         assert encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.RAW) == plaintext
 
     def test_line_break_is_refused_in_a_batch(self) -> None:
-        with pytest.raises(InputError, match=r"^plaintext: expected no line break") as caught:
+        with pytest.raises(
+            InputError, match=r"^plaintext: has a line break, which --batch cannot write with --output raw$"
+        ) as caught:
             encode_result(Operation.DECRYPT, decrypt_result(b"hunter2\nhunter3"), OutputFormat.RAW, line_number=1)
         assert "hunter" not in f"{caught.value!r} {caught.value.hint}"
 

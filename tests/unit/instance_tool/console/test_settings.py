@@ -39,8 +39,8 @@ def test_enclave_is_where_the_options_say_or_else_the_environment(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "--cid: expected"),
-        ({"cid": 16, "enclave": "unix:/x"}, "--enclave and --cid exclude each other"),
+        ({}, "--cid: missing"),
+        ({"cid": 16, "enclave": "unix:/x"}, "--enclave and --cid cannot be used together"),
         ({"enclave": "nonsense"}, "address"),
     ],
 )
@@ -87,8 +87,11 @@ class TestPeerWithCredentials:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"profile": "other"}, "^--profile: expected none"),
-            ({"region": "eu-west-1"}, '^--region: expected "us-east'),
+            (
+                {"profile": "other"},
+                "^--profile cannot be used with unix:.*: kmstool-instance serve uses its own credentials$",
+            ),
+            ({"region": "eu-west-1"}, '^--region: unix:.* uses "us-east-1", got "eu-west-1"$'),
         ],
     )
     def test_is_not_asked_for_others(self, short_dir: Path, options: dict[str, str], words: str) -> None:

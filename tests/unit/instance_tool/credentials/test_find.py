@@ -78,7 +78,7 @@ class TestOrder:
     ) -> None:
         environ = {**imds.environ, present: "theValue"} | ({missing: ""} if how == "empty" else {})
         error = failure_of(environ)
-        assert str(error) == f"environment: expected {missing} beside its partner, got none"
+        assert str(error) == f"environment: {present} is set but {missing} is not"
         assert (error.provider, error.variable) == ("environment", missing)
         assert imds.requests == []
 
@@ -148,7 +148,7 @@ class TestFailures:
         imds.answers["GET", ROLES_PATH] = Answer(b"", 404)
         error = failure_of(imds.environ)
         assert str(error) == (
-            "no credentials: not in the environment; IMDS: the instance has no role; none in boto3's chain"
+            "no AWS credentials: none in the environment; IMDS: the instance has no role; none in boto3's chain"
         )
         assert "instance profile" in (error.hint or "")
 
@@ -158,7 +158,7 @@ class TestFailures:
 
     def test_switched_off_imds_is_named(self, imds: ScriptedImds) -> None:
         environ = {**imds.environ, "AWS_EC2_METADATA_DISABLED": "true"}
-        assert "switched off by AWS_EC2_METADATA_DISABLED" in str(failure_of(environ))
+        assert "disabled by AWS_EC2_METADATA_DISABLED" in str(failure_of(environ))
 
     @pytest.mark.parametrize("profile", ["no-such-profile", "half", "failing", "x\x1b[2J"])
     def test_profile_that_gives_none_is_an_error(self, profiles: Path, profile: str) -> None:

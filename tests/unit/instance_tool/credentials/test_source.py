@@ -109,7 +109,7 @@ def test_failure_before_the_end_is_a_warning_and_the_present_ones_serve_on(
     metadata.error = CredentialsError("IMDS: no answer")
     assert key_id(source) == "ASIA1"
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "credentials: end soon, and no new ones were found: IMDS: no answer")
+        (logging.WARNING, "credentials: expire soon, and no new ones were found: IMDS: no answer")
     ]
     metadata.error = None
     assert key_id(source) == "ASIA3"
@@ -158,7 +158,7 @@ class TestRenewed:
         first = source.current()
         metadata.error = CredentialsError("IMDS: no answer")
         assert source.renewed(first) is None
-        assert "have expired, and no new ones were found: IMDS: no answer" in caplog.text
+        assert "credentials: expired, and no new ones were found: IMDS: no answer" in caplog.text
 
     def test_fixed_credentials_have_no_others(self) -> None:
         credentials = Credentials("AKID", "theSecret", None, "2001-01-01T00:00:00Z")

@@ -116,7 +116,7 @@ def test_kms_that_this_instance_reaches_points_at_the_proxy(short_dir: Path) -> 
 class TestCredentials:
     def test_of_the_environment_need_no_metadata(self, short_dir: Path) -> None:
         hops = look(short_dir, sound())
-        assert hops[HopName.IMDS].detail == "not needed: the environment has credentials"
+        assert hops[HopName.IMDS].detail == "not needed: credentials come from the environment"
         assert hops[HopName.ROLE].detail == "the environment, until 2030-01-01T00:00:00Z"
 
     @pytest.mark.parametrize(
