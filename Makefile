@@ -90,6 +90,7 @@ profile: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python -m tools.site_search site
 	@echo "site/index.html"
 
 man: $(STAMP)
