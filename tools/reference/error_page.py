@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -59,12 +58,8 @@ def error_page() -> str:
         parts.append(f"## {title}\n")
         of_package = [error for error in errors if error.module.partition(".")[0] == package]
         for module, of_module in itertools.groupby(of_package, key=lambda error: error.module):
-            parts += [f"### {module}\n", f"{_summary(module)}\n", _table(of_module)]
+            parts += [f"### {module}\n", _table(of_module)]
     return "\n".join(parts)
-
-
-def _summary(module: str) -> str:
-    return (importlib.import_module(module).__doc__ or "").partition("\n")[0]
 
 
 def _table(errors: Iterable[ErrorText]) -> str:
