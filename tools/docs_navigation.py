@@ -1,8 +1,9 @@
-"""The navigation of the documentation's site; mkdocs calls these functions by their names."""
+"""The documentation's site: navigation, badges, and tables for narrow screens; mkdocs calls the functions by name."""
 
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ SECTIONS = {
     "How-to guides": (
         "how-to",
         (
+            "use-the-command.md",
             "migrate-from-c.md",
             "key-policy.md",
             "keep-plaintext-inside.md",
@@ -42,13 +44,22 @@ SECTIONS = {
 }
 """Title, folder, and its pages in the order in which a newcomer needs them; unnamed ones follow by file name."""
 DECISIONS = "explanation/decisions"
+STACKED_COLUMNS = 4
+STACKED_CHARS = 150
+"""A table with this many columns, or with a row of this many characters, does not fit a narrow screen."""
+_NEEDS = re.compile(r"^\*\*Needs [\w-]+\*\*", re.MULTILINE)
+_TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+_CELL = re.compile(r"<td([^>]*)>")
+_TAG = re.compile(r"<[^>]+>")
+_LONG_NAME = re.compile(r"(?<=<code>)[\w./:-]{20,}(?=</code>)")
+_END_OF_PART = re.compile(r"(?:[/_.]|::?)(?=\w)")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def on_config(config: Any) -> Any:
     """Put the pages that exist into the navigation."""
     root = Path(config["docs_dir"])
-    navigation: list[Any] = ["index.md"]
+    navigation: list[Any] = [{"Overview": "index.md"}]
     for title, (folder, order) in SECTIONS.items():
         present = sorted(path.name for path in root.joinpath(folder).glob("*.md"))
         names = [name for name in order if name in present] + [name for name in present if name not in order]
@@ -60,7 +71,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
-    """Turn links to files outside the site into the files' names."""
+    """Turn links to files outside the site into the files' names, and ``**Needs ...**`` into a badge."""
     root = Path(config["docs_dir"]).resolve()
     folder = root.joinpath(page.file.src_uri).parent
 
@@ -70,4 +81,26 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> s
             return match[0]
         return f"{match[1]} (`{target.relative_to(root.parent)}`)"
 
-    return _LINK.sub(name_if_outside, markdown)
+    return _NEEDS.sub(r"\g<0>{ .needs }", _LINK.sub(name_if_outside, markdown))
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Make tables fit a narrow screen: break long names after their parts, and label cells so that rows can stack."""
+
+    def breakable(match: re.Match[str]) -> str:
+        return _END_OF_PART.sub(r"\g<0><wbr>", match[0])
+
+    return _TABLE.sub(lambda match: _labelled(_LONG_NAME.sub(breakable, match[0])), html)
+
+
+def _labelled(table: str) -> str:
+    titles = [_TAG.sub("", cell) for cell in re.findall(r"<th[^>]*>(.*?)</th>", table, re.DOTALL)]
+    rows = re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+    if len(titles) < STACKED_COLUMNS and max(len(_TAG.sub("", row)) for row in rows) < STACKED_CHARS:
+        return table
+
+    def labelled_row(match: re.Match[str]) -> str:
+        labels = iter(titles)
+        return _CELL.sub(lambda cell: f'<td data-label="{escape(next(labels, ""))}"{cell[1]}>', match[0])
+
+    return re.sub(r"<tr>.*?</tr>", labelled_row, table, flags=re.DOTALL).replace("<table>", "<table data-stacked>", 1)
