@@ -2,5 +2,5 @@
 
 Only ``instance_tool.client`` is public; the other packages and modules below this one are internal.
 
-PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
+PYTEST_DONT_REWRITE: without this word, pytest warns when a program imports this package before it starts pytest.
 """

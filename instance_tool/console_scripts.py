@@ -1,4 +1,4 @@
-"""The console script of the instance. It loads the program only when called, so that a missing extra can be named."""
+"""The console script of the instance. It loads the program when called, so that it can name a missing extra."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NoReturn
 from vsock_wire.cli.launcher import launch
 
 ALLOCATIONS_PER_COLLECTION = 10_000
-"""Instead of Python's 700. Nearly all that is allocated while the program loads stays until its end, and looking for
-garbage among it takes a fiftieth of a decrypt."""
+"""Python's default is 700. Nearly everything that is allocated while the program loads lives until it exits, and
+collecting garbage at the default rate takes a fiftieth of a decrypt's time."""
 
 
 def kmstool_instance() -> NoReturn:

@@ -1,4 +1,4 @@
-"""What can go wrong on the parent instance, beyond the wire's own errors."""
+"""The errors of the parent instance, in addition to those of ``vsock_wire``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, KmstoolText, Service
 
 MAX_REPLY_TEXT_CHARS = 4_096
-"""Most characters of an enclave's error text that are kept: KMS's own texts fit, a flood does not."""
+"""Maximum length of an enclave's error text; the rest is cut off. KMS's own texts fit."""
 
 INSTANCE_SERVICE = "instance"
-"""The Service of an error reply that ``kmstool-instance serve`` makes of a failure of its own."""
+"""The Service of an error reply that reports a failure of ``kmstool-instance serve`` itself."""
 
 
 class InstanceCode(enum.StrEnum):
-    """Machine codes of errors that arise in ``kmstool-instance serve``, between its clients and the enclave."""
+    """Codes of errors that occur in ``kmstool-instance serve`` itself, not in the enclave."""
 
     ENCLAVE_UNREACHABLE = "EnclaveUnreachable"
     ENCLAVE_UNREADABLE = "EnclaveUnreadable"
@@ -34,7 +34,7 @@ _REASONLESS_HINT = (
 
 
 class RoleError(CredentialsError):
-    """The instance metadata service answers, but has no credentials of a role that can be used."""
+    """The instance metadata service answers, but has no usable role credentials."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, provider="IMDS", hint=hint)
@@ -44,7 +44,7 @@ class EnclaveError(ToolError):
     """The enclave answered a request with an error.
 
     Attributes:
-        reply: all that it said.
+        reply: the whole error reply.
     """
 
     def __init__(self, reply: ErrorReply) -> None:
@@ -55,17 +55,17 @@ class EnclaveError(ToolError):
 
     @property
     def says_credentials_ended(self) -> bool:
-        """Whether KMS refused credentials because their time is over; kmstool in C never says so."""
+        """Whether KMS rejected the credentials as expired; kmstool in C never reports that."""
         return self.reply.service == Service.KMS and self.reply.code == EXPIRED_TOKEN
 
     @property
     def says_operation_unknown(self) -> bool:
-        """Whether the peer does not know the operation; kmstool in C has no code for anything."""
+        """Whether the peer does not know the operation; kmstool in C sends no error codes."""
         return self.reply.code in (None, EnclaveCode.UNKNOWN_OPERATION)
 
 
 class BusyError(ToolError):
-    """Everything that could serve a request is in use, and stayed so."""
+    """All connections to the enclave stayed in use for as long as the caller would wait."""
 
 
 def _kms_details(reply: ErrorReply) -> str:

@@ -1,4 +1,4 @@
-"""kmstool-instance: asks the enclave, from the parent instance."""
+"""kmstool-instance: the command line tool of the parent instance, which asks the enclave."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ COMMANDS = (
     "serve",
     "verify",
 )
-"""Each has a module of its name in ``instance_tool.commands``, and in it a function of its name. A module is loaded
-when its command is run: a decrypt must not wait for the libraries of another command."""
+"""Each command is a function in the module of the same name in ``instance_tool.commands``. A module is loaded only when
+its command runs, so that a decrypt does not wait for the libraries of another command."""
 
 
 DEFAULT_COMMAND = "decrypt"
 
 
 class _Commands(CommandGroup):
-    """The commands, loaded when needed; as in kmstool, what is no command's name is a ciphertext to decrypt."""
+    """The commands, loaded on demand. As in kmstool, a word that does not name a command is a ciphertext to decrypt."""
 
     default_command = DEFAULT_COMMAND
 
@@ -62,7 +62,7 @@ class _Commands(CommandGroup):
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
-            # Other commands may have it, so the text names the one that does not.
+            # Other commands may have this option, so the text names the command that does not.
             name = error.ctx.command_path.removeprefix(f"{ctx.command_path} ") if error.ctx else ctx.info_name
             message = f"{name}: no such option '{error.option_name}'"
             raise click.NoSuchOption(error.option_name, message, error.possibilities, error.ctx) from None

@@ -1,8 +1,8 @@
-"""The trace of a call as text: what crossed which boundary, who could read it there, and what proves it (pure).
+"""The trace of a call as text: what crossed each boundary, who could read it there, and what proves it (pure).
 
-``vsock_wire.protocol.trace`` defines the steps; this module presents them. The text answers how the plaintext gets back
-into the enclave, by the very run that is explained. It marks the enclave's own steps, because nothing proves them, and
-verifies the attestation document among them.
+``vsock_wire.protocol.trace`` defines the steps; this module turns them into the text of ``--explain``. The text shows
+how the plaintext gets back into the enclave in this very run. It marks the steps that the enclave reports, because
+nothing proves them, and verifies the attestation document among them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from vsock_wire.protocol.trace import (
 from vsock_wire.protocol.vocabulary import Operation
 
 LINE_CHARS = 100
-"""Of a line of prose; what cannot be broken, such as a PCR, may be longer."""
+"""Maximum width of prose; a long word such as a PCR may exceed it."""
 TIME_COLUMN = 84
-"""Where a step's milliseconds end, where its heading leaves room."""
+"""The column where a step's milliseconds end, unless its heading is too long."""
 _INDENT = "    "
 _HTTP_OK = 200
 
@@ -58,12 +58,12 @@ _NOT_ANSWERED = "The enclave did not answer."
 
 
 class _Told(NamedTuple):
-    """One step in words.
+    """The text of one step.
 
     Attributes:
         heading: who did what.
-        details: lines below it.
-        elapsed_ms: milliseconds it took, or None where another step's time covers it.
+        details: the lines below the heading.
+        elapsed_ms: how long the step took in milliseconds; None if another step's time includes it.
     """
 
     heading: str
@@ -72,12 +72,12 @@ class _Told(NamedTuple):
 
 
 def trace_text(operation: Operation, steps: Sequence[object], *, at: datetime) -> str:
-    """Return the trace of one call as text; whatever a peer has put into it is printable.
+    """Return the trace of one call as text; text from the peer is made printable.
 
     Args:
-        operation: what was called.
-        steps: as they were recorded, the enclave's among them.
-        at: the time, with its zone, that the certificates of an attestation document are judged at.
+        operation: the operation that was called.
+        steps: the recorded steps, including the enclave's.
+        at: when the certificates of an attestation document must be valid; a time with a zone.
     """
     narrator = _Narrator(operation, steps, at)
     lines = [f"trace of {operation}", ""]
@@ -113,13 +113,13 @@ def _lines(number: str, told: _Told) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _PresentedDocument:
-    """The attestation document that went to KMS, and what is to be said of it.
+    """The attestation document that went to KMS, and the result of its verification.
 
     Attributes:
-        fields: what it says; None where it cannot be read.
-        verdict: how its verification went.
-        is_verified: whether it went well, under whatever root.
-        key_identifier: SHA-256 of the public key in it, in hexadecimal; empty where it has none.
+        fields: the content of the document; None if it cannot be parsed.
+        verdict: the result of the verification, in words.
+        is_verified: whether the document verified, under whichever root it names.
+        key_identifier: SHA-256 of the public key in it, in hexadecimal; empty if it has none.
     """
 
     fields: AttestationDocument | None
@@ -129,7 +129,7 @@ class _PresentedDocument:
 
     @classmethod
     def judge(cls, document: bytes, at: datetime) -> _PresentedDocument:
-        """Verify it under its own root, and name that: another than AWS's shows that it is whole, not whose it is."""
+        """Verify a document under its own root and name that root: any but AWS's shows integrity, not origin."""
         try:
             fields = parse_unverified_document(document)
         except AttestationError as error:
@@ -145,12 +145,12 @@ class _PresentedDocument:
 
 
 class _Narrator:
-    """Tells the steps of one call, in their order: a step may refer to the attestation document last told of.
+    """Describes the steps of one call. They must be told in order: a step may refer to the last attestation document.
 
     Args:
-        operation: what was called.
-        steps: all of them.
-        at: the time that certificates are judged at.
+        operation: the operation that was called.
+        steps: all steps.
+        at: when certificates must be valid.
     """
 
     def __init__(self, operation: Operation, steps: Sequence[object], at: datetime) -> None:
@@ -163,8 +163,8 @@ class _Narrator:
 
     @singledispatchmethod
     def tell(self, step: object) -> _Told:
-        """Return the step in words."""
-        raise TypeError(f"step: expected one of those recorded, got {type(step).__name__}")
+        """Return the text of one step."""
+        raise TypeError(f"step: expected a step of vsock_wire.protocol.trace, got {type(step).__name__}")
 
     @tell.register
     def _(self, step: CredentialsFound) -> _Told:

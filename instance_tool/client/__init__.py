@@ -1,6 +1,6 @@
-"""Ask an enclave for KMS operations from a Python program on the parent instance.
+"""Call KMS through an enclave, from a Python program on the parent instance.
 
-Most callers have the enclave decrypt, with the credentials that ``kmstool-instance`` would find::
+Most programs let the enclave decrypt, with the credentials that ``kmstool-instance`` would find::
 
     import os
     from instance_tool.client import CredentialSource, EnclaveClient, KmsRequest, Operation
@@ -12,23 +12,23 @@ Most callers have the enclave decrypt, with the credentials that ``kmstool-insta
         with EnclaveClient(parse_address("vsock://16:3000"), credentials=source, region="us-east-1") as client:
             return client.ask_enclave(KmsRequest(Operation.DECRYPT, {"CiphertextBlob": ciphertext})).secret
 
-A client keeps its connection, so many requests to one client are faster than one client each. Every failure is a
-ToolError: TransportError where the enclave is not reached, EnclaveError where it or KMS refuses.
+A client keeps its connection, so use one client for many requests. Every failure is a ToolError: a TransportError if
+the enclave cannot be reached, an EnclaveError if the enclave or KMS denies the request.
 
 Simple:
-    EnclaveClient: ``ask_enclave``, ``describe``, ``fetch_attestation_document``. parse_address: where the enclave is.
-    KmsRequest, Operation: what to ask for, with KMS's names of parameters. KmsResult: what comes back.
-    Credentials, CredentialSource, find_credentials, FoundCredentials: fixed ones, or found as on the command line.
-    EnclaveError, TransportError, WireError, CredentialsError, InputError, ToolError: what is raised.
+    EnclaveClient: ``ask_enclave``, ``describe``, ``fetch_attestation_document``. parse_address: the enclave's address.
+    KmsRequest, Operation: a request, with KMS's parameter names. KmsResult: its result.
+    Credentials, CredentialSource, find_credentials, FoundCredentials: fixed, or found as the tool finds them.
+    EnclaveError, TransportError, WireError, CredentialsError, InputError, ToolError: the errors.
 
 Advanced:
-    Pipeline: many requests under way at once on one connection. EnclavePool, BusyError: one enclave, many threads.
-    JsonObject: messages as they travel, for ``exchange`` and ``exchange_with_credentials``.
-    Delivery: how much of a secret the enclave gives out. ErrorReply: all that an enclave says about a failure.
-    Address, VsockAddress, UnixAddress, TcpAddress: the forms of an address.
-    ExitCode: what ``kmstool-instance`` would exit with for an error.
+    Pipeline: many concurrent requests on one connection. EnclavePool, BusyError: one enclave, many threads.
+    JsonObject: a message on the wire, for ``exchange`` and ``exchange_with_credentials``.
+    Delivery: how much of a secret leaves the enclave. ErrorReply: everything that an enclave reports about a failure.
+    Address, VsockAddress, UnixAddress, TcpAddress: the kinds of address.
+    ExitCode: the exit code of ``kmstool-instance`` for an error.
 
-Names are loaded when they are first used. The modules below this package are internal.
+Names are loaded on first use. The modules in this package are internal.
 """
 
 import importlib
@@ -78,7 +78,7 @@ __all__ = [
     "parse_address",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+if not TYPE_CHECKING:  # a type checker would accept any name as one of this package's
     _HOMES = {
         "instance_tool.client.client": ("EnclaveClient",),
         "instance_tool.client.pipeline": ("Pipeline",),

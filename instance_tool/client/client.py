@@ -1,14 +1,15 @@
 """The client of an enclave: kmstool-enclave, or kmstool's C program of the same name.
 
-An EnclaveClient keeps one connection and knows what the enclave has been told on it. Before each request to KMS it
+An EnclaveClient keeps one connection and remembers which credentials it sent on it. For each request to KMS it
 
-1. connects, if there is no connection, and sends the credentials, if they are not the ones sent on it last;
+1. connects if there is no connection, and sends the credentials if they differ from those sent last;
 2. sends the request and reads the reply, which is what ``EnclaveConnection.exchange`` does;
-3. repeats both once on a new connection, if the old one was idle for so long that the enclave has closed it;
-4. repeats both once with new credentials, if KMS says that these have expired and others can be found.
+3. repeats both steps once on a new connection if the enclave has closed an idle connection;
+4. repeats both steps once with new credentials if KMS reports these as expired and others can be found.
 
-Asking KMS twice is harmless: none of its operations here changes anything. No other failure is repeated. A legacy peer,
-kmstool in C, sends a stray second reply after each success, so the connection is closed after every request to it.
+Asking KMS twice is harmless, because none of the operations used here changes anything. No other failure is retried. A
+legacy peer, kmstool in C, sends a stray second reply after each success, so the client closes the connection after each
+request to it.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ from vsock_wire.protocol.recording import is_recording
 from vsock_wire.protocol.vocabulary import EVIDENCE, PROTOCOL, Operation
 
 TIMEOUT_S = 30.0
-"""For a connection, and for each reply; longer than the enclave itself waits for KMS, so that its own word arrives."""
+"""For connecting, and for each reply. Longer than the enclave waits for KMS, so that its error reply arrives."""
 KMS_SHARE = 0.9
-"""The part of that time which the enclave may spend on KMS; the rest is for its reply about what failed."""
+"""Share of the timeout that the enclave may spend on KMS; the rest is for its error reply."""
 
 _logger = logging.getLogger(__name__)
 
 
 class EnclaveClient:
-    """A client of one enclave. It connects when first needed. Not for several threads at once: see EnclavePool.
+    """A client of one enclave. It connects when first needed. Not thread-safe: see EnclavePool.
 
     Args:
-        address: of the enclave.
-        credentials: for KMS, or a source that replaces them before they expire; ``set_credentials`` may follow later.
-        region: of KMS, only if the enclave has none of its own.
-        timeout_s: seconds for the connection and for each reply.
+        address: where the enclave listens.
+        credentials: for KMS, or a source that replaces them before they expire; see also ``set_credentials``.
+        region: AWS region of KMS, only if the enclave was started without one.
+        timeout_s: seconds for connecting and for each reply.
     """
 
     def __init__(
@@ -87,11 +88,11 @@ class EnclaveClient:
 
     @property
     def is_legacy_peer(self) -> bool:
-        """Whether the peer that took the credentials last is kmstool in C, which announces no protocol."""
+        """Whether the peer that last accepted the credentials is kmstool in C, which announces no protocol."""
         return self._is_legacy_peer
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection; the next request opens a new one."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
@@ -100,8 +101,8 @@ class EnclaveClient:
         """Use these credentials and this region from now on; they are sent before the next request to KMS.
 
         Args:
-            credentials: fixed ones, or a source, which is asked before each request.
-            region: of KMS; None if the enclave has one of its own.
+            credentials: fixed credentials, or a source, which is asked before each request.
+            region: AWS region of KMS; None if the enclave was started with one.
         """
         if isinstance(credentials, Credentials):
             credentials = CredentialSource.fixed(credentials)
@@ -113,22 +114,22 @@ class EnclaveClient:
         self._sent = None
 
     def leave_credentials_to_peer(self) -> None:
-        """Send no credentials: the peer is a ``kmstool-instance serve``, which has its own."""
+        """Send no credentials, because the peer is ``kmstool-instance serve``, which has its own."""
         self._has_peer_credentials = True
 
     def ask_enclave(self, request: KmsRequest) -> KmsResult:
         """Return what KMS gives the enclave for ``request``.
 
         Raises:
-            CredentialsError: there are no credentials, or no longer.
-            EnclaveError: the enclave refused, or KMS refused it.
+            CredentialsError: no credentials were found, or they have expired.
+            EnclaveError: the enclave or KMS denied the request.
             TransportError: the enclave cannot be reached or stopped answering; the next request connects again.
-            WireError: what answers does not speak the protocol.
+            WireError: the peer does not speak the protocol.
         """
         return parse_kms_result(request.operation, self.exchange_with_credentials(encode_kms_request(request)))
 
     def exchange_with_credentials(self, message: JsonObject) -> JsonObject:
-        """Return the fields of the reply to a request that needs credentials, as a message.
+        """Send a request that needs credentials, and return the fields of its reply.
 
         Raises:
             CredentialsError, EnclaveError, TransportError, WireError: as ``ask_enclave``.
@@ -143,17 +144,17 @@ class EnclaveClient:
         return self._attempt_on_live_connection(message)
 
     def exchange(self, message: JsonObject) -> JsonObject:
-        """Return the fields of the reply to a request that needs no credentials, as a message.
+        """Send a request that needs no credentials, and return the fields of its reply.
 
         Raises:
-            EnclaveError: the enclave refused; kmstool in C knows only SetClient and Decrypt.
+            EnclaveError: the enclave denied the request; kmstool in C knows only SetClient and Decrypt.
             TransportError: the enclave cannot be reached or stopped answering; the connection is closed.
-            WireError: what answers does not speak the protocol; the connection is closed.
+            WireError: the peer does not speak the protocol; the connection is closed.
         """
         return self._connected().exchange(message)
 
     def describe(self) -> JsonObject:
-        """Return what the enclave says about itself. Nothing in it is proven.
+        """Return what the enclave reports about itself. Nothing proves it.
 
         Raises:
             EnclaveError, TransportError, WireError: as ``exchange``.
@@ -162,11 +163,11 @@ class EnclaveClient:
         return {name: value for name, value in reply.items() if name not in ("Status", EVIDENCE)}
 
     def fetch_attestation_document(self, *, nonce: bytes | None = None, user_data: bytes | None = None) -> bytes:
-        """Return a new attestation document of the enclave. It is not verified: ``nitro_attestation`` does that.
+        """Return a new attestation document of the enclave, unverified: ``nitro_attestation`` verifies it.
 
         Args:
-            nonce: what the document is to carry to prove that it is fresh, 512 bytes at most.
-            user_data: what else it is to carry, 512 bytes at most.
+            nonce: bytes that the document contains as proof that it is fresh, at most 512.
+            user_data: further bytes that the document contains, at most 512.
 
         Raises:
             EnclaveError, TransportError, WireError: as ``exchange``.
@@ -177,13 +178,13 @@ class EnclaveClient:
         return attestation.parse_attestation_reply(self.exchange(attestation.encode_attestation_request(request)))
 
     def send_credentials(self) -> None:
-        """Connect and send the credentials, unless they are the ones that were sent on this connection last.
+        """Connect and send the credentials, unless they are those last sent on this connection.
 
         Raises:
-            CredentialsError: there are no credentials, or no longer.
-            EnclaveError: the enclave refused them, or the region.
+            CredentialsError: no credentials were found, or they have expired.
+            EnclaveError: the enclave rejected the credentials or the region.
             TransportError: the enclave cannot be reached or stopped answering.
-            WireError: what answers does not speak the protocol.
+            WireError: the peer does not speak the protocol.
         """
         if self._has_peer_credentials:
             return
@@ -200,7 +201,7 @@ class EnclaveClient:
 
     @property
     def can_send_ahead(self) -> bool:
-        """Whether ``send_ahead`` may be used now: the peer knows Ids, and has the credentials that are to be used."""
+        """Whether ``send_ahead`` may be used now: the peer supports Ids and has the current credentials."""
         if not self._is_connected or self._is_legacy_peer or is_recording():
             return False
         return self._has_peer_credentials or (
@@ -208,11 +209,11 @@ class EnclaveClient:
         )
 
     def send_ahead(self, request: KmsRequest, request_id: str) -> None:
-        """Send a request before the replies to earlier ones have come; at most MAX_IN_FLIGHT may be under way.
+        """Send a request without waiting for earlier replies; at most MAX_IN_FLIGHT may be pending.
 
         Raises:
-            CredentialsError: there are no credentials any more.
-            TransportError: the enclave has gone, or does not read; the connection is closed.
+            CredentialsError: the credentials have expired.
+            TransportError: the enclave has gone or does not read; the connection is closed.
         """
         self._connected().send({**self._bounded(encode_kms_request(request)), "Id": request_id})
 
@@ -231,11 +232,11 @@ class EnclaveClient:
 
     @property
     def _credentials_sent(self) -> Credentials | None:
-        """The credentials that the enclave has by this connection."""
+        """The credentials that the enclave received on this connection."""
         return self._sent if self._is_connected else None
 
     def _connected(self) -> EnclaveConnection:
-        """Return the connection, a new one where there is none that is open."""
+        """Return the open connection, or a new one."""
         if self._connection is None or not self._connection.is_open:
             self._sent = None
             self._connection = connect_enclave(self._address, timeout_s=self._timeout_s)
@@ -246,7 +247,7 @@ class EnclaveClient:
         try:
             return self._attempt(message)
         except TransportError as error:
-            # An enclave closes connections that were idle for long.
+            # An enclave closes idle connections.
             if not is_kept or isinstance(error.__cause__, TimeoutError):
                 raise
             return self._attempt(message)
@@ -265,5 +266,5 @@ class EnclaveClient:
         return self._source.renewed(self._credentials_sent) is not None
 
     def _bounded(self, message: JsonObject) -> JsonObject:
-        """Return the message with less time for KMS than the reply has to come, unless it sets a time itself."""
+        """Return the message with a time limit for KMS below the reply's timeout, unless it has one already."""
         return {TIMEOUT_S_FIELD: round(KMS_SHARE * self._timeout_s, 3), **message}

@@ -1,4 +1,4 @@
-"""One connection to an enclave: one message out, one reply in, and the trace of both."""
+"""One connection to an enclave: sends requests, receives replies, and records both for the trace."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _logger = logging.getLogger(__name__)
 
 
 class EnclaveConnection:
-    """An open connection to an enclave, for one thread at a time.
+    """An open connection to an enclave. Not thread-safe.
 
-    Every failure but an error reply closes it, because what follows on the connection could belong to another request.
+    Every failure except an error reply closes it, because a later reply could belong to an earlier request.
 
     Args:
-        connection: to the enclave, which this object then owns.
-        address: of the enclave, for errors and the trace.
+        connection: connected to the enclave; this object owns it from now on.
+        address: address of the enclave, for errors and the trace.
         timeout_s: seconds for sending a message and for each reply.
     """
 
@@ -43,7 +43,7 @@ class EnclaveConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used. It says nothing about the enclave, which may have closed its end."""
+        """Whether this end is open; the enclave may have closed its end."""
         return self._is_open
 
     def close(self) -> None:
@@ -55,9 +55,9 @@ class EnclaveConnection:
         """Send one request and return the fields of its reply.
 
         Raises:
-            EnclaveError: the enclave answered with an error.
+            EnclaveError: the enclave replied with an error.
             TransportError: the enclave stopped answering.
-            WireError: what answers does not speak the protocol.
+            WireError: the peer does not speak the protocol.
         """
         if is_recording():
             message = {**message, EXPLAIN: True}
@@ -78,7 +78,7 @@ class EnclaveConnection:
         """Send one request. Several may be sent before their replies are received.
 
         Raises:
-            TransportError: the enclave has gone, or does not read.
+            TransportError: the enclave has closed the connection or does not read from it.
         """
         with self._closing_on_failure():
             self._send(message)
@@ -88,7 +88,7 @@ class EnclaveConnection:
 
         Raises:
             TransportError: the enclave stopped answering.
-            WireError: what answers does not speak the protocol.
+            WireError: the peer does not speak the protocol.
         """
         with self._closing_on_failure():
             return self._receive()[0]
@@ -102,7 +102,7 @@ class EnclaveConnection:
             raise
 
     def _send_unless_closed(self, message: JsonObject) -> None:
-        """Send a request. A server with too many connections answers and closes, even if it could not be written."""
+        """Send a request. If that fails, a reply may still follow: a busy server replies without reading."""
         try:
             self._send(message)
         except TransportError as error:
@@ -116,7 +116,7 @@ class EnclaveConnection:
             _record_request(self._address, message, sent_bytes)
 
     def _receive(self) -> tuple[JsonObject, int]:
-        """Return a reply and its size in bytes, NUL included."""
+        """Return a reply and its size in bytes, including the NUL."""
         try:
             frame = self._connection.receive(idle_timeout_s=self._timeout_s, message_timeout_s=self._timeout_s)
             if frame is None:
@@ -127,7 +127,7 @@ class EnclaveConnection:
                     hint="kmstool in C serves one client at a time: is another client connected?",
                 )
             return decode_message(frame), len(frame) + 1
-        except WireError:  # its text speaks of a request of ours
+        except WireError:  # its text describes a bad request, and this is a reply
             raise WireError(
                 f"reply: not a JSON object of at most {MAX_MESSAGE_BYTES} bytes",
                 hint=f"the program that listens on {self._address} is not kmstool-enclave: check --cid and --port",
@@ -138,11 +138,11 @@ def connect_enclave(address: Address, *, timeout_s: float) -> EnclaveConnection:
     """Connect to an enclave.
 
     Args:
-        address: of the enclave.
+        address: where the enclave listens.
         timeout_s: seconds for connecting, and then for sending each message and for each reply.
 
     Raises:
-        TransportError: nothing is listening there, or it does not answer in time.
+        TransportError: nothing is listening there, or it does not accept in time.
     """
     started = time.perf_counter()
     sock = connect_socket(address, timeout_s=timeout_s)
@@ -165,7 +165,7 @@ def _record_request(address: Address, message: JsonObject, sent_bytes: int) -> N
 
 
 def _record_reply(operation: str, reply: JsonObject, received_bytes: int, elapsed_ms: float) -> None:
-    """Record the enclave's own steps, and that its reply came."""
+    """Record the steps that the enclave reports, and its reply."""
     from vsock_wire.protocol.trace import Received, parse_evidence  # noqa: PLC0415 - only while recording
 
     for step in parse_evidence(reply):
@@ -187,5 +187,5 @@ _NOT_CARGO = ("Operation", "Status", EXPLAIN, EVIDENCE, ACCEPTS, TIMEOUT_S_FIELD
 
 
 def _carried(message: JsonObject) -> tuple[str, ...]:
-    """Return the names of what a message is there to carry."""
+    """Return the names of a message's payload fields."""
     return tuple(name for name in message if name not in _NOT_CARGO)

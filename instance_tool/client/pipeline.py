@@ -1,12 +1,13 @@
-"""Many requests on one connection, each sent before the replies to the ones before it have come.
+"""Many requests on one connection, each sent without waiting for the replies to earlier ones.
 
-A request spends most of its time on the way to KMS and back, so a batch is as fast as many of them can be under way at
-once. Each carries its number as Id. The enclave answers in any order, and the Id tells which request a reply is for.
+A request spends most of its time on the way to KMS and back, so the number of pending requests decides how fast a batch
+is. Each request carries its number as its Id. The enclave replies in any order, and the Id tells which request a reply
+belongs to.
 
-Not every request can be sent ahead. The pipeline keeps a second queue, of requests that are made alone, one after the
-other, when nothing else is under way. There go requests before the credentials have been sent, requests that were under
-way when the connection broke, and requests whose credentials have expired; asking KMS twice is harmless. Requests to a
-legacy peer, which knows no Ids, all go there. Once the queue is empty, requests are sent ahead again.
+Not every request can be sent ahead. A second queue holds requests that are made one at a time, when nothing else is
+pending: those made before the credentials were sent, those pending when the connection broke, and those whose
+credentials had expired. (Asking KMS twice is harmless.) All requests to a legacy peer, which does not support Ids, go
+there too. Once that queue is empty, requests are sent ahead again.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from vsock_wire.protocol.messages import ErrorReply, parse_reply
 
 
 class Pipeline:
-    """Numbered requests to one enclave, and their outcomes as they come. Not for several threads at once.
+    """Sends numbered requests to one enclave and returns their outcomes as they arrive. Not thread-safe.
 
     Args:
-        client: of the enclave, with credentials set.
+        client: client of the enclave, with credentials set.
     """
 
     def __init__(self, client: EnclaveClient) -> None:
@@ -35,15 +36,15 @@ class Pipeline:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every request has had its outcome."""
+        """Whether no request is waiting for its outcome."""
         return not self._under_way and not self._alone
 
     def send(self, number: int, request: KmsRequest) -> None:
-        """Make a request, of which ``receive`` will return the outcome.
+        """Start a request; ``receive`` will return its outcome.
 
         Args:
-            number: names the outcome; no other request without an outcome may have it.
-            request: to KMS.
+            number: identifies the outcome; must differ from the number of every unfinished request.
+            request: the request to KMS.
         """
         if self._alone or not self._can_send_ahead():
             self._alone.append((number, request))
@@ -55,7 +56,7 @@ class Pipeline:
             self._repeat_all()
 
     def receive(self) -> tuple[int, KmsResult | ToolError]:
-        """Return the number and the outcome of the next request that has one, in whatever order they come."""
+        """Wait for any request to finish, and return its number and outcome."""
         while self._under_way:
             outcome = self._receive_ahead()
             if outcome is not None:
@@ -69,11 +70,11 @@ class Pipeline:
     def _can_send_ahead(self) -> bool:
         try:
             return self._client.can_send_ahead
-        except ToolError:  # no credentials any more: the request made alone will say so
+        except ToolError:  # expired credentials: the request will fail with that when it is made alone
             return False
 
     def _receive_ahead(self) -> tuple[int, KmsResult | ToolError] | None:
-        """Return an outcome, or None where a request is to be made again, alone."""
+        """Return an outcome, or None if the request has to be repeated alone."""
         try:
             reply = self._client.receive_ahead()
         except (TransportError, WireError) as error:
@@ -90,7 +91,7 @@ class Pipeline:
         return number, outcome
 
     def _fail(self, error: ToolError) -> tuple[int, ToolError] | None:
-        """Take a failure of the connection: a time-out, or nonsense, costs the oldest request, a mere end none."""
+        """Handle a broken connection: a timeout or a bad reply fails the oldest request, a closed connection none."""
         failed = None
         if isinstance(error, WireError) or isinstance(error.__cause__, TimeoutError):
             number, _ = self._under_way.pop(next(iter(self._under_way)))

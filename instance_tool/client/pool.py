@@ -1,13 +1,13 @@
 """A few clients of one enclave, shared by many threads.
 
-``kmstool-instance serve`` has a thread for each local program, and each of them may ask the enclave at any time. A
-client is for one thread at a time, and every client holds a connection, of which an enclave takes only so many. So the
-pool lends clients: a semaphore counts the places, and a thread that finds none waits up to ``wait_s`` and then gets a
-BusyError. A thread that has a place takes an idle client, or has a new one made if none is idle.
+``kmstool-instance serve`` has one thread per local program, and each thread may ask the enclave at any time. A client
+serves one thread at a time and holds a connection, and an enclave accepts a limited number of connections. So the pool
+lends clients. A semaphore counts how many are lent; a thread that has to wait longer than ``wait_s`` gets a BusyError.
+A thread that gets through takes an idle client, or a new one if none is idle.
 
-Idle clients are kept as a stack. The one used last is lent first, because its connection is the least likely to have
-been closed by the enclave for idleness; with little to do, the others are not used at all. A client comes back whatever
-happened to it: one with a broken connection connects again by itself. ``list.append`` and ``list.pop`` need no lock.
+Idle clients are kept on a stack. The pool lends the one used last, because the enclave is least likely to have closed
+its connection for being idle; under light load, the others are not used at all. Every client is returned, whatever
+happened to it: one with a broken connection reconnects by itself. ``list.append`` and ``list.pop`` need no lock.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.errors import BusyError
 
 WAIT_S = 10.0
-"""How long a thread waits for a client; less than a local program waits for its reply, so that it learns why."""
+"""How long a thread waits for a client. A local program waits longer for its reply, so it gets the BusyError."""
 
 
 class EnclavePool:
-    """Lends clients of an enclave to threads. Safe to share between threads.
+    """Lends clients of one enclave to threads. Safe to share between threads.
 
     Args:
         new_client: makes a client; called at most ``size`` times.
-        size: most clients, and so connections, at once.
-        wait_s: seconds that a thread waits for one.
+        size: maximum number of clients, and so of connections.
+        wait_s: seconds that a thread waits for a client.
     """
 
     def __init__(self, new_client: Callable[[], EnclaveClient], *, size: int, wait_s: float = WAIT_S) -> None:
@@ -44,7 +44,7 @@ class EnclavePool:
         """Lend a client until the block ends.
 
         Raises:
-            BusyError: all of them stayed in use for ``wait_s``.
+            BusyError: all clients stayed in use for ``wait_s``.
         """
         if not self._places.acquire(timeout=self._wait_s):
             raise BusyError(
@@ -61,7 +61,7 @@ class EnclavePool:
             self._places.release()
 
     def close(self) -> None:
-        """Close the connections of the clients that are not lent."""
+        """Close the connections of idle clients."""
         while (client := self._take_idle()) is not None:
             client.close()
 

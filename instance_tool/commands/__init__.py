@@ -1,5 +1,5 @@
 """The commands of ``kmstool-instance``: one module for each, named after it.
 
-Each has a class of settings, the options that these come from, and a function. What several of them share is in
+Each module has a settings class, the options that fill it, and a function. Code that commands share is in
 ``instance_tool.console``. Internal: not part of the public API.
 """

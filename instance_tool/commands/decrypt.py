@@ -1,4 +1,4 @@
-"""The command that has the enclave decrypt one ciphertext, or many."""
+"""The command that decrypts one ciphertext, or many, inside the enclave."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class DecryptSettings(ResultSettings, KeySettings):
-    """What the options of ``decrypt`` say."""
+    """The options of ``decrypt``."""
 
     ciphertext: str | None
     encryption_algorithm: str | None
@@ -56,7 +56,7 @@ def decrypt(settings: DecryptSettings) -> None:
 
 
 def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
-    from instance_tool.console.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt must not wait for them
+    from instance_tool.console.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt does not need them
     from instance_tool.console.progress import Progress  # noqa: PLC0415
 
     if settings.ciphertext not in (None, STANDARD_INPUT):

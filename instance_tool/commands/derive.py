@@ -1,4 +1,4 @@
-"""The command that has KMS derive a shared secret."""
+"""The command that derives a shared secret with KMS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class DeriveSettings(ResultSettings):
-    """What the options of ``derive`` say."""
+    """The options of ``derive``."""
 
     explain: bool
     key_id: str | None

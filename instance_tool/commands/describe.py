@@ -1,4 +1,4 @@
-"""The command that asks an enclave about itself."""
+"""The command that prints what an enclave reports about itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class DescribeSettings(ConnectionSettings):
-    """What the options of ``describe`` say."""
+    """The options of ``describe``."""
 
     explain: bool
 

@@ -1,4 +1,4 @@
-"""The command that looks at every hop to KMS and back."""
+"""The command that checks every hop between this instance and KMS."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
 
 NO_COLOR = "NO_COLOR"
-"""Source: no-color.org: set and not empty, no colour is wanted."""
+"""Set and not empty, it turns colours off. Source: no-color.org."""
 _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopState.SKIPPED: ("-", None)}
 
 
 class DoctorSettings(CredentialSettings, KeySettings):
-    """What the options of ``doctor`` say."""
+    """The options of ``doctor``."""
 
     output: str
     encryption_algorithm: str | None
@@ -100,7 +100,7 @@ def _print(hop: Hop) -> None:
 
 
 def _parse_remote(text: str | None) -> TcpAddress | None:
-    """Return where the proxy leads, or None where that is not said."""
+    """Return the value of --proxy-remote as an address, or None without one."""
     if text is None:
         return None
     address = parse_address(f"tcp://{text}" if ":" in text else f"tcp://{text}:443")
@@ -110,7 +110,7 @@ def _parse_remote(text: str | None) -> TcpAddress | None:
 
 
 def _decrypt_request(settings: DoctorSettings) -> KmsRequest | None:
-    """Return the Decrypt to try, or None where none is asked for."""
+    """Return the Decrypt to perform, or None without --ciphertext."""
     if settings.ciphertext is None:
         if settings.encryption_context or settings.key_id or settings.encryption_algorithm:
             raise InputError("--key-id, --encryption-context and --encryption-algorithm need --ciphertext")

@@ -1,4 +1,4 @@
-"""The command that has KMS encrypt standard input."""
+"""The command that encrypts standard input with KMS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class EncryptSettings(ResultSettings, KeySettings):
-    """What the options of ``encrypt`` say."""
+    """The options of ``encrypt``."""
 
     explain: bool
     encryption_algorithm: str | None

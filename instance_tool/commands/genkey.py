@@ -1,4 +1,4 @@
-"""The command that has KMS generate a data key."""
+"""The command that generates a data key with KMS."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vsock_wire.protocol.kms_operations import MAX_RANDOM_BYTES
 from vsock_wire.protocol.vocabulary import Operation
 
 KEY_SPECS = ("AES_256", "AES_128", "AES-256", "AES-128")
-"""KMS's own names first, then kmstool_enclave_cli's."""
+"""KMS's names, then those of kmstool_enclave_cli."""
 
 
 class GenkeySettings(ResultSettings, KeySettings):
-    """What the options of ``genkey`` say."""
+    """The options of ``genkey``."""
 
     explain: bool
     key_spec: str | None

@@ -1,4 +1,4 @@
-"""The command that has KMS generate a key pair."""
+"""The command that generates a key pair with KMS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class GenkeypairSettings(ResultSettings, KeySettings):
-    """What the options of ``genkeypair`` say."""
+    """The options of ``genkeypair``."""
 
     explain: bool
     key_pair_spec: str

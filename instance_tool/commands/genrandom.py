@@ -1,4 +1,4 @@
-"""The command that has KMS generate random bytes."""
+"""The command that generates random bytes with KMS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class GenrandomSettings(ResultSettings):
-    """What the options of ``genrandom`` say."""
+    """The options of ``genrandom``."""
 
     length: int
     no_newline: bool

@@ -1,4 +1,4 @@
-"""The command that keeps a session with the enclave for local programs."""
+"""The command that shares connections to the enclave with local programs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vsock_wire.protocol.vocabulary import REGION
 from vsock_wire.rpc.server import Limits, MessageServer
 
 ENCLAVE_CONNECTIONS = 4
-"""By default: KMS takes tens of milliseconds for each call, so a few keep an enclave of two CPUs busy."""
+"""The default: a KMS call takes tens of milliseconds, so a few keep an enclave with two CPUs busy."""
 MAX_ENCLAVE_CONNECTIONS = 64
-"""As many as an enclave of ours keeps to KMS."""
+"""As many connections as kmstool-enclave keeps to KMS."""
 
 
 class ServeSettings(CredentialSettings):
-    """What the options of ``serve`` say."""
+    """The options of ``serve``."""
 
     socket_path: str
     enclave_connections: int
@@ -68,17 +68,17 @@ def serve(settings: ServeSettings) -> None:
 
 
 def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
-    """Reach the enclave, listen, say so, and serve until SIGTERM.
+    """Connect to the enclave, listen, announce it, and serve until SIGTERM.
 
-    kmstool in C gets one connection, because it serves one at a time.
+    kmstool in C gets one connection, because it serves one client at a time.
 
     Args:
-        settings: which enclave, how to find credentials for it, and what one local program may take.
+        settings: the enclave, where to find credentials, and the limits for local programs.
         address: where to listen.
 
     Raises:
         CredentialsError, EnclaveError, TransportError, WireError: the enclave cannot be used.
-        InputError: the socket's folder is open to others.
+        InputError: another user could replace the socket.
         TransportError: the socket cannot be bound.
     """
     signal.signal(signal.SIGTERM, _stop)

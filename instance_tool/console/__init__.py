@@ -1,5 +1,4 @@
-"""What the commands of ``kmstool-instance`` share: options and settings, what they read, and what they write.
+"""Code that the commands of ``kmstool-instance`` share: options and settings, input and output.
 
-The only package of this side, besides the commands themselves, that knows about command lines. Internal: not part of
-the public API.
+Only this package and the commands themselves deal with the command line. Internal: not part of the public API.
 """

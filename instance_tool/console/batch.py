@@ -1,4 +1,9 @@
-"""Many ciphertexts on one connection: one per line in, one result per line out, in order."""
+"""Decrypting many ciphertexts on one connection: one ciphertext per input line, one result per output line, in order.
+
+``_decrypt_all`` sends lines ahead through a Pipeline and yields outcomes as they arrive, ``_in_order`` sorts them by
+line number, and ``decrypt_lines`` writes them. ``_in_order`` sends back how many lines have been written, so that
+``_decrypt_all`` never has more than MAX_IN_FLIGHT lines between the first unwritten one and the last one sent.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
 from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT
 
 _Numbered: TypeAlias = tuple[int, KmsResult | ToolError]
-"""A line's number, from 1, and what became of it."""
+"""The number of a line, from 1, and its outcome."""
 
 
 def decrypt_lines(
@@ -30,31 +35,32 @@ def decrypt_lines(
     is_ready: Callable[[], bool] = lambda: False,
     show_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Decrypt line by line, and write each result as soon as those of all lines before it are written.
+    """Decrypt line by line, and write each result as soon as all earlier ones are written.
 
-    Up to MAX_IN_FLIGHT lines are under way at a time, but none is waited for while another's result could be written. A
-    line that fails is reported and leaves no line in the output. When the connection breaks, another one is opened.
+    Up to MAX_IN_FLIGHT lines are pending at a time, but reading the next line never delays a result that could be
+    written. A failed line is reported and leaves no line in the output; the others go on. When the connection breaks,
+    another one is opened.
 
     Args:
-        client: of the enclave, with credentials set.
-        lines: base64 ciphertexts, or what was wrong with a line already when it was read.
-        template: a Decrypt with every other parameter.
-        output_format: of the results.
-        write_to: where they go, each with a newline behind it.
-        report: called with the line's number, from 1, and the error, in the order of the lines.
-        is_ready: whether the next of ``lines`` can be had without waiting; by default never, so that one line is under
-            way at a time.
+        client: client of the enclave, with credentials set.
+        lines: base64 ciphertexts, or the errors of lines that could not be read.
+        template: a Decrypt with every parameter except the ciphertext.
+        output_format: format of the results.
+        write_to: where to write the results, each with a newline after it.
+        report: called with the number of a failed line, from 1, and its error, in the order of the lines.
+        is_ready: whether the next of ``lines`` is available without waiting; by default never, so that one line is
+            pending at a time.
         show_progress: called with the number of each line that is done.
 
     Returns:
         The number of lines that failed.
 
     Raises:
-        EnclaveError: the enclave refused the credentials or the region; no line was tried.
-        TransportError: no connection could be opened for a line; of it and all behind it there is no result. Its text
-            names the line.
+        EnclaveError: the enclave rejected the credentials or the region; no line was decrypted.
+        TransportError: no connection could be opened for a line. It and all later lines have no result; the text names
+            the line.
     """
-    client.send_credentials()  # refused credentials or a refused region are no line's fault
+    client.send_credentials()  # a problem with credentials or region is not an error of a line
     failed = 0
     for number, outcome in _in_order(_decrypt_all(Pipeline(client), iter(lines), template, is_ready)):
         try:
@@ -79,7 +85,7 @@ def _decrypt_all(
     template: KmsRequest,
     is_ready: Callable[[], bool],
 ) -> Generator[_Numbered, int, None]:
-    """Yield outcomes as they come; each is answered with how many from the first on are written."""
+    """Yield outcomes as they arrive; the caller sends back how many lines have been written."""
     number = written = 0
     has_ended = False
     while not (has_ended and pipeline.is_empty):
@@ -98,7 +104,7 @@ def _decrypt_all(
 
 
 def _in_order(outcomes: Generator[_Numbered, int, None]) -> Iterator[_Numbered]:
-    """Yield outcomes by their number, from 1; at most MAX_IN_FLIGHT wait for an earlier one."""
+    """Yield outcomes in the order of their numbers; at most MAX_IN_FLIGHT wait for an earlier one."""
     waiting: dict[int, KmsResult | ToolError] = {}
     written = 0
     with contextlib.suppress(StopIteration):

@@ -1,4 +1,4 @@
-"""Reading ciphertexts as people pass them: base64 as an argument, from a pipe, or one per line."""
+"""Reading base64 ciphertexts: from an argument, from a pipe, or one per line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vsock_wire.errors import InputError
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 
 MAX_TEXT_BYTES = 65_536
-"""Most bytes read for one ciphertext; a maximal one is 8,192 base64 characters, wrapped at most a little longer."""
+"""Maximum size of one ciphertext's text. The longest is 8,192 base64 characters; wrapping adds a little."""
 
 
 def parse_ciphertext(text: bytes) -> bytes:
-    """Return the bytes of a base64 ciphertext; blanks and line breaks in it do not matter.
+    """Return the bytes of a base64 ciphertext; spaces and line breaks in it are ignored.
 
     Raises:
-        InputError: it is empty, no base64, or longer than KMS takes.
+        InputError: the text is empty or is not base64, or the ciphertext is longer than KMS accepts.
     """
     if not text.strip():
         raise InputError("CIPHERTEXT: empty")
@@ -29,10 +29,10 @@ def parse_ciphertext(text: bytes) -> bytes:
 
 
 def read_ciphertext(stream: BinaryIO) -> bytes:
-    """Return the one ciphertext that ``stream`` holds.
+    """Read one ciphertext from ``stream``, to its end.
 
     Raises:
-        InputError: as ``parse_ciphertext``, and when there is far more text than a ciphertext has.
+        InputError: as ``parse_ciphertext``; also if the text is longer than MAX_TEXT_BYTES.
     """
     text = stream.read(MAX_TEXT_BYTES + 1)
     if len(text) > MAX_TEXT_BYTES:
@@ -41,16 +41,18 @@ def read_ciphertext(stream: BinaryIO) -> bytes:
 
 
 class LineReader:
-    """Yields each line of a stream as it comes, or the error that stands for one too long to be a ciphertext.
+    """Yields each line of a stream as it arrives, or an error for a line that is too long to be a ciphertext.
+
+    It keeps a buffer of its own, because ``select`` does not see data that a buffered reader has read ahead.
 
     Args:
-        stream: nobody else reads from it.
+        stream: the stream; nothing else may read from it.
     """
 
     def __init__(self, stream: BufferedReader | BytesIO) -> None:
         self._stream = stream
         self._buffer = bytearray()
-        self._scanned = 0  # bytes of the buffer known to hold no line break
+        self._scanned = 0  # leading bytes of the buffer without a line break
         self._is_skipping = False
         self._has_ended = False
 
@@ -66,7 +68,7 @@ class LineReader:
         return line
 
     def is_ready(self) -> bool:
-        """Return whether the next line, or the end, can be had without waiting for whoever writes."""
+        """Return whether the next line, or the end, can be read without waiting for the writer."""
         while not self._has_line():
             if not self._can_read():
                 return False
@@ -74,7 +76,7 @@ class LineReader:
         return True
 
     def _has_line(self) -> bool:
-        """Look for a line break or the end; of an unfinished line, keep no more than it may have."""
+        """Return whether the buffer has a whole line or the stream has ended; drop a line that is too long."""
         if self._has_ended or self._buffer.find(b"\n", self._scanned) >= 0:
             return True
         self._scanned = len(self._buffer)
@@ -85,7 +87,7 @@ class LineReader:
         return False
 
     def _take_line(self) -> bytes | InputError | None:
-        """Return what ``_has_line`` has found, or None for nothing before the end."""
+        """Remove and return the line that ``_has_line`` found, or None at the end."""
         end = self._buffer.find(b"\n", self._scanned)
         size = end + 1 if end >= 0 else len(self._buffer)
         line = bytes(self._buffer[:size])
@@ -104,11 +106,11 @@ class LineReader:
     def _can_read(self) -> bool:
         try:
             descriptor = self._stream.fileno()
-        except UnsupportedOperation:  # all of it is in memory
+        except UnsupportedOperation:  # a stream in memory
             return True
         try:
             return bool(select.select([descriptor], [], [], 0)[0])
-        except OSError:  # a system that knows select for sockets only
+        except OSError:  # this system supports select for sockets only
             return False
 
 

@@ -1,4 +1,4 @@
-"""A group of commands whose options may stand before the command's name as well as after it."""
+"""A click group whose options may come before the command's name as well as after it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import click
 
 
 class CommandGroup(click.Group):
-    """A click group that hands the options before a command's name to the command.
+    """A click group that passes the options before a command's name on to the command.
 
-    The command alone knows which options it has, so one that it does not have is refused by its own parser. The group
-    declares options to tell them from the name, to check their values, and to show them in its help. If one is given on
-    both sides, the one after the name counts; repeatable ones add up.
+    The command's own parser rejects options that the command does not have. The group declares options so that it can
+    tell them from the command's name, check their values, and show them in its help. If an option is given both before
+    and after the name, the one after it wins; repeatable options add up.
 
     Attributes:
-        default_command: what to run if no command is named; None to run the group's own function.
+        default_command: the command to run if none is named; None to run the group's own function.
     """
 
     default_command: str | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the group's own options, and move them behind the name of the command."""
+        """Parse the group's options, and move them to after the name of the command."""
         _, rest, _ = self.make_parser(ctx).parse_args(list(args))
         before = args[: len(args) - len(rest)]
         if not rest and self.default_command and not ctx.resilient_parsing:
@@ -34,6 +34,6 @@ class CommandGroup(click.Group):
         return ctx.args
 
     def _names_command_of_group(self, ctx: click.Context, words: list[str]) -> bool:
-        """Return whether the words begin with the names of a group in this one and of a command in that."""
+        """Return whether the words start with the name of a subgroup and of one of its commands."""
         command = self.get_command(ctx, words[0])
         return isinstance(command, click.Group) and words[1:2] != [] and words[1] in command.commands

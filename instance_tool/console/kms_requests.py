@@ -1,4 +1,4 @@
-"""Requests to KMS as the options of a command line say."""
+"""Building requests to KMS from the options of a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def kms_request(
     encryption_algorithm: str | None = None,
     **parameters: object,
 ) -> KmsRequest:
-    """Return a request with what these options say, and ``parameters`` by KMS's names; what is None stays out.
+    """Return a request with these options and with ``parameters``, which have KMS's names; None values are left out.
 
     Raises:
         InputError: the encryption context has a name twice.
@@ -51,9 +51,9 @@ def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
 
 
 def ciphertext_argument(text: str) -> bytes:
-    """Return the ciphertext that an argument is, or that stands on standard input where it is STANDARD_INPUT.
+    """Return the ciphertext in an argument, or the one on standard input if the argument is STANDARD_INPUT.
 
     Raises:
-        InputError: it is empty, no base64, or longer than KMS takes.
+        InputError: the text is empty or is not base64, or the ciphertext is longer than KMS accepts.
     """
     return read_ciphertext(standard_input()) if text == STANDARD_INPUT else parse_ciphertext(os.fsencode(text))

@@ -1,6 +1,6 @@
-"""The options that several commands share, and how a command gets them.
+"""The options that commands share, and the decorator that adds them to a command.
 
-The command line has click's options; ``instance_tool.console.settings`` has the classes that they amount to.
+``instance_tool.console.settings`` has the classes that hold their values.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ENCLAVE_OPTIONS = (
     ),
 )  # fmt: skip
 LOG_OPTIONS = (VERBOSE.declare(click.option), QUIET.declare(click.option))
-"""With ENCLAVE_OPTIONS, of every command that asks an enclave; ConnectionSettings."""
+"""Together with ENCLAVE_OPTIONS, the options of every command that asks an enclave. Values: ConnectionSettings."""
 CREDENTIAL_OPTIONS = (
     click.option(
         "--region",
@@ -54,13 +54,13 @@ CREDENTIAL_OPTIONS = (
     ),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
 )
-"""CredentialSettings."""
+"""Values: CredentialSettings."""
 OUTPUT_OPTION = click.option(
     "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(OutputFormat.RAW),
     show_default=True, help="Output format.",
 )  # fmt: skip
 RESULT_OPTIONS = (*CREDENTIAL_OPTIONS, OUTPUT_OPTION)
-"""ResultSettings."""
+"""Values: ResultSettings."""
 REPORT_OUTPUT_OPTION = click.option(
     "--output", type=click.Choice([str(form) for form in ReportFormat]), default=str(ReportFormat.TEXT),
     show_default=True, help="Output format.",
@@ -71,7 +71,7 @@ EXPLAIN_OPTION = click.option(
 KEY_OPTION = KEY_ID.declare(click.option)
 CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
 KEY_OPTIONS = (CONTEXT_OPTION, KEY_OPTION)
-"""KeySettings."""
+"""Values: KeySettings."""
 ALGORITHM_OPTION = ENCRYPTION_ALGORITHM.declare(click.option)
 NO_NEWLINE_OPTION = click.option("-n", "--no-newline", is_flag=True, help="Do not print a newline after the result.")
 DECRYPT_OPTIONS = (
@@ -82,16 +82,16 @@ DECRYPT_OPTIONS = (
     click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext per line."),
     NO_NEWLINE_OPTION,
 )
-"""Of the default command, so that they stand in the help of the program itself as well."""
+"""The options of the default command, which the program's own help shows as well."""
 
 
 def with_connection(
     settings: type[_Settings], *options: Option
 ) -> Callable[[Callable[[_Settings], None]], Callable[..., None]]:
-    """Return a decorator for a command that asks an enclave, as ``with_settings`` does for any.
+    """Return a decorator for a command that asks an enclave; see ``with_settings``.
 
-    The command has ENCLAVE_OPTIONS and LOG_OPTIONS as well. Before it starts, logging is set up as these say, and it is
-    an InputError if they do not say where the enclave is.
+    It adds ENCLAVE_OPTIONS and LOG_OPTIONS. Before the command starts, logging is set up, and options that do not give
+    the enclave's address are an InputError.
     """
 
     def decorate(function: Callable[[_Settings], None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""How results are written to standard output (pure)."""
+"""Encoding of results for standard output (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 class OutputFormat(enum.StrEnum):
-    """What ``--output`` takes, of a command that has a result."""
+    """Values of ``--output`` for commands that return a result."""
 
     RAW = "raw"
     BASE64 = "base64"
@@ -23,14 +23,14 @@ class OutputFormat(enum.StrEnum):
 
 
 class ReportFormat(enum.StrEnum):
-    """What ``--output`` takes, of a command that reports."""
+    """Values of ``--output`` for commands that print a report."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class _Delivered(NamedTuple):
-    """What the enclave gave out of a secret: as which line, as bytes, and as it is written raw."""
+    """What left the enclave instead of, or as, a secret: its label, its bytes, and its raw output form."""
 
     label: str
     data: bytes
@@ -40,20 +40,19 @@ class _Delivered(NamedTuple):
 def encode_result(
     operation: Operation, result: KmsResult, output_format: OutputFormat, *, line_number: int | None = None
 ) -> bytes:
-    """Return the bytes for one result, without the newline behind it.
+    """Return the output for one result, without the newline after it.
 
-    A result of several parts is written as labelled lines of base64, whether raw or base64 is asked for; so is, without
-    a label, the ciphertext of Encrypt. A digest is written in hexadecimal, but as base64 where that is asked for.
+    With raw and base64 alike, a result with several parts becomes labelled lines of base64, and the ciphertext of
+    Encrypt becomes base64 without a label. A digest is hexadecimal with raw, and base64 with base64.
 
     Args:
-        operation: what was done.
-        result: what it gave.
-        output_format: raw bytes, base64, or a JSON object by KMS's names.
-        line_number: of the batch, which JSON output names.
+        operation: the operation that was performed.
+        result: its result.
+        output_format: raw bytes, base64, or a JSON object with KMS's names.
+        line_number: number of the line in a batch, which JSON output includes; None outside a batch.
 
     Raises:
-        InputError: a line of a batch is to be written raw but its plaintext holds a line break, so that nobody could
-            tell where it ends.
+        InputError: in a batch with raw output, the plaintext has a line break, so its end could not be told.
     """
     if output_format is OutputFormat.JSON:
         return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")

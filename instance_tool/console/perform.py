@@ -1,4 +1,4 @@
-"""How a command performs its request: it has the enclave ask KMS, writes the result, and explains how it came about."""
+"""Performs a command's request: asks the enclave, writes the result, and prints the trace for ``--explain``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vsock_wire.protocol.vocabulary import Operation
 
 
 def perform(settings: ResultSettings, request: KmsRequest, *, explain: bool = False, newline: bool = True) -> None:
-    """Have the enclave ask KMS, and write the result to standard output.
+    """Ask the enclave, and write the result to standard output.
 
     Args:
-        settings: which enclave, with which credentials, and how to write the result.
-        request: to KMS.
-        explain: whether to explain on standard error how the result came about.
+        settings: the enclave, the credentials, and the output format.
+        request: the request to KMS.
+        explain: whether to print a trace of the call to standard error.
         newline: whether to write a newline after the result.
 
     Raises:
-        ToolError: it failed; nothing was written.
+        ToolError: the request failed; nothing was written.
     """
     output = standard_output()
     with explaining(request.operation, is_wanted=explain):
@@ -35,23 +35,23 @@ def perform(settings: ResultSettings, request: KmsRequest, *, explain: bool = Fa
         output.write(encoded)
         output.flush()
         if is_recording():
-            from vsock_wire.protocol.trace import Printed  # noqa: PLC0415 - not for calls that nobody records
+            from vsock_wire.protocol.trace import Printed  # noqa: PLC0415 - only while recording
 
             record(Printed(len(encoded)))
 
 
 @contextlib.contextmanager
 def explaining(operation: Operation, *, is_wanted: bool) -> Iterator[None]:
-    """Say on standard error, after the block, what happened in it, also if it failed.
+    """Print a trace of the block to standard error when it ends, even if it failed.
 
     Args:
-        operation: what the block has the enclave do.
-        is_wanted: whether --explain was given; nothing is said without it.
+        operation: the operation that the block performs.
+        is_wanted: whether --explain was given; without it, nothing is recorded or printed.
     """
     if not is_wanted:
         yield
         return
-    from datetime import UTC, datetime  # noqa: PLC0415 - loads what a decrypt does not need
+    from datetime import UTC, datetime  # noqa: PLC0415 - only to print a trace
 
     from instance_tool.trace_text import trace_text  # noqa: PLC0415
 

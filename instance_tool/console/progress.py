@@ -1,4 +1,4 @@
-"""How far a batch is, for who waits for it at a terminal."""
+"""The progress line of a batch on a terminal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TextIO
 import click
 
 REDRAW_S = 0.2
-"""Between two looks of the line: more is a flicker."""
+"""Minimum time between two updates; more frequent ones would flicker."""
 _CLEAR = "\r\x1b[K"
-"""To the begin of the line, and erase it. Source: ECMA-48, EL."""
+"""Moves to the start of the line and erases it. Source: ECMA-48, EL."""
 
 
 class Progress:
-    """One line on standard error, drawn over itself.
+    """A line on standard error that is redrawn in place.
 
-    Nothing is drawn where standard error is no terminal, nor where results go to the terminal too: they show how far it
-    is by themselves.
+    Nothing is drawn if standard error is not a terminal, or if standard output is one: then the results themselves show
+    the progress.
 
     Args:
-        is_quiet: whether the caller wants nothing but errors.
+        is_quiet: whether to draw nothing at all.
     """
 
     def __init__(self, *, is_quiet: bool) -> None:
@@ -29,14 +29,14 @@ class Progress:
         self._started = self._drawn_at = time.monotonic()
 
     def show(self, lines: int) -> None:
-        """Say that ``lines`` are done."""
+        """Show that ``lines`` lines are done."""
         now = time.monotonic()
         if self._is_drawn and now - self._drawn_at >= REDRAW_S:
             self._drawn_at = now
             click.echo(f"{_CLEAR}{lines:,} lines, {lines / (now - self._started):,.0f}/s", err=True, nl=False)
 
     def clear(self) -> None:
-        """Make room for something else, and at the end for the shell."""
+        """Erase the line, before other output and at the end."""
         if self._is_drawn:
             click.echo(_CLEAR, err=True, nl=False)
 

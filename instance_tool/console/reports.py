@@ -1,4 +1,4 @@
-"""What the commands about attestation documents and key policies share: how they warn, and how they fail."""
+"""Errors and warnings of the commands about attestation documents and key policies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vsock_wire.errors import InputError, ToolError, printable
 
 @contextlib.contextmanager
 def attestation_errors_reported() -> Iterator[None]:
-    """Raise as an error of the command what ``nitro_attestation`` raises in the block; also usable as a decorator.
+    """Turn errors of ``nitro_attestation`` into errors of the command; also usable as a decorator.
 
     Raises:
-        ToolError: a document does not prove what it says; exit code 1.
-        InputError: a file holds no document, policy or measurements that can be used; exit code 2.
+        ToolError: a document failed verification; exit code 1.
+        InputError: a file has no usable document, policy or measurements; exit code 2.
     """
     try:
         yield
@@ -29,5 +29,5 @@ def attestation_errors_reported() -> Iterator[None]:
 
 
 def report_warning(text: str) -> None:
-    """Print a warning to standard error: none of these is for ``--quiet`` to hide."""
+    """Print a warning to standard error, even with ``--quiet``."""
     click.echo(f"{PROGRAM}: warning: {printable(text)}", err=True)

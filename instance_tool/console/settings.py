@@ -1,6 +1,6 @@
-"""What the options that several commands share amount to, one class for each group of options.
+"""Settings classes for the options that commands share, one for each group of options.
 
-A command's own settings inherit the classes of the groups that it has, and no others.
+The settings of a command inherit the classes of the groups that it has, and no others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, REGION
 
 ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
-"""The environment variable that says where the enclave is, where no option does."""
+"""Environment variable with the enclave's address, used if no option gives one."""
 
 
 class ConnectionSettings(Settings):
@@ -34,10 +34,10 @@ class ConnectionSettings(Settings):
     quiet: bool
 
     def enclave_address(self) -> Address:
-        """Return where the enclave is.
+        """Return the address of the enclave.
 
         Raises:
-            InputError: neither the options nor the environment say that, or the options say it twice.
+            InputError: neither the options nor the environment give one, or the options give two.
         """
         enclave = self.enclave
         if enclave is None and self.cid is None:
@@ -53,7 +53,7 @@ class ConnectionSettings(Settings):
         return vsock_address(self.cid, self.port)
 
     def new_client(self) -> EnclaveClient:
-        """Return a client of the enclave, which has no credentials yet.
+        """Return a client of the enclave, without credentials.
 
         Raises:
             InputError: as ``enclave_address``.
@@ -62,25 +62,25 @@ class ConnectionSettings(Settings):
 
 
 class CredentialSettings(ConnectionSettings):
-    """Besides, the region of KMS and where to find credentials for it."""
+    """Also the region of KMS, and where to find credentials."""
 
     region: str | None
     profile: str | None
 
     def credential_source(self) -> CredentialSource:
-        """Return a source that finds credentials here, and finds them again before they expire."""
+        """Return a source that finds credentials on this instance and replaces them before they expire."""
         return CredentialSource(lambda: find_credentials(os.environ, profile=self.profile))
 
     def new_client_with_credentials(self) -> EnclaveClient:
-        """Return a client whose requests reach KMS with credentials: those found here, or those of the peer.
+        """Return a client with credentials: those found on this instance, or those of the peer.
 
-        Only a ``kmstool-instance serve`` has credentials for its clients, and it listens on unix sockets only. An
-        enclave on a vsock, perhaps kmstool in C, is not asked about it.
+        Only ``kmstool-instance serve`` has credentials for its clients, and it listens on unix sockets only. So a peer
+        on a unix socket is asked to describe itself; an enclave on a vsock, which may run kmstool in C, is not.
 
         Raises:
             CredentialsError: none were found.
-            InputError: the peer has credentials, and the options ask for others or for another region.
-            EnclaveError, TransportError, WireError: what listens on a unix socket did not say what it is.
+            InputError: the peer has credentials, but the options ask for others or for another region.
+            EnclaveError, TransportError, WireError: the peer on a unix socket did not describe itself.
         """
         client = self.new_client()
         with contextlib.ExitStack() as stack:
@@ -89,7 +89,7 @@ class CredentialSettings(ConnectionSettings):
                 client.leave_credentials_to_peer()
             else:
                 source = self.credential_source()
-                source.current()  # to fail here, before anything is connected
+                source.current()  # fails here, before anything is connected
                 client.set_credentials(source, self.region)
             stack.pop_all()
         return client
@@ -118,18 +118,18 @@ class CredentialSettings(ConnectionSettings):
 
 
 class ResultSettings(CredentialSettings):
-    """Besides, how to write what KMS gives the enclave."""
+    """Also the output format of the result."""
 
     output: str
 
     @property
     def output_format(self) -> OutputFormat:
-        """How to write it."""
+        """The value of ``--output``."""
         return OutputFormat(self.output)
 
 
 class KeySettings(Settings):
-    """Which key of KMS to use, and with which encryption context."""
+    """Which KMS key to use, and with which encryption context."""
 
     key_id: str | None
     encryption_context: tuple[tuple[str, str], ...]

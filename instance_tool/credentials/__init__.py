@@ -1,4 +1,4 @@
-"""AWS credentials on the parent instance: where they are found, and how they are renewed.
+"""AWS credentials on the parent instance: how they are found and renewed.
 
 Internal: ``instance_tool.client`` exports what programs need.
 """

@@ -1,4 +1,4 @@
-"""When credentials end, as AWS writes it (pure)."""
+"""Parsing of the expiration times of AWS credentials (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def parse_expiration(text: str | None) -> datetime | None:
-    """Return the time that ``text`` names in ISO 8601, in UTC where it names no zone; None where it is no time."""
+    """Return an ISO 8601 time, taken as UTC if it has no zone, or None if ``text`` is not a time."""
     try:
         expiration = datetime.fromisoformat(text or "")
     except ValueError:

@@ -15,13 +15,13 @@ _CHAIN_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""Whoever sets one of these asks for boto3's chain. In a pod with a role of its own, IMDS has the node's role."""
+"""If one of these is set, boto3's chain comes before IMDS: in a pod with its own role, IMDS has the node's role."""
 IMDS_SOURCE = "IMDSv2"
-"""How the source of credentials of the instance's role begins."""
+"""The source of the role's credentials starts with this word."""
 
 
 class FoundCredentials(NamedTuple):
-    """Credentials and where they were found, in words that may be logged."""
+    """Credentials, and a description of where they were found, which may be logged."""
 
     credentials: Credentials
     source: str
@@ -30,15 +30,16 @@ class FoundCredentials(NamedTuple):
 def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) -> FoundCredentials:
     """Find AWS credentials.
 
-    In this order: a profile by name; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; boto3's chain where a variable asks
-    for it; IMDSv2; boto3's chain (profiles, SSO, containers). Does not ask AWS whether they are valid.
+    Looks in this order: the given profile; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; boto3's chain, if a variable
+    such as AWS_PROFILE is set; IMDSv2; boto3's chain (profiles, SSO, containers). Does not ask AWS whether the
+    credentials are valid.
 
     Args:
         environ: the environment variables.
-        profile: a profile of the AWS configuration files, which boto3's chain reads.
+        profile: a profile in the AWS configuration files; only boto3's chain is asked then.
 
     Raises:
-        CredentialsError: none were found; the text names each place that was tried, and why it gave none.
+        CredentialsError: none were found. The text says for each place why it had none.
     """
     if profile:
         return _from_chain(profile)
@@ -54,7 +55,7 @@ def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) 
 
 
 def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
-    """Refuse here what cannot stand in a request; the text names the part, and quotes nothing of it."""
+    """Reject credentials that cannot be sent in a request. The error names the part but never quotes it."""
     parts = {
         "access key id": credentials.access_key_id,
         "secret access key": credentials.secret_access_key,
@@ -86,11 +87,11 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials:
 
 
 def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = None) -> FoundCredentials:
-    """Ask boto3's chain, without its own IMDS provider: that one has been asked already.
+    """Ask boto3's chain without its IMDS provider, because IMDS has been asked already.
 
     Args:
-        profile: by name, or None for the chain's own choice.
-        otherwise: why the places before gave none.
+        profile: name of a profile, or None to let the chain choose.
+        otherwise: why IMDS gave none, to report if the chain has none either.
     """
     try:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load

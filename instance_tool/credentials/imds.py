@@ -1,7 +1,7 @@
-"""The role credentials of this EC2 instance, by IMDSv2.
+"""Fetching the role credentials of this EC2 instance by IMDSv2.
 
-By the standard library alone: this is the path of the mission, and loading an AWS SDK costs more time than all the rest
-of a decrypt. Source: Amazon EC2 user guide, "Use the Instance Metadata Service to access instance metadata".
+Uses the standard library only, because every decrypt comes through here and loading an AWS SDK takes longer than the
+rest of a decrypt. Source: Amazon EC2 user guide, "Use the Instance Metadata Service to access instance metadata".
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from vsock_wire.protocol.messages import Credentials
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
-"""These two: AWS SDKs and Tools reference guide, "IMDS client"."""
+"""Source of both variables: AWS SDKs and Tools reference guide, "IMDS client"."""
 TIMEOUT_S = 2.0
-"""For each of the three requests; IMDS answers within milliseconds or, behind a hop limit of 1, never."""
+"""For each of the three requests. IMDS answers within milliseconds, or never if the hop limit is too low."""
 TOKEN_TTL_S = 60
-"""A run needs the token for less than a second; IMDS takes 1 to 21,600."""
+"""A run needs the token for less than a second; IMDS accepts 1 to 21,600."""
 MAX_ANSWER_BYTES = 65_536
 """Role credentials are about 1,500 bytes; a session token has no published limit."""
 
@@ -42,22 +42,22 @@ _HOP_LIMIT_HINT = (
 
 
 class RoleCredentials(NamedTuple):
-    """Credentials of an instance role, and its name."""
+    """The name of an instance role, and its credentials."""
 
     role: str
     credentials: Credentials
 
 
 def fetch_role_credentials(environ: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> RoleCredentials:
-    """Fetch the credentials of the instance's role: a token, the role's name, its credentials.
+    """Fetch a session token, the name of the instance's role, and the role's credentials.
 
     Args:
-        environ: for ENDPOINT_VARIABLE and DISABLED_VARIABLE.
+        environ: where ENDPOINT_VARIABLE and DISABLED_VARIABLE are looked up.
         timeout_s: seconds for each of the three requests.
 
     Raises:
-        CredentialsError: IMDS is switched off or does not answer.
-        RoleError: it answers, but the instance has no role, or the role's credentials cannot be used.
+        CredentialsError: IMDS is disabled or does not answer.
+        RoleError: IMDS answers, but the instance has no role or the role's credentials are not usable.
     """
     if environ.get(DISABLED_VARIABLE, "").lower() == "true":
         raise CredentialsError(f"IMDS: disabled by {DISABLED_VARIABLE}", provider="IMDS", variable=DISABLED_VARIABLE)
@@ -134,7 +134,7 @@ class _Imds:
 
 class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
-        # A name as bytes is ASCII; for text, Python loads the tables of all other names, longer than the request takes.
+        # Given text, Python loads its tables for non-ASCII host names, which takes longer than the request itself.
         address: tuple[Any, int] = (self.host.encode("ascii"), self.port)
         self.sock = socket.create_connection(address, self.timeout)
 
@@ -152,7 +152,7 @@ def _read_role(answer: _Answer) -> str:
 
 
 def _read_credentials(answer: _Answer) -> Credentials:
-    """Read the JSON of the role's credentials; no error quotes any of it."""
+    """Return the credentials in a response; no error quotes any part of it."""
     try:
         fields = decode_json(answer.body)
     except ValueError:

@@ -1,4 +1,11 @@
-"""Credentials that last: found when they are first needed, and found anew when they end."""
+"""Credentials that stay valid: found when first needed, and replaced before they expire.
+
+A CredentialSource holds the current credentials and is shared by many threads. It has no thread of its own; it compares
+the expiration with the clock each time a caller asks. Before the refresh window, every caller gets the current ones
+without locking. Inside the window, one caller fetches new credentials while the others keep using the current ones.
+After the expiration, callers wait for the one that fetches. A failed fetch answers every caller for ASK_AGAIN_S, so
+that a source without new credentials is not asked by each request.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +25,11 @@ from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.stopwatch import milliseconds_since
 
 REFRESH_MARGIN_S = 180
-"""Seconds before their end from which credentials are found anew. EC2 has new ones at least five minutes before.
+"""Length of the refresh window before credentials expire. EC2 has new ones at least five minutes before that.
 Source: Amazon EC2 user guide, "Retrieve security credentials from instance metadata"."""
 ASK_AGAIN_S = 1.0
-"""Least seconds between two attempts to find credentials because the present ones end soon, and for which a failed
-attempt answers everybody: a source that has no new ones yet must not be asked by every request."""
+"""Minimum time between two attempts to replace credentials that expire soon. A failed attempt answers every caller for
+that long."""
 
 _logger = logging.getLogger(__name__)
 
@@ -45,13 +52,13 @@ class _Failure:
 
 
 class CredentialSource:
-    """Gives the present credentials, and new ones for those that were refused. Safe to share between threads.
+    """Returns current credentials, and replaces those that AWS rejected. Safe to share between threads.
 
-    Does not ask AWS whether they are valid, and has no thread of its own: it looks at the time when it is asked.
+    Does not ask AWS whether credentials are valid.
 
     Args:
-        find: finds credentials anew each time, such as ``find_credentials``; may take seconds.
-        now: the clock that expirations are compared with.
+        find: finds credentials each time it is called, such as ``find_credentials``; may take seconds.
+        now: the clock with which expirations are compared.
     """
 
     def __init__(self, find: Callable[[], FoundCredentials], *, now: Callable[[], datetime] = _utc_now) -> None:
@@ -69,11 +76,11 @@ class CredentialSource:
     def current(self) -> Credentials:
         """Return credentials to use now.
 
-        Whoever comes while they end soon has them found anew; others go on with the present ones meanwhile, and so
-        does everybody while none can be found.
+        The first caller inside the refresh window fetches new credentials; others keep using the current ones, and so
+        do all callers while no new ones can be found.
 
         Raises:
-            CredentialsError: none can be found, and those there were have ended.
+            CredentialsError: the credentials have expired, or there never were any, and none can be found.
         """
         held = self._held
         if held is not None and not self._is_due(held):
@@ -87,7 +94,7 @@ class CredentialSource:
             self._lock.release()
 
     def renewed(self, refused: Credentials) -> Credentials | None:
-        """Return other credentials than ``refused``, which AWS says have ended, or None where there are none."""
+        """Return replacements for ``refused``, which AWS reports as expired, or None if there are none."""
         with self._lock:
             if self._held is None or self._held.credentials == refused:
                 try:
@@ -98,7 +105,7 @@ class CredentialSource:
         return None if held is None or held.credentials == refused else held.credentials
 
     def _current_of(self, seen: _Held | None, *, must_have_new: bool) -> Credentials:
-        """Return credentials after having waited for the lock; somebody else may have found new ones meanwhile."""
+        """Return credentials while holding the lock; another thread may have found new ones in the meantime."""
         held = self._held
         if held is not None and held is not seen:
             return held.credentials

@@ -1,4 +1,4 @@
-"""What ``kmstool-instance doctor`` looks at: each hop between this instance and KMS.
+"""The checks of ``kmstool-instance doctor``: one for each hop between this instance and KMS.
 
 Internal: not part of the public API.
 """

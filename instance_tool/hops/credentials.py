@@ -1,4 +1,4 @@
-"""The hops to the credentials: the instance metadata service, and the role of the instance."""
+"""The checks of the credentials: the instance metadata service, and the role of the instance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 
 
 def examine_credentials(find_credentials: Callable[[], FoundCredentials]) -> Iterator[Hop]:
-    """Yield the hops to the instance metadata service and to the role's credentials."""
+    """Yield the hops of the instance metadata service and of the role's credentials."""
     try:
         found = find_credentials()
     except CredentialsError as error:
@@ -26,7 +26,7 @@ def examine_credentials(find_credentials: Callable[[], FoundCredentials]) -> Ite
 
 
 def _without_credentials(error: CredentialsError) -> Iterator[Hop]:
-    """Yield both hops; an error of boto3's chain has that of IMDS, which was asked before, as its cause."""
+    """Yield both hops. If IMDS was asked before boto3's chain, its error is the cause of the chain's error."""
     cause = error if isinstance(error, RoleError) else error.__cause__
     if isinstance(cause, CredentialsError) and not isinstance(cause, RoleError):
         yield Hop.failed(HopName.IMDS, error)

@@ -1,4 +1,4 @@
-"""The hop of a Decrypt, which shows whether KMS lets this enclave use the key."""
+"""The check that KMS decrypts for this enclave: a real Decrypt."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ACCESS_DENIED = "AccessDeniedException"
 
 
 def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
-    """Return the hop of a Decrypt that is really made; nothing of its plaintext is kept.
+    """Perform a Decrypt and return its hop. The plaintext is dropped.
 
     Args:
-        client: of the enclave, with credentials set.
+        client: client of the enclave, with credentials set.
         request: the Decrypt.
     """
     with recording() as steps:
@@ -33,7 +33,7 @@ def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
 
 
 def _denial_hint(error: ToolError, steps: Sequence[object]) -> str | None:
-    """Return what KMS's denial means for the PCRs that it was shown, or None where it is no denial."""
+    """Explain a denial by the PCRs that KMS was shown; return None for any other error."""
     documents = [step.document for step in steps if isinstance(step, Attested)]
     if not isinstance(error, EnclaveError) or error.reply.code != ACCESS_DENIED or not documents:
         return None

@@ -1,4 +1,4 @@
-"""The hops from this instance to the enclave, and those behind it as the enclave tells of them."""
+"""The checks of the way to the enclave, and of the hops beyond it as the enclave reports them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, PRO
 
 
 def walk_to_kms(client: EnclaveClient, region: str | None, kms_address: TcpAddress | None) -> Iterator[Hop]:
-    """Yield the hops from here through the enclave to KMS, up to the one at which the way ends.
+    """Yield the hops from this instance through the enclave to KMS, up to the first that cannot be passed.
 
     Args:
-        client: of the enclave.
-        region: of KMS, as asked for here; None where it is not.
-        kms_address: where the proxy leads; None for the host that the enclave asks for.
+        client: client of the enclave.
+        region: the region given on the command line, or None.
+        kms_address: where the proxy connects to; None for the host that the enclave asks for.
     """
     vsock = _see_vsock(client.address)
     yield vsock
@@ -66,7 +66,7 @@ def _see_vsock(address: Address) -> Hop:
 
 
 def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
-    """Yield what is known of an enclave that did not describe itself."""
+    """Yield the hops that are known if the enclave did not answer Describe."""
     is_busy = isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.BUSY
     is_absent = isinstance(error, TransportError) and error.operation == CONNECT
     if is_busy or is_absent:
@@ -77,7 +77,7 @@ def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
 
 
 def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Hop]:
-    """Yield what is known of an enclave that did not tell what is behind it."""
+    """Yield the hops that are known if the enclave did not answer Diagnose."""
     if isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.CLIENT_FAILED:
         yield _see_protocol(description)
         yield Hop.failed(HopName.REGION, error)

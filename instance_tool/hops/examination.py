@@ -1,4 +1,4 @@
-"""The chain from this instance to KMS and back, hop by hop: what was seen of each, and what to do where one fails."""
+"""Runs all checks of ``doctor``, hop by hop from this instance to KMS."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vsock_wire.net.address import TcpAddress
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 from vsock_wire.protocol.kms_operations import KmsRequest
 
-_BEHIND_ENCLAVE = (HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS, HopName.CLOCK)
-_ENCLAVE_SIDE = (HopName.VSOCK, HopName.ENCLAVE, HopName.PROTOCOL, HopName.REGION, *_BEHIND_ENCLAVE)
+_BEYOND_ENCLAVE = (HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS, HopName.CLOCK)
+_ENCLAVE_SIDE = (HopName.VSOCK, HopName.ENCLAVE, HopName.PROTOCOL, HopName.REGION, *_BEYOND_ENCLAVE)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """What is looked at.
+    """What to check.
 
     Attributes:
-        client: of the enclave, without credentials yet.
-        region: of KMS, as asked for here; None where it is not.
-        find_credentials: finds them anew each time.
-        kms_address: where the proxy leads; None for the host that the enclave asks for.
-        decrypt: the Decrypt to try; None to try none.
+        client: client of the enclave, without credentials.
+        region: the region given on the command line, or None.
+        find_credentials: finds credentials each time it is called.
+        kms_address: where the proxy connects to; None for the host that the enclave asks for.
+        decrypt: the Decrypt to perform, or None.
     """
 
     client: EnclaveClient
@@ -40,10 +40,9 @@ class Chain:
 
 
 def examine(chain: Chain) -> Iterator[Hop]:
-    """Yield the hops in the order of HopName, each when it has been looked at; what could not be is skipped.
+    """Check the hops in the order of HopName, and yield each as soon as it is checked; skip those that cannot be.
 
-    What the enclave says of its hops is not proven. Only a Decrypt, where one is to be tried, calls an operation of
-    KMS; nothing of its plaintext is kept.
+    Nothing proves what the enclave reports. Only ``decrypt`` calls an operation of KMS, and its plaintext is dropped.
     """
     failed: HopName | None = None
     for hop in itertools.chain(_examine_enclave(chain), examine_credentials(chain.find_credentials)):
@@ -60,7 +59,7 @@ def examine(chain: Chain) -> Iterator[Hop]:
 
 
 def _examine_enclave(chain: Chain) -> Iterator[Hop]:
-    """Yield the hops from here to KMS; behind the one at which the way ends, all others as skipped."""
+    """Yield the hops from here to KMS; the hops after the first that cannot be passed are skipped."""
     seen: dict[HopName, Hop] = {}
     for hop in walk_to_kms(chain.client, chain.region, chain.kms_address):
         seen[hop.name] = hop

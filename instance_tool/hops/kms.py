@@ -1,4 +1,4 @@
-"""The last hops to KMS: its name and the way there, looked at from here where the enclave could not go."""
+"""The checks of DNS and of the way to KMS. This instance repeats them if the enclave cannot reach KMS."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vsock_wire.net.sockets import connect_socket
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 
 CONNECT_TIMEOUT_S = 3.0
-"""For reaching KMS from here; as long as the enclave gives its proxy."""
+"""For connecting to KMS from here; the same as the enclave allows for its proxy."""
 RESOLVE_TIMEOUT_S = 5.0
-"""For a name: the system's resolver waits as long before its second attempt. Source: resolv.conf(5), timeout."""
+"""For resolving a name; the system's resolver waits as long before it retries. Source: resolv.conf(5), timeout."""
 
 
 def parse_kms_host(host: str) -> TcpAddress:
-    """Return where KMS is, by the host that the enclave asks for; anything is taken for a name."""
+    """Return the address of the KMS host that the enclave reports, which is not checked for being a host name."""
     name, _, port = host.partition(":")
     return TcpAddress(name, int(port) if port.isdigit() else 443)
 
 
 def see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterator[Hop]:
-    """Yield both hops; only where KMS was not reached through the proxy, look for it from here as well."""
+    """Yield both hops. If the enclave did not reach KMS through the proxy, check the way from here."""
     match hops.get(HopName.KMS):
         case Hop(state=HopState.FAILED) as kms:
             dns = _resolve(address)
@@ -41,7 +41,7 @@ def see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterato
 
 def _resolve(address: TcpAddress) -> Hop:
     found: SimpleQueue[list[str] | str] = SimpleQueue()
-    # The system's call has no time-out; a thread that still waits in it ends with the process.
+    # getaddrinfo takes no timeout, so it runs in a daemon thread that ends with the process.
     Thread(target=lambda: found.put(_look_up(address)), daemon=True).start()
     try:
         places = found.get(timeout=RESOLVE_TIMEOUT_S)
@@ -54,7 +54,7 @@ def _resolve(address: TcpAddress) -> Hop:
 
 
 def _look_up(address: TcpAddress) -> list[str] | str:
-    """Return the addresses of a host, or why there are none."""
+    """Return the addresses of a host, or the reason why there are none."""
     try:
         answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -63,7 +63,7 @@ def _look_up(address: TcpAddress) -> list[str] | str:
 
 
 def _reach(address: TcpAddress, kms: Hop) -> Hop:
-    """Return the hop to KMS, which the enclave could not go, with what is seen of it from here."""
+    """Return the failed hop to KMS, with a hint that depends on whether this instance can connect."""
     try:
         connect_socket(address, timeout_s=CONNECT_TIMEOUT_S).close()
     except TransportError as error:

@@ -1,1 +1,1 @@
-"""What ``kmstool-instance serve`` is made of: its socket and its sessions. Internal: not part of the public API."""
+"""The parts of ``kmstool-instance serve``: its socket and its sessions. Internal: not part of the public API."""

@@ -1,4 +1,4 @@
-"""What ``kmstool-instance serve`` answers to a local program: as the enclave would, with credentials of its own."""
+"""The session of ``kmstool-instance serve`` with one local program: it stands in for the enclave, with credentials."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _CODES: dict[type[ToolError], InstanceCode | EnclaveCode] = {
 
 @dataclass(frozen=True)
 class ServedEnclave:
-    """What all local sessions share.
+    """The state that all local sessions share.
 
     Attributes:
         pool: the connections to the enclave.
-        region: of KMS, as set here or in the enclave; None where neither sets one.
-        is_legacy_enclave: whether it is kmstool in C, which has nothing to say of itself.
+        region: AWS region of KMS, set here or in the enclave; None if neither sets one.
+        is_legacy_enclave: whether the enclave runs kmstool in C, which cannot describe itself.
     """
 
     pool: EnclavePool
@@ -49,10 +49,10 @@ class ServedEnclave:
 
 
 class LocalSession(RequestHandler):
-    """One local program's conversation; all its requests are answered in order.
+    """Answers the requests of one local program, in order.
 
-    They go to the enclave as they are, but for the Id. SetClient is answered without looking at the credentials it
-    brings: whoever may connect may use the ones held here, and a program that sends some regardless is served too.
+    Requests go to the enclave unchanged except for the Id. SetClient succeeds whatever credentials it carries: every
+    program that can connect may use the credentials held here, and a program that sends its own is served as well.
     """
 
     service = INSTANCE_SERVICE
@@ -61,7 +61,7 @@ class LocalSession(RequestHandler):
         self._served = served
 
     def prepare(self, message: JsonObject) -> Callable[[], Outcome]:
-        """Return what performs a request."""
+        """Return a function that performs the request."""
         return lambda: self._perform(message)
 
     def refuse(self, error: ToolError) -> ErrorReply:
@@ -95,7 +95,7 @@ class LocalSession(RequestHandler):
 
 
 def _refuse(error: ToolError, failure: str | None = None) -> ErrorReply:
-    """Return the reply for a failure: the enclave's own word where it is one, else what happened here."""
+    """Return the reply for a failure: the enclave's own error reply if there is one, else one from this program."""
     if isinstance(error, EnclaveError):
         return error.reply
     if isinstance(error, RequestError):

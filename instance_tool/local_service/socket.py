@@ -1,4 +1,4 @@
-"""The unix socket that local programs are served on, and who else could get at it."""
+"""The unix socket that ``serve`` listens on, and the check that no other user can replace it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ROOT = 0
 
 @contextlib.contextmanager
 def listen_private_socket(address: UnixAddress) -> Iterator[socket.socket]:
-    """Listen on a socket that only this user can connect to or replace, and remove it in the end.
+    """Listen on a socket that only this user can connect to or replace; remove it when the block ends.
 
-    A socket file that nobody listens on any more is replaced. Does not keep root out, nor processes of this user.
+    A stale socket file is replaced. Root and this user's other processes are not kept out.
 
     Raises:
-        InputError: another user could put a socket of his own in its place.
-        TransportError: the address cannot be bound; a server that lives has it.
+        InputError: another user could replace the socket with their own.
+        TransportError: the address cannot be bound, for example because a running server uses it.
     """
     folder = Path(address.path).absolute().parent
     _verify_folder(folder)
@@ -35,15 +35,16 @@ def listen_private_socket(address: UnixAddress) -> Iterator[socket.socket]:
         yield listener
     finally:
         listener.close()
-        if made is not None and _identity(address) == made:  # else somebody has replaced it since
+        if made is not None and _identity(address) == made:  # otherwise it has been replaced since
             Path(address.path).unlink(missing_ok=True)
 
 
 def _verify_folder(folder: Path) -> None:
-    """Refuse a folder where another user could rename or delete: a client would then talk to that user's program.
+    """Reject a folder in which another user could replace the socket: clients would then talk to that user's program.
 
-    Above it, a folder with the sticky bit is as good as one that nobody can write to, because what is in it belongs to
-    this user; in the folder itself it is not, because another user could come first.
+    A parent folder that others can write to is safe if it has the sticky bit, because nobody else can rename this
+    user's folder in it. The sticky bit does not make the socket's own folder safe: another user could create the socket
+    first.
     """
     try:
         folder = folder.resolve(strict=True)

@@ -128,7 +128,7 @@ class TestInstance:
         assert lines_of(told(PRINTED), 1) == [" 1  this instance -> standard output: 1,024 bytes"]
 
     def test_anything_else_is_a_programmers_mistake(self) -> None:
-        with pytest.raises(TypeError, match="step: expected one of those recorded, got str"):
+        with pytest.raises(TypeError, match=r"step: expected a step of vsock_wire\.protocol\.trace, got str"):
             told("step")
 
 
