@@ -1,15 +1,15 @@
-"""Call AWS KMS from inside a Nitro Enclave, so that only this enclave can read the answers.
+"""Call AWS KMS from inside a Nitro Enclave, so that only this enclave can read the responses.
 
-Most callers want a boto3 KMS client whose Decrypt is attested::
+Most callers need a boto3 KMS client that makes attested calls::
 
     from enclave_tool import Credentials, attested_kms_client
 
     def decrypt(ciphertext: bytes, key_arn: str, credentials: Credentials) -> bytes:
-        kms = attested_kms_client(region="us-east-1", credentials=credentials)  # make one, and keep it
+        kms = attested_kms_client(region="us-east-1", credentials=credentials)  # create one client and keep it
         return kms.decrypt(CiphertextBlob=ciphertext, KeyId=key_arn)["Plaintext"]
 
-It dials the vsock-proxy on the parent instance, with TLS ending in this process, and uses /dev/nsm. Elsewhere, such as
-beside the simulator, say where both are::
+The client connects to the vsock-proxy on the parent instance, over TLS that ends in this process, and uses /dev/nsm.
+Elsewhere, for example with the simulator, pass the addresses of both::
 
     from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm
 
@@ -20,21 +20,22 @@ beside the simulator, say where both are::
     )
 
 Simple:
-    attested_kms_client, Credentials: the client, and what it signs with.
+    attested_kms_client, Credentials: the client, and the AWS credentials that it signs with.
     KmsOptions: the proxy, the KMS host, trusted authorities, timeouts, connections, KMS's clock.
     Recipient, open_nsm: the recipient key with its attestation documents, and the module that signs them.
     ToolError: base class of InputError (malformed text), and of NsmError, RecipientError and CmsError, which attested
-        calls raise besides botocore's exceptions.
+        calls raise in addition to botocore's exceptions.
 
 Advanced:
-    attest_client: makes any boto3 KMS client attested, such as one that reaches KMS without a vsock-proxy.
+    attest_client: makes the calls of any boto3 KMS client attested, such as one that needs no vsock-proxy.
     tls_context, KmsClock: parts of KmsOptions that several clients can share.
-    RecipientKey: a recipient key of another size than RSA-2048, or one made before.
-    Nsm, NsmDescription, NsmCarrier: the module itself: documents for others than KMS, random bytes, another way to it.
-    Address, VsockAddress, UnixAddress, TcpAddress, parse_address: addresses, where text will not do.
-    ExitCode: what a command-line program should exit with when an error ends it.
+    RecipientKey: a recipient key of another size than RSA-2048, or an existing one.
+    Nsm, NsmDescription, NsmCarrier: the module itself, for documents that are not for KMS, for random bytes, or to
+        reach it in another way.
+    Address, VsockAddress, UnixAddress, TcpAddress, parse_address: addresses, for callers that need more than text.
+    ExitCode: the exit code of a command-line program that an error ends.
 
-Names are loaded when they are first used. The modules below this package are internal: ``server`` is the program
+Names are loaded on first use. The modules below this package are internal: ``server`` is the server of
 kmstool-enclave, and ``commands`` has the command lines.
 
 PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
@@ -82,7 +83,7 @@ __all__ = [
     "tls_context",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
     _HOMES = {
         "enclave_tool.errors": ("CmsError", "NsmError", "RecipientError"),
         "enclave_tool.kms.client": ("attest_client", "attested_kms_client"),

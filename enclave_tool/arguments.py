@@ -1,15 +1,15 @@
-"""Mistakes of a caller, reported where they are made (pure)."""
+"""Type checks of public arguments, so that a caller's mistake is reported where it is made (pure)."""
 
 from __future__ import annotations
 
 
 def expect_type(name: str, value: object, types: tuple[type, ...], expected: str) -> None:
-    """Raise TypeError unless ``value`` is of one of ``types``; no bool is a number.
+    """Raise TypeError unless ``value`` has one of ``types``; a bool does not count as a number.
 
     Args:
-        name: of the argument.
-        value: what was given. The error shows its type only, because the value may be a secret.
-        types: what it may be.
+        name: the argument's name.
+        value: the argument's value. The error shows only its type, because the value may be a secret.
+        types: the types that are allowed.
         expected: the same in words.
     """
     if not isinstance(value, types) or isinstance(value, bool):

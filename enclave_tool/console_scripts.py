@@ -1,4 +1,4 @@
-"""The console scripts of the enclave. They load a program only when called, so that a missing extra can be named."""
+"""The console scripts of the enclave. They load a program only when called, so that they can name a missing extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the enclave's side."""
+"""Errors of the enclave's programs and library."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from vsock_wire.protocol.vocabulary import KMS_REFUSAL_CODES
 
 
 class NsmError(ToolError):
-    """The Nitro Security Module refused a request or did not answer it properly.
+    """The Nitro Security Module refused a request, or its response is not valid.
 
     Attributes:
         request: the name of the NSM request, such as "Attestation".
-        code: the NSM's own error code, or None when it gave none.
+        code: the NSM's own error code, or None if it sent none.
     """
 
     def __init__(self, request: str, reason: str, *, code: str | None = None, hint: str | None = None) -> None:
@@ -21,21 +21,21 @@ class NsmError(ToolError):
 
 
 class CmsError(ToolError):
-    """A CiphertextForRecipient is malformed, of a kind KMS does not send, or cannot be opened with this key."""
+    """A CiphertextForRecipient is malformed, is not of a kind that KMS sends, or cannot be opened with this key."""
 
 
 class RecipientError(ToolError):
-    """KMS answered an attested call without the CiphertextForRecipient that was due."""
+    """KMS's response to an attested call has no CiphertextForRecipient, or is otherwise not what was asked for."""
 
 
 class KmsError(ToolError):
-    """KMS refused a call; everything it said about it is kept.
+    """KMS refused a call.
 
     Attributes:
         code: KMS's error code, such as "AccessDeniedException".
         text: KMS's own text, possibly empty.
-        http_status: of its answer.
-        request_id: of its answer, for AWS support.
+        http_status: HTTP status of the response.
+        request_id: request ID of the response, for AWS support.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class KmsError(ToolError):
 
 
 class TlsError(ToolError):
-    """The TLS peer behind the proxy could not show that it is KMS."""
+    """The TLS peer behind the proxy could not prove that it is KMS."""
 
 
 class ProxyUnreachableError(TransportError):
@@ -58,8 +58,8 @@ class ProxyUnreachableError(TransportError):
 
 
 class KmsUnreachableError(TransportError):
-    """The proxy was reached, but KMS behind it was not, or stopped answering."""
+    """The proxy was reached, but KMS could not be reached through it, or stopped answering."""
 
 
 class DeliveryError(ToolError):
-    """The program that a secret is delivered to did not do its part; the secret and its output are dropped."""
+    """The program that receives a secret failed. The secret and the program's output are dropped."""

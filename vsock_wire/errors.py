@@ -1,6 +1,7 @@
-"""The root of every error of the project, the exit codes, and the rules for text that came from a peer (pure).
+"""Base class of all errors of the project, exit codes, and functions that make text from a peer safe to show (pure).
 
-Error text is lower case without a full stop, in the form ``subject: expected X, got Y``. It never holds a secret.
+An error's text starts in lower case, has no full stop, and has the form ``subject: what is wrong``. It uses ``expected
+X, got Y`` only where both parts help. It never contains a secret.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import enum
 
 PEER_TEXT_CHARS = 64
-"""Most characters of a peer's text that an error quotes: enough to recognise it, too little to flood a log."""
+"""Maximum number of characters of a peer's text that an error quotes: enough to recognise, too few to flood a log."""
 
 
 class ExitCode(enum.IntEnum):
-    """Exit codes of all command line tools."""
+    """Exit codes of all command-line tools."""
 
     DONE = 0
     FAILED = 1
@@ -24,13 +25,13 @@ class ExitCode(enum.IntEnum):
 
 
 class ToolError(Exception):
-    """An operation failed for a reason outside the program; the root of every error this project raises.
+    """Base class of all errors of this project: an operation failed for a reason outside the program.
 
-    Programmer mistakes stay ``ValueError`` and ``TypeError``.
+    Programming errors remain ``ValueError`` and ``TypeError``.
 
     Attributes:
-        hint: what the reader can do about it, or None where that is not known.
-        exit_code: what a command line tool exits with when this ends it.
+        hint: what the reader can do about the error, or None if that is unknown.
+        exit_code: the exit code of a command-line tool that this error ends.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -41,7 +42,7 @@ class ToolError(Exception):
 
 
 class InputError(ToolError):
-    """A value typed or piped in by the user is not of the form the tool takes."""
+    """A value that the user typed or piped in is not valid."""
 
     exit_code = ExitCode.USAGE
 
@@ -51,16 +52,16 @@ class WireError(ToolError):
 
 
 CONNECT = "connect to"
-"""The operation of a TransportError if there never was a connection."""
+"""The operation of a TransportError if no connection was made."""
 
 
 class TransportError(ToolError):
     """A peer could not be reached, or stopped answering.
 
     Attributes:
-        operation: what was being done: CONNECT, or another such as "read from".
-        address: the peer, as text.
-        reason: why it failed, without the other two.
+        operation: what failed: CONNECT, or for example "read from".
+        address: the peer's address, as text.
+        reason: why it failed, without the operation and the address.
     """
 
     exit_code = ExitCode.UNREACHABLE
@@ -73,11 +74,11 @@ class TransportError(ToolError):
 
 
 class CredentialsError(ToolError):
-    """No AWS credentials could be found, or those found cannot be used.
+    """No AWS credentials were found, or the ones found cannot be used.
 
     Attributes:
-        provider: where these were looked for, such as "environment" or "IMDS"; None where that was more than one place.
-        variable: the environment variable that is to be set or corrected, or None.
+        provider: where credentials were looked for, such as "environment" or "IMDS"; None for more than one place.
+        variable: the environment variable to set or correct, or None.
     """
 
     exit_code = ExitCode.NO_CREDENTIALS
@@ -91,9 +92,9 @@ class CredentialsError(ToolError):
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with everything that could steer a terminal or forge a log line escaped.
+    """Return ``text`` with every character escaped that could control a terminal or forge a log line.
 
-    Line breaks, control characters, bidirectional overrides and lone surrogates come out as backslash escapes.
+    Line breaks, control characters, bidirectional overrides and lone surrogates become backslash escapes.
     """
     if text.isprintable():
         return text
@@ -101,6 +102,6 @@ def printable(text: str) -> str:
 
 
 def quoted(text: str, max_chars: int = PEER_TEXT_CHARS) -> str:
-    """Return a peer's ``text`` in double quotes, printable, cut at ``max_chars`` characters."""
+    """Return a peer's ``text`` in double quotes, printable and truncated to ``max_chars`` characters."""
     cut = text[:max_chars] + ("..." if len(text) > max_chars else "")
     return f'"{printable(cut)}"'

@@ -1,4 +1,4 @@
-"""Time between two moments of one process."""
+"""Elapsed time within one process."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def milliseconds_since(started: float) -> float:
-    """Return how many milliseconds ago ``started`` was, which ``time.perf_counter`` gave."""
+    """Return the milliseconds since ``started``, a result of ``time.perf_counter``."""
     return round((time.perf_counter() - started) * 1_000, 3)

@@ -1,4 +1,4 @@
-"""What --version of every tool shows."""
+"""The version that --version shows in every tool."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from vsock_wire import __version__
 
 COMMIT_FILE = Path(__file__).with_name("commit.txt")
-"""Written into wheels, sdists and images when they are built; a checkout has none."""
+"""Written when wheels, sdists and images are built; a checkout does not have it."""
 MAX_COMMIT_CHARS = 64
 
 
 def version_text() -> str:
-    """Return the version and, where it is known, the commit: ``0.1.0 (commit 0123456789ab)``."""
+    """Return the version, and the commit if it is known: ``0.1.0 (commit 0123456789ab)``."""
     try:
         with COMMIT_FILE.open(encoding="ascii") as file:
             commit = file.read(MAX_COMMIT_CHARS).strip()

@@ -1,4 +1,4 @@
-"""The programs ``kmstool-enclave`` and ``kmstool-enclave-cli``: a module for each, and what their options share.
+"""The programs ``kmstool-enclave`` and ``kmstool-enclave-cli``: one module each, and the options that they share.
 
-The only package of this side that knows about command lines. Internal: not part of the public API.
+No other package of enclave_tool knows about command lines. Internal: not part of the public API.
 """

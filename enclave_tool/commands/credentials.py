@@ -12,10 +12,11 @@ from vsock_wire.protocol.messages import Credentials, parse_set_client
 from vsock_wire.protocol.vocabulary import RequestError
 
 MAX_CREDENTIALS_BYTES = 65_536
-"""Read from --credentials-fd. IMDS's answer has less than 2 KiB; session tokens have no documented limit."""
+"""Maximum size of what --credentials-fd reads. IMDS's response has less than 2 KiB, but the size of a session token has
+no documented limit."""
 
 _IMDS_NAMES = {"AccessKeyId": "AwsAccessKeyId", "SecretAccessKey": "AwsSecretAccessKey", "Token": "AwsSessionToken"}
-"""What IMDS calls the fields of SetClient. Source: EC2 user guide, "Retrieve security credentials from instance
+"""IMDS's names for the fields of SetClient. Source: EC2 user guide, "Retrieve security credentials from instance
 metadata"."""
 _VARIABLES = {
     "AWS_ACCESS_KEY_ID": "AwsAccessKeyId",
@@ -27,7 +28,7 @@ _HINT = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or 
 
 @dataclass(frozen=True, repr=False)
 class CredentialSettings:
-    """What CREDENTIAL_OPTIONS say."""
+    """The values of CREDENTIAL_OPTIONS."""
 
     aws_access_key_id: str | None
     aws_secret_access_key: str | None
@@ -36,13 +37,13 @@ class CredentialSettings:
 
 
 def find_credentials(settings: CredentialSettings, environ: Mapping[str, str]) -> Credentials:
-    """Return the credentials of the command line, else of the environment; never some of one and some of another.
+    """Return the credentials from the command line or else from the environment, never a mix of sources.
 
     Does not ask AWS whether they are valid.
 
     Raises:
-        InputError: they are given both as flags and by a file descriptor.
-        CredentialsError: there are none, or they are malformed; the error shows nothing of them.
+        InputError: both flags and a file descriptor give credentials.
+        CredentialsError: there are no credentials, or they are malformed. The error does not show any part of them.
     """
     flags = _without_empty(
         {
@@ -76,10 +77,10 @@ def _credentials(source: str, fields: JsonObject) -> Credentials:
 
 
 def _read_fields(descriptor: int) -> JsonObject:
-    """Return the credentials in ``descriptor`` by SetClient's names; a region in them does not count."""
+    """Return the credentials from ``descriptor`` by SetClient's names, without any region."""
     provider = f"--credentials-fd {descriptor}"
     try:
-        # Not os.fdopen of the descriptor itself: whoever passed it may have passed standard input.
+        # A duplicate, because closing the descriptor itself could close standard input.
         with os.fdopen(os.dup(descriptor), "rb") as file:
             data = file.read(MAX_CREDENTIALS_BYTES + 1)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Values that flags and standard input give to a command: base64 and raw bytes."""
+"""Input of a command from flags and standard input: base64 and raw bytes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from vsock_wire.cli.values import parse_base64
 from vsock_wire.errors import InputError
 
 MAX_TEXT_BYTES = 65_536
-"""Most bytes of base64 text read from standard input; the largest public key needs a sixth of it."""
+"""Maximum size of base64 text from standard input; the largest public key needs a sixth of it."""
 
 
 def read_base64(flag: str, text: str, most_bytes: int, *, credentials_fd: int | None) -> bytes:
-    """Return the bytes of a flag's base64 text, or of standard input's for ``-``; blanks in it do not matter.
+    """Return the bytes of a flag's base64 text, or of standard input for ``-``, ignoring blanks.
 
     Args:
-        flag: its name, for the error.
-        text: its value.
-        most_bytes: how many bytes the text may stand for.
-        credentials_fd: where the credentials are read, if that is a file descriptor.
+        flag: the flag's name, for errors.
+        text: the flag's value.
+        most_bytes: maximum number of decoded bytes.
+        credentials_fd: the file descriptor that the credentials are read from, if any.
 
     Raises:
-        InputError: it is no standard base64 with padding, empty, or longer than ``most_bytes``.
+        InputError: the text is not standard base64 with padding, is empty, or decodes to more than ``most_bytes``.
     """
     data = read_standard_input(MAX_TEXT_BYTES, credentials_fd=credentials_fd) if text == "-" else os.fsencode(text)
     decoded = parse_base64(flag, data)
@@ -35,11 +35,11 @@ def read_standard_input(most_bytes: int, *, credentials_fd: int | None) -> bytes
     """Return all of standard input.
 
     Args:
-        most_bytes: how much it may be.
-        credentials_fd: where the credentials are read, if that is a file descriptor.
+        most_bytes: maximum size.
+        credentials_fd: the file descriptor that the credentials are read from, if any.
 
     Raises:
-        InputError: it is longer than ``most_bytes``, closed, or where the credentials are.
+        InputError: standard input is larger than ``most_bytes``, is closed, or supplies the credentials.
     """
     if credentials_fd == 0:
         raise InputError("standard input: cannot be read for the data, because --credentials-fd 0 reads it")

@@ -24,7 +24,7 @@ from vsock_wire.rpc.server import Limits
 from vsock_wire.version import version_text
 
 MAX_MEMORY_MIB = 1_048_576
-"""A TiB: more than an enclave can have."""
+"""One TiB: more than an enclave can have."""
 
 SERVICE_OPTIONS = (
     click.option(
@@ -78,7 +78,7 @@ VERBOSITY_OPTIONS = (
 
 @dataclass(frozen=True)
 class ServerSettings(KmsSettings):
-    """What the command line says."""
+    """The values of the command line's options and arguments."""
 
     region: str | None
     port: int
@@ -101,8 +101,8 @@ class ServerSettings(KmsSettings):
         """Return the server's configuration.
 
         Raises:
-            InputError: two options contradict each other, or an address is malformed, or one that only
-                --allow-non-vsock allows.
+            InputError: two options contradict each other, an address is malformed, or an address needs
+                --allow-non-vsock.
         """
         listen = parse_address(self.listen) if self.listen else vsock_address(CID_ANY, self.port)
         self.check_address("--listen", listen)
@@ -131,7 +131,7 @@ class ServerSettings(KmsSettings):
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 80,
-        "allow_interspersed_args": False,  # what stands behind the first ARG belongs to PROGRAM, options too
+        "allow_interspersed_args": False,  # everything after the first ARG belongs to PROGRAM, including options
     },
 )
 @click.version_option(version_text(), prog_name=PROGRAM)

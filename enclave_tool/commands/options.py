@@ -1,6 +1,6 @@
-"""Options that the command lines of the enclave share, and the settings that they amount to.
+"""Options that the enclave's command lines share, and their settings.
 
-A command takes one object of settings in place of each option by itself: see ``vsock_wire.cli.settings``.
+A command takes one settings object instead of each option: see ``vsock_wire.cli.settings``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NON_VSOCK_OPTION = click.option(
     "--allow-non-vsock", is_flag=True, help="Accept unix: and tcp:// addresses, to run without Nitro."
 )
 NSM_OPTIONS = (_NSM_OPTION, _NON_VSOCK_OPTION)
-"""For a command that asks only the module; NsmSettings."""
+"""Options of a command that uses only the module; read as NsmSettings."""
 KMS_OPTIONS = (
     click.option(
         "--proxy-port", envvar="PROXY_PORT", show_envvar=True, type=int, metavar="PORT", default=PROXY_PORT,
@@ -45,7 +45,7 @@ KMS_OPTIONS = (
     click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port."),
     _NON_VSOCK_OPTION,
 )  # fmt: skip
-"""For a command that calls KMS; KmsSettings."""
+"""Options of a command that calls KMS; read as KmsSettings."""
 CREDENTIAL_OPTIONS = (
     click.option("--aws-access-key-id", metavar="ID", help="AWS access key ID; safer in the environment."),
     click.option("--aws-secret-access-key", metavar="KEY", help="AWS secret access key; other processes can read it."),
@@ -55,12 +55,12 @@ CREDENTIAL_OPTIONS = (
         help="File descriptor to read credentials from, as the JSON that IMDS returns.",
     ),
 )  # fmt: skip
-"""``commands.credentials.CredentialSettings``."""
+"""Options for AWS credentials; read as ``commands.credentials.CredentialSettings``."""
 
 
 @dataclass(frozen=True)
 class NsmSettings:
-    """What NSM_OPTIONS say."""
+    """The values of NSM_OPTIONS."""
 
     nsm: str
     allow_non_vsock: bool
@@ -69,7 +69,7 @@ class NsmSettings:
         """Return where the Nitro Security Module is.
 
         Raises:
-            InputError: that is no such place, or one that only --allow-non-vsock allows.
+            InputError: --nsm is malformed, or needs --allow-non-vsock.
         """
         location = parse_nsm_location(self.nsm, subject="--nsm")
         if isinstance(location, UnixAddress) and not self.allow_non_vsock:
@@ -79,7 +79,7 @@ class NsmSettings:
 
 @dataclass(frozen=True)
 class KmsSettings(NsmSettings):
-    """What KMS_OPTIONS say."""
+    """The values of KMS_OPTIONS."""
 
     proxy_port: int
     parent_cid: int
@@ -88,10 +88,10 @@ class KmsSettings(NsmSettings):
     proxy: str | None
 
     def kms_options(self) -> KmsOptions:
-        """Return how KMS is reached.
+        """Return how to reach KMS.
 
         Raises:
-            InputError: an address or host name is malformed, or one that only --allow-non-vsock allows.
+            InputError: an address or host name is malformed, or an address needs --allow-non-vsock.
         """
         proxy = parse_address(self.proxy) if self.proxy else vsock_address(self.parent_cid, self.proxy_port)
         endpoint_host = parse_endpoint_host(self.endpoint, subject="--endpoint") if self.endpoint else None
@@ -99,13 +99,13 @@ class KmsSettings(NsmSettings):
         return KmsOptions(proxy=proxy, endpoint_host=endpoint_host, ca_file=self.ca_file)
 
     def check_address(self, flag: str, address: Address) -> None:
-        """Refuse what exists only to run without Nitro, unless --allow-non-vsock is given.
+        """Check that an address is a vsock address, unless --allow-non-vsock is given.
 
-        An image is measured with its command line but may read its environment from elsewhere; nothing there can turn
-        the enclave's traffic to a socket of another kind.
+        An image is measured together with its command line, but its environment may come from elsewhere. Nothing in the
+        environment can redirect the enclave's traffic to another kind of socket.
 
         Raises:
-            InputError: the address is not a vsock one.
+            InputError: the address is not a vsock address.
         """
         if not isinstance(address, VsockAddress) and not self.allow_non_vsock:
             raise InputError(f"{flag}: expected a vsock address, got {address}", hint=_NON_VSOCK_HINT)

@@ -1,4 +1,4 @@
-"""One operation by a program that then ends: what the commands of kmstool-enclave-cli have in common."""
+"""One operation per run: what the commands of kmstool-enclave-cli have in common."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vsock_wire.protocol.vocabulary import DEFAULT_REGION, Operation
 
 
 class OperationError(ToolError):
-    """An operation failed; its text starts with kmstool's, where kmstool has one for it."""
+    """An operation failed. The text starts with kmstool's text if kmstool has one for the operation."""
 
     def __init__(self, operation: Operation, error: ToolError) -> None:
         details = ""
@@ -40,14 +40,14 @@ class OperationError(ToolError):
 
 @dataclass(frozen=True)
 class AttestSettings(NsmSettings):
-    """What the options of ``attest`` say."""
+    """The values of the options of ``attest``."""
 
     verbose: int
 
 
 @dataclass(frozen=True, repr=False)
 class CallSettings(CredentialSettings, KmsSettings):
-    """What the options say that all commands have which call KMS."""
+    """The values of the options that all commands that call KMS share."""
 
     region: str | None
     verbose: int
@@ -59,7 +59,7 @@ def call_and_print(
     parameters: Mapping[str, object],
     encryption_context: tuple[tuple[str, str], ...] = (),
 ) -> None:
-    """Call KMS and print what it gives; parameters that are None stay out of the request."""
+    """Call KMS and print the result; parameters that are None are not sent."""
     set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
     options, nsm_location = settings.kms_options(), settings.nsm_location()
     given = {**parameters, "EncryptionContext": parse_encryption_context(encryption_context) or None}

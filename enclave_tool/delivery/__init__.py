@@ -1,4 +1,4 @@
-"""What may leave the enclave of a secret, and the program that a secret can be piped to.
+"""How much of a secret leaves the enclave, and the program that a secret can be piped to.
 
 Internal: not part of the public API.
 """

@@ -1,7 +1,7 @@
-"""What leaves the enclave of a secret: the secret itself, its digest, or what a program made of it (pure).
+"""What leaves the enclave: the secret itself, its digest, or the output of a program that read the secret (pure).
 
-It is chosen on the command line of the server, which PCR0 measures; no request can change it. A KMS key whose policy
-names that PCR0 therefore opens for an enclave of that delivery only.
+The server's command line sets this. PCR0 measures the command line, and no request can change it. So if a key policy
+names that PCR0, KMS uses the key only for an enclave with that delivery.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from vsock_wire.protocol.kms_operations import check_accepted
 from vsock_wire.protocol.vocabulary import Operation, RequestError
 
 MAX_OUTPUT_BYTES = 32_768
-"""Of a program. In base64 it fills two thirds of a message
-(vsock_wire.protocol.frames.MAX_MESSAGE_BYTES); kmstool in C can take in less than 6 KiB of it."""
+"""Maximum output of a program. In base64 it fills two thirds of a message
+(vsock_wire.protocol.frames.MAX_MESSAGE_BYTES); kmstool in C accepts less than 6 KiB of output."""
 MAX_PROCESSES = 64
-"""That one run may have at once, its own included."""
+"""Maximum number of processes of one run at the same time, including the program itself."""
 MAX_PROGRAMS = 8
-"""Runs at once; a further one waits for its turn, within its own time limit."""
+"""Maximum number of concurrent runs. Any further run waits for its turn, and its own time limit includes the wait."""
 
 
 @dataclass(frozen=True)
 class ProgramLimits:
-    """What one run of a program may take.
+    """Limits on one run of a program.
 
     Attributes:
-        time_s: seconds until its end; with KMS's time-outs, within the 30 s that kmstool-instance waits.
+        time_s: seconds until it is killed. Together with KMS's timeouts, the default fits into the 30 s that
+            kmstool-instance waits.
         memory_bytes: address space of each of its processes.
     """
 
@@ -44,8 +45,8 @@ class Program:
     """A program of the enclave image that secrets are piped to.
 
     Attributes:
-        argv: its absolute path and its arguments, which ``repr`` does not show.
-        limits: what one run of it may take.
+        argv: its absolute path and its arguments; not shown by ``repr``.
+        limits: limits on one run.
     """
 
     argv: tuple[str, ...] = field(repr=False)
@@ -59,10 +60,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Makes of each secret what may leave the enclave.
+    """Turns each secret into what may leave the enclave.
 
     Attributes:
-        delivery: which.
+        delivery: what may leave.
         run_program: for Delivery.EXEC, returns the output of the program for a secret; raises DeliveryError.
     """
 
@@ -71,21 +72,21 @@ class Deliverer:
 
     def __post_init__(self) -> None:
         if (self.delivery is Delivery.EXEC) != (self.run_program is not None):
-            raise ValueError("run_program: expected for Delivery.EXEC and for no other")
+            raise ValueError("run_program: required for Delivery.EXEC, and not allowed otherwise")
 
     def check_client(self, operation: Operation, message: JsonObject) -> None:
-        """Refuse a request, before KMS is asked, whose client could not read the reply.
+        """Check, before a call to KMS, that the client can read the reply to its request.
 
         Raises:
-            RequestError: it could not.
+            RequestError: the client cannot read it.
         """
         check_accepted(operation, message, self.delivery)
 
     def deliver(self, secret: bytes) -> JsonObject:
-        """Return the fields of the reply that carry what may leave of ``secret``.
+        """Return the fields of the reply for ``secret``.
 
         Raises:
-            DeliveryError: the program did not do its part.
+            DeliveryError: the program failed.
         """
         if self.run_program is not None:
             return encode_output(self.run_program(secret))
@@ -94,13 +95,13 @@ class Deliverer:
         return encode_secret(secret)
 
     def user_data(self, requested: bytes | None) -> bytes:
-        """Return the user data of an attestation document: this delivery, then what the client asked for.
+        """Return the user data of an attestation document: the delivery, followed by the client's bytes.
 
-        It is ``deliver=NAME`` and a line feed, then the client's bytes as they are. The first line is always the
-        enclave's own, for ``reply`` too, so that no client can have an enclave say of itself what it is not.
+        It is ``deliver=NAME``, a line feed, and the client's bytes unchanged. The first line is always the enclave's
+        own, even for ``reply``, so that no client can make an enclave claim a delivery that it does not have.
 
         Args:
-            requested: the client's, or None.
+            requested: the client's user data, or None.
 
         Raises:
             RequestError: both together are longer than MAX_ATTESTED_BYTES.

@@ -1,4 +1,4 @@
-"""Pipes a secret through a program of the enclave image, and contains the program."""
+"""Pipes a secret through a program of the enclave image, and limits what that program can do."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from enclave_tool.errors import DeliveryError
 from vsock_wire.errors import InputError
 
 KILL_TIMEOUT_S = 5.0
-"""For the supervisor to kill everything below it, which takes milliseconds."""
+"""How long the supervisor gets to kill all its descendants, which takes milliseconds."""
 READ_BYTES = 65_536
-"""More than MAX_OUTPUT_BYTES and as much as a pipe holds: when everything has been killed, one read gets all of it."""
+"""More than MAX_OUTPUT_BYTES, and as much as a pipe holds: after all processes are killed, one read gets everything."""
 MAX_OUTCOME_BYTES = 64
 
 
 class ProgramRunner:
-    """Runs the program once for each secret. Safe to use from several threads, which run side by side.
+    """Runs the program once for each secret. Threads can use it concurrently.
 
     The program gets the secret on standard input and nothing else: its argv is fixed, its environment is
-    ``delivery_supervisor.ENVIRONMENT``, its standard error is discarded, and no descriptor of the server is open in it.
-    It is part of the measured image and runs as the server's user: what contains it is made for accidents, not for
-    a program that means harm.
+    ``delivery_supervisor.ENVIRONMENT``, its standard error is discarded, and it inherits no descriptor of the server.
+    It is part of the measured image and runs as the server's user. The limits protect against accidents, not against a
+    malicious program.
 
     Args:
-        program: which, and what one run may take.
+        program: the program and its limits.
 
     Raises:
-        InputError: there is no such program, or it may not be executed.
+        InputError: the program does not exist or is not executable.
     """
 
     def __init__(self, program: Program) -> None:
@@ -53,8 +53,8 @@ class ProgramRunner:
         When this returns or raises, no process of the run is left.
 
         Raises:
-            DeliveryError: the program could not be started, did not end in time or with exit code 0, left a part of
-                the secret unread, or wrote or forked too much.
+            DeliveryError: the program could not be started, did not end in time and with exit code 0, did not read the
+                whole secret, wrote too much output, or started too many processes.
         """
         deadline = time.monotonic() + self._program.limits.time_s
         if not self._turns.acquire(timeout=self._program.limits.time_s):
@@ -73,7 +73,7 @@ class ProgramRunner:
                 output, outcome = self._converse(supervisor, control, secret, deadline)
                 self._check_outcome(outcome)
             finally:
-                control.close()  # which stops a run that is still under way
+                control.close()  # stops a run that is still in progress
                 _await_end(supervisor)
         return output
 
@@ -98,7 +98,7 @@ class ProgramRunner:
     def _converse(
         self, supervisor: subprocess.Popen[bytes], control: socket.socket, secret: bytes, deadline: float
     ) -> tuple[bytes, str]:
-        """Write the secret, and return the output and the supervisor's report, which comes when all has been killed."""
+        """Write the secret, and return the output and the supervisor's report, sent after all processes are killed."""
         if supervisor.stdin is None or supervisor.stdout is None:
             raise ValueError("supervisor: expected pipes")
         output, unwritten = bytearray(), memoryview(secret)
@@ -153,7 +153,7 @@ class ProgramRunner:
 
 
 def _write_some(descriptor: int, data: memoryview) -> memoryview:
-    """Return what is left of ``data``; nothing, where the reader has gone."""
+    """Write some of ``data`` and return the rest, or nothing if the reader has closed the pipe."""
     try:
         return data[os.write(descriptor, data) :]
     except BlockingIOError:
@@ -163,7 +163,7 @@ def _write_some(descriptor: int, data: memoryview) -> memoryview:
 
 
 def _read_some(descriptor: int) -> bytes:
-    """Return what is there to be read, up to READ_BYTES."""
+    """Return what can be read without waiting, up to READ_BYTES."""
     try:
         return os.read(descriptor, READ_BYTES)
     except BlockingIOError:
@@ -171,7 +171,7 @@ def _read_some(descriptor: int) -> bytes:
 
 
 def _await_end(supervisor: subprocess.Popen[bytes]) -> None:
-    """Wait until the supervisor has killed everything below it and ended."""
+    """Wait until the supervisor has killed all its descendants and ended."""
     for pipe in (supervisor.stdin, supervisor.stdout):
         if pipe is not None:
             with contextlib.suppress(OSError):

@@ -1,12 +1,12 @@
-"""Runs one program for ``delivery_program``, and lets none of its processes outlive the run.
+"""Runs one program for ``enclave_tool.delivery.program``, and lets none of its processes outlive the run.
 
-A script of its own, started for each secret, standard library only. It becomes the reaper of all processes below
-it, also of those that leave their group or session, so it can find and kill every one. The secret does not pass through
-it, but through a pipe that it holds open. It does not hold against a program that kills its supervisor on purpose.
+This is a separate script, started for each secret, and uses only the standard library. It becomes the reaper of all its
+descendants, even of those that leave their process group or session, so it can find and kill every one. The secret does
+not pass through it, but through a pipe that it holds open. It cannot contain a program that deliberately kills it.
 
-Arguments: descriptor of the control socket, bytes of address space, most processes, then the program's argv. Standard
-input and output are the program's. It ends the run when the control socket is closed at the other end, and writes there
-what ``delivery_program`` reads: ``exited CODE UNREAD``, ``signalled NUMBER``, ``forked``, ``stopped`` or
+Arguments: descriptor of the control socket, bytes of address space, maximum number of processes, then the program's
+argv. Standard input and output are the program's. The supervisor ends the run when the other end of the control socket
+closes. It writes one report to that socket: ``exited CODE UNREAD``, ``signalled NUMBER``, ``forked``, ``stopped`` or
 ``failed ERRNO``.
 """
 
@@ -26,18 +26,18 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-"""Both: prctl(2), <linux/prctl.h>."""
+"""Source of both: prctl(2), <linux/prctl.h>."""
 COUNT_INTERVAL_MS = 50
-"""Between two counts of the processes; the end of the program itself is noticed at once."""
+"""Interval between two counts of the processes. The end of the program itself is noticed immediately."""
 KILL_INTERVAL_MS = 5
 LOWEST_PRIORITY = 19
-"""nice(2): however many processes the program starts, those who count and kill them get the processor first."""
+"""nice(2): however many processes the program starts, those that count and kill them get the CPU first."""
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-"""All that the program sees of an environment."""
+"""The whole environment of the program."""
 
 
 def main() -> None:
-    """Run the program, end all its processes, and report."""
+    """Run the program, kill all its processes, and report how it ended."""
     control, memory_bytes, most_processes = (int(argument) for argument in sys.argv[1:4])
     os.set_inheritable(control, False)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -46,12 +46,12 @@ def main() -> None:
     outcome = _watch(program, control, wake_up, most_processes)
     _end_all(program, wake_up)
     failure = os.read(exec_errors, 16).decode("ascii")
-    with contextlib.suppress(OSError):  # nobody may be listening any more
+    with contextlib.suppress(OSError):  # the other end may be closed
         os.write(control, (f"failed {failure}" if failure else outcome).encode("ascii"))
 
 
 def _start(argv: list[str], memory_bytes: int) -> tuple[int, int]:
-    """Return the program's process id, and a pipe that holds the errno if it could not be started."""
+    """Return the program's process ID, and a pipe that has the errno if the program could not be started."""
     supervisor = os.getpid()
     read_end, write_end = os.pipe()
     program = os.fork()
@@ -65,15 +65,15 @@ def _become(argv: list[str], memory_bytes: int, supervisor: int, exec_errors: in
     try:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor:  # it has died before it could be told
+        if os.getppid() != supervisor:  # it died before the line above
             os._exit(1)
-        for number in signal.valid_signals():  # Python ignores SIGPIPE, and who started the server perhaps others
+        for number in signal.valid_signals():  # Python ignores SIGPIPE, and the server's parent may ignore others
             if signal.getsignal(number) is signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secret
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the secret
         os.nice(LOWEST_PRIORITY)
-        os.execve(argv[0], argv, ENVIRONMENT)  # noqa: S606 - no shell, and a path fixed at the server's start
+        os.execve(argv[0], argv, ENVIRONMENT)  # noqa: S606 - no shell, and the path is fixed when the server starts
     except OSError as error:
         os.write(exec_errors, str(error.errno).encode("ascii"))
     finally:
@@ -81,7 +81,7 @@ def _become(argv: list[str], memory_bytes: int, supervisor: int, exec_errors: in
 
 
 def _watch(program: int, control: int, wake_up: int, most_processes: int) -> str:
-    """Wait until the program ends, starts too many processes, or is to be stopped; return which."""
+    """Wait until the program ends, starts too many processes, or must be stopped, and return which it was."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(wake_up, select.POLLIN)
@@ -91,7 +91,7 @@ def _watch(program: int, control: int, wake_up: int, most_processes: int) -> str
             return "stopped"
         if wake_up in ready:
             os.read(wake_up, 512)
-        # Without reaping it: its number stays its own until its whole group has been killed.
+        # Do not reap it yet: its process ID must stay taken until its whole group has been killed.
         ended = os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is not None and ended.si_code == os.CLD_EXITED:
             return f"exited {ended.si_status} {_unread_bytes()}"
@@ -102,7 +102,7 @@ def _watch(program: int, control: int, wake_up: int, most_processes: int) -> str
 
 
 def _end_all(program: int, wake_up: int) -> None:
-    """Kill the program's group at once, then whatever else is below this process, until nothing is."""
+    """Kill the program's process group, then all other descendants of this process, until none is left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(program, signal.SIGKILL)
     poller = select.poll()
@@ -116,12 +116,12 @@ def _end_all(program: int, wake_up: int) -> None:
         try:
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
-        except ChildProcessError:  # no child is left, and so no child's child: those had become children
+        except ChildProcessError:  # no child is left, and so no descendant: orphans become children of this process
             return
 
 
 def _descendants() -> set[int]:
-    """Return the processes below this one."""
+    """Return the process IDs of all descendants of this process."""
     parents = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib alone would double the time this script takes to start
         if name.isdigit():
@@ -136,7 +136,7 @@ def _descendants() -> set[int]:
 
 
 def _unread_bytes() -> int:
-    """Return how much of the secret the program has left in its standard input."""
+    """Return how many bytes of the secret the program has not read from its standard input."""
     (unread,) = struct.unpack("i", fcntl.ioctl(0, termios.FIONREAD, struct.pack("i", 0)))
     return int(unread)
 
@@ -151,7 +151,7 @@ def _wake_up_on_child() -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process, of those named above; OSError says why it failed."""
+    """Set one of the process attributes named above; raise OSError if the kernel refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
         number = ctypes.get_errno()

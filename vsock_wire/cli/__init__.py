@@ -1,4 +1,4 @@
-"""The skeleton of every command-line program of the project.
+"""What all command-line programs of the project share.
 
-The only package below the tools that knows about command lines. Internal: not part of the public API.
+No other package below the tools knows about command lines. Internal: not part of the public API.
 """

@@ -1,4 +1,4 @@
-"""The labels of output lines that carry the results of a KMS operation (pure)."""
+"""Labels of the output lines that show the results of a KMS operation (pure)."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ LABELS: Mapping[Operation, Mapping[str, str]] = {
     Operation.DERIVE_SHARED_SECRET: {"PLAINTEXT": MESSAGE},
     Operation.ENCRYPT: {"CIPHERTEXT": "CiphertextBlob"},
 }
-"""Each label, and the field of the wire protocol whose value its line has. The labels of Decrypt, GenerateDataKey and
-GenerateRandom are kmstool_enclave_cli's."""
+"""For each operation, its labels and the reply field that each label shows. The labels of Decrypt, GenerateDataKey and
+GenerateRandom are kmstool_enclave_cli's own."""

@@ -1,4 +1,4 @@
-"""How every command line tool of the project starts, logs, reports a failure and ends."""
+"""Start-up, logging, error reporting and exit of every command-line tool of the project."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ def run_program(
 ) -> NoReturn:
     """Run a click command and end the process with the exit code that fits its outcome.
 
-    A ToolError is printed as ``NAME: error: ...`` and, where one is known, ``hint: ...``. Of any other exception only
-    the type and the place are printed, because the text of an unexpected exception may hold anything, secrets included.
-    The exception for a library that is not installed passes through, to ``launch``.
+    Prints a ToolError as ``NAME: error: ...``, followed by ``hint: ...`` if it has a hint. For any other exception,
+    prints only its type and location, because its text may contain anything, including secrets. The exception for a
+    library that is not installed propagates to ``launch``.
 
     Args:
         name: the program's name.
         command: a click command.
-        usage_error: click's root of usage errors; handed in, because this package uses the standard library only.
-        leaves_at_once: whether a success ends the process without Python's own tidying, which takes a tenth of a
-            decrypt: no handler of ``atexit`` runs, and what is open is left to the kernel.
+        usage_error: base class of click's usage errors; a parameter, because this package uses only the standard
+            library.
+        leaves_at_once: whether the process exits on success without Python's cleanup, which takes a tenth of the time
+            of a decrypt. ``atexit`` handlers do not run, and the kernel closes what is open.
     """
     signal.signal(signal.SIGINT, _exit_interrupted)
     try:
@@ -48,14 +49,14 @@ def run_program(
     except BrokenPipeError:
         _leave_stdout()
         sys.exit(ExitCode.FAILED)
-    except OSError as error:  # of sockets nothing comes here but TransportError: this is a file, or standard output
+    except OSError as error:  # a file or standard output: errors of sockets arrive as TransportError
         _leave_stdout()
         report_error(
             name, ToolError(f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}")
         )
         sys.exit(ExitCode.FAILED)
     except Exception as error:
-        if is_missing_library(error):  # launch, which called us, knows what to install
+        if is_missing_library(error):  # our caller, launch, knows what to install
             raise
         _report_bug(name, error)
         sys.exit(ExitCode.FAILED)
@@ -73,9 +74,9 @@ def report_error(name: str, error: ToolError, *, subject: str | None = None) -> 
     Args:
         name: the program's name.
         error: what failed.
-        subject: what it was about, such as "line 3", where there is more than one.
+        subject: what the error is about, such as "line 3", if the command handles more than one item.
     """
-    if sys.stderr is None:  # closed; print would turn to standard output, which is for results only
+    if sys.stderr is None:  # closed: print would fall back to standard output, which is for results only
         return
     about = f"{subject}: " if subject else ""
     print(f"{name}: error: {about}{printable(str(error))}", file=sys.stderr)
@@ -84,13 +85,13 @@ def report_error(name: str, error: ToolError, *, subject: str | None = None) -> 
 
 
 def set_up_logging(package: str, *, verbosity: int) -> None:
-    """Log what ``package`` and vsock_wire say to standard error.
+    """Send the log messages of ``package`` and vsock_wire to standard error.
 
-    Other libraries' loggers get no handler: at debug level botocore logs whole requests, session token included.
+    Other libraries' loggers get no handler: at debug level, botocore logs whole requests, session token included.
 
     Args:
-        package: the name of the program's own.
-        verbosity: 0 for errors only, 1 adds warnings, 2 information, 3 and more debugging details.
+        package: name of the program's own package.
+        verbosity: 0 for errors only, 1 to add warnings, 2 to add information, 3 or more to add debug messages.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_PrintableFormatter(LOG_FORMAT))
@@ -99,11 +100,11 @@ def set_up_logging(package: str, *, verbosity: int) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(_LEVELS[max(0, min(verbosity, len(_LEVELS) - 1))])
-    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints other libraries' warnings itself
+    logging.getLogger().addHandler(logging.NullHandler())  # otherwise Python prints other libraries' warnings itself
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Keeps one record on one line, whatever a peer has put into it."""
+    """Keeps each record on one line, whatever text from a peer it contains."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
@@ -115,12 +116,12 @@ def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _as_input_error(name: str, error: Exception) -> InputError:
     text: str = getattr(error, "format_message", error.__str__)()
-    path = getattr(getattr(error, "ctx", None), "command_path", name)  # with the names of click's subcommands
+    path = getattr(getattr(error, "ctx", None), "command_path", name)  # includes click's subcommands
     return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"for usage, run: {path} --help")
 
 
 def _leave_stdout() -> None:
-    """Keep the interpreter from flushing into a closed pipe or a full disk again at exit, and complaining of it."""
+    """Keep the interpreter from flushing to a closed pipe or a full disk again at exit, and reporting that."""
     if sys.stdout is None:
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
-"""Typed settings for a command: where a command line's untyped values become the fields of one object.
+"""Typed settings for a command: turns the untyped values of a command line into the fields of one object.
 
-A command has one class of settings. Each of its fields is the name of one of the command's options. Options that
-several commands share have a class of their own, which the class of a command inherits::
+A command has one settings class. Each field has the name of one of the command's options. Options that several
+commands share have a class of their own, from which the command's class inherits::
 
     class FetchSettings(ConnectionSettings):
         length: int | None
@@ -26,10 +26,10 @@ Option = Callable[[Any], Any]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Settings:
-    """Base class of settings. To type checkers, a subclass is a frozen dataclass with keyword-only fields.
+    """Base class of settings. Type checkers treat a subclass as a frozen dataclass with keyword-only fields.
 
-    It is no dataclass, because ``dataclass`` compiles the methods of each class when it is imported. That takes 0.4 ms
-    for a class, and a command whose start-up time matters would wait for several.
+    It is not a real dataclass, because ``dataclass`` compiles the methods of each class at import. That takes 0.4 ms
+    per class, and a command whose start-up time matters would wait for several.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -43,18 +43,18 @@ class Settings:
 
 
 def field_names(settings: type) -> list[str]:
-    """Return the names of the fields of a class of settings, those that it inherits first."""
+    """Return the field names of a settings class, inherited fields first."""
     return [name for base in reversed(settings.__mro__) for name in inspect.get_annotations(base)]
 
 
 def with_settings(
     settings: type[_Settings], *options: Option
 ) -> Callable[[Callable[Concatenate[_Settings, _Rest], None]], Callable[..., None]]:
-    """Return a decorator that gives a command ``options``, in this order, and hands it the settings they amount to.
+    """Return a decorator that gives a command ``options``, in this order, and passes their values to it as settings.
 
     Args:
-        settings: a dataclass, or a subclass of Settings; each of its fields is the name of one of the options.
-        options: what the command takes.
+        settings: a dataclass, or a subclass of Settings; each field has the name of one of the options.
+        options: the command's options and arguments.
     """
     names = field_names(settings)
 

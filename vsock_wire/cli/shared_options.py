@@ -1,6 +1,6 @@
-"""Options that commands on both sides of the vsock have, each defined once.
+"""Options that commands on both sides of the vsock share, each defined once.
 
-This package uses the standard library only, so an option is described here, and a tool has click make it::
+This package uses only the standard library, so it only describes options. A tool passes ``click.option`` to make one::
 
     @with_options((KEY_ID.declare(click.option, required=True), VERBOSE.declare(click.option)))
 """
@@ -17,22 +17,22 @@ _Option = TypeVar("_Option")
 
 
 class SharedOption(NamedTuple):
-    """An option as ``click.option`` takes it.
+    """The arguments of ``click.option`` for one option.
 
     Attributes:
         names: its flags.
-        attributes: the keyword arguments.
+        attributes: its keyword arguments.
     """
 
     names: tuple[str, ...]
     attributes: Mapping[str, Any]
 
     def declare(self, option: Callable[..., _Option], **changes: Any) -> _Option:
-        """Return what ``option`` makes of the description.
+        """Return the option that ``option`` creates from this description.
 
         Args:
             option: ``click.option``.
-            changes: keyword arguments in which this command's option differs.
+            changes: keyword arguments that override those of the description for this command.
         """
         return option(*self.names, **{**self.attributes, **changes})
 

@@ -1,4 +1,4 @@
-"""What the commands read and write: standard streams that may be closed, and files of a bounded size."""
+"""Standard streams, which may be closed, and files of limited size, for the commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import BinaryIO, cast
 from vsock_wire.errors import InputError
 
 STANDARD_INPUT = "-"
-"""In place of a path."""
+"""Path that stands for standard input."""
 
 
 def standard_input() -> BufferedReader:
     """Return standard input.
 
     Raises:
-        InputError: the program was started with it closed, as by ``<&-``.
+        InputError: the program was started with standard input closed, for example with ``<&-``.
     """
     if sys.stdin is None:
         raise InputError("standard input is closed")
@@ -25,10 +25,12 @@ def standard_input() -> BufferedReader:
 
 
 def standard_output() -> BinaryIO:
-    """Return standard output; asked for before a secret is, lest one be decrypted only to be lost.
+    """Return standard output.
+
+    Commands call this before they decrypt, so that no secret is decrypted and then lost.
 
     Raises:
-        InputError: the program was started with it closed, as by ``>&-``.
+        InputError: the program was started with standard output closed, for example with ``>&-``.
     """
     if sys.stdout is None:
         raise InputError("standard output is closed")
@@ -36,15 +38,15 @@ def standard_output() -> BinaryIO:
 
 
 def read_file(path: str | Path, what: str, *, max_bytes: int) -> bytes:
-    """Return all bytes of a file, or of standard input where ``path`` is STANDARD_INPUT.
+    """Return all bytes of a file, or of standard input if ``path`` is STANDARD_INPUT.
 
     Args:
-        path: of the file.
-        what: names it in errors.
-        max_bytes: most bytes it may have.
+        path: path of the file.
+        what: name of the content in errors.
+        max_bytes: maximum size.
 
     Raises:
-        InputError: it has more, cannot be read, or standard input is closed.
+        InputError: the file is larger or cannot be read, or standard input is closed.
     """
     if path == STANDARD_INPUT:
         data = standard_input().read(max_bytes + 1)

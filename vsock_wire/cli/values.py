@@ -1,6 +1,6 @@
-"""Values as they stand on a command line: what options take as text, parsed or refused.
+"""Parsers for the values of command-line options.
 
-Where a function raises ValueError, click reports it under the option's name, as a usage error with exit code 2.
+If a function raises ValueError, click reports it under the option's name, as a usage error with exit code 2.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from vsock_wire.net.sockets import MIN_TIMEOUT_S
 from vsock_wire.protocol.json_codec import decode_base64
 
 MAX_SECONDS = 86_400
-"""A day: longer than any wait that serves somebody, and short enough for every clock."""
+"""One day: longer than any useful wait, and short enough for every clock."""
 
 
 def parse_seconds(text: str | float) -> float:
     """Return a number of seconds.
 
     Raises:
-        InputError: it is no number from 0 to MAX_SECONDS; nan, which passes every comparison, is none.
+        InputError: ``text`` is not a number from 0 to MAX_SECONDS. NaN counts as not a number, too.
     """
     try:
         seconds = float(text)
@@ -36,7 +36,7 @@ def parse_timeout(text: str | float) -> float:
     """Return a timeout in seconds.
 
     Raises:
-        InputError: it is no number from MIN_TIMEOUT_S to MAX_SECONDS.
+        InputError: ``text`` is not a number from MIN_TIMEOUT_S to MAX_SECONDS.
     """
     timeout_s = parse_seconds(text)
     if timeout_s < MIN_TIMEOUT_S:
@@ -45,10 +45,10 @@ def parse_timeout(text: str | float) -> float:
 
 
 def parse_text(text: str) -> str:
-    """Return ``text`` if it can be sent.
+    """Return ``text`` unchanged if it can be encoded as UTF-8.
 
     Raises:
-        InputError: the argument was not UTF-8, so that Python holds it as lone surrogates.
+        InputError: the argument was not UTF-8, which Python represents with lone surrogates.
     """
     if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
         return text
@@ -56,12 +56,12 @@ def parse_text(text: str) -> str:
 
 
 def parse_context_entry(text: str) -> tuple[str, str]:
-    """Return name and value of one NAME=VALUE of an encryption context.
+    """Return the name and value of one NAME=VALUE entry of an encryption context.
 
     kmstool drops an entry without ``=``, and KMS then refuses to decrypt.
 
     Raises:
-        ValueError: there is no name, or no ``=``.
+        ValueError: the name or the ``=`` is missing.
         InputError: the argument was not UTF-8.
     """
     name, separator, value = parse_text(text).partition("=")
@@ -71,10 +71,10 @@ def parse_context_entry(text: str) -> tuple[str, str]:
 
 
 def parse_encryption_context(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the encryption context of repeated --encryption-context options.
+    """Return the encryption context that repeated --encryption-context options make up.
 
     Raises:
-        InputError: a name is there twice.
+        InputError: a name occurs twice.
     """
     context: dict[str, str] = {}
     for name, value in entries:
@@ -85,14 +85,14 @@ def parse_encryption_context(entries: Iterable[tuple[str, str]]) -> dict[str, st
 
 
 def parse_base64(subject: str, text: bytes) -> bytes:
-    """Return the bytes of standard base64 with padding; blanks and line breaks in it do not matter.
+    """Return the bytes of standard base64 with padding, ignoring blanks and line breaks.
 
     Args:
-        subject: names the text in errors, which do not quote it.
-        text: as it was read.
+        subject: name of the text in errors, which do not quote it.
+        text: the text as it was read.
 
     Raises:
-        InputError: it is no such text.
+        InputError: the text is not standard base64 with padding.
     """
     try:
         return decode_base64(b"".join(text.split()).decode("ascii"))
@@ -104,12 +104,12 @@ def parse_base64(subject: str, text: bytes) -> bytes:
 
 
 def parse_hex(option: str, text: str, *, max_bytes: int) -> bytes:
-    """Return the bytes that an option gives in hexadecimal.
+    """Return the bytes of an option's hexadecimal value.
 
     Raises:
-        InputError: it is no such text, empty, or longer than ``max_bytes``.
+        InputError: the value is not hexadecimal, is empty, or is longer than ``max_bytes``.
     """
-    if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):  # bytes.fromhex would take blanks as well
+    if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):  # bytes.fromhex also accepts blanks
         raise InputError(f"{option}: expected two hexadecimal digits per byte")
     data = bytes.fromhex(text)
     if not 1 <= len(data) <= max_bytes:

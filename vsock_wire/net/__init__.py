@@ -1,4 +1,4 @@
-"""Addresses and sockets of every kind that the project dials or listens on.
+"""Addresses and sockets that the project connects to or listens on.
 
 Internal: not part of the public API.
 """

@@ -1,4 +1,4 @@
-"""Addresses of everything that dials or listens (pure).
+"""Addresses to connect to or listen on (pure).
 
 ``vsock://CID:PORT`` is the default everywhere; ``unix:PATH`` and ``tcp://HOST:PORT`` exist to run without Nitro.
 """
@@ -11,21 +11,21 @@ from typing import NamedTuple, TypeAlias
 from vsock_wire.errors import InputError, quoted
 
 CID_ANY = 0xFFFF_FFFF
-"""VMADDR_CID_ANY of <linux/vm_sockets.h>: when listening, every CID of this machine."""
+"""VMADDR_CID_ANY of <linux/vm_sockets.h>. A listener on it accepts connections to every CID of this machine."""
 CID_PARENT = 3
 """CID of the parent instance as a Nitro Enclave sees it. Source: AWS Nitro Enclaves user guide, "vsock"."""
 MAX_CID = 0xFFFF_FFFF
 MAX_VSOCK_PORT = 0xFFFF_FFFE
-"""VMADDR_PORT_ANY (0xFFFFFFFF) is no port one can name."""
+"""One less than VMADDR_PORT_ANY (0xFFFFFFFF), which is not a port number."""
 MAX_TCP_PORT = 65_535
 MAX_UNIX_PATH_BYTES = 107
-"""sun_path of <sys/un.h> holds 108 bytes, the last of them NUL."""
+"""sun_path of <sys/un.h> holds 108 bytes, including the NUL at the end."""
 
 EXPECTED_FORMS = "vsock://CID:PORT, unix:PATH or tcp://HOST:PORT"
 
 
 class VsockAddress(NamedTuple):
-    """A vsock endpoint; ``cid`` is CID_ANY only for listening."""
+    """A vsock endpoint; CID_ANY is valid only for listening."""
 
     cid: int
     port: int
@@ -44,7 +44,7 @@ class UnixAddress(NamedTuple):
 
 
 class TcpAddress(NamedTuple):
-    """A TCP endpoint; ``host`` is a name or a literal address, an IPv6 one without brackets."""
+    """A TCP endpoint; ``host`` is a name or a literal address. An IPv6 address has no brackets here."""
 
     host: str
     port: int
@@ -57,12 +57,12 @@ Address: TypeAlias = VsockAddress | UnixAddress | TcpAddress
 
 
 def parse_address(text: str) -> Address:
-    """Parse the text form of an address; ``str()`` of the result gives an equal one back.
+    """Parse the text form of an address; parsing ``str()`` of the result gives an equal address.
 
-    Does not look anything up: a host name that does not resolve parses well.
+    Does not resolve host names: a name that does not exist is accepted.
 
     Args:
-        text: ``vsock://CID:PORT`` (CID a number or ``any``), ``unix:PATH`` or ``tcp://HOST:PORT``.
+        text: ``vsock://CID:PORT`` (CID is a number or ``any``), ``unix:PATH`` or ``tcp://HOST:PORT``.
 
     Raises:
         InputError: the text has none of these forms, or a number in it is out of range.
@@ -78,7 +78,7 @@ def parse_address(text: str) -> Address:
 
 
 def vsock_address(cid: int, port: int) -> VsockAddress:
-    """Return the vsock address of numbers that come from outside.
+    """Return the vsock address for a CID and a port that have not been checked.
 
     Raises:
         InputError: a number is out of range.

@@ -1,4 +1,4 @@
-"""Sockets for every kind of address: connected and listening, with timeouts and errors that say what to do."""
+"""Connected and listening sockets for every kind of address, with timeouts and with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from vsock_wire.net.address import CID_ANY, Address, TcpAddress, UnixAddress, Vs
 
 VSOCK_DEVICE = "/dev/vsock"
 LISTEN_BACKLOG = 512
-"""Connections the kernel holds until they are accepted. kmstool in C has 1, and drops the third caller of three."""
+"""Connections that the kernel queues until they are accepted. kmstool in C queues 1, and of three concurrent callers it
+drops the third."""
 MIN_TIMEOUT_S = 0.001
-"""Least seconds of a timeout: sockets take 0 for "do not wait at all"."""
+"""Shortest timeout in seconds; for a socket, 0 means not to wait at all."""
 
 _CONNECT_HINTS = {
     errno.ECONNREFUSED: "nothing is listening there: check that the program is running and uses this port",
@@ -42,11 +43,11 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
     """Connect to ``address``; the caller closes the socket.
 
     Args:
-        address: where to; a TCP host name is resolved, and all its addresses are tried in turn.
-        timeout_s: seconds for the connection (for TCP: for each address), and the socket's timeout afterwards.
+        address: what to connect to; a TCP host name is resolved, and all its addresses are tried in turn.
+        timeout_s: seconds to connect (for TCP: to each address); afterwards the socket's timeout.
 
     Raises:
-        TransportError: no connection within the time.
+        TransportError: the connection failed or timed out.
     """
     try:
         if isinstance(address, TcpAddress):
@@ -65,7 +66,7 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
 def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.socket:
     """Listen on ``address``; the caller closes the socket.
 
-    A unix socket is made with mode 0600; a socket file that nobody listens on any more is replaced.
+    Creates a unix socket with mode 0600, and replaces a socket file on which nothing listens any more.
 
     Raises:
         TransportError: the address cannot be bound.
@@ -87,10 +88,10 @@ def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.
 
 
 def local_vsock_cid() -> int | None:
-    """Return this machine's CID, or None where the kernel does not tell it; vsock sockets can be made here.
+    """Return this machine's CID, or None if the kernel does not tell.
 
     Raises:
-        TransportError: they cannot.
+        TransportError: this machine cannot create vsock sockets.
     """
     try:
         _new_socket(VsockAddress(CID_ANY, 0)).close()
@@ -98,9 +99,9 @@ def local_vsock_cid() -> int | None:
         raise _transport_error("open", "a vsock socket", error, _SOCKET_HINTS) from error
     try:
         device = os.open(VSOCK_DEVICE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # a container may have no such device, and vsock all the same
+    except OSError:  # a container may have vsock but not this device
         return None
-    import fcntl  # noqa: PLC0415 - not on Windows, where nothing comes this far
+    import fcntl  # noqa: PLC0415 - does not exist on Windows, where this line is not reached
 
     try:
         (cid,) = struct.unpack("I", fcntl.ioctl(device, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(4)))
@@ -112,14 +113,14 @@ def local_vsock_cid() -> int | None:
 
 
 def close_quietly(sock: socket.socket) -> None:
-    """Close ``sock`` for reading and writing; a peer that has already gone is no error."""
+    """Shut down and close ``sock``; a peer that has already closed the connection is not an error."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()
 
 
 def bound_address(sock: socket.socket, wanted: Address) -> Address:
-    """Return the address a listening socket really has: the port chosen by the kernel where port 0 was asked for."""
+    """Return the actual address of a listening socket: the kernel chooses the port if ``wanted`` has port 0."""
     if isinstance(wanted, TcpAddress):
         host, port = sock.getsockname()[:2]
         return TcpAddress(host, port)
@@ -131,7 +132,7 @@ def _new_socket(address: VsockAddress | UnixAddress) -> socket.socket:
 
 
 def _family(name: str) -> int:
-    """Return an address family that not every system's Python has."""
+    """Return an address family that Python does not have on every system."""
     family: int | None = getattr(socket, name, None)
     if family is None:
         raise OSError(errno.EAFNOSUPPORT, f"this Python has no {name}")
@@ -152,12 +153,12 @@ def _bind_unix(sock: socket.socket, address: UnixAddress) -> None:
 
 
 def _remove_stale(address: UnixAddress) -> None:
-    """Remove a socket file whose listener has died; anything else stays and makes bind fail."""
+    """Remove a socket file whose listener has died; leave anything else in place, so that bind fails."""
     path = Path(address.path)
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a listener with a full backlog lives, and must not make this wait
+        probe.setblocking(False)  # a listener with a full backlog is alive, and must not make this wait
         try:
             probe.connect(address.path)
         except BlockingIOError:

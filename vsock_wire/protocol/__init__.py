@@ -1,4 +1,4 @@
 """The wire protocol: its vocabulary, its JSON, its messages and their fields (pure).
 
-Nothing in this package opens, waits or reads a clock. Internal: not part of the public API.
+Nothing in this package does I/O, waits or reads a clock. Internal: not part of the public API.
 """

@@ -1,4 +1,4 @@
-"""The request for an attestation document, and its reply (pure)."""
+"""The request for an attestation document and its reply (pure)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.vocabulary import Operation, RequestError
 
 MAX_ATTESTED_BYTES = 512
-"""Nonce and user data of an attestation document. Source: AWS Nitro Enclaves user guide, attestation document."""
+"""Maximum length of the nonce and of the user data. Source: AWS Nitro Enclaves user guide, attestation document."""
 
 _ATTESTATION_FIELDS = (
     Field("Nonce", Kind.BYTES, MAX_ATTESTED_BYTES),
@@ -23,8 +23,8 @@ class AttestationRequest:
     """A request for an attestation document.
 
     Attributes:
-        nonce: what the document is to carry to prove that it is fresh.
-        user_data: what else it is to carry.
+        nonce: what the document carries to prove that it is fresh.
+        user_data: any other data that the document carries.
     """
 
     nonce: bytes | None = None
@@ -41,10 +41,10 @@ def encode_attestation_request(request: AttestationRequest) -> JsonObject:
 
 
 def parse_attestation_request(message: JsonObject) -> AttestationRequest:
-    """Read a request for an attestation document.
+    """Parse a request for an attestation document.
 
     Raises:
-        RequestError: a field is no base64 or longer than the module takes.
+        RequestError: a field is not base64, or is longer than the module accepts.
     """
     try:
         return AttestationRequest(*(read_named_field(spec, message) for spec in _ATTESTATION_FIELDS))
@@ -53,10 +53,10 @@ def parse_attestation_request(message: JsonObject) -> AttestationRequest:
 
 
 def parse_attestation_reply(reply: JsonObject) -> bytes:
-    """Return the attestation document of a reply that says Ok; it is not verified.
+    """Return the attestation document of a reply with status Ok, without verifying it.
 
     Raises:
-        WireError: there is none, or it is no base64.
+        WireError: the document is missing or not base64.
     """
     document = reply_bytes(reply, "Document")
     if not document:

@@ -12,19 +12,19 @@ from vsock_wire.protocol.messages import reply_text
 MESSAGE = "Message"
 """The field of a reply that carries the secret: the plaintext, data key, private key, random bytes or shared secret."""
 DIGEST = "Digest"
-"""The field in its place where only a digest leaves the enclave: SHA-256 in hexadecimal."""
+"""The field that replaces it where only a digest leaves the enclave: SHA-256 in hexadecimal."""
 OUTPUT = "Output"
-"""The field of a KmsResult for what a program in the enclave made of the secret; in a message it travels as Message."""
+"""The field of a KmsResult for the output of a program in the enclave. In a message, that output travels as Message."""
 DELIVERY = "Delivery"
-"""The field of a reply that names its Delivery; absent, as from kmstool in C, it is ``reply``."""
+"""The field of a reply that names its Delivery. kmstool in C does not send it, which means ``reply``."""
 ACCEPTS = "Accepts"
-"""The field of a request that lists the deliveries without a Message that the client can read. kmstool in C sends none,
-and aborts on a reply that says Ok without a Message; an enclave refuses its request instead."""
+"""The field of a request that lists which deliveries without a Message the client can read. kmstool in C does not send
+it, and would abort on a reply with status Ok but no Message, so an enclave with such a delivery refuses its request."""
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Delivery(enum.StrEnum):
-    """What leaves the enclave of a secret that KMS delivered; set when the enclave starts, never by a request."""
+    """How much of a secret leaves the enclave. It is set when the enclave starts; no request can change it."""
 
     REPLY = "reply"
     DIGEST = "digest"
@@ -36,22 +36,22 @@ WITHOUT_MESSAGE = (Delivery.DIGEST,)
 
 
 def encode_secret(secret: bytes) -> JsonObject:
-    """Return the fields of a reply that carry ``secret`` itself, as kmstool's do."""
+    """Return the fields of a reply that carry ``secret`` itself, as in kmstool."""
     return {MESSAGE: encode_base64(secret)}
 
 
 def encode_digest(sha256_hex: str) -> JsonObject:
-    """Return the fields of a reply that carry the SHA-256 digest of a secret only, in hexadecimal.
+    """Return the fields of a reply that carry only the SHA-256 digest of a secret, in hexadecimal.
 
-    Whoever can guess the secret can check the guess against it: it hides keys, not passwords.
+    Anyone can check a guess of the secret against its digest, so a digest hides keys but not passwords.
     """
     return {DELIVERY: Delivery.DIGEST, DIGEST: sha256_hex}
 
 
 def encode_output(output: bytes) -> JsonObject:
-    """Return the fields of a reply that carry what a program in the enclave made of the secret.
+    """Return the fields of a reply that carry the output of a program in the enclave.
 
-    It travels as Message, so that kmstool in C can print it too.
+    The output travels as Message, so that kmstool in C can print it, too.
     """
     return {DELIVERY: Delivery.EXEC, MESSAGE: encode_base64(output)}
 
@@ -60,7 +60,7 @@ def parse_delivery(reply: JsonObject) -> Delivery:
     """Return the delivery that a reply names.
 
     Raises:
-        WireError: it is none that this version knows.
+        WireError: this version does not know that delivery.
     """
     name = reply_text(reply, DELIVERY) or Delivery.REPLY
     try:
@@ -73,7 +73,7 @@ def parse_digest(reply: JsonObject) -> str:
     """Return the digest of a reply, in hexadecimal.
 
     Raises:
-        WireError: there is none, or it is no SHA-256 digest in lower-case hexadecimal.
+        WireError: the digest is missing, or is not a SHA-256 digest in lower-case hexadecimal.
     """
     digest = reply_text(reply, DIGEST) or ""
     if not _DIGEST.fullmatch(digest):

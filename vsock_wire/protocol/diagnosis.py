@@ -1,6 +1,7 @@
-"""Diagnose: what an enclave finds of the hops behind it, and how that travels (pure).
+"""The Diagnose operation: its request, and its reply with the state of each hop between the enclave and KMS (pure).
 
-Its request has the region as SetClient has it, and needs no credentials; nothing of its reply is proven, or secret.
+The request may name a region, as SetClient does, and needs no credentials. Its reply proves nothing and contains no
+secrets.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.vocabulary import Operation
 
 MAX_HOPS = 32
-"""That a client takes in; an enclave of this version tells of six."""
+"""Maximum number of hops that a client accepts; an enclave of this version reports six."""
 MAX_HOP_TEXT_CHARS = 1_024
-"""Of one text in a hop."""
+"""Maximum length of each text of a hop."""
 
 
 class HopName(enum.StrEnum):
@@ -40,7 +41,7 @@ class HopName(enum.StrEnum):
 
 
 class HopState(enum.StrEnum):
-    """How a hop was found."""
+    """The state of a hop."""
 
     OK = "ok"
     FAILED = "failed"
@@ -49,14 +50,14 @@ class HopState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Hop:
-    """One hop and how it was found.
+    """One hop and its state.
 
     Attributes:
-        name: which.
-        state: whether it holds, does not, or was not looked at.
-        detail: what was seen.
-        hint: what to do about it, where it does not hold and that is known.
-        elapsed_ms: milliseconds that looking took, where that says something.
+        name: which hop it is.
+        state: whether it works, failed, or was not checked.
+        detail: what the check found.
+        hint: what to do if it failed, or None if that is unknown.
+        elapsed_ms: how many milliseconds the check took, or None if that is of no interest.
     """
 
     name: HopName
@@ -67,16 +68,16 @@ class Hop:
 
     @classmethod
     def failed(cls, name: HopName, error: ToolError) -> Hop:
-        """Return the hop that ``error`` stopped at."""
+        """Return a hop that failed with ``error``."""
         return cls(name, HopState.FAILED, str(error), error.hint)
 
     @classmethod
     def skipped(cls, name: HopName, failed: HopName) -> Hop:
-        """Return a hop that was not looked at, because of the one that failed."""
+        """Return a hop that was not checked, because the hop ``failed`` comes first."""
         return cls(name, HopState.SKIPPED, f"not checked, because {failed} failed")
 
     def to_fields(self) -> JsonObject:
-        """Return the hop as it travels, and as JSON output has it."""
+        """Return the hop as it appears in messages and in JSON output."""
         fields = {
             "Hop": self.name,
             "State": self.state,
@@ -89,11 +90,11 @@ class Hop:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What an enclave found.
+    """The result of Diagnose.
 
     Attributes:
-        kms_host: the host it wants to reach, with the port where that is not 443.
-        hops: those it can see.
+        kms_host: the KMS host that the enclave connects to, with the port if that is not 443.
+        hops: the hops that the enclave can check.
     """
 
     kms_host: str
@@ -101,21 +102,21 @@ class Diagnosis:
 
 
 def encode_diagnosis_request(region: str | None) -> JsonObject:
-    """Return the request as a message; without a region, the enclave's own or its default counts."""
+    """Return the request as a message; without a region, the enclave uses its own or the default."""
     message: JsonObject = {"Operation": Operation.DIAGNOSE}
     return message if region is None else {**message, "AwsRegion": region}
 
 
 def encode_diagnosis(kms_host: str, hops: Iterable[Hop]) -> JsonObject:
-    """Return the fields of the reply beside Status."""
+    """Return the fields of the reply other than Status."""
     return {"KmsHost": kms_host, "Hops": [hop.to_fields() for hop in hops]}
 
 
 def parse_diagnosis(reply: JsonObject) -> Diagnosis:
-    """Read the fields of a reply that says Ok; hops whose names are not known here are left out.
+    """Parse a reply with status Ok, ignoring hops that this version does not know.
 
     Raises:
-        WireError: a field is missing, or not of its form.
+        WireError: a field is missing or malformed.
     """
     hops = reply.get("Hops")
     if not isinstance(hops, list) or len(hops) > MAX_HOPS or not all(isinstance(hop, dict) for hop in hops):

@@ -1,6 +1,6 @@
-"""Fields of the wire protocol's messages: what they hold, and reading them (pure).
+"""Fields of the wire protocol's messages: their types, and how to read them (pure).
 
-A field has the name and meaning of KMS's own parameter; bytes travel as base64.
+A field has the name and meaning of KMS's own parameter. Bytes travel as base64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vsock_wire.protocol.vocabulary import KmstoolText, RequestError
 
 
 class Kind(enum.Enum):
-    """What a field holds."""
+    """The type of a field."""
 
     TEXT = enum.auto()
     TEXTS = enum.auto()
@@ -28,11 +28,12 @@ class Field(NamedTuple):
     """One field of a request or reply.
 
     Attributes:
-        name: in messages.
-        kind: what it holds.
-        most: most bytes, or the largest number; for BYTES and NUMBER, whose least is 1.
+        name: its name in messages.
+        kind: its type.
+        most: maximum number of bytes (BYTES), of texts (TEXTS), or the largest number (NUMBER). The minimum of BYTES
+            and NUMBER is 1.
         is_required: whether a request must have it.
-        kms_name: KMS's name, where it is another.
+        kms_name: KMS's name for it, if that is different.
     """
 
     name: str
@@ -43,20 +44,20 @@ class Field(NamedTuple):
 
     @property
     def parameter(self) -> str:
-        """KMS's name of it."""
+        """KMS's name for the field."""
         return self.kms_name or self.name
 
 
 class FieldError(WireError):
-    """What is wrong with a field's value; never quotes it."""
+    """A field's value is missing or not valid. The text never quotes the value."""
 
 
 def read_named_field(spec: Field, message: JsonObject) -> Any:
-    """Return one field of a request as boto3 takes it, or None where it is absent.
+    """Return one field of a request as boto3 takes it, or None if it is absent.
 
     Raises:
-        FieldError: it is required and absent, not of its type, or out of bounds; the text names it.
-        RequestError: it is the Ciphertext, for whose faults kmstool has texts of its own.
+        FieldError: the field is required but absent, has the wrong type, or is out of bounds. The text names the field.
+        RequestError: the same for Ciphertext, for which kmstool has its own texts.
     """
     try:
         return _read_field(spec, message.get(spec.name))
@@ -65,14 +66,14 @@ def read_named_field(spec: Field, message: JsonObject) -> Any:
 
 
 def encode_plain(value: Any) -> Any:
-    """Return a value that is no bytes as JSON has it."""
+    """Return a value other than bytes as JSON represents it."""
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
 def _read_field(spec: Field, value: object) -> Any:
-    """Return the value as boto3 takes it, or None where the field is absent; null counts as absent, as in kmstool."""
+    """Return the value as boto3 takes it, or None if the field is absent or null, as in kmstool."""
     if value is None:
         if spec.is_required:
             _missing(spec)
@@ -130,7 +131,7 @@ def _read_number(spec: Field, value: object) -> int:
 
 
 def _read_context(value: object) -> dict[str, str] | None:
-    """Kmstool in C crashes on anything but an object here; an empty one means none."""
+    """Return the context, or None if it is empty. Kmstool in C crashes here on anything but an object."""
     if not isinstance(value, dict):
         raise FieldError(f"expected an object, got {type(value).__name__}")
     for content in value.values():
@@ -140,10 +141,10 @@ def _read_context(value: object) -> dict[str, str] | None:
 
 
 def reply_bytes(reply: JsonObject, name: str) -> bytes | None:
-    """Return a field of bytes of a reply, or None where it is absent.
+    """Return the bytes in a field of a reply, or None if the field is absent.
 
     Raises:
-        WireError: it is no base64.
+        WireError: the field is not base64.
     """
     if reply.get(name) is None:
         return None

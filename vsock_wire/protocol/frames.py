@@ -1,6 +1,6 @@
-"""Frames of the wire protocol: the bytes of one message, ended by one NUL (pure).
+"""Frames of the wire protocol: the bytes of one message, followed by a NUL (pure).
 
-kmstool delimits its JSON messages so; a NUL cannot occur inside, because JSON text has none.
+This is how kmstool delimits its JSON messages. JSON text cannot contain a NUL.
 """
 
 from __future__ import annotations
@@ -8,37 +8,37 @@ from __future__ import annotations
 from vsock_wire.errors import WireError
 
 MAX_MESSAGE_BYTES = 65_536
-"""Most bytes of one message without its NUL. kmstool in C holds 8,192; a maximal ciphertext needs 8,192 for its
-base64 text alone, and a maximal encryption context comes on top."""
+"""Maximum size of a message, without its NUL. kmstool in C accepts 8,192 bytes. The base64 text of the largest
+ciphertext fills these alone, and an encryption context can come on top of it."""
 
 MESSAGE_TOO_LARGE = "Message size too large."
-"""kmstool's own text for it."""
+"""kmstool's own text for a message that is too large."""
 
 
 def encode_frame(message: bytes) -> bytes:
     """Return ``message`` as one frame.
 
     Raises:
-        ValueError: the message holds a NUL byte.
-        WireError: it is longer than MAX_MESSAGE_BYTES.
+        ValueError: the message contains a NUL byte.
+        WireError: the message is longer than MAX_MESSAGE_BYTES.
     """
     if b"\0" in message:
-        raise ValueError("a message cannot hold a NUL byte")
+        raise ValueError("a message cannot contain a NUL byte")
     if len(message) > MAX_MESSAGE_BYTES:
         raise WireError(f"message: expected at most {MAX_MESSAGE_BYTES} bytes, got {len(message)}")
     return message + b"\0"
 
 
 class FrameDecoder:
-    """Cuts a byte stream into frames, holding at most one frame's worth of an unfinished message.
+    """Splits a byte stream into frames, and buffers at most one frame's worth of an unfinished message.
 
-    A message over the limit is reported once and skipped up to its NUL, so the stream stays usable behind it.
+    It reports a message over the limit once and skips it up to its NUL, so the stream stays usable.
     """
 
     def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
-        self._scanned = 0  # bytes of the buffer known to hold no NUL: a slow sender must not cost quadratic time
+        self._scanned = 0  # bytes of the buffer known to have no NUL: a slow sender must not cost quadratic time
         self._skipping = False
 
     @property
@@ -47,14 +47,14 @@ class FrameDecoder:
         return self._skipping or bool(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream; call ``next_frame`` until it returns None before feeding more."""
+        """Add the next bytes of the stream; call ``next_frame`` until it returns None before feeding more."""
         self._buffer += data
 
     def next_frame(self) -> bytes | None:
-        """Return the next whole message without its NUL, or None when more bytes are needed.
+        """Return the next complete message without its NUL, or None if it needs more bytes.
 
         Raises:
-            WireError: a message is longer than the limit; the next call goes on behind it.
+            WireError: a message is longer than the limit; the next call continues after it.
         """
         end = self._buffer.find(b"\0", self._scanned)
         if end < 0:

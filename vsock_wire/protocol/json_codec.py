@@ -1,4 +1,4 @@
-"""Messages as JSON: strict objects in, plain ASCII out, and the base64 inside them (pure)."""
+"""JSON of messages: accepts only strict JSON, writes plain ASCII, and handles the base64 in it (pure)."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText, RequestErro
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 32
-"""Most objects and arrays inside each other; a message of this protocol has 3. It is the limit of the parser in kmstool
-in C. Source: json-c, json_tokener.h, JSON_TOKENER_DEFAULT_DEPTH."""
+"""Maximum nesting of objects and arrays; a message of this protocol has 3 levels. The parser in kmstool in C has the
+same limit. Source: json-c, json_tokener.h, JSON_TOKENER_DEFAULT_DEPTH."""
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""A string without an end reaches to the end of the text, or looking for the end of each would take quadratic time."""
+"""An unterminated string matches up to the end of the text. Otherwise, a search for the end of each string would take
+quadratic time."""
 
 
 def encode_message(message: Mapping[str, Any]) -> bytes:
-    """Return ``message`` as UTF-8 JSON without line breaks (and so without NUL)."""
+    """Return ``message`` as ASCII JSON on one line, without NUL."""
     return json.dumps(message, ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
 def decode_message(data: bytes) -> JsonObject:
-    """Read one message as strict JSON.
+    """Decode one message as strict JSON.
 
-    kmstool's parser is lax (single quotes, trailing text, duplicate keys); see ``decode_json`` for what this one takes.
+    kmstool's parser is lax: it accepts single quotes, trailing text and duplicate keys. This one accepts what
+    ``decode_json`` does.
 
     Raises:
-        RequestError: the bytes are not UTF-8, not JSON that ``decode_json`` takes, or the JSON is no object.
+        RequestError: the bytes are not UTF-8, not JSON that ``decode_json`` accepts, or not a JSON object.
     """
     try:
         message = decode_json(data.decode("utf-8"))
     except ValueError:
-        # The parser's own text may quote the message, which may hold credentials.
+        # The parser's own text may quote the message, which may contain credentials.
         raise RequestError(
             KmstoolText.INVALID_JSON,
             EnclaveCode.INVALID_MESSAGE,
             hint="expected one strict JSON object (RFC 8259, UTF-8) before each NUL byte",
         ) from None
-    if message is None:  # kmstool's parser cannot tell null from a failure, and answers so
+    if message is None:  # kmstool's parser cannot tell null from a failure, so kmstool replies with this text
         raise RequestError(KmstoolText.INVALID_JSON, EnclaveCode.INVALID_MESSAGE, hint="expected an object, got null")
     if not isinstance(message, dict):
         kind = type(message).__name__
@@ -54,11 +56,11 @@ def decode_message(data: bytes) -> JsonObject:
 
 
 def decode_json(text: str) -> Any:
-    """Return the value of strict JSON (RFC 8259), so that no two readers can see two meanings in one text.
+    """Return the value of strict JSON (RFC 8259), which has one meaning for every reader.
 
     Raises:
-        ValueError: it is not strict JSON (duplicate keys, NaN, numbers beyond a double and lone surrogates included),
-            or nested deeper than MAX_DEPTH. The text of the error may quote the JSON.
+        ValueError: the text is not strict JSON, or is nested deeper than MAX_DEPTH. Duplicate keys, NaN, numbers beyond
+            a double and lone surrogates are not strict. The error's text may quote the JSON.
     """
     _refuse_depth(text)
     value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite_float)
@@ -76,7 +78,7 @@ def decode_base64(text: object) -> bytes:
     """Return the bytes of standard base64 text with padding and without line breaks (RFC 4648 section 4).
 
     Raises:
-        ValueError: it is no such text; the error does not quote it.
+        ValueError: the text is not such base64. The error does not quote it.
     """
     if not isinstance(text, str):
         raise ValueError(f"expected base64 text, got {type(text).__name__}")
@@ -84,15 +86,15 @@ def decode_base64(text: object) -> bytes:
         data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     except ValueError:
         data = None
-    # Strict mode still takes padding behind a whole group, and stray bits before it: one text for one ciphertext.
+    # Strict mode still accepts padding after a whole group, and stray bits before it. Allow only one text per value.
     if data is None or encode_base64(data) != text:
         raise ValueError("not standard base64 with padding")
     return data
 
 
 def _refuse_depth(text: str) -> None:
-    """Count the brackets outside strings, because Python's parser has a limit of its own in some versions only."""
-    if text.count("{") + text.count("[") <= MAX_DEPTH:  # nearly always: two scans for one byte
+    """Limit the nesting of brackets outside strings: Python's parser has a limit of its own only in some versions."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:  # nearly always true, and fast: two scans for one byte
         return
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
@@ -115,7 +117,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
 def _finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number beyond a double, which no message can carry on")
+        raise ValueError("number beyond a double")
     return number
 
 

@@ -1,7 +1,7 @@
 """The KMS operations of the wire protocol: their requests and replies, field by field (pure).
 
-One table serves both ends. A field of a message has the name and meaning of KMS's own parameter, but for kmstool's
-``Ciphertext`` and ``Message``; bytes travel as base64. Source: AWS KMS API reference.
+Both ends use one table. A field of a message has the name and meaning of KMS's own parameter, except kmstool's
+``Ciphertext`` and ``Message``. Bytes travel as base64. Source: AWS KMS API reference.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ MAX_RANDOM_BYTES = 1_024
 MAX_PUBLIC_KEY_BYTES = 8_192
 """DeriveSharedSecret: PublicKey."""
 MAX_GRANT_TOKENS = 10
-"""GrantTokens, of every operation that has them."""
+"""GrantTokens, in every operation that has them."""
 
 TIMEOUT_S_FIELD = "TimeoutS"
-"""The field of a request that bounds, in seconds, all tries of KMS together; without it only their number is bound."""
+"""The field of a request that limits all attempts to call KMS together, in seconds. Without it, only the number of
+attempts is limited."""
 MAX_TIMEOUT_S = 86_400
 
 
 class KmsOperation(NamedTuple):
-    """One operation of KMS as it travels.
+    """The messages of one KMS operation.
 
     Attributes:
-        request: the fields of the request beside Operation.
-        reply: the fields of the reply beside Status and Message.
-        delivers: KMS's name of what the reply's Message carries, or None where there is none.
+        request: the fields of the request other than Operation.
+        reply: the fields of the reply other than Status and Message.
+        delivers: KMS's name for what the reply's Message carries, or None if the reply has no Message.
         failure: the text that the Message of an error reply starts with.
     """
 
@@ -61,11 +62,11 @@ class KmsOperation(NamedTuple):
 
 @dataclass(frozen=True)
 class KmsRequest:
-    """A request to KMS; ``repr`` shows the names of its parameters only.
+    """A request to KMS; ``repr`` does not show its parameters.
 
     Attributes:
-        operation: which.
-        parameters: by KMS's names, as boto3 takes them; absent ones are left out.
+        operation: the operation to call.
+        parameters: the parameters that are present, by KMS's names and as boto3 takes them.
     """
 
     operation: Operation
@@ -74,12 +75,12 @@ class KmsRequest:
 
 @dataclass(frozen=True)
 class KmsResult:
-    """What an operation gives; ``repr`` does not show the secret.
+    """The result of an operation; ``repr`` does not show the secret.
 
     Attributes:
-        secret: what only the caller of the enclave may see, or None where there is none or the enclave keeps it.
-        fields: the other fields of KMS's answer, by the names they have in messages; text or bytes. Where the enclave
-            keeps the secret, DIGEST or OUTPUT is among them.
+        secret: what only the caller of the enclave may see; None if there is no secret or the enclave keeps it.
+        fields: the other fields of KMS's response, by their names in messages, as text or bytes. If the enclave keeps
+            the secret, DIGEST or OUTPUT is among them.
     """
 
     secret: bytes | None = field(repr=False)
@@ -166,11 +167,11 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
         failure="Could not encrypt plaintext",
     ),
 }
-"""Every KMS operation of the protocol. All but Encrypt are attested; KMS takes no Recipient for that one."""
+"""Every KMS operation of the protocol. All are attested except Encrypt, for which KMS takes no Recipient."""
 
 
 def encode_kms_request(request: KmsRequest) -> JsonObject:
-    """Return the request as a message, its fields in the order of the table; absent and empty ones are left out."""
+    """Return the request as a message, with its fields in the order of the table, without absent and empty ones."""
     message: JsonObject = {"Operation": request.operation}
     for spec in KMS_OPERATIONS[request.operation].request:
         value = request.parameters.get(spec.parameter)
@@ -182,10 +183,10 @@ def encode_kms_request(request: KmsRequest) -> JsonObject:
 
 
 def check_accepted(operation: Operation, message: JsonObject, delivery: Delivery) -> None:
-    """Refuse a request whose client could not read the reply.
+    """Check that the client can read the reply to its request.
 
     Raises:
-        RequestError: the reply would have no Message, and the client does not say that it can do without.
+        RequestError: the reply would have no Message, and the request does not say that the client accepts that.
     """
     if KMS_OPERATIONS[operation].delivers is None or delivery not in WITHOUT_MESSAGE:
         return
@@ -198,15 +199,15 @@ def check_accepted(operation: Operation, message: JsonObject, delivery: Delivery
 
 
 def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
-    """Read a request to KMS; fields it does not know are ignored, as by kmstool.
+    """Parse a request to KMS, ignoring unknown fields as kmstool does.
 
     Args:
         operation: what ``parse_operation`` returned; one of KMS_OPERATIONS.
         message: the request.
 
     Raises:
-        RequestError: a required field is missing, or a field is not of its type or out of bounds. The text starts with
-            that of the operation's failure, or is kmstool's own.
+        RequestError: a required field is missing, or a field has the wrong type or is out of bounds. The text starts
+            with the operation's failure text, or is kmstool's own.
     """
     failure = KMS_OPERATIONS[operation].failure
     parameters: dict[str, Any] = {}
@@ -221,10 +222,10 @@ def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
 
 
 def parse_timeout_s(message: JsonObject) -> float | None:
-    """Return how many seconds a request gives KMS, or None where it does not say.
+    """Return how many seconds a request allows for KMS, or None if it sets no limit.
 
     Raises:
-        RequestError: it is no number above 0 and up to MAX_TIMEOUT_S.
+        RequestError: the value is not a number above 0 and at most MAX_TIMEOUT_S.
     """
     timeout_s = message.get(TIMEOUT_S_FIELD)
     if timeout_s is None:
@@ -237,12 +238,12 @@ def parse_timeout_s(message: JsonObject) -> float | None:
 def encode_kms_result(
     operation: Operation, answer: Mapping[str, Any], deliver: Callable[[bytes], JsonObject] = encode_secret
 ) -> JsonObject:
-    """Return the fields of the reply beside Status.
+    """Return the fields of the reply other than Status.
 
     Args:
-        operation: what was done.
-        answer: KMS's, as boto3 returns it.
-        deliver: returns the fields for the secret; what it raises goes through.
+        operation: the operation that was called.
+        answer: KMS's response, as boto3 returns it.
+        deliver: returns the fields for the secret; its exceptions propagate.
     """
     spec = KMS_OPERATIONS[operation]
     fields: JsonObject = {} if spec.delivers is None else deliver(answer[spec.delivers])
@@ -254,10 +255,10 @@ def encode_kms_result(
 
 
 def parse_kms_result(operation: Operation, reply: JsonObject) -> KmsResult:
-    """Read the fields of a reply that says Ok.
+    """Parse a reply with status Ok.
 
     Raises:
-        WireError: the Message or Digest that is due is missing, or a field is not of its type.
+        WireError: the Message or Digest is missing, or a field has the wrong type.
     """
     spec = KMS_OPERATIONS[operation]
     delivery = parse_delivery(reply)

@@ -1,6 +1,6 @@
-"""Messages of the wire protocol: the requests and replies that its JSON objects stand for (pure).
+"""Requests and replies of the wire protocol, to and from JSON objects (pure).
 
-Both ends read a message with ``decode_message`` and then with the ``parse_...`` of what they expect.
+Both ends read a message with ``decode_message``, and then with the ``parse_...`` function for what they expect.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vsock_wire.protocol.vocabulary import (
 
 MAX_ID_CHARS = 64
 _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
-"""What can stand in an HTTP header, where credentials go."""
+"""What an HTTP header, in which credentials are sent, can contain."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,10 +31,10 @@ class Credentials:
     """AWS credentials. Neither ``repr`` nor ``str`` shows any part of them.
 
     Attributes:
-        access_key_id: the AWS access key id.
+        access_key_id: the AWS access key ID.
         secret_access_key: the AWS secret access key.
-        session_token: of temporary credentials, else None.
-        expiration: when they end, ISO 8601 in UTC, or None where that is not known.
+        session_token: the session token of temporary credentials, or None.
+        expiration: when they expire, as ISO 8601 in UTC, or None if that is unknown.
     """
 
     access_key_id: str
@@ -47,7 +47,7 @@ class Credentials:
 
 
 class SetClient(NamedTuple):
-    """A SetClient request: the credentials, and the region where the enclave has none of its own."""
+    """A SetClient request: the credentials, and the region if the enclave does not have its own."""
 
     credentials: Credentials
     region: str | None = None
@@ -67,16 +67,16 @@ class SetClient(NamedTuple):
 
 
 class ErrorReply(NamedTuple):
-    """An error reply. Only ``message`` may be expected of kmstool in C, and even that may be empty.
+    """An error reply. kmstool in C sends only ``message``, which may be empty.
 
     Attributes:
-        message: human text; starts with kmstool's text where it has one for the failure.
-        code: machine code: one of EnclaveCode, or KMS's or the NSM's own.
-        service: who refused, one of Service.
-        http_status: of KMS's answer.
-        request_id: of KMS's answer.
-        hint: what the reader can do about it.
-        tries: how many requests KMS was sent.
+        message: text for people; starts with kmstool's text if kmstool has one for the failure.
+        code: code for programs: one of EnclaveCode, or KMS's or the NSM's own.
+        service: what refused the request, one of Service.
+        http_status: HTTP status of KMS's response.
+        request_id: request ID of KMS's response.
+        hint: what the reader can do about the error.
+        tries: how many requests were sent to KMS.
     """
 
     message: str
@@ -104,15 +104,15 @@ class ErrorReply(NamedTuple):
 
 
 def is_credential(text: str) -> bool:
-    """Return whether ``text`` can be a part of credentials: one or more printable ASCII characters, no blank."""
+    """Return whether ``text`` can be part of credentials: one or more printable ASCII characters without blanks."""
     return _CREDENTIAL.fullmatch(text) is not None
 
 
 def parse_operation(message: JsonObject) -> Operation:
-    """Return which operation a request asks for.
+    """Return the operation of a request.
 
     Raises:
-        RequestError: there is no Operation, it is no string, or it is none this version knows.
+        RequestError: Operation is missing, is not a string, or is unknown to this version.
     """
     name = message.get("Operation")
     if name is None:
@@ -130,10 +130,10 @@ def parse_operation(message: JsonObject) -> Operation:
 
 
 def parse_request_id(message: JsonObject) -> str | None:
-    """Return the Id that the reply is to echo, or None where the request has none.
+    """Return the Id that the reply must echo, or None if the request has none.
 
     Raises:
-        RequestError: the Id is no string or longer than MAX_ID_CHARS.
+        RequestError: the Id is not a string, or is longer than MAX_ID_CHARS.
     """
     request_id = message.get("Id")
     if request_id is None:
@@ -144,10 +144,10 @@ def parse_request_id(message: JsonObject) -> str | None:
 
 
 def parse_set_client(message: JsonObject) -> SetClient:
-    """Read a SetClient request.
+    """Parse a SetClient request.
 
     Raises:
-        RequestError: the credentials are missing, empty or no strings, or the region is no string.
+        RequestError: the credentials are missing, empty or not strings, or the region is not a string.
     """
     credentials = Credentials(
         access_key_id=_credential(message, "AwsAccessKeyId"),
@@ -159,10 +159,10 @@ def parse_set_client(message: JsonObject) -> SetClient:
 
 
 def parse_region(message: JsonObject) -> str | None:
-    """Return the AwsRegion of a request, or None where it has none; an empty one counts as none.
+    """Return the AwsRegion of a request, or None if it is absent or empty.
 
     Raises:
-        RequestError: it is no string.
+        RequestError: the region is not a string.
     """
     region = message.get("AwsRegion")
     if region is not None and not isinstance(region, str):
@@ -173,10 +173,10 @@ def parse_region(message: JsonObject) -> str | None:
 
 
 def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
-    """Return the fields of a reply that says Ok, or the error it carries.
+    """Return the fields of a reply with status Ok, or the error that the reply carries.
 
     Raises:
-        WireError: Status is neither Ok nor Error, or a field of an error reply is not of its type.
+        WireError: Status is neither Ok nor Error, or a field of an error reply has the wrong type.
     """
     status = message.get("Status")
     if status == STATUS_OK:
@@ -196,10 +196,10 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
 
 
 def reply_text(fields: JsonObject, name: str) -> str | None:
-    """Return a text field of a reply, or None where it is absent.
+    """Return a text field of a reply, or None if it is absent.
 
     Raises:
-        WireError: it is no string.
+        WireError: the field is not a string.
     """
     value = fields.get(name)
     if value is None or isinstance(value, str):
@@ -219,5 +219,5 @@ def _credential(message: JsonObject, name: str) -> str:
 
 
 def _optional_credential(message: JsonObject, name: str) -> str | None:
-    """Like kmstool, count null as absent; an empty token would only be refused later, by KMS."""
+    """Treat null as absent, as kmstool does, and an empty value as well, which KMS would refuse later."""
     return None if message.get(name) in (None, "") else _credential(message, name)

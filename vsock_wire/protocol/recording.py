@@ -1,7 +1,7 @@
-"""The recorder of a call's steps: ``record`` keeps a step where somebody asked for the trace of this call (pure).
+"""The recorder of a call's steps: ``record`` keeps a step if the call is being traced (pure).
 
-A module apart from ``vsock_wire.protocol.trace``, which defines the steps: every call asks ``is_recording``, but only a
-call with ``--explain`` should pay for loading nine dataclasses and their encoding.
+This is a separate module from ``vsock_wire.protocol.trace``, which defines the steps: every call uses ``is_recording``,
+but only a call with ``--explain`` should pay for loading nine dataclasses and their encoding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _recorder: ContextVar[list[object] | None] = ContextVar("recorder", default=None
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[object]]:
-    """Gather what ``record`` is given in this thread, in order, until the block ends."""
+    """Collect the steps that this thread passes to ``record``, in order, until the block ends."""
     steps: list[object] = []
     token = _recorder.set(steps)
     try:
@@ -25,12 +25,12 @@ def recording() -> Iterator[list[object]]:
 
 
 def is_recording() -> bool:
-    """Return whether ``record`` keeps what it is given."""
+    """Return whether ``record`` keeps steps in this thread."""
     return _recorder.get() is not None
 
 
 def record(step: object) -> None:
-    """Add a step to the recording of this thread, where there is one."""
+    """Add a step to the recording of this thread, if there is one."""
     steps = _recorder.get()
     if steps is not None:
         steps.append(step)

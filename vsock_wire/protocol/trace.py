@@ -1,11 +1,12 @@
-"""The trace of one call: its steps, which ``--explain`` presents, and how those of the enclave travel (pure).
+"""The trace of one call: the steps that ``--explain`` shows, and how the enclave's steps travel (pure).
 
 Each step is recorded where it happens, with ``vsock_wire.protocol.recording``. The parent instance records
 CredentialsFound, Connected, Sent, Received and Printed. The enclave records Attested, TlsConnected, KmsAnswered and
-Opened, which travel with its reply; nothing in them is secret, and only the attestation document among them is proof.
+Opened, and sends them with its reply. They contain no secrets, and only the attestation document among them proves
+anything.
 
-A decrypt without ``--explain`` must not pay for loading this module: on the instance, code imports the class of a step
-only where ``is_recording()``. tests/system/instance/test_start_up.py checks that.
+A decrypt without ``--explain`` must not pay for loading this module: code on the instance imports the class of a step
+only if ``is_recording()``. tests/system/instance/test_start_up.py checks that.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from vsock_wire.protocol.json_codec import JsonObject, decode_base64, encode_bas
 from vsock_wire.protocol.vocabulary import EVIDENCE
 
 STEP = "Step"
-"""The field that names one."""
+"""The field that names a step."""
 MAX_STEPS = 64
-"""That a client takes in. A call has one attestation, one opening, and a connection and an answer for each of at most
-four attempts (botocore's three, and one more for the clock)."""
+"""Maximum number of steps that a client accepts. A call has one attestation, one decryption of the response, and a
+connection and a response for each of at most four attempts (botocore's three, and one more for the clock)."""
 MAX_NUMBER = 2**53 - 1
-"""RFC 8259 section 6: every JSON reader takes integers up to here for what they are."""
+"""RFC 8259 section 6: every JSON parser reads integers up to this one exactly."""
 MAX_TEXT_CHARS = 256
-"""Of one text in a step: longer than a host name may be (RFC 1035 section 2.3.4: 255)."""
+"""Maximum length of each text of a step: more than a host name may have (RFC 1035 section 2.3.4: 255)."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class CredentialsFound:
     """Credentials were found.
 
     Attributes:
-        source: where, in words that may be shown.
-        elapsed_ms: milliseconds for finding them.
+        source: where they were found, as text that is safe to show.
+        elapsed_ms: how long that took, in milliseconds.
     """
 
     source: str
@@ -49,8 +50,8 @@ class Connected:
     """A connection was opened.
 
     Attributes:
-        peer: the address that was dialled.
-        elapsed_ms: milliseconds for that.
+        peer: the address of the peer.
+        elapsed_ms: how long that took, in milliseconds.
     """
 
     peer: str
@@ -59,13 +60,13 @@ class Connected:
 
 @dataclass(frozen=True)
 class Sent:
-    """A request went out.
+    """A request was sent.
 
     Attributes:
-        peer: the address it went to.
-        operation: what it asks for.
-        fields: the names of what it carries.
-        sent_bytes: its size, NUL included.
+        peer: the address it was sent to.
+        operation: its operation.
+        fields: the names of its fields.
+        sent_bytes: its size, including the NUL.
     """
 
     peer: str
@@ -76,14 +77,14 @@ class Sent:
 
 @dataclass(frozen=True)
 class Received:
-    """Its reply came; what the enclave told of its own steps stands before this one.
+    """The reply to a request arrived. The steps that the enclave reported come before this one.
 
     Attributes:
-        operation: what was asked for.
-        is_ok: whether it is no error.
-        fields: the names of what the reply carries.
-        delivery: what the enclave says that it does with a secret; None where it says nothing.
-        received_bytes: its size, NUL included.
+        operation: the operation of the request.
+        is_ok: whether the reply has status Ok.
+        fields: the names of its fields.
+        delivery: the Delivery that the enclave names, or None.
+        received_bytes: its size, including the NUL.
         elapsed_ms: milliseconds from the request to the end of the reply.
     """
 
@@ -97,10 +98,10 @@ class Received:
 
 @dataclass(frozen=True)
 class Printed:
-    """The result went to standard output.
+    """The result was written to standard output.
 
     Attributes:
-        printed_bytes: how much of it.
+        printed_bytes: its size.
     """
 
     printed_bytes: int
@@ -108,12 +109,12 @@ class Printed:
 
 @dataclass(frozen=True)
 class Attested:
-    """The NSM signed a document for the call, or an earlier document served once more.
+    """The NSM signed a document for the call, or the call reused an earlier document.
 
     Attributes:
-        document: as it was sent to KMS.
-        is_reused: whether an earlier call had it made.
-        elapsed_ms: milliseconds until the module had answered.
+        document: the document that was sent to KMS.
+        is_reused: whether it was made for an earlier call.
+        elapsed_ms: milliseconds until the module responded.
     """
 
     document: bytes
@@ -123,17 +124,17 @@ class Attested:
 
 @dataclass(frozen=True)
 class TlsConnected:
-    """The call has a TLS connection, whose certificate and host name were checked in the enclave.
+    """The call has a TLS connection. The enclave checked its certificate and host name.
 
     Attributes:
-        proxy: what was dialled.
-        host: the name that the certificate was checked for.
-        version: of TLS, such as TLSv1.3.
+        proxy: the address of the proxy.
+        host: the host name that the certificate was checked against.
+        version: the TLS version, such as TLSv1.3.
         cipher: the cipher suite.
-        certificate_names: the DNS names the certificate is for.
-        certificate_issuer: who signed it.
-        is_kept: whether an earlier call opened the connection.
-        elapsed_ms: milliseconds for dialling the proxy and for the handshake; 0 for a kept connection.
+        certificate_names: the DNS names in the certificate.
+        certificate_issuer: the issuer of the certificate.
+        is_kept: whether the connection was opened for an earlier call.
+        elapsed_ms: milliseconds for connecting to the proxy and for the handshake; 0 for a kept connection.
     """
 
     proxy: str
@@ -148,14 +149,14 @@ class TlsConnected:
 
 @dataclass(frozen=True)
 class KmsAnswered:
-    """KMS, or whoever has its certificate, answered one HTTP request.
+    """KMS, or any server that holds its certificate, answered one HTTP request.
 
     Attributes:
-        sent_bytes: of the request, its head and body.
-        received_bytes: of the answer's body, by its Content-Length.
-        http_status: of the answer.
-        request_id: by which AWS can find the request; empty where there was none.
-        elapsed_ms: milliseconds from the request to the head of the answer.
+        sent_bytes: size of the request's headers and body.
+        received_bytes: size of the response's body, according to its Content-Length.
+        http_status: HTTP status of the response.
+        request_id: the ID by which AWS can find the request; empty if the response has none.
+        elapsed_ms: milliseconds from the request to the headers of the response.
     """
 
     sent_bytes: int
@@ -167,13 +168,13 @@ class KmsAnswered:
 
 @dataclass(frozen=True)
 class Opened:
-    """A CiphertextForRecipient was opened with the enclave's private key.
+    """A CiphertextForRecipient was decrypted with the enclave's private key.
 
     Attributes:
         ciphertext_for_recipient_bytes: its size.
-        key_identifier: SHA-256 of the public key whose private half opened it, in hexadecimal; where the message names
-            its recipient, as KMS's do, the two were compared.
-        elapsed_ms: milliseconds for reading and opening it.
+        key_identifier: SHA-256 of the enclave's public key, in hexadecimal. If the message names its recipient, as
+            KMS's messages do, it names this key.
+        elapsed_ms: milliseconds for parsing and decrypting it.
     """
 
     ciphertext_for_recipient_bytes: int
@@ -188,17 +189,17 @@ _STEPS: Mapping[str, type[EnclaveStep]] = {
 
 
 def encode_evidence(steps: Iterable[object]) -> list[JsonObject]:
-    """Return the steps of the enclave among ``steps`` as they travel; what else was recorded stays here."""
+    """Return the enclave's steps among ``steps`` as messages carry them, and leave out all others."""
     return [_encode_step(step) for step in steps if isinstance(step, EnclaveStep)]
 
 
 def parse_evidence(reply: JsonObject) -> list[EnclaveStep]:
-    """Return the steps of a reply; none where it has no EVIDENCE, as kmstool in C has none.
+    """Return the steps of a reply, or none if it has no EVIDENCE, as replies of kmstool in C.
 
-    Steps of a kind that is not known here are left out: a newer enclave may have more to tell.
+    Ignores steps of unknown kinds, which a newer enclave may report.
 
     Raises:
-        WireError: there are more than MAX_STEPS, or one is not of its form.
+        WireError: there are more than MAX_STEPS steps, or a step is malformed.
     """
     steps = reply.get(EVIDENCE, [])
     if not isinstance(steps, list) or len(steps) > MAX_STEPS or not all(isinstance(step, dict) for step in steps):
@@ -207,7 +208,7 @@ def parse_evidence(reply: JsonObject) -> list[EnclaveStep]:
 
 
 def cut_text(text: object) -> str:
-    """Return ``text`` as a step may hold it."""
+    """Return ``text`` truncated to the length that a step allows."""
     return str(text)[:MAX_TEXT_CHARS]
 
 

@@ -1,7 +1,7 @@
-"""The words of the wire protocol: operations, error codes, texts and limits (pure).
+"""The vocabulary of the wire protocol: operations, error codes, texts and limits (pure).
 
-The protocol is kmstool's, extended by fields and operations that its C programs ignore; kmstool's own error texts are
-kept as they are.
+The protocol is kmstool's, extended with fields and operations that its C programs ignore. kmstool's own error texts are
+unchanged.
 """
 
 from __future__ import annotations
@@ -11,38 +11,39 @@ import enum
 from vsock_wire.errors import WireError
 
 PROTOCOL_VERSION = 2
-"""Announced in the reply to SetClient; kmstool in C announces none and counts as 1."""
+"""Announced in the reply to SetClient. kmstool in C announces no version, which counts as 1."""
 DEFAULT_REGION = "us-east-1"
-"""kmstool's own, where neither side sets a region."""
+"""kmstool's default, used if neither side sets a region."""
 
 SERVICE_PORT = 3_000
-"""The vsock port of kmstool-enclave, as of kmstool."""
+"""The vsock port of kmstool-enclave, the same as kmstool's."""
 
 STATUS_OK = "Ok"
 STATUS_ERROR = "Error"
 MAX_IN_FLIGHT = 16
-"""Requests with an Id that a server has in work for one connection; it reads no further one until one is answered. Far
-more than the time on the way to KMS can hide, and few enough that 256 connections leave each other room."""
+"""Maximum number of requests with an Id that a server handles at once for one connection; it reads no more until it has
+answered one. That is far more than needed to hide the latency to KMS, and leaves capacity for 256 connections."""
 TRIES = "Tries"
-"""The field of a reply, Ok or Error, that says how many requests KMS was sent for it."""
+"""The field of a reply, Ok or Error, that says how many requests were sent to KMS for it."""
 EXPLAIN = "Explain"
 """The field of a request that asks for EVIDENCE; kmstool in C ignores it."""
 EVIDENCE = "Evidence"
 """The field of the reply, Ok or Error, that lists the steps of ``vsock_wire.protocol.trace``."""
 VERSION = "Version"
-"""The field of a Describe reply with the version of the program."""
+"""The field of a Describe reply that has the version of the program."""
 PROTOCOL = "Protocol"
-"""The field of the replies to SetClient and Describe with its PROTOCOL_VERSION. kmstool in C sends none."""
+"""The field of the replies to SetClient and Describe that has the server's PROTOCOL_VERSION. kmstool in C does not send
+it."""
 OPERATIONS = "Operations"
-"""The field of the reply to SetClient that lists the operations of its PROTOCOL_VERSION."""
+"""The field of the reply to SetClient that lists the operations that the server knows."""
 REGION = "Region"
-"""The field of a Describe reply with the region that the peer sets; null where it leaves that to its client."""
+"""The field of a Describe reply that has the region set by the server; null if the client chooses the region."""
 CREDENTIALS_HELD = "CredentialsHeld"
-"""The field of a Describe reply by which ``kmstool-instance serve`` says that its clients need no credentials."""
+"""The field of a Describe reply with which ``kmstool-instance serve`` says that its clients need no credentials."""
 
 
 class Operation(enum.StrEnum):
-    """Operations this version of the protocol knows."""
+    """Operations of this version of the protocol."""
 
     SET_CLIENT = "SetClient"
     DECRYPT = "Decrypt"
@@ -57,7 +58,7 @@ class Operation(enum.StrEnum):
 
 
 class Service(enum.StrEnum):
-    """Who refused: the ``Service`` of an error reply."""
+    """What refused a request: the ``Service`` of an error reply."""
 
     KMS = "kms"
     NSM = "nsm"
@@ -65,7 +66,7 @@ class Service(enum.StrEnum):
 
 
 class EnclaveCode(enum.StrEnum):
-    """Machine codes of errors that arise in the enclave itself; KMS's and the NSM's own codes travel as they are."""
+    """Codes of errors that arise in the enclave itself. KMS's and the NSM's own codes are passed on unchanged."""
 
     INVALID_MESSAGE = "InvalidMessage"
     INVALID_REQUEST = "InvalidRequest"
@@ -83,7 +84,7 @@ class EnclaveCode(enum.StrEnum):
     INTERNAL = "InternalError"
 
 
-EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - KMS's name of an error
+EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - the name of one of KMS's errors
 KMS_REFUSAL_CODES = frozenset(
     {
         "AccessDeniedException",
@@ -99,7 +100,7 @@ KMS_REFUSAL_CODES = frozenset(
 
 
 class KmstoolText(enum.StrEnum):
-    """Texts of kmstool in C, to the letter, with which the Message of the same failure starts here."""
+    """Texts of kmstool in C, to the letter. The Message of the same failure starts with them here."""
 
     INVALID_JSON = "Error reading JSON object"
     NOT_AN_OBJECT = "JSON is wrong type"
@@ -116,10 +117,10 @@ class KmstoolText(enum.StrEnum):
 
 
 class RequestError(WireError):
-    """A request is not one this protocol allows; its text is the Message of the reply.
+    """A request is not valid in this protocol. The text is the Message of the reply.
 
     Attributes:
-        code: the machine code of the reply.
+        code: the code of the reply.
     """
 
     def __init__(self, text: str, code: EnclaveCode = EnclaveCode.INVALID_REQUEST, *, hint: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Messages over a socket: a connection, and a server with a thread for each connection.
+"""Messages over a socket: a connection, and a server with one thread per connection.
 
 Internal: not part of the public API.
 """

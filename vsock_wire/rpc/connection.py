@@ -1,4 +1,4 @@
-"""A connection that carries messages: whole frames in and out of a socket, each within its time."""
+"""A connection that carries messages: sends and receives whole frames on a socket, each within a time limit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ RECEIVE_BYTES = 65_536
 
 
 class MessageConnection:
-    """One peer, messages both ways.
+    """A connection to one peer that carries messages both ways.
 
-    For one thread at a time; after ``send_from_other_threads`` any may send. ``close`` and ``stop_...`` are for any.
+    Only one thread at a time may use it. After ``send_from_other_threads``, any thread may send. Any thread may call
+    ``close`` and ``stop_...``.
 
     Args:
-        sock: a connected stream socket, which this object then owns.
-        peer: how errors name the peer.
+        sock: a connected stream socket; this object takes ownership.
+        peer: what errors call the peer.
 
     Attributes:
         peer: the same.
@@ -43,23 +44,23 @@ class MessageConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; a thread that waits in it gets a TransportError or an end of stream."""
+        """Close the connection; a thread that waits on it gets a TransportError or the end of the stream."""
         close_quietly(self._sock)
         if self._sender is not self._sock:
             self._sender.close()
 
     def send_from_other_threads(self) -> None:
-        """Let any thread send from now on, one at a time; called by the receiving one."""
+        """Let any thread send from now on, one at a time. The receiving thread calls this."""
         if self._sender is self._sock:
-            self._sender = self._sock.dup()  # with a timeout of its own
+            self._sender = self._sock.dup()  # because it needs its own timeout
 
     def stop_reading(self) -> None:
-        """Make a ``receive`` in another thread return None; messages can still be sent."""
+        """Make ``receive`` in another thread return None; sending still works."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
 
     def stop_writing(self) -> None:
-        """Tell the peer that no message follows; messages can still be received."""
+        """Tell the peer that no more messages follow; receiving still works."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -68,14 +69,14 @@ class MessageConnection:
 
         Args:
             message: what ``encode_message`` takes.
-            timeout_s: seconds for all of it, however slowly the peer reads.
+            timeout_s: seconds to send the whole message, however slowly the peer reads.
 
         Returns:
-            How many bytes it took, its NUL among them.
+            Its size in bytes, including the NUL.
 
         Raises:
             WireError: the message is longer than a frame may be.
-            TransportError: the peer has gone, or does not read.
+            TransportError: the peer closed the connection, or does not read.
         """
         frame = encode_frame(encode_message(message))
         try:
@@ -87,16 +88,16 @@ class MessageConnection:
         return len(frame)
 
     def receive(self, *, idle_timeout_s: float, message_timeout_s: float) -> bytes | None:
-        """Return the next message without its NUL, or None when the peer has closed between two messages.
+        """Return the next message without its NUL, or None if the peer closed the connection between two messages.
 
         Args:
             idle_timeout_s: seconds until the first byte of the message.
-            message_timeout_s: seconds from its first byte to its NUL, however the bytes are spread: a peer cannot
-                hold the connection by sending slowly.
+            message_timeout_s: seconds from its first byte to its NUL, so that a peer cannot hold the connection by
+                sending slowly.
 
         Raises:
             WireError: the message is longer than a frame may be; the connection stays usable.
-            TransportError: the time is over, the peer has gone in the middle of a message, or the link broke.
+            TransportError: a timeout expired, the connection ended in the middle of a message, or it failed.
         """
         deadline: float | None = None
         while (frame := self._decoder.next_frame()) is None:

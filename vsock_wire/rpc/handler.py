@@ -1,8 +1,8 @@
-"""The skeleton of a conversation: what happens to every request, whatever it asks for.
+"""What happens to every request, whatever its operation.
 
-A frame is decoded, its Id is set aside, its steps are recorded where it asks for them with Explain, and exactly one
-reply with the same Id comes out. An error of ours becomes the reply that says so. Any other exception is a bug: the
-peer learns only that, because the text of such an exception may hold anything, and the process serves on.
+A handler decodes the frame, keeps its Id, records the steps if the request asks for them with Explain, and returns
+exactly one reply with the same Id. A ToolError becomes an error reply. Any other exception is a bug: the peer learns
+only that there was one, because its text may contain anything, and the process continues to serve.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, STATUS_OK, Enclave
 from vsock_wire.rpc.jobs import Job
 
 Outcome: TypeAlias = JsonObject | ErrorReply
-"""Of a request: the fields of a reply that says Ok, besides Status; or the reply that says Error."""
+"""The outcome of a request: the fields of an Ok reply other than Status, or an error reply."""
 
 _logger = logging.getLogger(__name__)
 
 
 class RequestHandler(ABC):
-    """The state of one connection. For one thread to ``take`` requests; any may answer them.
+    """The state of one connection. One thread must ``take`` its requests; any thread may answer them.
 
     Attributes:
-        service: the Service of the reply to a request that meets a bug.
-        independent_operations: those whose requests may be answered at the same time as others, where they have an Id.
+        service: the Service of the reply if a request runs into a bug.
+        independent_operations: operations whose requests, if they have an Id, may be answered concurrently with others.
     """
 
     service: ClassVar[str]
@@ -39,9 +39,9 @@ class RequestHandler(ABC):
 
     @abstractmethod
     def prepare(self, message: JsonObject) -> Callable[[], Outcome]:
-        """Return what performs a request, with the state that the connection has now; never raise.
+        """Return a function that performs a request with the connection's present state; never raise.
 
-        Called in the order of the requests. What it returns may raise ToolError.
+        Called in the order of the requests. The returned function may raise ToolError.
         """
 
     @abstractmethod
@@ -49,7 +49,7 @@ class RequestHandler(ABC):
         """Return the reply that reports ``error``."""
 
     def take(self, frame: bytes) -> Job:
-        """Return what is to be done for one request; never raise."""
+        """Return the job for one request; never raise."""
         try:
             message = decode_message(frame)
             request_id = parse_request_id(message)
@@ -79,7 +79,7 @@ class RequestHandler(ABC):
         except ToolError as error:
             outcome = self.refuse(error)
         except Exception as error:  # noqa: BLE001 - the peer gets an answer, and the process keeps serving
-            # Not the exception's text: it may hold anything.
+            # Not the exception's text, which may contain anything.
             _logger.error("internal error: %s", type(error).__name__)  # noqa: TRY400
             _logger.debug("internal error at %s", _place(error))
             outcome = ErrorReply("Internal error", EnclaveCode.INTERNAL, self.service)
@@ -87,11 +87,11 @@ class RequestHandler(ABC):
 
 
 def explained(message: JsonObject, answer: Callable[[], JsonObject]) -> JsonObject:
-    """Return the reply that ``answer`` makes, with EVIDENCE where the request asks for it.
+    """Return the reply that ``answer`` returns, with EVIDENCE if the request asks for it.
 
     Args:
         message: the request.
-        answer: called once, in this thread; returns the reply, also where that is an error.
+        answer: returns the reply, or an error reply; called once, in this thread.
 
     Raises:
         RequestError: EXPLAIN is neither true nor false.

@@ -1,4 +1,4 @@
-"""Requests that were read, and the threads that answer several of one connection at the same time."""
+"""Requests that were read, and the threads that answer several requests of one connection concurrently."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Job:
     """A request that was read.
 
     Attributes:
-        answer: returns the one reply to it; never raises.
-        is_independent: whether it may be answered beside others of its connection, and before earlier ones.
+        answer: returns the reply; never raises.
+        is_independent: whether it may be answered concurrently with other requests of its connection, and before
+            earlier ones.
     """
 
     answer: Callable[[], JsonObject]
@@ -31,19 +32,19 @@ class Job:
 
 
 class Answering(Protocol):
-    """One connection's conversation."""
+    """What answers the requests of one connection."""
 
     def take(self, frame: bytes) -> Job:
-        """Return what is to be done for a request; never raise."""
+        """Return the job for one request; never raise."""
 
 
 class SideJobs:
-    """The independent requests of one connection, at most MAX_IN_FLIGHT at a time, each in a thread.
+    """Answers the independent requests of one connection in threads, at most MAX_IN_FLIGHT at a time.
 
     Args:
-        connection: whose requests they are.
-        reply: sends it a reply.
-        threads: of which each thread takes one for as long as the connection lasts.
+        connection: the connection that the requests came from.
+        reply: sends a reply on a connection.
+        threads: limits the threads of all connections; each thread holds one slot until its connection ends.
     """
 
     def __init__(
@@ -55,28 +56,28 @@ class SideJobs:
         self._connection = connection
         self._reply = reply
         self._all_threads = threads
-        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
+        self._slots = threading.BoundedSemaphore(MAX_IN_FLIGHT)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._waiting = 0  # threads without a job, less the jobs that wait for one
+        self._waiting = 0  # idle threads minus queued jobs
         self._lock = threading.Lock()
 
     def start(self, job: Job) -> bool:
-        """Have ``job`` answered; waits while there are too many. False where the system has no room for a thread."""
-        self._room.acquire()
+        """Have a thread answer ``job``, and wait while too many are in flight; return False if no thread can start."""
+        self._slots.acquire()
         self._connection.send_from_other_threads()
         with self._lock:
             if self._waiting <= 0 and self._start_thread():
                 self._waiting += 1
             if not self._threads:
-                self._room.release()
+                self._slots.release()
                 return False
             self._waiting -= 1
         self._jobs.put(job)
         return True
 
     def finish(self) -> None:
-        """Return when all that was started is answered."""
+        """Wait until every job that was started is answered."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -100,16 +101,16 @@ class SideJobs:
             except TransportError as error:
                 _logger.info("%s", error)
                 self._connection.stop_reading()
-            except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+            except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may contain anything
                 _logger.error("%s: internal error: %s", self._connection.peer, type(error).__name__)  # noqa: TRY400
                 self._connection.stop_reading()
             with self._lock:
                 self._waiting += 1
-            self._room.release()
+            self._slots.release()
 
 
 def start_thread(thread: threading.Thread) -> bool:
-    """Start ``thread``; False where the system has no room for one more."""
+    """Start ``thread``; return False if the system cannot start another one."""
     try:
         thread.start()
     except RuntimeError:

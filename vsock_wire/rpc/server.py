@@ -1,17 +1,17 @@
-"""A server of messages: a thread for each connection, so that no client waits for another.
+"""A message server with one thread per connection, so that no client waits for another.
 
-How it works. ``serve`` accepts connections and starts a thread for each. That thread reads one message at a time, asks
-the connection's session what to do for it, and sends the reply. So requests are answered in order, as kmstool in C
-does it. Those that a session calls independent are handed to SideJobs (``vsock_wire.rpc.jobs``): at most MAX_IN_FLIGHT
-of a connection are in progress, in threads of their own, while its first thread reads on.
+How it works. ``serve`` accepts connections and starts a thread for each. The thread reads one message at a time, gets a
+job for it from the connection's session, and sends the reply. Requests are therefore answered in order, as in kmstool
+in C. Independent requests go to SideJobs (``vsock_wire.rpc.jobs``) instead: up to MAX_IN_FLIGHT per connection are in
+progress in threads of their own, while the connection's first thread continues to read.
 
-Why threads. A request waits for KMS in boto3 and for the NSM in a system call, and both block; next to either, a thread
-costs little. A client that is slow, silent or deaf then holds up its own thread only, until a time limit ends it.
+Why threads. A request waits for KMS in boto3 and for the NSM in a system call. Both block, and compared with either, a
+thread costs little. A client that is slow, silent, or does not read holds up only its own thread, until a timeout.
 
-What a client can take is bounded by Limits and by two semaphores. A client over a limit is told so and closed, by a
-short-lived thread: the accepting one never waits for a client. Worker processes share the listener and SharedLoad, and
-a worker with more connections than another leaves a new one to it for YIELD_S. At the end, ``serve`` stops reading from
-all connections, and requests in progress have ``drain_s`` to finish.
+Limits and two semaphores bound what a client can use. A short-lived thread tells a client that it is over a limit and
+closes its connection, so the accepting thread never waits for a client. Worker processes share the listener and a
+SharedLoad: a worker that has more connections than another waits for YIELD_S, so that the other one accepts first. At
+the end, ``serve`` stops reading from all connections, and gives requests in progress ``drain_s`` to finish.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ from vsock_wire.rpc.shared_load import SharedLoad
 _logger = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_S = 0.1
-"""After a failed accept (no descriptors left), so that the loop does not spin while connections end."""
+"""Pause after a failed accept (no descriptors left), so that the loop does not spin until connections end."""
 MAX_TURNING_AWAY = 16
-"""Connections over the limit that are told so at the same time; further ones are closed without a word."""
+"""Maximum number of connections over the limit that get an error reply at the same time; others are just closed."""
 TURN_AWAY_TIMEOUT_S = 1.0
-"""For telling one of them."""
+"""Timeout for sending one of these error replies."""
 MAX_SIDE_THREADS = 128
-"""That answer independent requests, of all connections of a process together. Where there is none left, a connection's
-requests are answered in order, as those without an Id are."""
+"""Maximum number of threads per process that answer independent requests. If none is left, a connection's requests are
+answered in order, like those without an Id."""
 YIELD_S = 0.002
-"""For which a worker leaves a new connection to those that serve fewer."""
+"""How long a worker leaves a new connection to workers that serve fewer."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take of the server.
+    """What the server allows its clients.
 
     Attributes:
-        max_connections: connections at once, of all workers together; one more gets an error and is closed. Workers
-            that accept at the same moment may go above it by one each.
-        max_connections_per_cid: of these, connections of one CID; of one host over TCP, and of all local programs over
-            a unix socket. Each worker holds its share of it, rounded up, among the connections it serves itself.
+        max_connections: concurrent connections of all workers together; any more get an error and are closed. Workers
+            that accept at the same moment may exceed it by one each.
+        max_connections_per_cid: concurrent connections from one CID; over TCP, from one host; over a unix socket, from
+            all local programs together. Each worker enforces its share, rounded up, on the connections it serves.
         idle_timeout_s: seconds between two messages of a connection.
         message_timeout_s: seconds from the first byte of a message to its last.
-        write_timeout_s: seconds for a reply, however slowly the client reads.
-        drain_s: seconds that requests under way get to finish when the server stops.
+        write_timeout_s: seconds to send a reply, however slowly the client reads.
+        drain_s: seconds that requests in progress get to finish when the server stops.
     """
 
     max_connections: int = 256
@@ -75,15 +75,15 @@ class Limits:
 
 
 class MessageServer:
-    """Accepts connections and answers their messages: those that bring an Id side by side, all others in order.
+    """Accepts connections and answers their messages: independent ones concurrently, all others in order.
 
     Args:
-        program: the server's name, for what it tells a client.
-        listener: a listening stream socket, which this object then owns; workers may share it.
-        new_session: makes the conversation of a new connection.
-        limits: what one client may take.
-        load: what all workers serve; by default this process is the only one.
-        worker: which of them this process is.
+        program: the server's name in hints to clients.
+        listener: a listening stream socket; this object takes ownership. Workers may share it.
+        new_session: creates what answers the requests of a new connection.
+        limits: what the server allows its clients.
+        load: the load of all workers; by default this process is the only worker.
+        worker: the number of this worker.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class MessageServer:
         self._listener = listener
         self._load = load or SharedLoad()
         if self._load.workers > 1:
-            listener.setblocking(False)  # of the workers that a new connection wakes, all but one find nothing
+            listener.setblocking(False)  # a new connection wakes several workers, and only one of them can accept it
         self._worker = worker
         self._new_session = new_session
         self._limits = limits
@@ -113,7 +113,7 @@ class MessageServer:
     def serve(self) -> NoReturn:
         """Serve until an exception, such as the SystemExit of a signal handler, leaves this method.
 
-        Then no new connection is accepted, and requests under way are finished within ``limits.drain_s``.
+        It then accepts no more connections, and requests in progress get ``limits.drain_s`` to finish.
         """
         try:
             while True:
@@ -136,7 +136,7 @@ class MessageServer:
         with self._lock:
             refusal = self._refusal(host)
             if refusal is None:
-                self._count(connection, thread, host)  # before it serves: the other workers must not see too few
+                self._count(connection, thread, host)  # before the thread starts, so that other workers see it
                 if not start_thread(thread):
                     self._discount(connection)
                     refusal = self._too_many(self._limits.max_connections, "--max-connections")
@@ -144,7 +144,7 @@ class MessageServer:
             self._turn_away(connection, refusal)
 
     def _refusal(self, host: str) -> ErrorReply | None:
-        """Return what a further connection of ``host`` is told, or None where there is room for it."""
+        """Return the error reply for a new connection from ``host``, or None if the limits allow the connection."""
         limits = self._limits
         if self._load.total() >= limits.max_connections:
             return self._too_many(limits.max_connections, "--max-connections")
@@ -154,7 +154,7 @@ class MessageServer:
         return None
 
     def _let_others_accept(self) -> None:
-        """Await a new connection, and leave it to a worker that serves fewer, where there is one."""
+        """Wait for a new connection, and give a worker that serves fewer the time to accept it."""
         if self._load.workers > 1:
             select.select([self._listener], [], [])
             if self._load.is_ahead(self._worker):
@@ -191,7 +191,7 @@ class MessageServer:
             self._converse(connection, self._new_session(), aside)
         except TransportError as error:
             _logger.info("%s", error)
-        except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may hold anything
+        except Exception as error:  # noqa: BLE001 - a bug costs one connection; its text may contain anything
             _logger.error("%s: internal error: %s", connection.peer, type(error).__name__)  # noqa: TRY400
         finally:
             aside.finish()
@@ -244,14 +244,14 @@ class MessageServer:
 
 
 def _peer_name(peer: object) -> str:
-    """Name a peer for the log; a unix socket's client has no address."""
+    """Return a peer's name for the log; a client of a unix socket has no address."""
     if isinstance(peer, tuple) and all(isinstance(part, int) for part in peer):
         return str(VsockAddress(*peer))
     return f"tcp://{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
 
 
 def _host_name(peer: object) -> str:
-    """Name whom a connection counts for: a CID, a host, or whoever may open this machine's socket file."""
+    """Return what a connection counts against: a CID, a host, or this machine for a unix socket."""
     if isinstance(peer, tuple):
         return f"CID {peer[0]}" if isinstance(peer[0], int) else str(peer[0])
     return "this machine"
@@ -262,7 +262,7 @@ def _too_large(error: WireError) -> ErrorReply:
 
 
 def _tell_and_close(connection: MessageConnection, reply: ErrorReply) -> None:
-    """Tell a client that there is no room, and take in what it sends, so that closing does not destroy the reply."""
+    """Send an error reply and read what the client sends, so that closing the connection does not discard the reply."""
     with contextlib.suppress(ToolError), connection:
         connection.send(reply.to_message(), timeout_s=TURN_AWAY_TIMEOUT_S)
         connection.stop_writing()

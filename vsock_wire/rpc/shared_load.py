@@ -1,4 +1,4 @@
-"""How many connections each of several processes serves, told in memory that they share."""
+"""The number of connections that each of several processes serves, in shared memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import mmap
 
 
 class SharedLoad:
-    """A count for each worker, which only that worker writes and every worker reads.
+    """A count for each worker. Every worker reads all counts and writes only its own.
 
-    Made before the workers are forked. No lock: a count is one aligned word, and a reader that sees it a moment late
-    errs by a connection, which the limits allow.
+    Must be created before the workers are forked. It needs no lock: a count is one aligned word, and a reader that sees
+    it a moment late is off by one connection, which the limits allow.
 
     Args:
-        workers: how many counts there are, all 0.
+        workers: number of counts; all start at 0.
 
     Attributes:
         workers: the same.
@@ -23,7 +23,7 @@ class SharedLoad:
         self._counts = memoryview(mmap.mmap(-1, workers * 4)).cast("I")
 
     def set(self, worker: int, connections: int) -> None:
-        """Tell how many connections ``worker`` serves."""
+        """Set how many connections ``worker`` serves."""
         self._counts[worker] = connections
 
     def total(self) -> int:
@@ -31,5 +31,5 @@ class SharedLoad:
         return sum(self._counts)
 
     def is_ahead(self, worker: int) -> bool:
-        """Return whether some worker serves fewer connections than ``worker``."""
+        """Return whether any worker serves fewer connections than ``worker``."""
         return self._counts[worker] > min(self._counts)
