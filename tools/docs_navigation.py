@@ -47,6 +47,9 @@ DECISIONS = "explanation/decisions"
 STACKED_COLUMNS = 4
 STACKED_CHARS = 150
 """A table with this many columns, or with a row of this many characters, does not fit a narrow screen."""
+ABOUT_ERRORS = frozenset({"how-to/troubleshoot.md", "reference/errors.md"})
+BOOST = 2
+"""Pages that the search ranks higher, by this factor: a reader who pastes an error text wants one of them."""
 _NEEDS = re.compile(r"^\*\*Needs [\w-]+\*\*", re.MULTILINE)
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _CELL = re.compile(r"<td([^>]*)>")
@@ -71,7 +74,12 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
-    """Turn links to files outside the site into the files' names, and ``**Needs ...**`` into a badge."""
+    """Turn links to files outside the site into the files' names, and ``**Needs ...**`` into a badge.
+
+    Pages about errors also get their boost in the search.
+    """
+    if page.file.src_uri in ABOUT_ERRORS:
+        page.meta["search"] = {"boost": BOOST}
     root = Path(config["docs_dir"]).resolve()
     folder = root.joinpath(page.file.src_uri).parent
 

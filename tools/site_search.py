@@ -41,7 +41,7 @@ ERROR_TEXTS = (
     "vsock-proxy: error: Error at checking the allowlist: The given address and port are not allowed: 10.0.0.1:443",
     "vsock-proxy: error: DNS lookup failed: kms.us-east-1.amazonaws.com: name or service not known",
     "vsock-proxy: error: Could not open the file: proxy.yaml: no such file or directory",
-    "program sign: expected at most 64 processes, got more",
+    "program sign: started more than 64 processes",
 )
 PAGES = frozenset({"reference/errors.html", "how-to/troubleshoot.html"})
 FIRST = 3
