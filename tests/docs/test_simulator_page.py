@@ -1,0 +1,36 @@
+"""docs/reference/simulator.md names the commands, variables and fixtures that the simulator has."""
+
+from __future__ import annotations
+
+import re
+
+from nitro_simulator import SimulatedAccount
+from nitro_simulator.cli import COMMANDS
+from nitro_simulator.deployment.environment import deployment_variables
+from nitro_simulator.pytest_plugin import fixtures
+from tests.support.project.doc_blocks import ROOT
+
+TEXT = (ROOT / "docs/reference/simulator.md").read_text("utf-8")
+
+
+def first_cells(head: str) -> list[str]:
+    """Return the code in the first column of a table, by the head of that column."""
+    table = TEXT.partition(f"\n| {head} | ")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    return [name for cell in cells for name in re.findall("`([^`]+)`", cell)]
+
+
+def test_commands() -> None:
+    assert [name.split()[:2] for name in first_cells("Command")] == [
+        ["kmstool-sim", name] for name in ("demo", "up", "run")
+    ]
+    assert {"demo", "up", "run"} == set(COMMANDS)
+
+
+def test_variables() -> None:
+    with SimulatedAccount() as account:
+        assert set(first_cells("Variable")) == deployment_variables(account).keys()
+
+
+def test_fixtures() -> None:
+    assert first_cells("Fixture") == [name for name in vars(fixtures) if name.startswith("kmstool_")]
