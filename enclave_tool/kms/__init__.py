@@ -1,6 +1,7 @@
-"""Attested calls of AWS KMS through the parent's proxy, with TLS ending in the enclave.
+"""Attested calls to AWS KMS through the parent's proxy, over TLS that ends in the enclave.
 
-Applications use the boto3 client of ``client``. The server keeps a ``regional`` for each region (``regions``) and calls
-it with a client's credentials (``caller``). Both go through ``transport``, sign by ``clock_skew``, and share what
-attestation changes in a call (``attested_operations``). Internal: ``enclave_tool`` exports what applications need.
+Applications use the boto3 client from ``client``. The server keeps a ``regional`` for each region (``regions``) and
+calls it with a client's credentials (``caller``). Both connect with ``transport``, sign with ``clock_skew``, and use
+``attested_operations`` for what attestation changes in a call. Internal: ``enclave_tool`` exports what applications
+need.
 """

@@ -1,4 +1,4 @@
-"""What attestation changes in a call of KMS: a Recipient goes along, and the plaintext comes back sealed to it.
+"""What attestation changes in a call to KMS: the request has a Recipient, and KMS encrypts the plaintext to it.
 
 The boto3 client (``client``) and the server's own calls (``regional``) both use this module, so they treat KMS's
 responses alike.
@@ -13,30 +13,30 @@ from enclave_tool.recipient.attested_key import KEY_ENCRYPTION_ALGORITHM, Recipi
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 
 PLAINTEXT_FIELDS = {str(name): spec.delivers for name, spec in KMS_OPERATIONS.items() if spec.delivers}
-"""The operations that take a Recipient, and the field that CiphertextForRecipient replaces. Source: KMS API reference;
-there are no others: Encrypt, ReEncrypt and Sign cannot be attested."""
+"""The operations that take a Recipient, and the field that CiphertextForRecipient replaces. No other operation can be
+attested, for example Encrypt, ReEncrypt or Sign. Source: KMS API reference."""
 
 
 def recipient_parameter(recipient: Recipient) -> dict[str, Any]:
-    """Return the parameter Recipient of an attested operation, with a document as ``recipient`` gives it.
+    """Return the Recipient parameter of an attested operation, with an attestation document of ``recipient``.
 
     Raises:
-        NsmError: the module refused or did not answer.
+        NsmError: the module refused or did not respond.
     """
     return {"KeyEncryptionAlgorithm": KEY_ENCRYPTION_ALGORITHM, "AttestationDocument": recipient.document()}
 
 
 def drop_secret(answer: dict[str, Any], operation: str) -> None:
-    """Take out of an error response what only a good one may carry, and that not in the clear."""
+    """Remove a plaintext from an error response, which must not have one."""
     answer.pop(PLAINTEXT_FIELDS[operation], None)
 
 
 def replace_ciphertext_for_recipient(answer: dict[str, Any], operation: str, recipient: Recipient) -> None:
-    """Put the plaintext into KMS's ``answer`` to an attested operation, in place of CiphertextForRecipient.
+    """Replace CiphertextForRecipient with the plaintext in KMS's response ``answer`` to an attested operation.
 
     Raises:
-        RecipientError: the answer has none, or has a plaintext besides: KMS, or whatever answers for it, ignored the
-            Recipient, so the plaintext may have been seen outside the enclave. It is dropped.
+        RecipientError: the response has no CiphertextForRecipient, or has a plaintext. In the latter case, KMS or an
+            impostor ignored the Recipient, and the plaintext may have been seen outside the enclave. It is dropped.
         CmsError: the CiphertextForRecipient cannot be opened.
     """
     field = PLAINTEXT_FIELDS[operation]

@@ -1,4 +1,4 @@
-"""KMS as one set of credentials sees it: botocore's failures become errors of ours."""
+"""Calls to KMS with one set of credentials; translates botocore's exceptions into this project's errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_KEY_ID_CHARS = 2_048
 
 
 class KmsCaller:
-    """KMS as one set of credentials sees it. Safe to share between threads."""
+    """Calls KMS with one set of credentials. Threads can share it."""
 
     def __init__(self, kms: RegionalKms, proxy: Address, credentials: Credentials) -> None:
         self._kms = kms
@@ -35,19 +35,19 @@ class KmsCaller:
         self._secrets = tuple(filter(None, (credentials.secret_access_key, credentials.session_token)))
 
     def call_kms(self, request: KmsRequest, attempts: Attempts) -> dict[str, Any]:
-        """Return KMS's answer, with the plaintext where boto3 has it.
+        """Return KMS's response, with the plaintext in the field where boto3 has it.
 
         Args:
-            request: what is asked.
-            attempts: counts the requests that KMS gets for it, and bounds their time.
+            request: the request.
+            attempts: counts the requests that are sent to KMS, and limits their time.
 
         Raises:
             KmsError: KMS refused.
             ProxyUnreachableError: the proxy on the parent could not be reached.
-            KmsUnreachableError: KMS behind it could not be reached, or stopped answering.
-            TlsError: what answered could not show that it is KMS.
-            NsmError: no attestation document could be had.
-            RecipientError: KMS answered without a CiphertextForRecipient, or not about the key that was asked for.
+            KmsUnreachableError: KMS could not be reached through the proxy, or stopped answering.
+            TlsError: the peer could not prove that it is KMS.
+            NsmError: the module did not give an attestation document.
+            RecipientError: KMS's response has no CiphertextForRecipient, or is about another key than the request's.
             CmsError: its CiphertextForRecipient could not be opened.
         """
         try:
@@ -55,7 +55,7 @@ class KmsCaller:
         except (BotoCoreError, ClientError) as error:
             raise kms_failure(error, self._proxy, self._secrets) from None
         except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
-            # What botocore's parser raises on an answer that is no JSON object; its text may quote the answer.
+            # What botocore's parser raises if a response is not a JSON object. The text may quote the response.
             _logger.warning("KMS %s: botocore failed with %s", request.operation, type(error).__name__)
             raise RecipientError(
                 f"KMS {request.operation}: the response is not a JSON object that botocore can read",
@@ -66,9 +66,12 @@ class KmsCaller:
 
 
 def _check_key(request: KmsRequest, answer: dict[str, Any]) -> None:
-    """Refuse an answer about another key than the request named by id or ARN; what an alias stands for only KMS knows.
+    """Check that a response is about the key that the request names; only KMS knows which key an alias names.
 
-    KMS enforces this itself; a difference here means that something between it and this code is broken.
+    KMS enforces this itself. A difference means that something between KMS and this code is broken.
+
+    Raises:
+        RecipientError: the request names a key by ID or ARN, and the response is about another key.
     """
     wanted, used = request.parameters.get("KeyId"), str(answer.get("KeyId"))
     if wanted is None or "alias/" in wanted:

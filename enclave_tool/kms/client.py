@@ -1,7 +1,7 @@
-"""A boto3 KMS client whose calls are attested: it sends the document along and opens what comes back.
+"""A boto3 KMS client whose calls are attested: it sends the attestation document and opens the response.
 
-``attested_kms_client`` is the library's front door: anyone's enclave application can use the client it returns in place
-of boto3's own.
+``attested_kms_client`` is the library's main entry point. An enclave application can use the client that it returns
+instead of boto3's own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 MAX_ATTEMPTS = 3
-"""Of botocore's standard retry mode, its own default."""
+"""Maximum number of attempts in botocore's standard retry mode; the same as botocore's default."""
 
 _attested_clients: WeakSet[BaseClient] = WeakSet()
 _attested_clients_lock = threading.Lock()
@@ -49,28 +49,29 @@ def attested_kms_client(
 ) -> KMSClient:
     """Return a boto3 KMS client for use inside an enclave.
 
-    It behaves as boto3's own: same methods, answers, errors, retries; safe to share between threads. The operations
-    that KMS attests (Decrypt, GenerateDataKey, GenerateDataKeyPair, GenerateRandom, DeriveSharedSecret) carry a
-    Recipient, and their answers hold the plaintext where callers of boto3 look for it, although KMS sent it as
-    CiphertextForRecipient. The client does not prove which KMS key opened the ciphertext: pass KeyId, or compare the
-    KeyId of the answer.
+    It has the methods, responses, errors and retries of boto3's own client, and threads can share it. The operations
+    that KMS attests (Decrypt, GenerateDataKey, GenerateDataKeyPair, GenerateRandom, DeriveSharedSecret) send a
+    Recipient. KMS returns their plaintext as CiphertextForRecipient, and the client puts it into the field where boto3
+    has it. The client does not prove which KMS key decrypted the ciphertext: pass KeyId, or compare the KeyId of the
+    response.
 
-    Calls raise botocore's exceptions, and also NsmError, RecipientError and CmsError. When the proxy cannot be reached,
-    that is an EndpointConnectionError that names it.
+    Calls raise botocore's exceptions, and also NsmError, RecipientError and CmsError. If the proxy cannot be reached,
+    they raise an EndpointConnectionError that names it.
 
     Args:
         recipient: the recipient key and its documents; by default a new key, attested by /dev/nsm. Share one between
-            clients: making a key costs about 50 ms.
+            clients: generating a key takes about 50 ms.
         region: the AWS region whose KMS is called.
-        credentials: what to sign with. Without them, ``session``'s are used.
-        session: the boto3 session to make the client from; by default a new one, which costs about 100 ms and 9 MB.
-            Two threads must not make clients of one session at the same time.
-        options: how to reach KMS, and whom to trust there; by default the proxy on the parent instance, port 8000.
+        credentials: the credentials to sign with; by default those of ``session``.
+        session: the boto3 session to create the client from; by default a new one, which costs about 100 ms and 9 MB.
+            Two threads must not create clients from one session at the same time.
+        options: how to reach KMS, and which authorities to trust; by default through the proxy on the parent instance,
+            port 8000.
 
     Raises:
-        TypeError: an argument has a wrong type.
-        ValueError: the region is empty, or there are both credentials and a session.
-        NsmError: no recipient was given and /dev/nsm cannot be used.
+        TypeError: an argument has the wrong type.
+        ValueError: the region is empty, or both credentials and a session are given.
+        NsmError: no recipient is given and /dev/nsm cannot be used.
         InputError: the CA file of ``options`` cannot be read.
         botocore.exceptions.BotoCoreError: botocore knows no endpoint for that region.
     """
@@ -106,16 +107,16 @@ def proxied_kms_client(
     signature_version: Any = None,
     **arguments: Any,
 ) -> KMSClient:
-    """Return a boto3 KMS client that reaches KMS through ``http`` and signs by ``clock``; it attests nothing.
+    """Return a boto3 KMS client that connects with ``http`` and signs with ``clock``; its calls are not attested.
 
     Args:
-        session: the boto3 session to make it from.
-        http: the way to KMS.
-        clock: what is known of KMS's clock.
-        region: whose KMS it is.
-        endpoint_host: KMS host name, where it is not the region's usual one.
+        session: the boto3 session to create it from.
+        http: the HTTP session that connects to KMS.
+        clock: what is known about KMS's clock.
+        region: the AWS region whose KMS is called.
+        endpoint_host: KMS host name, if it is not the region's usual one.
         signature_version: botocore.UNSIGNED for a client that has no credentials.
-        arguments: more of ``boto3.Session.client``'s, such as credentials.
+        arguments: more arguments of ``boto3.Session.client``, such as credentials.
 
     Raises:
         botocore.exceptions.BotoCoreError: botocore knows no endpoint for that region.
@@ -131,38 +132,38 @@ def proxied_kms_client(
         ),
         **arguments,
     )
-    # Private, and the only place where a client takes another HTTP session; tests hold every version to it.
+    # Private, but the only way to give a client another HTTP session. Tests check it with every version of botocore.
     client._endpoint.http_session = http  # type: ignore[attr-defined]
     ClockedSigner(clock).attach(client)
     return client
 
 
 def attest_client(client: KMSClient, recipient: Recipient) -> KMSClient:
-    """Make the attested operations of a boto3 KMS client carry ``recipient``, and return the client.
+    """Make a boto3 KMS client send ``recipient`` with its attested operations, and return the client.
 
-    For clients that reach KMS in another way than ``attested_kms_client`` makes them. Calls then raise RecipientError
-    and CmsError as well as botocore's own exceptions.
+    For clients that reach KMS in another way than those of ``attested_kms_client``. Calls then raise NsmError,
+    RecipientError and CmsError in addition to botocore's own exceptions.
 
     Raises:
-        TypeError: ``client`` is no boto3 client of KMS, or ``recipient`` is no Recipient.
-        ValueError: the client is attested already.
+        TypeError: ``client`` is not a boto3 client of KMS, or ``recipient`` is not a Recipient.
+        ValueError: the client is already attested.
     """
     _expect_kms_client(client)
     expect_type("recipient", recipient, (Recipient,), "a Recipient")
     with _attested_clients_lock:
         if client in _attested_clients:
-            raise ValueError("client: it is attested already; a client can have one recipient")
+            raise ValueError("client: already attested; a client can have only one recipient")
         _attested_clients.add(client)
 
     def attach_recipient(params: dict[str, Any], **_: object) -> None:
         if "Recipient" in params:
-            raise ValueError("Recipient: this client attaches its own")
+            raise ValueError("Recipient: this client adds its own")
         params["Recipient"] = recipient_parameter(recipient)
 
     def open_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: object) -> None:
         if http_response.status_code < 300:
             replace_ciphertext_for_recipient(parsed, model.name, recipient)
-        else:  # becomes a ClientError that carries the whole answer
+        else:  # becomes a ClientError that carries the whole response
             drop_secret(parsed, model.name)
 
     for operation in PLAINTEXT_FIELDS:

@@ -1,6 +1,6 @@
-"""KMS's clock, as far as its responses have told it.
+"""KMS's clock, as known from KMS's responses.
 
-``enclave_tool.kms.clock_skew`` signs by it and corrects it.
+``enclave_tool.kms.clock_skew`` signs with it and corrects it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from email.utils import parsedate_to_datetime
 
 
 class KmsClock:
-    """How far KMS's clock is from the enclave's. Safe to share between threads.
+    """The difference between KMS's clock and the enclave's. Threads can share it.
 
-    Clients that share one need only the first of them to be refused to learn the difference. Does not touch the
-    system's clock, by which TLS goes on judging certificates.
+    If clients share one, KMS has to refuse only one of them before all know the difference. Does not change the system
+    clock, which TLS continues to use to check certificates.
 
     Args:
         now: the enclave's clock; by default the system's.
 
     Attributes:
-        offset: what is added to the enclave's time for a signature; zero until KMS refuses one.
+        offset: added to the enclave's time in a signature; zero until KMS refuses a signature.
     """
 
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
@@ -28,14 +28,14 @@ class KmsClock:
         self.offset = timedelta()
 
     def measure(self, date: object) -> timedelta | None:
-        """Return how far KMS's clock is ahead of the enclave's, or None where ``date`` tells no time.
+        """Return how far KMS's clock is ahead of the enclave's, or None if ``date`` is not a date.
 
         Args:
-            date: of a Date header (RFC 9110 section 5.6.7), which has whole seconds.
+            date: the value of a Date header (RFC 9110 section 5.6.7), which has whole seconds.
         """
         try:
             return parsedate_to_datetime(str(date)).astimezone(UTC) - self._now()
-        except (ValueError, OverflowError):  # no such header, or no such date
+        except (ValueError, OverflowError):  # the header is missing, or is not a valid date
             return None
 
 

@@ -1,8 +1,9 @@
-"""Signatures by KMS's clock, once KMS has refused one by the enclave's own.
+"""Signs with KMS's time after KMS has refused a signature with the enclave's time.
 
-A signature counts for five minutes, and nothing sets an enclave's clock while it runs. KMS writes its time into every
-answer, inside TLS, where nobody on the parent can change it. botocore measures that difference for a header of its
-retries only, and signs by the system's clock; what it offers is used here: its events to retry and to choose a signer.
+A signature is valid for five minutes, and nothing sets an enclave's clock while it runs. KMS puts its time into every
+response, inside TLS, where nobody on the parent can change it. botocore measures the difference, but uses it only for a
+header of its retries, and signs with the system clock. This module uses botocore's events for retries and for the
+choice of a signer.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 MAX_CLOCK_OFFSET_S = 3_600
-"""Most seconds that are corrected. Enclave clocks drift by seconds a week: an hour is not drift but a clock that is
-broken, or one that somebody has set."""
+"""Maximum difference that is corrected. Enclave clocks drift by seconds per week, so a difference of an hour is not
+drift: the clock is broken, or somebody has set it."""
 SIGNATURE_TOLERANCE_S = 300
-"""How far a signature's time may be from AWS's. Source: IAM user guide, "Signature Version 4": five minutes."""
+"""Maximum difference between a signature's time and AWS's. Source: IAM user guide, "Signature Version 4"."""
 CLOCK_OFFSET = "ClockOffsetS"
-"""Where an error answer's ResponseMetadata says by how many seconds KMS's clock is ahead; negative for behind."""
+"""The key in an error response's ResponseMetadata for how many seconds KMS's clock is ahead, negative if it is slow."""
 
 _SIGNATURE_VERSION = "v4"
 _SHIFTED_VERSION = "kmstool-shifted-v4"
@@ -34,20 +35,20 @@ _OFFSET_IN_CONTEXT = "kmstool_clock_offset"
 _IS_CORRECTED = "kmstool_clock_corrected"
 
 _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
-"""Source: the errors that AWS's SDKs take for clock skew whatever the text."""
+"""Codes that always mean clock skew. Source: AWS's SDKs."""
 _SKEW_TEXTS = {"InvalidSignatureException": ("Signature expired", "Signature not yet current")}
-"""Codes that have other reasons too, and how KMS's text begins when it is the clock."""
+"""Codes that may mean clock skew, and how KMS's text begins if they do."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(repr=False)  # it would show the session token
 class SignableRequest:
-    """What botocore's signer looks at of a request, without what its AWSRequest works out anew at every look.
+    """The parts of a request that botocore's signer uses. Unlike AWSRequest, it does not compute them at each access.
 
     Attributes:
-        headers: gets the signature, and what belongs to it.
-        params: of the query; KMS's requests have none.
+        headers: headers; the signer adds the signature and its companions.
+        params: query parameters; KMS's requests have none.
     """
 
     method: str
@@ -59,23 +60,23 @@ class SignableRequest:
 
 
 class ClockedSigner:
-    """Signs requests by a KmsClock, and corrects that clock when KMS refuses a signature for its time.
+    """Signs requests with a KmsClock, and corrects that clock if KMS refuses a signature because of its time.
 
     Args:
-        clock: shared by all clients that are to learn from each other.
+        clock: the clock; clients that share one learn from each other.
     """
 
     def __init__(self, clock: KmsClock) -> None:
         self._clock = clock
 
     def attach(self, client: KMSClient) -> None:
-        """Have every request of ``client`` signed by the clock, and signed again, once, when KMS refuses its time."""
-        events: Any = client.meta.events  # botocore-stubs have no handlers that return something
+        """Make ``client`` sign requests with the clock, and sign a request again once if KMS refuses its time."""
+        events: Any = client.meta.events  # botocore-stubs do not know handlers that return a value
         events.register("choose-signer.kms", self._choose_signer)
         events.register("needs-retry.kms", self._correct)
 
     def sign(self, request: SignableRequest, credentials: BotocoreCredentials, region: str) -> None:
-        """Sign a request to KMS in ``region``, for callers that have no client to do it."""
+        """Sign a request to KMS in ``region``, for callers without a boto3 client."""
         offset = self._clock.offset
         signer = _ShiftedSigV4Auth if offset else SigV4Auth
         request.context[_OFFSET_IN_CONTEXT] = offset
@@ -89,7 +90,7 @@ class ClockedSigner:
         return _SHIFTED_VERSION
 
     def _correct(self, response: tuple[Any, dict[str, Any]] | None, request_dict: Any, **_: object) -> float | None:
-        """Return how long to wait before the next attempt, or None where the clock calls for none."""
+        """Correct the clock and return the wait before another attempt, or None if the clock is not the cause."""
         if response is None or not is_skew_error(response[1].get("Error", {})):
             return None
         offset = self._clock.measure(response[0].headers.get("Date"))
@@ -104,7 +105,7 @@ class ClockedSigner:
         return 0.0
 
     def _take(self, offset: timedelta) -> None:
-        # of many requests refused at once, one is worth a line
+        # if KMS refuses many requests at once, log only one
         if abs(offset - self._clock.offset) > timedelta(seconds=1):
             _logger.warning(
                 "clock: KMS's clock is %+.0f s from the enclave's: signing by KMS's clock from now on",
@@ -114,18 +115,18 @@ class ClockedSigner:
 
 
 def is_skew_error(error: dict[str, Any]) -> bool:
-    """Return whether the Error of an answer says that the time of the signature was wrong."""
+    """Return whether the Error of a response says that the signature's time was wrong."""
     code, text = str(error.get("Code")), str(error.get("Message"))
     return code in _SKEW_CODES or text.startswith(_SKEW_TEXTS.get(code, ("\0",)))
 
 
 class _ShiftedSigV4Auth(SigV4Auth):
-    """botocore's signer with its idea of the time moved by what the request's context says."""
+    """botocore's signer, with its time shifted by the offset in the request's context."""
 
     def _modify_request_before_signing(self, request: Any) -> None:
         signed_at = datetime.strptime(request.context["timestamp"], SIGV4_TIMESTAMP).replace(tzinfo=UTC)
         request.context["timestamp"] = (signed_at + request.context[_OFFSET_IN_CONTEXT]).strftime(SIGV4_TIMESTAMP)
-        super()._modify_request_before_signing(request)  # type: ignore[misc] # private, so botocore-stubs leave it out
+        super()._modify_request_before_signing(request)  # type: ignore[misc] # private, so missing in botocore-stubs
 
 
 AUTH_TYPE_MAPS[_SHIFTED_VERSION] = _ShiftedSigV4Auth

@@ -1,13 +1,13 @@
-"""One connection to KMS: dialled through the proxy, with TLS ending here.
+"""One connection to KMS through the proxy, over TLS that ends here.
 
-urllib3 makes a connection by calling ``_new_conn`` for a socket and then starting TLS on it; a call is ``request`` and
-``getresponse``. This class changes five things on that way:
+urllib3 opens a connection by calling ``_new_conn`` for a socket and then starting TLS on it. A call is ``request``,
+then ``getresponse``. This class changes five things:
 
-- The socket is one to the proxy, whatever the host. The host name serves for SNI and is checked in the certificate.
+- The socket connects to the proxy, whatever the host. The host name is used for SNI and checked in the certificate.
 - No wait lasts beyond the deadline that ``finishing_by`` sets for the thread: urllib3 reads ``timeout`` before each.
-- Headers and body leave in one TLS record. urllib3 sends each by itself, through the proxy too, which doubles the cost.
-- A body is bounded, whether its length is told or not.
-- It records what it does, where somebody asked for the trace of the call (``--explain``).
+- Headers and body are sent in one TLS record. urllib3 sends them separately, also through the proxy, at twice the cost.
+- The size of a body is limited, with or without a Content-Length.
+- It records its steps if the call is being traced (``--explain``).
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, cut_text
 from vsock_wire.stopwatch import milliseconds_since
 
 MAX_KMS_ANSWER_BYTES = 131_072
-"""Most bytes of an answer's body. KMS's largest, that to GenerateDataKeyPair for RSA_4096, has below 20,000 (KMS API
-reference: CiphertextForRecipient and PrivateKeyCiphertextBlob <= 6,144 bytes, PublicKey <= 8,192, in base64)."""
+"""Maximum size of a response's body. KMS's largest response, to GenerateDataKeyPair for RSA_4096, is below 20,000 bytes
+(KMS API reference: CiphertextForRecipient and PrivateKeyCiphertextBlob <= 6,144 bytes, PublicKey <= 8,192, in base64).
+"""
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 @contextlib.contextmanager
 def finishing_by(deadline: float | None) -> Iterator[None]:
-    """Let no wait of a ProxySession in this thread last beyond ``deadline``, which is by time.monotonic."""
+    """Limit every wait of a ProxySession in this thread to ``deadline``, a time of time.monotonic."""
     token = _deadline.set(deadline)
     try:
         yield
@@ -55,17 +56,17 @@ def _within_deadline(timeout_s: float) -> float:
 
 
 class _ProxyConnectionError(EndpointConnectionError):
-    """The proxy could not be reached. What catches, and retries, an EndpointConnectionError does so with this."""
+    """The proxy could not be reached. As an EndpointConnectionError, it is caught and retried in the same places."""
 
     fmt = 'Could not connect to the endpoint URL: "{endpoint_url}", through the proxy {proxy}: {reason}'
 
 
 def proxy_connection_error(url: str, error: object) -> EndpointConnectionError:
-    """Return the error of botocore's that says which proxy could not be reached, and why.
+    """Return a botocore error that says which proxy could not be reached, and why.
 
     Args:
-        url: of the endpoint behind it.
-        error: urllib3's, as ``ProxyConnection`` raised it.
+        url: the URL of the KMS endpoint.
+        error: urllib3's error, as raised by ``ProxyConnection``.
     """
     cause = error.__cause__ if isinstance(error, NewConnectionError) else None
     if not isinstance(cause, TransportError):
@@ -74,11 +75,11 @@ def proxy_connection_error(url: str, error: object) -> EndpointConnectionError:
 
 
 class ProxyConnection(AWSHTTPSConnection):
-    """A connection to a host through the proxy, whose address and timeout a subclass adds.
+    """A connection to a host through the proxy. A subclass sets the attributes.
 
     Attributes:
-        proxy_address: what to dial.
-        connect_timeout_s: seconds for reaching it.
+        proxy_address: the address of the proxy.
+        connect_timeout_s: seconds to connect to the proxy.
     """
 
     proxy_address: Address
@@ -91,7 +92,7 @@ class ProxyConnection(AWSHTTPSConnection):
 
     @property
     def timeout(self) -> Any:
-        """urllib3 reads it before each wait; seconds."""
+        """The timeout in seconds, which urllib3 reads before each wait."""
         return _within_deadline(self._timeout_s) if isinstance(self._timeout_s, (int, float)) else self._timeout_s
 
     @timeout.setter
@@ -102,22 +103,22 @@ class ProxyConnection(AWSHTTPSConnection):
         try:
             return connect_socket(self.proxy_address, timeout_s=_within_deadline(self.connect_timeout_s))
         except TransportError as error:
-            # A bare OSError would come out of botocore as an unexplained HTTPClientError.
+            # botocore would turn a bare OSError into an HTTPClientError that does not explain the failure.
             raise NewConnectionError(self, str(error)) from error
 
     def connect(self) -> None:
-        """Dial the proxy and start TLS with the host behind it."""
+        """Connect to the proxy, and start TLS with the host behind the proxy."""
         started = time.perf_counter()
         super().connect()
         self._connect_ms = milliseconds_since(started)
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a request, headers and body together."""
+        """Send a request, with headers and body together."""
         if is_recording():
             record(self._describe_tls())
         self._connect_ms = None
         self._sent_bytes, self._asked_at = 0, time.perf_counter()
-        # urllib3 sends headers and body each by itself, in a TLS record and through the proxy; together they cost half.
+        # urllib3 sends headers and body separately, each in its own TLS record; one record for both costs half as much.
         self._held = []
         try:
             super().request(*args, **kwargs)
@@ -126,7 +127,7 @@ class ProxyConnection(AWSHTTPSConnection):
         self.send(b"".join(held))
 
     def send(self, data: Any) -> None:
-        """Send bytes, or hold them while ``request`` gathers its parts."""
+        """Send bytes, or hold them back while ``request`` collects its parts."""
         if self._held is not None:
             self._held.append(data)
             return
@@ -134,7 +135,7 @@ class ProxyConnection(AWSHTTPSConnection):
         super().send(data)
 
     def getresponse(self) -> Any:
-        """Return the response, whose body cannot be larger than MAX_KMS_ANSWER_BYTES."""
+        """Return the response, with its body limited to MAX_KMS_ANSWER_BYTES."""
         response: Any = super().getresponse()
         if is_recording():
             record(self._describe_answer(response))
@@ -142,7 +143,7 @@ class ProxyConnection(AWSHTTPSConnection):
         return response
 
     def _bound(self, response: Any) -> None:
-        """Refuse a body over MAX_KMS_ANSWER_BYTES: at once where its length is told, else when so many have come."""
+        """Refuse a body over MAX_KMS_ANSWER_BYTES, at once by its Content-Length or else when it exceeds the limit."""
         if response.length_remaining is not None and response.length_remaining > MAX_KMS_ANSWER_BYTES:
             raise self._too_large()
         whole_stream = response.stream

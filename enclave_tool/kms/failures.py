@@ -1,4 +1,4 @@
-"""What botocore raises, turned into errors that say which hop failed and what to do about it (pure)."""
+"""Translates botocore's exceptions into errors that say which hop failed and what to do about it (pure)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vsock_wire.net.address import Address
 from vsock_wire.protocol.vocabulary import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
-"""KMS's texts are shorter by far; kmstool in C can take in a reply of 8,192 bytes."""
+"""Maximum length of KMS's text. KMS's texts are much shorter, and kmstool in C accepts a reply of 8,192 bytes."""
 MAX_KMS_CODE_CHARS = 128
-"""For error codes, of which KMS's longest has 33 characters, and for request ids, which are UUIDs."""
+"""Maximum length of error codes (KMS's longest has 33 characters) and of request IDs (which are UUIDs)."""
 
 _KMS_HINTS = {
     "AccessDeniedException": (
@@ -49,12 +49,12 @@ _KMS_HINTS = {
 
 
 def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Sequence[str] = ()) -> ToolError:
-    """Return the error of ours that says what ``error`` means here.
+    """Return this project's error for a botocore exception.
 
     Args:
         error: what a call of the attested client raised.
-        proxy: where the client dials, for the text.
-        secrets: what was signed with; where KMS's text repeats one, it is left out.
+        proxy: the address of the proxy, for the text.
+        secrets: the secret parts of the credentials, which are removed from KMS's text.
     """
     if isinstance(error, ClientError):
         return _refusal(error, secrets)
@@ -97,7 +97,7 @@ def _without(secrets: Sequence[str], text: str) -> str:
 
 
 def _clock_hint(offset_s: int | None) -> str | None:
-    """Say how wrong the enclave's clock is, where KMS refused a signature for its time."""
+    """Return a hint about the enclave's clock if KMS refused a signature because of its time."""
     if offset_s is None:
         return None
     return (

@@ -1,4 +1,4 @@
-"""How KMS is reached and whom to trust there: one object for the library, the server and the command lines (pure)."""
+"""How to reach KMS and which authorities to trust: one class for the library, server and command lines (pure)."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from vsock_wire.net.address import (
 )
 
 PROXY_PORT = 8_000
-"""Default of the vsock-proxy's examples and of kmstool's code."""
+"""The default in vsock-proxy's examples and in kmstool's code."""
 CONNECT_TIMEOUT_S = 3.0
-"""For the proxy and the TLS handshake behind it."""
+"""Timeout for connecting to the proxy, and for the TLS handshake with KMS."""
 READ_TIMEOUT_S = 5.0
-"""KMS answers within tens of milliseconds; kmstool in C waits for ever when it does not. Three attempts of 8 s and at
-most 3 s between them end before kmstool-instance gives up on the enclave after 30 s, so the reason still reaches it."""
+"""KMS responds within tens of milliseconds. If it does not, kmstool in C waits forever. Three attempts of 8 s, with at
+most 3 s between them, end before kmstool-instance times out after 30 s, so the reason still reaches it."""
 MAX_CONNECTIONS = 64
 
 
 @dataclass(frozen=True)
 class KmsOptions:
-    """How to reach KMS, and whom to trust there. The defaults fit an enclave whose parent runs vsock-proxy.
+    """How to reach KMS, and which authorities to trust. The defaults fit an enclave whose parent runs vsock-proxy.
 
     Attributes:
-        proxy: the vsock-proxy to dial, as an address or its text; by default on the parent instance, port 8000.
-        endpoint_host: KMS host name, where it is not the region's usual one.
-        ca_file: PEM bundle of the authorities trusted to name KMS; by default those that botocore trusts.
-        tls: in place of ``ca_file``, a context from ``tls_context``: share one between clients, it takes 20 ms to make.
-        connect_timeout_s: seconds for reaching the proxy, and for the TLS handshake behind it.
-        read_timeout_s: seconds for each wait on KMS.
-        max_connections: how many connections to KMS are kept.
-        clock: what is known of KMS's clock. By default each client gets a new one and knows nothing yet; share one
-            between clients, so that only the first of them has to be refused to learn it.
+        proxy: address of the vsock-proxy, as an object or as text; by default port 8000 of the parent instance.
+        endpoint_host: KMS host name, if it is not the region's usual one.
+        ca_file: PEM bundle of the authorities trusted to identify KMS; by default those that botocore trusts.
+        tls: a context from ``tls_context``, instead of ``ca_file``. Share one between clients: creating it takes 20 ms.
+        connect_timeout_s: seconds to connect to the proxy, and again for the TLS handshake with KMS.
+        read_timeout_s: seconds for each wait for KMS.
+        max_connections: maximum number of kept connections to KMS.
+        clock: what is known about KMS's clock; by default a new one for each client. If clients share one, KMS has to
+            refuse only one of them before all know the difference.
 
     Raises:
-        TypeError: a field has a wrong type.
-        ValueError: a number is out of range, or there are both ``ca_file`` and ``tls``.
+        TypeError: a field has the wrong type.
+        ValueError: a number is out of range, or both ``ca_file`` and ``tls`` are given.
         InputError: the text of an address or of a host name is malformed.
     """
 
@@ -75,7 +75,7 @@ class KmsOptions:
             raise ValueError(f"max_connections: expected at least 1, got {self.max_connections}")
         if self.ca_file is not None and self.tls is not None:
             raise ValueError("pass either ca_file or tls, not both: a TLS context has its authorities already")
-        # What was given as text is kept parsed, so that equal options are equal.
+        # Keep addresses and host names parsed, so that equal options compare equal.
         if isinstance(self.proxy, str):
             object.__setattr__(self, "proxy", parse_address(self.proxy))
         if self.endpoint_host is not None:
@@ -83,21 +83,21 @@ class KmsOptions:
 
     @property
     def proxy_address(self) -> Address:
-        """``proxy`` as an address."""
+        """The address of the proxy."""
         return cast("Address", self.proxy)
 
 
 def parse_endpoint_host(text: str, *, subject: str = "endpoint_host") -> str:
-    """Return the host (and port, where one is given) of a KMS endpoint.
+    """Return the host, with the port if there is one, of a KMS endpoint.
 
-    kmstool takes a bare host name; an ``https://`` in front is taken as well.
+    Accepts a bare host name, as kmstool does, or one with ``https://`` in front.
 
     Args:
-        text: what was given.
-        subject: what the error calls it.
+        text: the endpoint.
+        subject: what errors call it.
 
     Raises:
-        InputError: it is another scheme, or more than a host and port.
+        InputError: ``text`` has another scheme, or has more than a host and a port.
     """
     host = text.removeprefix("https://").rstrip("/")
     match = re.fullmatch(r"[A-Za-z0-9.-]{1,253}(?::([0-9]{1,5}))?", host, re.ASCII)

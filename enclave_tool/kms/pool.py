@@ -1,4 +1,4 @@
-"""The connections to one host, for the server's calls: urllib3's pool, without botocore's session around it."""
+"""The connections to one host, for the server's calls: urllib3's pool without botocore's session around it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_RETRIES = Retry(False)
 
 
 class HttpAnswer(NamedTuple):
-    """What botocore's parser and retry rules look at of an answer."""
+    """The parts of a response that botocore's parser and retry rules use."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -34,11 +34,11 @@ class HttpAnswer(NamedTuple):
 
 
 class ProxyPool:
-    """The connections of a ProxySession to one host, without what botocore's session does beside for other services.
+    """The connections of a ProxySession to one host, without what botocore's session adds for other services.
 
     Args:
-        url: of the host.
-        pool: urllib3's.
+        url: the URL of the host.
+        pool: urllib3's pool.
     """
 
     def __init__(self, url: str, pool: HTTPConnectionPool) -> None:
@@ -46,10 +46,10 @@ class ProxyPool:
         self._pool = pool
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Send a request and return the answer to it, whatever its status.
+        """Send a request and return the response, whatever its status.
 
         Raises:
-            HTTPClientError, ConnectionError: botocore's; there was none.
+            HTTPClientError, ConnectionError: botocore's exceptions; there was no response.
         """
         try:
             response = self._pool.urlopen(
@@ -61,7 +61,7 @@ class ProxyPool:
             raise self._botocore_error(error) from error
 
     def _botocore_error(self, error: Exception) -> BotoCoreError:
-        """Return what a botocore session raises for an error of urllib3's."""
+        """Return what a botocore session raises for an error from urllib3."""
         match error:
             case urllib3.exceptions.SSLError():
                 return SSLError(endpoint_url=self._url, error=error)

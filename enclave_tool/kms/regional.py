@@ -1,15 +1,17 @@
 """The server's calls to KMS in one region: botocore's serializer, signer, parser and retry rules, without the client.
 
-A boto3 client spends more on one call than RSA does: on endpoint rules, events and copies that are the same for every
-call. Here they are worked out once for a region, and credentials cost nothing until they sign. One call goes this way:
+In a call, a boto3 client spends more time than RSA does, on endpoint rules, events and copies that are the same for
+every call. This module computes them once for a region, and new credentials cost nothing until they sign. Each call
+takes these steps:
 
-1. serialize the parameters, with a Recipient in them where the operation takes one;
-2. sign, post, parse; ask botocore's retry rules, and the clock, whether to do that again;
-3. raise a refusal as boto3 does, or open the CiphertextForRecipient.
+1. Serialize the parameters, with a Recipient if the operation takes one.
+2. Sign, send and parse. Ask botocore's retry rules, and the clock, whether to do that again.
+3. Raise a refusal as boto3 does, or open the CiphertextForRecipient.
 
-The rules are those of an unsigned boto3 client of the region, asked by the events that botocore itself emits. What
-concerns the recipient is ``attested_operations``, for the boto3 client too; a test checks that both send KMS identical
-requests and handle every response the same way (tests/unit/enclave_tool/kms/test_same_as_boto3.py).
+The retry rules are those of an unsigned boto3 client of the region, reached by emitting the events that botocore itself
+emits. Everything about the recipient is in ``attested_operations``, which the boto3 client uses, too. A test checks
+that both send KMS identical requests and handle every response the same way
+(tests/unit/enclave_tool/kms/test_same_as_boto3.py).
 """
 
 from __future__ import annotations
@@ -43,22 +45,22 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 USER_AGENT = f"kmstool-enclave/{__version__}"
-"""What CloudTrail shows of who called."""
+"""What CloudTrail shows as the caller's user agent."""
 
 HTTPS_PORT = ":443"
-"""Not named in the Host header (RFC 9110, section 7.2)."""
+"""Left out of the Host header (RFC 9110, section 7.2)."""
 
 _Response: TypeAlias = tuple[HttpAnswer, dict[str, Any]]
-"""An answer, and what botocore's parser makes of it."""
+"""A response, and the result of botocore's parser for it."""
 
 
 @dataclass
 class Attempts:
-    """How long one call may take, and how often KMS was asked for it.
+    """The time limit of one call, and the number of requests that were sent to KMS for it.
 
     Attributes:
-        timeout_s: seconds for all attempts together; None leaves it to the timeout of each and to their number.
-        count: requests that were sent, or begun.
+        timeout_s: seconds for all attempts together; None if only their number and the timeout of each are limited.
+        count: number of requests that were sent or started.
     """
 
     timeout_s: float | None = None
@@ -67,7 +69,7 @@ class Attempts:
 
     @property
     def deadline(self) -> float | None:
-        """When the time is over, by time.monotonic."""
+        """The time of time.monotonic at which the call must end, or None."""
         return None if self.timeout_s is None else self._started_at + self.timeout_s
 
     def may_wait(self, delay_s: float) -> bool:
@@ -76,16 +78,16 @@ class Attempts:
 
 
 class RegionalKms:
-    """KMS in one region, for any credentials. Safe to share between threads.
+    """Calls KMS in one region, with any credentials. Threads can share it.
 
     Args:
-        client: an unsigned boto3 client of that region, from ``proxied_kms_client``; its retry rules are used.
-        http: connections to its endpoint.
-        recipient: whom attested operations are for.
+        client: an unsigned boto3 client of that region from ``proxied_kms_client``, for its retry rules.
+        http: connections to the client's endpoint.
+        recipient: the recipient of attested operations.
         signer: signs the requests; its clock is also attached to ``client``.
 
     Attributes:
-        url: of its endpoint.
+        url: URL of the endpoint.
     """
 
     def __init__(self, client: KMSClient, http: ProxyPool, recipient: Recipient, signer: ClockedSigner) -> None:
@@ -104,17 +106,17 @@ class RegionalKms:
     def call_kms(
         self, operation: str, parameters: dict[str, Any], credentials: Credentials, attempts: Attempts
     ) -> dict[str, Any]:
-        """Return KMS's answer as a boto3 client with the attested operations returns it, and raise what that raises.
+        """Return the response, or raise the exception, of the same call by an attested boto3 client.
 
         Args:
-            operation: KMS's name of it.
-            parameters: as boto3's methods take them, but for Recipient.
-            credentials: botocore's, to sign with.
-            attempts: counts, and bounds the time.
+            operation: KMS's name of the operation.
+            parameters: the parameters as boto3's methods take them, without Recipient.
+            credentials: botocore credentials to sign with.
+            attempts: counts the requests and limits their time.
 
         Raises:
-            ClientError, BotoCoreError: as a boto3 client.
-            NsmError, RecipientError, CmsError: as ``attest_client`` says.
+            ClientError, BotoCoreError: like a boto3 client.
+            NsmError, RecipientError, CmsError: see ``attest_client``.
         """
         model = self._model(operation)
         is_attested = operation in PLAINTEXT_FIELDS
@@ -127,7 +129,7 @@ class RegionalKms:
             if is_attested:
                 drop_secret(answer, operation)
             raise ClientError(cast("Any", answer), operation)
-        self._client.meta.events.emit(  # where botocore gives back what its retry quota had lent
+        self._client.meta.events.emit(  # lets botocore return what a retry took from its quota
             f"after-call.kms.{operation}",
             http_response=http_response, parsed=answer, model=model, context=request["context"],
         )  # fmt: skip
@@ -138,7 +140,7 @@ class RegionalKms:
     def _model(self, operation: str) -> OperationModel:
         model = self._models.get(operation)
         if model is None:
-            with self._lock:  # botocore's models are filled in as they are read
+            with self._lock:  # botocore computes parts of its models when they are read
                 model = self._client.meta.service_model.operation_model(operation)
                 for shape in (model.input_shape, model.output_shape):
                     _fill_in(shape)
@@ -165,7 +167,7 @@ class RegionalKms:
     def _send(
         self, request: dict[str, Any], model: OperationModel, credentials: Credentials, attempts: Attempts
     ) -> tuple[_Response | None, Exception | None]:
-        """Return the answer, or else the failure that another attempt may mend."""
+        """Return the response, or the failure that another attempt may resolve."""
         headers = self._sign(request, credentials)
         try:
             with finishing_by(attempts.deadline):
@@ -190,7 +192,7 @@ class RegionalKms:
         failure: Exception | None,
         attempts: int,
     ) -> float | None:
-        """Ask botocore's retry rules, and the clock, how long to wait before another attempt; None for no other."""
+        """Return how long to wait before another attempt, by botocore's retry rules and the clock; None to stop."""
         answers: Any = self._client.meta.events.emit(
             f"needs-retry.kms.{model.name}",
             response=response, endpoint=None, operation=model, attempts=attempts, caught_exception=failure,
@@ -200,7 +202,7 @@ class RegionalKms:
 
 
 def _fill_in(shape: Any) -> None:
-    """Have botocore compute what it keeps of a shape, before threads share it."""
+    """Make botocore compute the cached attributes of a shape before threads share it."""
     if shape is None:
         return
     for member in getattr(shape, "members", {}).values():

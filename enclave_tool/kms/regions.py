@@ -1,4 +1,4 @@
-"""The server's ways to KMS, one for each region, which all credentials share."""
+"""The server's connections to KMS in each region, shared by all credentials."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText, RequestError
 
 MAX_REGIONS = 32
-"""Kept at once. AWS has about as many; a parent uses one, or a few for multi-region keys."""
+"""Maximum number of regions kept. AWS has about this many; a parent uses one, or a few for multi-Region keys."""
 
 
 @dataclass
 class _Slot:
-    """The place of a region, which is filled when it is first asked for."""
+    """The slot of a region, filled on first use."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     kms: RegionalKms | None = None
 
 
 class KmsRegions:
-    """Gives each set of credentials its caller in a region; all callers of a region share its connections.
+    """Returns callers for credentials and regions. All callers in a region share its connections.
 
     Args:
-        recipient: whom attested operations are for.
-        options: how to reach KMS; its trust and its clock are shared by all regions.
+        recipient: the recipient of attested operations.
+        options: how to reach KMS; all regions share its TLS context and its clock.
 
     Raises:
         InputError: the CA bundle cannot be read.
@@ -54,7 +54,7 @@ class KmsRegions:
         self._options = load_trust(options)
         self._clock = options.clock or KmsClock()
         self._session = _isolated_session()
-        self._session_lock = threading.Lock()  # boto3's sessions make one client at a time
+        self._session_lock = threading.Lock()  # a boto3 session can create only one client at a time
         self._lock = threading.Lock()
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
@@ -67,7 +67,7 @@ class KmsRegions:
         return KmsCaller(self._regional_kms(region), self._options.proxy_address, credentials)
 
     def endpoint_url(self, region: str) -> str:
-        """Return where KMS is asked for in ``region``.
+        """Return the URL of the KMS endpoint in ``region``.
 
         Raises:
             RequestError: botocore knows no endpoint for that region.
@@ -78,7 +78,7 @@ class KmsRegions:
 
     def _regional_kms(self, region: str) -> RegionalKms:
         slot = self._slot(region)
-        with slot.lock:  # callers that ask for the same region wait for one client; others do not wait
+        with slot.lock:  # callers for the same region wait while one creates the client; others do not wait
             if slot.kms is None:
                 try:
                     slot.kms = self._new_regional_kms(region)
@@ -118,13 +118,13 @@ class KmsRegions:
 
 
 def _isolated_session() -> boto3.Session:
-    """Return a session with botocore's own defaults and data: no variable, file or profile has a say in the enclave."""
+    """Return a session with botocore's own defaults and data, not affected by any variable, file or profile."""
     session = botocore.session.Session()
     values = {name: variable[2] for name, variable in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
     values |= dict.fromkeys(("config_file", "credentials_file"), os.devnull)
     constants = {name: ConstantProvider(value) for name, value in values.items()}
     session.register_component("config_store", ConfigValueStore(mapping=constants))
-    # The default paths would begin with ~/.aws/models.
+    # The default search path starts with ~/.aws/models.
     data = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     session.register_component("data_loader", data)
     return boto3.Session(botocore_session=session)

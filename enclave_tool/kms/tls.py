@@ -1,4 +1,4 @@
-"""TLS to KMS: which authorities are trusted to name it."""
+"""TLS to KMS: which authorities are trusted to identify it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vsock_wire.errors import InputError
 
 
 def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
-    """Return a client context: TLS 1.2 or later, certificate and host name checked.
+    """Return a client context for TLS 1.2 or later that checks certificates and host names.
 
-    Building one parses the whole bundle (about 20 ms), so build one per process.
+    Parses the whole bundle, which takes about 20 ms, so create only one per process.
 
     Args:
-        ca_file: PEM bundle of the trusted authorities; None means the bundle that botocore trusts.
+        ca_file: PEM bundle of the trusted authorities; by default the bundle that botocore trusts.
 
     Raises:
         InputError: the bundle cannot be read.
     """
     bundle = ca_file or get_cert_path(True)
-    # Not ssl.create_default_context: that one obeys SSLKEYLOGFILE, by which an environment variable would have the
-    # session keys written to a file. This one checks certificate and host name as well, and reads no environment.
+    # Not ssl.create_default_context, which obeys SSLKEYLOGFILE: an environment variable could have the session keys
+    # written to a file. PROTOCOL_TLS_CLIENT also checks certificate and host name, and reads no environment.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -37,7 +37,7 @@ def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
 
 
 def load_trust(options: KmsOptions) -> KmsOptions:
-    """Return ``options`` with ``tls`` in place of ``ca_file``, so that all clients made from them share one context.
+    """Return ``options`` with ``tls`` instead of ``ca_file``, so that all clients made from it share one context.
 
     Raises:
         InputError: the bundle cannot be read.

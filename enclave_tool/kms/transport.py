@@ -1,15 +1,15 @@
-"""The HTTP session for botocore that reaches KMS through the proxy on the parent, with TLS ending here.
+"""An HTTP session for botocore that reaches KMS through the proxy on the parent, over TLS that ends here.
 
-A boto3 client sends through ``client._endpoint.http_session``, a URLLib3Session: one urllib3 pool manager, which keeps
-a pool of connections for each host. This session gives that manager a pool class of its own, whose connections
-(``enclave_tool.kms.connection``) dial the proxy. So boto3's retries, parsers and keep-alive stay as they are, and no
-other way out is left: proxies of the environment, plain HTTP and redirects to other hosts have no effect. The parent
-sees TLS records and, in the clear, only the server name. The server calls KMS on the same pools, without the rest of
-botocore's session (``pool``).
+A boto3 client sends with ``client._endpoint.http_session``, a URLLib3Session. It has a urllib3 pool manager, which
+keeps a pool of connections for each host. This session gives the manager its own pool class, so that its connections
+(``enclave_tool.kms.connection``) connect to the proxy. boto3's retries, parsers and keep-alive stay unchanged, and
+traffic cannot leave in any other way: proxies set in the environment, plain HTTP and redirects to other hosts have no
+effect. The parent sees TLS records and, unencrypted, only the server name. The server's own calls use the same pools
+without the rest of botocore's session (``pool``).
 
-This file reaches into private parts of botocore (``URLLib3Session._manager``, ``_get_ssl_context``,
-``_setup_ssl_cert``); pyproject.toml bounds its version for that, and tests/unit/enclave_tool/kms/test_transport.py is
-run against each new one.
+This file uses private parts of botocore (``URLLib3Session._manager``, ``_get_ssl_context``, ``_setup_ssl_cert``).
+Therefore pyproject.toml limits botocore's version, and tests/unit/enclave_tool/kms/test_transport.py runs with each new
+version.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from vsock_wire.net.address import Address
 
 
 class ProxySession(URLLib3Session):
-    """A botocore HTTP session whose HTTPS connections all go through one address, whatever host they are for.
+    """A botocore HTTP session that opens all HTTPS connections through one proxy, whatever their host.
 
     Connections are kept and reused.
 
     Args:
-        options: the proxy, the trusted authorities, timeouts, and how many connections are kept.
+        options: the proxy, the trusted authorities, the timeouts and the number of kept connections.
 
     Raises:
         InputError: the CA bundle cannot be read.
@@ -52,13 +52,13 @@ class ProxySession(URLLib3Session):
         self._manager.pool_classes_by_scheme = {"https": pool_class}
 
     def pool(self, url: str) -> ProxyPool:
-        """Return the connections to the host of an https:// URL; for as long as this session is open."""
+        """Return the connections to the host of an https:// URL; they last until this session is closed."""
         pool = self._manager.connection_from_url(url)
         self._setup_ssl_cert(pool, url, True)
         return ProxyPool(url, pool)
 
     def send(self, request: Any) -> Any:
-        """Send a request and return the response to it; an error says which proxy could not be reached."""
+        """Send a request and return the response; an error says which proxy could not be reached."""
         try:
             return super().send(request)
         except EndpointConnectionError as error:
@@ -68,7 +68,7 @@ class ProxySession(URLLib3Session):
         return self._tls
 
     def _setup_ssl_cert(self, conn: Any, url: str, verify: object) -> None:  # noqa: ARG002 - botocore's signature
-        # botocore would have the whole CA bundle parsed again for every connection; the context has it already.
+        # botocore would parse the whole CA bundle again for every connection; the context already has it.
         conn.cert_reqs = "CERT_REQUIRED"
 
 

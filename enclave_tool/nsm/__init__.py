@@ -1,4 +1,4 @@
-"""The Nitro Security Module: its CBOR, its device, and entropy from it.
+"""The Nitro Security Module (NSM): its CBOR messages, its device, and entropy from it.
 
 Internal: ``enclave_tool`` exports what applications need.
 """

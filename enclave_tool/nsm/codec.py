@@ -1,6 +1,6 @@
-"""CBOR requests and answers of the Nitro Security Module (pure).
+"""CBOR requests and responses of the Nitro Security Module (pure).
 
-Source: the request and response types of AWS's nsm-api crate, which the /dev/nsm driver passes through unchanged.
+Source: the request and response types of AWS's nsm-api crate. The /dev/nsm driver passes them through unchanged.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ MAX_REQUEST_BYTES = 0x1000
 MAX_RESPONSE_BYTES = 0x3000
 """NSM_RESPONSE_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
 MAX_DEPTH = 8
-"""Most containers and tags inside each other in a response; that to DescribeNSM has 3."""
+"""Maximum nesting of containers and tags in a response; the one to DescribeNSM has 3 levels."""
 MAX_USER_DATA_BYTES = 512
 MAX_NONCE_BYTES = 512
 MAX_PUBLIC_KEY_BYTES = 1_024
-"""These three: AWS Nitro Enclaves user guide, attestation document specification."""
+"""Source of these three limits: AWS Nitro Enclaves user guide, attestation document specification."""
 MAX_RANDOM_BYTES = 256
-"""Most bytes one GetRandom returns."""
+"""Maximum number of bytes that one GetRandom returns."""
 PCR_COUNT = 32
 MAX_ERROR_CODE_CHARS = 64
 """The module's own codes, such as "InvalidArgument", are shorter."""
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class NsmDescription:
-    """What DescribeNSM says of the module."""
+    """The response to DescribeNSM."""
 
     module_id: str
     version: tuple[int, int, int]
@@ -72,19 +72,19 @@ def encode_describe_request() -> bytes:
 
 
 def encode_random_request() -> bytes:
-    """Return the request for random bytes, of which the module chooses the number."""
+    """Return the request for random bytes; the module chooses how many."""
     return cbor2.dumps(GET_RANDOM)
 
 
 def decode_attestation_response(response: bytes) -> bytes:
-    """Return the attestation document, which is not verified here: only the module could forge it towards us.
+    """Return the attestation document without verifying it: nobody but the module could forge it here.
 
     Raises:
-        NsmError: the module refused, or its answer is not one to Attestation.
+        NsmError: the module refused, or this is not a valid response to Attestation.
     """
     document = _field(ATTESTATION, _decode_response(ATTESTATION, response), "document", bytes)
     if not document:
-        raise NsmError(ATTESTATION, "expected a document, got none")
+        raise NsmError(ATTESTATION, "the response has no document")
     return document
 
 
@@ -92,7 +92,7 @@ def decode_random_response(response: bytes) -> bytes:
     """Return the random bytes, 1 to MAX_RANDOM_BYTES of them.
 
     Raises:
-        NsmError: the module refused, or its answer is not one to GetRandom.
+        NsmError: the module refused, or this is not a valid response to GetRandom.
     """
     random = _field(GET_RANDOM, _decode_response(GET_RANDOM, response), "random", bytes)
     if not 1 <= len(random) <= MAX_RANDOM_BYTES:
@@ -104,7 +104,7 @@ def decode_describe_response(response: bytes) -> NsmDescription:
     """Return the module's description.
 
     Raises:
-        NsmError: the module refused, or its answer is not one to DescribeNSM.
+        NsmError: the module refused, or this is not a valid response to DescribeNSM.
     """
     fields = _decode_response(DESCRIBE, response)
     locked = _field(DESCRIBE, fields, "locked_pcrs", (list, tuple, set, frozenset))
@@ -129,7 +129,7 @@ def _check_size(name: str, value: bytes | None, most: int) -> None:
 
 
 def _decode_response(request: str, response: bytes) -> dict[Any, Any]:
-    """Return the fields of the one-entry map that answers ``request``."""
+    """Return the fields in the one-entry map of the response to ``request``."""
     if len(response) > MAX_RESPONSE_BYTES:
         raise NsmError(request, f"expected at most {MAX_RESPONSE_BYTES} bytes in the response, got {len(response)}")
     answer = _decode_cbor(request, response)

@@ -1,4 +1,4 @@
-"""The Nitro Security Module as a peer: /dev/nsm, or the same bytes over a unix socket without Nitro hardware."""
+"""Access to the Nitro Security Module through /dev/nsm, or without Nitro hardware through a simulator's unix socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NSM_DEVICE = "/dev/nsm"
 NSM_IOCTL = 0xC020_0A00
 """_IOWR(0x0A, 0, struct nsm_raw), two iovecs, on 64-bit machines. Source: <uapi/linux/nsm.h>."""
 SOCKET_TIMEOUT_S = 10.0
-"""For the unix socket carrier only; the device answers within milliseconds or not at all."""
+"""Timeout of the unix socket. The device has none: it responds within milliseconds or not at all."""
 
 _LENGTH = struct.Struct(">I")
 _NO_WHOLE_ANSWER = "the simulated module's response is missing or truncated"
@@ -42,23 +42,23 @@ class _NsmRaw(ctypes.Structure):
 
 
 class NsmCarrier(Protocol):
-    """Brings one request to the module and its answer back."""
+    """Sends a request to the module and returns its response."""
 
     def exchange(self, request: bytes) -> bytes:
-        """Return the answer to ``request``.
+        """Return the response to ``request``.
 
         Raises:
-            OSError, TransportError: there was none.
+            OSError, TransportError: there was no response.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the module."""
+        """Release the module."""
         ...
 
 
 class _DeviceCarrier:
-    """The character device; the driver serves one call at a time, so several threads may call."""
+    """The character device. Threads can call it concurrently, because the driver serves one call at a time."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -78,14 +78,14 @@ class _DeviceCarrier:
 
 
 class _SocketCarrier:
-    """A unix socket on which each request and answer stands behind its length: 4 bytes, big-endian.
+    """A unix socket. Each request and each response follows its length, which has 4 bytes, big-endian.
 
-    Connections are kept for later exchanges, as many as there were exchanges at once.
+    Keeps connections for later exchanges, as many as there were concurrent exchanges.
     """
 
     def __init__(self, address: UnixAddress) -> None:
         self._address = address
-        self._kept: deque[tuple[int, socket.socket]] = deque()  # each with the process that may use it
+        self._kept: deque[tuple[int, socket.socket]] = deque()  # each with the ID of the process that may use it
         weakref.finalize(self, _close_all, self._kept)
 
     def exchange(self, request: bytes) -> bytes:
@@ -94,8 +94,8 @@ class _SocketCarrier:
             try:
                 return self._exchange_on(kept, request)
             except _ConnectionEndedError:
-                # The simulator closed it after the last look at it. Asking again is safe: no request here changes the
-                # module.
+                # The simulator closed it after the check in _take_kept. It is safe to send the request again: none of
+                # them changes the module.
                 pass
         return self._exchange_on(connect_socket(self._address, timeout_s=SOCKET_TIMEOUT_S), request)
 
@@ -107,7 +107,7 @@ class _SocketCarrier:
             _send_request(sock, request)
             response = _receive_response(sock)
         except BaseException:
-            sock.close()  # what may still come on it is no answer to another request
+            sock.close()  # data that still arrives would not belong to the next request
             raise
         self._kept.append((os.getpid(), sock))
         return response
@@ -116,9 +116,9 @@ class _SocketCarrier:
         while self._kept:
             try:
                 pid, sock = self._kept.pop()
-            except IndexError:  # another thread has it
+            except IndexError:  # another thread took it
                 return None
-            # A worker that was forked shares its parent's; and one with something to read has ended, or is out of step.
+            # Skip connections inherited from the parent process. One with data to read has ended or is out of step.
             if pid == os.getpid() and not wait_for_read(sock, 0):
                 return sock
             sock.close()
@@ -131,7 +131,7 @@ def _close_all(kept: deque[tuple[int, socket.socket]]) -> None:
 
 
 class _ConnectionEndedError(OSError):
-    """The simulator ended the connection before the first byte of a response."""
+    """The simulator closed the connection before the first byte of a response."""
 
 
 def _send_request(sock: socket.socket, request: bytes) -> None:
@@ -144,7 +144,7 @@ def _send_request(sock: socket.socket, request: bytes) -> None:
 def _receive_response(sock: socket.socket) -> bytes:
     try:
         first = sock.recv(_LENGTH.size)
-    except ConnectionResetError as error:  # it was closed with our request unread
+    except ConnectionResetError as error:  # it was closed before our request was read
         raise _ConnectionEndedError(error.errno, error.strerror) from error
     if not first:
         raise _ConnectionEndedError(errno.EPROTO, _NO_WHOLE_ANSWER)
@@ -157,7 +157,7 @@ def _receive_response(sock: socket.socket) -> bytes:
 
 
 def _receive(sock: socket.socket, size: int) -> bytes:
-    """Return the next ``size`` bytes, or fewer where the stream ends before."""
+    """Return the next ``size`` bytes, or fewer if the stream ends first."""
     data = b""
     while len(data) < size and (chunk := sock.recv(size - len(data))):
         data += chunk
@@ -165,11 +165,11 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 
 
 class Nsm:
-    """The module's requests as methods, as ``open_nsm`` returns them. Safe to use from several threads.
+    """The module, with its requests as methods; ``open_nsm`` returns one. Threads can share it.
 
     Args:
-        carrier: what brings a request to the module.
-        is_device: as the attribute.
+        carrier: sends requests to the module.
+        is_device: see the attribute.
 
     Attributes:
         is_device: whether this is a character device rather than the simulator's socket.
@@ -195,17 +195,17 @@ class Nsm:
         """Return a new attestation document (COSE_Sign1) that carries the given fields.
 
         Raises:
-            ValueError: a field is longer than the module takes (``nsm.encode_attestation_request``).
-            NsmError: the module refused or did not answer.
+            ValueError: a field is longer than the module accepts (``nsm.encode_attestation_request``).
+            NsmError: the module refused or did not respond.
         """
         request = nsm.encode_attestation_request(public_key_der=public_key_der, user_data=user_data, nonce=nonce)
         return nsm.decode_attestation_response(self._exchange(nsm.ATTESTATION, request))
 
     def random(self, count_bytes: int) -> bytes:
-        """Return ``count_bytes`` random bytes of the module, in as many requests as that takes.
+        """Return ``count_bytes`` random bytes from the module, with as many requests as needed.
 
         Raises:
-            NsmError: the module refused or did not answer.
+            NsmError: the module refused or did not respond.
         """
         gathered = b""
         while len(gathered) < count_bytes:
@@ -216,7 +216,7 @@ class Nsm:
         """Return the module's description.
 
         Raises:
-            NsmError: the module refused or did not answer.
+            NsmError: the module refused or did not respond.
         """
         return nsm.decode_describe_response(self._exchange(nsm.DESCRIBE, nsm.encode_describe_request()))
 
@@ -233,12 +233,12 @@ def open_nsm(location: str | Path | UnixAddress = NSM_DEVICE) -> Nsm:
     """Open the Nitro Security Module.
 
     Args:
-        location: a character device, or the unix socket of a simulator; as text, an absolute path or ``unix:PATH``.
+        location: a character device, or the unix socket of a simulator. As text: an absolute path or ``unix:PATH``.
 
     Raises:
-        TypeError: ``location`` is none of these.
+        TypeError: ``location`` has the wrong type.
         InputError: the text is malformed.
-        NsmError: there is no such device, or it may not be opened.
+        NsmError: the device does not exist or cannot be opened.
     """
     if isinstance(location, str):
         location = parse_nsm_location(location)
@@ -263,10 +263,10 @@ def parse_nsm_location(text: str, *, subject: str = "NSM") -> Path | UnixAddress
 
     Args:
         text: an absolute path or ``unix:PATH``.
-        subject: what the error calls it.
+        subject: what errors call it.
 
     Raises:
-        InputError: it is neither.
+        InputError: ``text`` is neither of these.
     """
     if text.startswith("/"):
         return Path(text)

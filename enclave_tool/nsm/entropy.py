@@ -1,4 +1,4 @@
-"""Entropy for a machine that has just booted: random bytes of the NSM, credited to the kernel's pool."""
+"""Entropy for a machine that has just booted: random bytes from the NSM, credited to the kernel's pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enclave_tool.errors import NsmError
 from enclave_tool.nsm.device import Nsm
 
 SEED_BYTES = 1_024
-"""As kmstool in C asks for; the kernel's pool itself holds 32 bytes of strength."""
+"""The same as in kmstool in C; the kernel's pool itself has the strength of 32 bytes."""
 RANDOM_DEVICE = Path("/dev/random")
 RNDADDENTROPY = 0x4008_5203
 """_IOW('R', 0x03, int[2]). Source: random(4), <uapi/linux/random.h>."""
@@ -21,13 +21,13 @@ _logger = logging.getLogger(__name__)
 
 
 def seed_kernel_entropy(nsm: Nsm) -> None:
-    """Mix random bytes of the module into the kernel's pool and credit them, before any key is made.
+    """Add random bytes from the module to the kernel's pool and credit them; call it before any key is generated.
 
-    kmstool in C does this inside an assertion that release builds drop; here a failure ends the start. A simulated
-    module is no source of entropy, so nothing is done with one.
+    kmstool in C does this inside an assertion, which release builds drop. Here, a failure prevents the start. Does
+    nothing with a simulated module, which is not a source of entropy.
 
     Raises:
-        NsmError: the module gave no bytes, or the kernel did not take them.
+        NsmError: the module returned no bytes, or the kernel did not accept them.
     """
     if not nsm.is_device:
         _logger.info("entropy: kernel not seeded, because the NSM is simulated")
@@ -37,17 +37,17 @@ def seed_kernel_entropy(nsm: Nsm) -> None:
 
 
 def credit_kernel_entropy(random: bytes) -> None:
-    """Add ``random`` to the kernel's pool, counted as 8 bits a byte. Needs CAP_SYS_ADMIN.
+    """Add ``random`` to the kernel's pool, credited as 8 bits per byte. Needs CAP_SYS_ADMIN.
 
     Raises:
-        NsmError: the kernel did not take them.
+        NsmError: the kernel did not accept them.
     """
     # struct rand_pool_info: int entropy_count (bits), int buf_size (bytes), then the bytes.
     pool_info = struct.pack("@ii", len(random) * 8, len(random)) + random
     try:
         fd = os.open(RANDOM_DEVICE, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            # A writable buffer goes to the kernel as it is; of an immutable one Python copies 1,024 bytes at most.
+            # Python passes a writable buffer to the kernel directly; an immutable one may have at most 1,024 bytes.
             fcntl.ioctl(fd, RNDADDENTROPY, bytearray(pool_info))
         finally:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""The recipient of KMS's answers: an RSA key, the attestation document that vouches for it, and the opening."""
+"""The recipient of KMS's responses: an RSA key, which opens them, and the attestation document that vouches for it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vsock_wire.protocol.trace import Attested, Opened
 from vsock_wire.stopwatch import milliseconds_since
 
 KEY_BITS = (2_048, 3_072, 4_096)
-"""KMS API, RecipientInfo: RSA keys it encrypts to; the first is the default, as in kmstool."""
+"""Sizes of RSA keys that KMS encrypts to; the first is the default, as in kmstool. Source: KMS API, RecipientInfo."""
 KEY_ENCRYPTION_ALGORITHM = "RSAES_OAEP_SHA_256"
 _PUBLIC_EXPONENT = 65_537
 
 
 class RecipientKey:
-    """An RSA key pair whose private half never leaves this process. ``repr`` shows its identifier only.
+    """An RSA key pair whose private key never leaves this process. ``repr`` shows only its identifier.
 
     Args:
-        private_key: one that exists already; ``generate`` makes a new one.
+        private_key: an existing key; ``generate`` makes a new one.
 
     Attributes:
         public_key_der: the SubjectPublicKeyInfo, as the attestation document carries it.
-        identifier: SHA-256 of ``public_key_der``, by which KMS names the recipient in its answer.
+        identifier: SHA-256 of ``public_key_der``, which names the recipient in KMS's response.
     """
 
     def __init__(self, private_key: rsa.RSAPrivateKey) -> None:
@@ -45,10 +45,10 @@ class RecipientKey:
 
     @classmethod
     def generate(cls, key_bits: int = KEY_BITS[0]) -> RecipientKey:
-        """Make a new key.
+        """Generate a new key.
 
         Raises:
-            ValueError: ``key_bits`` is none of KEY_BITS.
+            ValueError: ``key_bits`` is not one of KEY_BITS.
         """
         if key_bits not in KEY_BITS:
             raise ValueError(f"key_bits: expected one of {KEY_BITS}, got {key_bits}")
@@ -57,10 +57,11 @@ class RecipientKey:
     def open_ciphertext_for_recipient(self, ciphertext_for_recipient: bytes) -> bytes:
         """Return the plaintext of a CiphertextForRecipient.
 
-        Does not prove that KMS made it: anyone who knows the public key can. That proof is the TLS connection.
+        Does not prove that it comes from KMS, because anyone who knows the public key can make one. Only the TLS
+        connection proves that.
 
         Raises:
-            CmsError: it is malformed, made for another key, or cannot be opened.
+            CmsError: it is malformed, is for another key, or cannot be opened.
         """
         enveloped = parse_enveloped_data(ciphertext_for_recipient)
         named = enveloped.recipient_key_identifier
@@ -74,18 +75,18 @@ class RecipientKey:
 
 
 class Recipient:
-    """What an attested KMS call needs: a document to send along, and the key that opens the answer.
+    """What an attested KMS call needs: an attestation document to send, and the key that opens the response.
 
-    Safe to use from several threads.
+    Threads can share it.
 
     Args:
         nsm: the module that signs the documents.
-        key: the recipient key; by default a new RSA-2048 one.
-        max_document_age_s: how long, in seconds, a document may serve for further calls; 0 asks for a new one for
-            each. KMS publishes no limit of its own; the leaf certificate inside ends about 3 hours after its issue.
+        key: the recipient key; by default a new RSA-2048 key.
+        max_document_age_s: how many seconds to reuse a document; 0 gets a new one for each call. KMS does not publish a
+            limit; the leaf certificate in a document expires about 3 hours after it was issued.
 
     Raises:
-        TypeError: an argument has a wrong type.
+        TypeError: an argument has the wrong type.
         ValueError: the age is negative.
     """
 
@@ -106,7 +107,7 @@ class Recipient:
         """Return an attestation document that carries the recipient's public key.
 
         Raises:
-            NsmError: the module refused or did not answer.
+            NsmError: the module refused or did not respond.
         """
         started = time.perf_counter()
         document, is_reused = self._kept_document() if self._max_document_age_s > 0 else (self._new_document(), False)
@@ -114,10 +115,10 @@ class Recipient:
         return document
 
     def attest(self, nonce: bytes | None, user_data: bytes | None) -> bytes:
-        """Return a new attestation document for somebody else than KMS: with the public key, a nonce and user data.
+        """Return a new attestation document for a verifier other than KMS, with the public key, nonce and user data.
 
         Raises:
-            NsmError: the module refused or did not answer.
+            NsmError: the module refused or did not respond.
         """
         started = time.perf_counter()
         document = self._nsm.attestation_document(
@@ -130,7 +131,7 @@ class Recipient:
         """Return the plaintext; see ``RecipientKey.open_ciphertext_for_recipient``.
 
         Raises:
-            CmsError: it is malformed, made for another key, or cannot be opened.
+            CmsError: it is malformed, is for another key, or cannot be opened.
         """
         started = time.perf_counter()
         plaintext = self.key.open_ciphertext_for_recipient(ciphertext_for_recipient)
@@ -138,7 +139,7 @@ class Recipient:
         return plaintext
 
     def _kept_document(self) -> tuple[bytes, bool]:
-        """Return a document that is young enough, and whether it was there already."""
+        """Return a document that is recent enough, and whether it was made for an earlier call."""
         with self._lock:
             now = time.monotonic()
             is_kept = now - self._document_made_at <= self._max_document_age_s

@@ -1,15 +1,15 @@
-"""CiphertextForRecipient: a CMS EnvelopedData in BER, read and opened (pure).
+"""CiphertextForRecipient: parses and decrypts a CMS EnvelopedData in BER (pure).
 
 KMS encrypts a plaintext with a new AES key, and that key with the recipient's RSA key; both are in one CMS message.
 Opening it takes two steps, which do not trust each other's input:
 
-1. ``parse_enveloped_data`` reads the fields. KMS writes two shapes, with indefinite lengths and always the same
-   algorithms; ``read_kms_shape`` recognises them byte for byte by a pattern, at a fiftieth of what reading BER costs.
-   A message that differs from them in a byte is left to ``read_ber``, and a test checks that both read alike. pyasn1
-   decodes it in one step, by a schema of the whole message, because it loses the end-of-contents octets inside an
-   untyped ANY, where the usual two steps would pass through.
-2. ``decrypt_enveloped_data`` opens them. CBC is not authenticated, so one text covers all that can fail: it must not
-   become an oracle. Only the TLS connection proves that the message comes from KMS.
+1. ``parse_enveloped_data`` reads the fields. KMS writes two shapes, both with indefinite lengths and always with the
+   same algorithms. ``read_kms_shape`` recognises them byte for byte with a pattern, at a fiftieth of the cost of
+   parsing BER. ``read_ber`` parses every other message, and a test checks that both give the same result. It uses
+   pyasn1 with a schema of the whole message. The usual two steps, which pass through an untyped ANY, do not work:
+   pyasn1 loses the end-of-contents octets inside an ANY.
+2. ``decrypt_enveloped_data`` decrypts them. CBC is not authenticated, so all failures have the same text, which
+   therefore cannot serve as an oracle. Only the TLS connection proves that the message comes from KMS.
 
 Sources: RFC 5652 section 6, RFC 3560, RFC 4055 section 4.1.
 """
@@ -38,8 +38,8 @@ AES_BLOCK_BYTES = 16
 
 SUBJECT = "CiphertextForRecipient"
 CANNOT_OPEN = f"{SUBJECT}: cannot be opened with this recipient's key"
-"""The one text for a wrong key, a wrong content key and wrong padding: CBC is not authenticated, and telling these
-apart would serve only somebody who tries ciphertexts."""
+"""The text for a wrong key, a wrong content key and wrong padding. CBC is not authenticated, so different texts would
+help only an attacker who tries ciphertexts."""
 
 _ENVELOPED_DATA = "1.2.840.113549.1.7.3"
 _DATA = "1.2.840.113549.1.7.1"
@@ -48,7 +48,7 @@ _MGF1 = "1.2.840.113549.1.1.8"
 _SHA256 = "2.16.840.1.101.3.4.2.1"
 _AES256_CBC = "2.16.840.1.101.3.4.1.42"
 _VERSIONS = (0, 2)
-"""RFC 5652 section 6.1: 2 where a recipient is named by key identifier, as KMS does; emulators send 0."""
+"""RFC 5652 section 6.1: 2 if the recipient is named by its key identifier, as by KMS; emulators send 0."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class EnvelopedData:
     """The fields of an EnvelopedData for one recipient.
 
     Attributes:
-        recipient_key_identifier: the subjectKeyIdentifier, or None where the recipient is named by issuer and serial.
-        encrypted_key: the content key under the recipient's RSA key.
+        recipient_key_identifier: the subjectKeyIdentifier, or None if issuer and serial number name the recipient.
+        encrypted_key: the content key, encrypted with the recipient's RSA key.
         iv: 16 bytes.
         encrypted_content: a multiple of 16 bytes, at least one block.
     """
@@ -69,17 +69,17 @@ class EnvelopedData:
 
 
 def parse_enveloped_data(ber: bytes) -> EnvelopedData:
-    """Read a ContentInfo that holds an EnvelopedData as KMS and its emulators write it.
+    """Parse a ContentInfo with an EnvelopedData, as KMS and its emulators write it.
 
     Lengths may be definite or indefinite, and the encrypted content primitive or in constructed segments. Nothing is
-    authenticated here: whoever knows the recipient's public key can make such a message.
+    authenticated here: anyone who knows the recipient's public key can make such a message.
 
     Args:
         ber: at most MAX_CMS_BYTES.
 
     Raises:
-        CmsError: the bytes are no such message, go on behind its end, or name other algorithms than RSAES-OAEP with
-            SHA-256 and MGF1-SHA-256, and AES-256-CBC.
+        CmsError: the bytes are not such a message, continue after its end, or name other algorithms than RSAES-OAEP
+            with SHA-256 and MGF1-SHA-256, and AES-256-CBC.
     """
     if len(ber) > MAX_CMS_BYTES:
         raise CmsError(f"{SUBJECT}: expected at most {MAX_CMS_BYTES} bytes, got {len(ber)}")
@@ -87,7 +87,7 @@ def parse_enveloped_data(ber: bytes) -> EnvelopedData:
 
 
 def read_ber(ber: bytes) -> EnvelopedData:
-    """Return the fields of a message in any shape, of at most MAX_CMS_BYTES; raises as ``parse_enveloped_data``."""
+    """Parse a message of any shape and at most MAX_CMS_BYTES; raise the same errors as ``parse_enveloped_data``."""
     try:
         content_info, rest = decoder.decode(ber, asn1Spec=_CONTENT_INFO)
         enveloped = _read_content_info(content_info)
@@ -101,9 +101,9 @@ def read_ber(ber: bytes) -> EnvelopedData:
 
 
 def read_kms_shape(ber: bytes) -> EnvelopedData | None:
-    """Return the fields of a message in one of the shapes that KMS writes, or None for all others (X.690 section 8.1).
+    """Parse a message in one of the shapes that KMS writes (X.690 section 8.1); return None for any other message.
 
-    What it returns is what ``read_ber`` reads from the same bytes.
+    The result is the same as that of ``read_ber``.
     """
     match = _KMS_SHAPE.fullmatch(ber)
     if match is None:
@@ -149,10 +149,10 @@ def decrypt_enveloped_data(enveloped: EnvelopedData, private_key: RSAPrivateKey)
 
     Args:
         enveloped: what ``parse_enveloped_data`` returned.
-        private_key: the recipient's.
+        private_key: the recipient's private key.
 
     Raises:
-        CmsError: it cannot be opened with this key; the text does not say which step failed.
+        CmsError: it cannot be opened with this key. The text does not say which step failed.
     """
     oaep = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
     unpadder = PKCS7(AES_BLOCK_BYTES * 8).unpadder()
@@ -246,7 +246,7 @@ def _implicit_octets() -> Any:
     return octets.subtype(implicitTag=_context(0, constructed=False))
 
 
-# Built once; decoding clones them.
+# The schema, built once; pyasn1 clones it for each message.
 _HASH_ALGORITHM = _algorithm(namedtype.OptionalNamedType("parameters", univ.Null("")))
 _MASK_GEN_ALGORITHM = _algorithm(namedtype.NamedType("parameters", _HASH_ALGORITHM))
 _OAEP_PARAMETERS = _sequence(

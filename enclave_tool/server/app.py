@@ -1,4 +1,4 @@
-"""The server, put together from its configuration, and run."""
+"""Builds the server from its configuration and runs it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from vsock_wire.rpc.server import MessageServer
 from vsock_wire.rpc.shared_load import SharedLoad
 
 PROGRAM = "kmstool-enclave"
-"""How a hint to a client names the program."""
+"""The program's name in hints to clients."""
 COLLECT_AFTER = 10_000
-"""New objects between two looks for garbage that refers to itself. Python's own 700 makes for one in every decrypt."""
+"""New objects between two runs of the garbage collector. With Python's default of 700, each decrypt causes a run."""
 
 _logger = logging.getLogger(__name__)
 
 
 def serve(config: Config) -> NoReturn:
-    """Seed the kernel, make the recipient key, listen, and serve until SIGTERM; with several workers in each of them.
+    """Seed the kernel, generate the recipient key, listen, and serve until SIGTERM, possibly in several workers.
 
     Raises:
-        NsmError: there is no Nitro Security Module, or entropy could not be had from it.
-        InputError: the CA bundle cannot be read, or the program of the delivery not be executed.
+        NsmError: there is no Nitro Security Module, or the kernel could not be seeded from it.
+        InputError: the CA bundle cannot be read, or the program of the delivery is not executable.
         TransportError: the address cannot be bound.
     """
     signal.signal(signal.SIGTERM, exit_on_signal)
@@ -48,7 +48,7 @@ def serve(config: Config) -> NoReturn:
     with open_nsm(config.nsm) as nsm:
         seed_kernel_entropy(nsm)  # before any key is made
         enclave = _make_enclave(config, nsm, deliverer)
-        enclave.kms.endpoint_url(config.region or DEFAULT_REGION)  # loads botocore's data, once for all workers
+        enclave.kms.endpoint_url(config.region or DEFAULT_REGION)  # loads botocore's data once for all workers
         listener = listen_socket(config.listen)
         _logger.info("listening on %s", bound_address(listener, config.listen))
         load, worker = SharedLoad(config.workers), 0
@@ -95,7 +95,7 @@ def _describe(config: Config, nsm: Nsm, recipient: Recipient) -> dict[str, objec
 
 
 def _spare_loaded_objects() -> None:
-    """Have the collector leave alone what is loaded by now: it stays shared between workers, and costs no request."""
+    """Exempt all objects loaded so far from garbage collection, so that workers share them and requests run faster."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)

@@ -1,4 +1,4 @@
-"""What the server is told at its start, checked before anything is opened (pure)."""
+"""The server's configuration, checked before anything is opened (pure)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vsock_wire.rpc.server import Limits
 
 @dataclass(frozen=True)
 class Config:
-    """Everything the server needs to know.
+    """The server's configuration.
 
     Attributes:
-        region: of KMS, or None to let the instance choose it.
-        kms: how KMS is reached, and who is trusted to be KMS.
+        region: the region of KMS, or None to let clients choose it.
+        kms: how to reach KMS, and which authorities to trust.
         nsm: the Nitro Security Module's device, or a simulator's socket.
-        listen: where instances connect.
+        listen: the address that clients connect to.
         key_bits: size of the recipient key.
-        max_document_age_s: how long an attestation document may serve, in seconds.
-        workers: how many processes serve.
-        limits: what one client may take.
-        delivery: what leaves the enclave of a secret.
-        program: what makes it, where the delivery is ``exec``.
+        max_document_age_s: how many seconds to reuse an attestation document.
+        workers: number of worker processes.
+        limits: what the server allows its clients.
+        delivery: how much of a secret leaves the enclave.
+        program: the program that reads secrets if the delivery is ``exec``.
     """
 
     region: str | None = None
@@ -48,17 +48,17 @@ class Config:
 def parse_delivery(
     name: str, program: str | None, arguments: tuple[str, ...], limits: ProgramLimits
 ) -> tuple[Delivery, Program | None]:
-    """Return the delivery, and for ``exec`` the program that makes it.
+    """Return the delivery, and for ``exec`` the program that reads secrets.
 
     Args:
-        name: of the delivery.
-        program: its path, where one was given.
-        arguments: behind its name in its argv.
-        limits: what one run of it may take.
+        name: the name of the delivery.
+        program: the path of the program, or None.
+        arguments: the program's arguments.
+        limits: limits on one run of the program.
 
     Raises:
-        InputError: ``exec`` without a program, a program or arguments without ``exec``, or a path that is not absolute:
-            what runs must not depend on the environment.
+        InputError: there is ``exec`` without a program, or a program or arguments without ``exec``, or the path is not
+            absolute (the environment must not decide what runs).
     """
     delivery = Delivery(name)
     if delivery is not Delivery.EXEC:

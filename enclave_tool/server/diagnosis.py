@@ -1,4 +1,4 @@
-"""The hops behind the enclave, looked at from inside it: NSM, entropy, proxy, KMS, TLS, clock."""
+"""Checks each hop that the enclave depends on, from inside: NSM, entropy, proxy, KMS, TLS, clock."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from vsock_wire.protocol.trace import TlsConnected
 from vsock_wire.stopwatch import milliseconds_since
 
 ENTROPY_SAMPLE_BYTES = 32
-"""Of each of two samples: equal ones come from a broken generator, not from chance."""
+"""Size of each of two samples, large enough that two equal ones mean a broken generator and not chance."""
 DATE_PRECISION_S = 1
-"""Of a Date header."""
+"""Precision of a Date header."""
 PING_PATH = "/ping"
-"""Asked without a signature; whatever KMS answers has its certificate behind it, and its Date in it."""
+"""The path of an unsigned request. Any response of KMS shows its certificate and has a Date header."""
 
 
 @dataclass(frozen=True)
 class Surveyor:
-    """Looks at each hop anew when it is asked; opens a connection of its own, and calls no operation of KMS.
+    """Checks each hop again at each call, with a new connection and without calling an operation of KMS.
 
     Attributes:
         nsm: the module.
-        recipient: whose key a document is asked for.
-        options: how KMS is reached.
+        recipient: the recipient whose key is attested.
+        options: how to reach KMS.
     """
 
     nsm: Nsm
@@ -48,10 +48,10 @@ class Surveyor:
     options: KmsOptions
 
     def survey(self, kms_url: str) -> Iterator[Hop]:
-        """Yield the hops; behind one that failed, those that depend on it as skipped.
+        """Yield the hops. If one fails, those that depend on it are skipped.
 
         Args:
-            kms_url: of the endpoint, ``https://HOST`` or ``https://HOST:PORT``.
+            kms_url: the URL of the endpoint, ``https://HOST`` or ``https://HOST:PORT``.
         """
         module = self._see_nsm()
         yield module
@@ -102,7 +102,7 @@ class Surveyor:
 
 
 def _stopped(error: ToolError) -> Iterator[Hop]:
-    """Yield the hops on the way to KMS when ``error`` stopped it."""
+    """Yield the hops on the way to KMS, one of which failed with ``error``."""
     match error:
         case ProxyUnreachableError():
             failed = HopName.PROXY

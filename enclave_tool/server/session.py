@@ -1,4 +1,4 @@
-"""What the enclave does for each request of a connection."""
+"""The enclave's handling of each request on a connection."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Enclave:
     """What all sessions of the process share.
 
     Attributes:
-        kms: KMS, by credentials and region.
-        region: the region set at start, or None to let the instance choose.
-        description: what Describe tells beside the uptime; nothing secret.
+        kms: returns callers for credentials and regions.
+        region: the region set at start, or None to let clients choose it.
+        description: the reply to Describe without the uptime; contains no secrets.
         attest: returns an attestation document for a nonce and user data.
-        survey: looks at the hops to the endpoint of a URL.
-        deliverer: makes of a secret what may leave the enclave.
+        survey: checks the hops to the endpoint with the given URL.
+        deliverer: turns a secret into what may leave the enclave.
     """
 
     kms: KmsRegions
@@ -86,9 +86,9 @@ class Enclave:
 
 
 class Session(RequestHandler):
-    """One connection to the enclave. Calls of KMS that bring an Id are independent of each other.
+    """One connection to the enclave. Calls to KMS that have an Id are independent of each other.
 
-    They are made with the credentials that were set when they came.
+    A call uses the credentials that were set when its request arrived.
     """
 
     service = Service.ENCLAVE
@@ -99,7 +99,7 @@ class Session(RequestHandler):
         self._caller: KmsCaller | None = None
 
     def prepare(self, message: JsonObject) -> Callable[[], Outcome]:
-        """Return what performs a request, with the credentials that are set now."""
+        """Return a function that performs a request with the credentials that are set now."""
         caller = self._caller
         return lambda: self._perform(message, caller)
 
@@ -123,7 +123,7 @@ class Session(RequestHandler):
     def _set_client(self, message: JsonObject) -> JsonObject:
         request = parse_set_client(message)
         region = choose_region(self._enclave.region, request.region)
-        # Only now: a SetClient that fails leaves the client of an earlier one in place.
+        # Only now: if SetClient fails, the client of an earlier SetClient stays in place.
         self._caller = self._enclave.kms.caller(request.credentials, region)
         return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation)}
 
@@ -157,10 +157,10 @@ class Session(RequestHandler):
 
 
 def choose_region(enclave_region: str | None, requested_region: str | None) -> str:
-    """Apply kmstool's rule: set on one side, that one; on neither, DEFAULT_REGION; on both, an error (pure).
+    """Return the region that one side sets, or DEFAULT_REGION if neither does, as kmstool does (pure).
 
     Raises:
-        RequestError: both sides set a region, even the same.
+        RequestError: both sides set a region, even if it is the same.
     """
     if enclave_region and requested_region:
         raise RequestError(
@@ -172,11 +172,11 @@ def choose_region(enclave_region: str | None, requested_region: str | None) -> s
 
 
 def refuse(error: ToolError, failure: str | None = None) -> ErrorReply:
-    """Return the reply for a failure (pure).
+    """Return the error reply for a failure (pure).
 
     Args:
-        error: what failed.
-        failure: the text that the Message starts with; kmstool's own, where it has one.
+        error: the failure.
+        failure: the text that the Message starts with; kmstool's own text if it has one.
     """
     message = f"{failure}: {error}" if failure else str(error)
     if isinstance(error, KmsError):

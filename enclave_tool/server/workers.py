@@ -1,16 +1,18 @@
-"""Pre-forked workers: processes that share one listening socket and one recipient key, each replaced when it dies.
+"""Pre-forked workers: processes that share one listening socket and one recipient key, and are replaced when they die.
 
-Python runs one thread at a time, so one process cannot use a second CPU for its decrypts. ``fork_workers`` is called
-when all that a worker needs is loaded, the key is made and the socket listens, but before any thread runs:
+Python runs one thread at a time, so one process cannot use a second CPU for its decrypts. ``fork_workers`` must be
+called after everything that a worker needs is loaded, the key is generated and the socket listens, but before any
+thread starts:
 
-- In a worker it returns, and the caller serves. The kernel gives each new connection to one of the workers that wait
-  for it. They share no TLS connection; OpenSSL and the kernel give each its own random numbers after a fork.
-- In the supervisor it never returns. It waits for children, and replaces each worker that ends, at most once a second
-  each. It serves nobody itself.
-- SIGTERM ends the supervisor, which closes the socket, passes SIGTERM on, and kills what does not end in time. A worker
-  gets SIGKILL from the kernel when the supervisor dies (PR_SET_PDEATHSIG), so none is ever left alone.
+- In a worker it returns, and the caller serves. The kernel gives each new connection to one of the waiting workers.
+  Workers share no TLS connection. After a fork, OpenSSL and the kernel give each its own random numbers.
+- In the supervisor it never returns. It waits for its children and replaces each worker that ends, at most once per
+  second each. It does not serve clients itself.
+- SIGTERM ends the supervisor. It closes the socket, passes SIGTERM on, and kills workers that do not end in time. If
+  the supervisor dies, the kernel kills its workers (PR_SET_PDEATHSIG), so none of them outlives it.
 
-A fork is the moment when signals go wrong: they are blocked until each side knows what it is.
+A signal during a fork could reach a process that does not know yet which of the two it is. Signals are therefore
+blocked until it does.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from enclave_tool.delivery.supervisor import PR_SET_PDEATHSIG, prctl
 from vsock_wire.rpc.shared_load import SharedLoad
 
 MAX_WORKERS = 256
-"""More than an enclave has CPUs, so that a slip of the hand does not fork a thousand processes."""
+"""More than an enclave has CPUs; the limit keeps a typing mistake from forking a thousand processes."""
 RESTART_PAUSE_S = 1.0
-"""Least time between two starts of the same worker, so that one that cannot run does not keep the CPUs busy."""
+"""Minimum time between two starts of the same worker, so that one that cannot run does not keep the CPUs busy."""
 STOP_MARGIN_S = 1.0
-"""For a worker to end, once what was under way is finished or given up."""
+"""How long a worker gets to end after its requests in progress are finished or abandoned."""
 _POLL_S = 0.05
 
 _logger = logging.getLogger(__name__)
@@ -41,14 +43,14 @@ _logger = logging.getLogger(__name__)
 def fork_workers(count: int, listener: socket.socket, load: SharedLoad, *, drain_s: float) -> int:
     """Fork ``count`` workers, and return in each of them, with its number from 0.
 
-    In the calling process this does not return: it starts a new worker for each that ends, until SystemExit, which the
-    handler of a signal raises, ends the workers too. Workers never outlive it, even when it is killed.
+    In the calling process this does not return. It starts a new worker for each one that ends, until a signal handler
+    raises SystemExit, and then ends the workers. They never outlive this process, even if it is killed.
 
     Args:
-        count: how many workers, 1 to MAX_WORKERS.
-        listener: what the workers will serve; closed here as soon as they are to end.
-        load: of ``count`` workers; the count of one that has ended is set to 0.
-        drain_s: seconds they get to finish what is under way, once they are told to stop.
+        count: number of workers, 1 to MAX_WORKERS.
+        listener: the socket that the workers serve; closed in this process when they have to end.
+        load: the load of ``count`` workers; the count of a worker that ended is set to 0.
+        drain_s: seconds that workers get to finish requests in progress before they must stop.
     """
     supervisor = _Supervisor(load)
     try:
@@ -63,7 +65,7 @@ def fork_workers(count: int, listener: socket.socket, load: SharedLoad, *, drain
 
 
 class _Supervisor:
-    """The workers of this process, by process id; in a worker none."""
+    """The workers of this process, by process ID; empty in a worker."""
 
     def __init__(self, load: SharedLoad) -> None:
         self._load = load
@@ -71,7 +73,7 @@ class _Supervisor:
         self._started_at: dict[int, float] = {}
 
     def replace_the_dead(self) -> int:
-        """Keep all workers running; return in a new one, with its number."""
+        """Replace each worker that ends; return in the new worker, with its number."""
         while True:
             number = self._await_death()
             self._load.set(number, 0)
@@ -80,7 +82,7 @@ class _Supervisor:
                 return number
 
     def stop(self, timeout_s: float) -> None:
-        """End all workers: at once those that are idle, by force those that need longer than ``timeout_s``."""
+        """End all workers, and kill those that have not ended after ``timeout_s``."""
         _signal_all(self._workers, signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
         while self._workers and time.monotonic() < deadline:
@@ -89,9 +91,9 @@ class _Supervisor:
         _signal_all(self._workers, signal.SIGKILL)
 
     def start(self, number: int) -> bool:
-        """Start worker ``number``; return whether this is it."""
+        """Start worker ``number``; return True in the worker and False in the supervisor."""
         supervisor = os.getpid()
-        # A signal between the fork and the lines behind it would find a worker that takes itself for the supervisor.
+        # A signal right after the fork would find a worker that still takes itself for the supervisor.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             pid = os.fork()
@@ -109,7 +111,7 @@ class _Supervisor:
         while True:
             pid, status = os.wait()
             number = self._workers.pop(pid, None)
-            if number is not None:  # as an image's first process this one also inherits others' children
+            if number is not None:  # as the first process of an image, this one also inherits orphans
                 _logger.warning("worker %d (pid %d) %s: starting another", number, pid, _end(status))
                 return number
 
@@ -120,7 +122,7 @@ class _Supervisor:
 
 
 def _become_worker(supervisor: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor then sends SIGTERM
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the supervisor sends SIGTERM
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:  # it died before the line above
         os.kill(os.getpid(), signal.SIGKILL)
@@ -138,5 +140,5 @@ def _end(status: int) -> str:
 
 
 def exit_on_signal(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End the process in order: the handler of SIGTERM."""
+    """Handle SIGTERM: end the process in an orderly way."""
     raise SystemExit(0)
