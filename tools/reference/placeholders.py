@@ -9,14 +9,15 @@ _TRANSPARENT = frozenset(("abs", "int", "printable", "quoted", "repr", "round", 
 """Functions whose argument names what stands in the text."""
 
 
+SYSTEM_REASON = "{reason of the system}"
+
+
 def placeholder(node: ast.expr) -> str:
     """Return ``{name}`` for an expression, by a name that tells a reader what stands there."""
-    return f"{{{_name(node)}}}"
+    return SYSTEM_REASON if "strerror" in ast.unparse(node) else f"{{{_name(node)}}}"
 
 
 def _name(node: ast.expr) -> str:
-    if "strerror" in ast.unparse(node):
-        return "reason of the system"
     name = _NAMES.get(type(node))
     return "value" if name is None else name(node)
 

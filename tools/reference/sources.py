@@ -38,6 +38,17 @@ class Place:
         return parameters_of(self.function) if self.function else []
 
     @cached_property
+    def paired(self) -> set[str]:
+        """The local names that one statement of the function assigns together: their values belong together."""
+        targets = [
+            target
+            for node in (ast.walk(self.function) if self.function else ())
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+        ]
+        return {part.id for target in targets if isinstance(target, ast.Tuple) for part in _names(target)}
+
+    @cached_property
     def assigned(self) -> dict[str, list[ast.expr]]:
         """What the function assigns to each local name; no expression for one that a loop or ``with`` sets."""
         found: dict[str, list[ast.expr]] = defaultdict(list)
@@ -144,3 +155,10 @@ def _assign(target: ast.expr, value: ast.expr, found: dict[str, list[ast.expr]])
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
         for part, part_value in zip(target.elts, value.elts, strict=True):
             _assign(part, part_value, found)
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.IfExp):
+        _assign(target, value.body, found)
+        _assign(target, value.orelse, found)
+
+
+def _names(node: ast.AST) -> Iterator[ast.Name]:
+    yield from (part for part in ast.walk(node) if isinstance(part, ast.Name))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tools.reference.placeholders import placeholder
+from tools.reference.placeholders import SYSTEM_REASON, placeholder
 from tools.reference.sources import Place, Sources, bound_arguments, last_name
 
 MAX_TEXTS = 16
@@ -74,7 +74,20 @@ class Renderer:
         return [*self.texts(node.body, depth), *self.texts(node.orelse, depth)]
 
     def _product(self, nodes: list[ast.expr], depth: int) -> list[str]:
-        return ["".join(parts) for parts in itertools.product(*(self.texts(node, depth) for node in nodes))]
+        texts = [self.texts(node, depth) for node in nodes]
+        varying = [node for node, found in zip(nodes, texts, strict=True) if len(found) > 1]
+        counts = {len(found) for found in texts} - {1}
+        if len(varying) > 1 and len(counts) == 1 and all(self._is_paired(node) for node in varying):
+            rows = max(counts)
+            return ["".join(parts) for parts in zip(*(found * (rows // len(found)) for found in texts), strict=True)]
+        return ["".join(parts) for parts in itertools.product(*texts)]
+
+    def _is_paired(self, node: ast.expr) -> bool:
+        return (
+            isinstance(node, ast.FormattedValue)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in self.place.paired
+        )
 
     def _named(self, node: ast.expr, depth: int) -> list[str] | None:
         """Return the texts of a parameter or a local name, or those of the map that ``get`` looks into."""
@@ -87,8 +100,14 @@ class Renderer:
                 self.free.add(name)
                 return [placeholder(node)]
             case ast.Name(id=name) if self.place.assigned.get(name):
-                return [text for value in self.place.assigned[name] for text in self.texts(value, depth)]
+                return [text for value in self.place.assigned[name] for text in self._assigned(node, value, depth)]
         return None
+
+    def _assigned(self, name: ast.expr, value: ast.expr, depth: int) -> list[str]:
+        """Return the texts of what is assigned to a local name; by that name, where they are not known."""
+        found = self.texts(value, depth)
+        unknown = placeholder(value)
+        return [placeholder(name)] if found == [unknown] and unknown != SYSTEM_REASON else found
 
     def _called(self, node: ast.Call, depth: int) -> list[str]:
         """Return the texts of a call: of a function of the same module that only returns, or of one that quotes."""
