@@ -1,4 +1,4 @@
-"""Real processes of every tool around a simulated account, over unix sockets and real TLS."""
+"""Real processes of every tool with a simulated AWS account, connected by unix sockets and real TLS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.support.deployment.deployment import Deployment, deploy
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """One for all tests of a file: none of them changes it for the others."""
+    """Start one deployment for all tests of a file; no test may change it for the others."""
     with deploy() as started:
         yield started

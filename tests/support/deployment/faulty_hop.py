@@ -87,7 +87,7 @@ class FaultyHop:
             self._listen()
         self._disconnect()
 
-    def measure_anew(self) -> None:
+    def measure_again(self) -> None:
         """Forget how long a whole answer is; every open connection ends, as several went over some."""
         self.whole_bytes = 0
         self._disconnect()

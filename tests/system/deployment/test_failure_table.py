@@ -76,13 +76,13 @@ def test_page_says_what_happens(shared: Deployment, name: str) -> None:
         assert re.fullmatch(_as_regex(pattern), line), f"{line!r} is not {pattern!r}"
 
 
-def test_every_situation_has_its_row_and_every_row_its_situation() -> None:
+def test_rows_and_situations_match() -> None:
     assert set(ROWS) == set(SITUATIONS)
     assert len(ROWS) >= 20
 
 
 def _as_regex(text: str) -> str:
-    """Let ``...`` in the table stand for what differs from run to run."""
+    """Return a pattern in which ``...`` matches text that differs between runs."""
     return re.escape(text).replace(r"\.\.\.", ".*").replace("PROGRAM", "kmstool-(instance|enclave)")
 
 
@@ -91,13 +91,13 @@ def _decrypt(shared: Deployment, *options: str, enclave: str = "enclave") -> Don
 
 
 def _only_client(shared: Deployment, name: str) -> RawClient:
-    """Return the one connection a server takes, which until just now was that of asking whether it listens."""
+    """Return the only connection that the server accepts, once the one that checked for readiness is closed."""
     for _ in range(1_000):
         client = shared.connect(name)
         if client.ask(b'{"Operation":"Describe"}')["Status"] == "Ok":
             return client
         client.sock.close()
-    raise AssertionError("the server takes nobody")
+    raise AssertionError("the server accepts no connection")
 
 
 def _with_imds_mode(shared: Deployment, mode: ImdsMode) -> Done:
@@ -182,8 +182,8 @@ def _(shared: Deployment) -> Done:
     with KmsServer(shared.account.kms, tls=shared.account.tls.server_certificate("x")) as gone:
         port = gone.port
     shared.start_proxy("blind", kms_port=port)
-    shared.start_enclave("behind-blind", proxy_name="blind")
-    return _decrypt(shared, enclave="behind-blind")
+    shared.start_enclave("of-blind", proxy_name="blind")
+    return _decrypt(shared, enclave="of-blind")
 
 
 @situation("no Nitro Security Module where the enclave starts")
@@ -302,9 +302,9 @@ def _(_: Deployment) -> Done:
 
 
 def _await_reading(pid: int) -> None:
-    """Wait until the process sleeps in a read of its standard input, which is file descriptor 0."""
+    """Wait until the process blocks in a read of its standard input, file descriptor 0."""
     for _ in range(20_000):
         syscall = Path(f"/proc/{pid}/syscall").read_text("ascii")
         if syscall.startswith("0 0x0 "):
             return
-    raise AssertionError("it does not read its standard input")
+    raise AssertionError("the process does not read its standard input")

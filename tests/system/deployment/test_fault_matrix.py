@@ -1,4 +1,4 @@
-"""Every fault at every hop: the exit code is right, no part of a plaintext comes out, and the next client is served."""
+"""Every fault at every hop gives the right exit code, leaks no plaintext, and does not affect the next client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vsock_wire.net.address import TcpAddress, UnixAddress
 
 PLAINTEXT = b"p1aintext-that-must-come-whole-or-not-at-all"
 TIMEOUT_S = 3.0
-"""That the client gives the enclave for each reply."""
+"""The client's timeout for each reply of the enclave."""
 HOPS = ("instance-enclave", "enclave-proxy", "proxy-KMS", "IMDS", "NSM")
 
 
@@ -60,11 +60,11 @@ def world() -> Iterator[World]:
         deployment.start_proxy("proxy", kms_port=_place(hops["proxy-KMS"])[1])
         nsm = ("--nsm", str(hops["NSM"].address))
         deployment.start_enclave("enclave", "-vv", *nsm, proxy_name="faulty-proxy")
-        hops["NSM"].measure_anew()
+        hops["NSM"].measure_again()
         world = World(deployment, hops, deployment.encrypt(PLAINTEXT))
         assert world.decrypt().stdout == PLAINTEXT + b"\n"
         for hop in hops.values():
-            hop.set_fault(None)  # from that run each knows how long a whole answer is; later connections may be kept
+            hop.set_fault(None)  # each hop now knows the length of a whole response; later runs may reuse connections
         yield world
 
 
@@ -72,11 +72,11 @@ def _make_hops(deployment: Deployment, elsewhere: SimulatedAccount, stack: conte
     account = deployment.account
 
     def confuse(peer: Peer) -> None:
-        """Answer everything as Describe is answered."""
+        """Answer every request with a reply to Describe."""
         while peer.receive() is not None:
             peer.send({"Status": "Ok", "Version": "1", "Protocol": 2, "Delivery": "reply", "Region": None})
 
-    def beside(name: str) -> UnixAddress:
+    def faulty(name: str) -> UnixAddress:
         return UnixAddress(str(account.directory / f"faulty-{name}.sock"))
 
     other = account.directory / "other"
@@ -84,11 +84,11 @@ def _make_hops(deployment: Deployment, elsewhere: SimulatedAccount, stack: conte
     stranger = stack.enter_context(ScriptedEnclave(other, confuse)).address
     kms, other_kms = (_tcp(place.kms_server.address) for place in (account, elsewhere))
     anywhere = TcpAddress("127.0.0.1", 0)
-    yield FaultyHop(beside("enclave"), commands.enclave_address(account), stranger)
-    yield FaultyHop(beside("proxy"), commands.proxy_address(account), other_kms)
+    yield FaultyHop(faulty("enclave"), commands.enclave_address(account), stranger)
+    yield FaultyHop(faulty("proxy"), commands.proxy_address(account), other_kms)
     yield FaultyHop(anywhere, kms, other_kms)
     yield FaultyHop(anywhere, _tcp(account.imds_server.address), _tcp(elsewhere.imds_server.address))
-    yield FaultyHop(beside("nsm"), account.enclave.nsm_address, account.other_enclave.nsm_address)
+    yield FaultyHop(faulty("nsm"), account.enclave.nsm_address, account.other_enclave.nsm_address)
 
 
 def _tcp(address: tuple[str, int]) -> TcpAddress:
@@ -101,19 +101,19 @@ def _expect(hop: str, fault: Fault) -> ExitCode:
         case (_, Fault.DRIPPING) | ("IMDS" | "NSM", Fault.DUPLICATE):
             return ExitCode.DONE
         case ("IMDS" | "NSM", Fault.WRONG):
-            return ExitCode.REFUSED  # by KMS: another account's credentials, another enclave's document
+            return ExitCode.REFUSED  # KMS rejects another account's credentials and another enclave's document
         case ("IMDS", _):
             return ExitCode.NO_CREDENTIALS
         case (_, Fault.WRONG | Fault.GARBAGE | Fault.DUPLICATE):
-            return ExitCode.FAILED  # on either side of TLS, and in the wire protocol, it is noticed
+            return ExitCode.FAILED  # TLS and the wire protocol detect it
         case ("NSM", _) if fault is not Fault.STALLED:
-            return ExitCode.FAILED  # the enclave answers, and says what its module did
+            return ExitCode.FAILED  # the enclave reports the error of its module
         case _:
             return ExitCode.UNREACHABLE
 
 
 @pytest.mark.parametrize(("hop", "fault"), list(itertools.product(HOPS, Fault)), ids=str)
-def test_fault_gives_its_exit_code_and_no_part_of_a_plaintext_and_the_next_client_is_served(
+def test_fault_gives_its_exit_code_leaks_no_plaintext_and_spares_the_next_client(
     world: World, hop: str, fault: Fault
 ) -> None:
     faulty = world.hops[hop]
@@ -132,7 +132,7 @@ def test_fault_gives_its_exit_code_and_no_part_of_a_plaintext_and_the_next_clien
     assert world.decrypt().stdout == PLAINTEXT + b"\n"
 
 
-def test_no_secret_was_written_by_anybody(world: World) -> None:
+def test_no_secret_was_logged(world: World) -> None:
     logs = [tool.log_file.read_bytes() for tool in world.deployment.tools.values()]
     assert len(world.seen) >= len(HOPS)
     secrets = {**world.deployment.secrets(), "the plaintext": PLAINTEXT, "in base64": b64encode(PLAINTEXT)}

@@ -1,6 +1,6 @@
-"""An enclave whose environment and files of its user all lead elsewhere does what one with none of them does.
+"""Hostile environment variables and user files do not change what an enclave does.
 
-What Python and OpenSSL themselves read (PYTHON..., LD_..., OPENSSL_CONF) is not here: it is the image that fixes it.
+Variables that Python and OpenSSL themselves read (PYTHON..., LD_..., OPENSSL_CONF) are not tested: the image sets them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_EC2_METAD
 CONTAINER_VARIABLES = ("AWS_CONTAINER_CREDENTIALS_FULL_URI",)
 CREDENTIAL_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 ROLE_VARIABLES = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/Hostile", "AWS_ROLE_SESSION_NAME": "hostile"}
-"""Those that botocore reads beside its table of variables; source: botocore.credentials, botocore.utils, urllib3."""
+"""Read by botocore besides its table of variables. Source: botocore.credentials, botocore.utils, urllib3."""
 
 
 @dataclass
 class Trap:
-    """Where everything hostile leads; counts who comes."""
+    """A server that every hostile setting points to; it counts connections."""
 
     port: int
     visits: list[object] = field(default_factory=list)
@@ -62,7 +62,7 @@ def trap() -> Iterator[Trap]:
 
 @pytest.fixture
 def home(tmp_path: Path, trap: Trap) -> Path:
-    """Return a user's folder with everything botocore would read there."""
+    """Return a home folder with hostile versions of every file that botocore reads."""
     aws = tmp_path / ".aws"
     model = aws / "models" / "kms" / "2014-11-01"
     model.mkdir(parents=True)
@@ -112,7 +112,7 @@ def hostile_environment(home: Path, trap: Trap) -> dict[str, str]:
     }
 
 
-def test_enclave_is_steered_by_no_variable_and_no_file_of_its_user(
+def test_no_variable_and_no_user_file_changes_what_the_enclave_does(
     deployment: Deployment, home: Path, trap: Trap
 ) -> None:
     variables = hostile_environment(home, trap)
@@ -126,11 +126,11 @@ def test_enclave_is_steered_by_no_variable_and_no_file_of_its_user(
     assert (steered.operation, steered.verdict, steered.pcr0) == (straight.operation, OK, straight.pcr0)
     assert trap.visits == []
     assert not (home / "ran").exists()
-    # botocore makes an HTTP session of its own, which is never used; it opens the file, and writes a comment.
+    # botocore creates an HTTP session that is never used; that opens the file and writes a comment.
     assert [line for line in (home / "tls-secrets").read_text().splitlines() if not line.startswith("#")] == []
 
 
-def test_trap_is_one(trap: Trap) -> None:
+def test_trap_counts_visits(trap: Trap) -> None:
     with socket.create_connection(("127.0.0.1", trap.port)) as visitor:
         visitor.recv(1)
     assert len(trap.visits) == 1

@@ -1,7 +1,7 @@
-"""The instance's side and the simulator where Python lacks what only Linux, or only Unix, has.
+"""The instance's tool and the simulator in a Python without the features of Linux, or of Unix.
 
-What is missing is taken away before anything of this project is loaded; that it runs on a real Windows or macOS has to
-be seen there.
+The tests remove those features before they load anything of this project. They do not show that it runs on a real
+Windows or macOS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vsock_wire.errors import ExitCode
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_VSOCK = "import socket\ndel socket.AF_VSOCK\n"
-"""As on macOS."""
+"""Like macOS."""
 WITHOUT_UNIX = (
     WITHOUT_VSOCK
     + """
@@ -30,7 +30,7 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog
     sys.modules[name] = None
 """
 )
-"""As on Windows."""
+"""Like Windows."""
 SYSTEMS = pytest.mark.parametrize("system", [WITHOUT_VSOCK, WITHOUT_UNIX], ids=["no vsock", "no vsock, no Unix"])
 LOAD_ALL = """
 import importlib, pathlib
@@ -78,7 +78,7 @@ def test_enclave_on_a_vsock_is_an_error_that_says_what_is_missing(system: str) -
     assert "Traceback" not in done.stderr
 
 
-def test_socket_file_where_there_are_none_is_such_an_error_too() -> None:
+def test_unix_socket_on_a_system_without_them_is_an_error_too() -> None:
     done = run_tool(WITHOUT_UNIX, "instance_tool.main", "--enclave", "unix:/e", "AAAA")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
     assert "no af_unix" in done.stderr.lower()

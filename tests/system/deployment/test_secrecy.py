@@ -1,4 +1,4 @@
-"""A whole session at the most verbose level, searched for every secret in it."""
+"""A whole session with maximum verbosity, whose output and logs are searched for every secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERBOSE = "-vvv"
 
 @dataclass
 class Session:
-    """Everything that was written, by whom, and every command line that was seen."""
+    """Everything that each program wrote, and every command line that was seen."""
 
     logged: dict[str, bytes]
     results: dict[str, subprocess.CompletedProcess[bytes]]
@@ -59,7 +59,7 @@ def test_no_secret_is_in_anything_that_was_logged(session: Session) -> None:
             assert secret not in text, f"{name} in {where}"
 
 
-def test_standard_output_holds_the_plaintext_where_it_is_due_and_no_other_secret(session: Session) -> None:
+def test_standard_output_has_the_plaintext_only_where_expected_and_no_other_secret(session: Session) -> None:
     for run, done in session.results.items():
         for name, secret in session.secrets.items():
             assert secret not in done.stdout, f"{name} in standard output of {run}"
@@ -75,8 +75,8 @@ def test_no_secret_is_in_the_arguments_of_a_process(session: Session) -> None:
             assert secret not in line, f"{name} in {line!r}"
 
 
-def test_the_session_did_what_it_was_to_do_and_logged_it(session: Session) -> None:
-    """Without this, the search would pass over an empty log as well."""
+def test_the_session_did_its_work_and_logged_it(session: Session) -> None:
+    """Make sure that there was something to search: an empty log has no secrets either."""
     assert session.results["a decrypt"].stdout == PLAINTEXT + b"\n"
     assert session.results["a decrypt by IMDSv2"].stdout == PLAINTEXT + b"\n"
     assert session.results["a batch"].stdout == (PLAINTEXT + b"\n") * 2
@@ -88,19 +88,19 @@ def test_the_session_did_what_it_was_to_do_and_logged_it(session: Session) -> No
     assert session.logged["log of kmstool-enclave"].count(b"refused") >= 4
     assert b"DEBUG" in session.logged["log of kmstool-enclave"]
     assert len(session.logged["log of vsock-proxy"]) > 100
-    assert len(session.secrets) >= 2 + 4 * 2 + 1  # of the environment, of IMDSv2, and a token of IMDSv2
+    assert len(session.secrets) >= 2 + 4 * 2 + 1  # from the environment, from IMDSv2, and the token of IMDSv2
 
 
 @contextlib.contextmanager
 def _watched_command_lines() -> Iterator[set[bytes]]:
-    """Gather the command lines of all processes, again and again, in the background."""
+    """Collect the command lines of all processes repeatedly in the background."""
     seen: set[bytes] = set()
     is_over = threading.Event()
 
     def watch() -> None:
         while not is_over.wait(0.005):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):  # it has just ended
+                with contextlib.suppress(OSError):  # the process has just ended
                     seen.add(path.read_bytes())
 
     thread = threading.Thread(target=watch)
@@ -143,7 +143,7 @@ def _deny_all() -> str:
 
 
 def _misbehave(deployment: Deployment, credentials: Credentials) -> None:
-    """Send credentials in messages that are refused, cut off, and over the limit."""
+    """Send credentials in messages that are malformed, truncated, or too long."""
     message = encode_message(SetClient(credentials, None).to_message())
     with deployment.connect() as client:
         for data in (message[:-1], message + b"}", b"[" + message + b"]", message.replace(b"SetClient", b"SetKlient")):

@@ -58,14 +58,14 @@ def test_the_expected_measurement_passes_and_another_is_refused_by_name(deployme
     assert b"PCR0" in done.stderr
 
 
-def test_without_the_simulators_root_awss_is_demanded(deployment: Deployment) -> None:
+def test_without_the_simulators_root_awss_root_is_required(deployment: Deployment) -> None:
     done = _attest(deployment, root=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"attestation document: cabundle" in done.stderr
 
 
 def test_a_replayed_document_does_not_hold_the_nonce(deployment: Deployment) -> None:
-    """A server that answers with an older document is found out, whatever it is asked."""
+    """A server that always answers with an older document is caught by the nonce."""
     import socket
     import threading
 
@@ -90,7 +90,7 @@ def test_a_replayed_document_does_not_hold_the_nonce(deployment: Deployment) -> 
     assert b"nonce" in done.stderr
 
 
-def test_debug_mode_is_warned_of_loudly(deployment: Deployment) -> None:
+def test_debug_mode_gets_a_loud_warning_when_attested(deployment: Deployment) -> None:
     from nitro_simulator.account import SimulatedAccount
 
     folder = deployment.account.directory / "d"

@@ -1,6 +1,6 @@
-"""A session that outlives its credentials, with real processes, and every request of it answered.
+"""A session that outlives its credentials loses no request, with real processes.
 
-KMSTOOL_LONG_RUN=1 runs it for 30 seconds with credentials of 5 seconds; the usual form is shorter.
+KMSTOOL_LONG_RUN=1 runs it for 30 seconds with credentials that last 5 seconds; by default the run is shorter.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def short_lived() -> Iterator[Deployment]:
         yield deployment
 
 
-@pytest.mark.alone  # credentials that end within seconds must not end because the machine is busy
-def test_no_request_is_lost_while_credentials_end_again_and_again(short_lived: Deployment) -> None:
-    """Three programs keep a connection to serve, one is a shell loop, and one asks the enclave without serve."""
+@pytest.mark.alone  # credentials last seconds, and a busy machine could outlast them
+def test_no_request_is_lost_while_credentials_keep_expiring(short_lived: Deployment) -> None:
+    """Three programs keep a connection to serve, one is a shell loop, and one asks the enclave directly."""
     clients = [_kept_connection, _kept_connection, _kept_connection, _shell_loop, _own_session]
     counts = [Count() for _ in clients]
     started_at = time.monotonic()
@@ -69,7 +69,7 @@ def test_no_request_is_lost_while_credentials_end_again_and_again(short_lived: D
     assert short_lived.tools["serve"].log().count("credentials: from IMDSv2") >= 3
 
 
-def test_credentials_that_ended_while_nobody_asked_are_found_anew(short_lived: Deployment) -> None:
+def test_credentials_that_expired_while_idle_are_replaced(short_lived: Deployment) -> None:
     with short_lived.connect("serve") as client:
         assert client.ask(_request(short_lived, b"before"))["Status"] == "Ok"
         _outlive_present_credentials(short_lived)
@@ -79,7 +79,7 @@ def test_credentials_that_ended_while_nobody_asked_are_found_anew(short_lived: D
 
 
 def _outlive_present_credentials(deployment: Deployment) -> None:
-    """Wait until KMS refuses credentials that are issued now with the role's lifetime."""
+    """Wait until KMS rejects credentials that were issued at the start of the wait with the role's lifetime."""
     credentials = deployment.account.issue_credentials(lifetime_s=LIFETIME_S)
     with contextlib.closing(deployment.account.unattested_client(credentials)) as kms:
         deadline = time.monotonic() + TIMEOUT_S
@@ -88,7 +88,7 @@ def _outlive_present_credentials(deployment: Deployment) -> None:
                 kms.describe_key(KeyId=deployment.account.key.arn)
             except kms.exceptions.ClientError:
                 return
-    raise AssertionError("the credentials do not end")
+    raise AssertionError("the credentials do not expire")
 
 
 def _kept_connection(deployment: Deployment, number: int, count: Count, ends_at: float) -> None:
@@ -97,7 +97,7 @@ def _kept_connection(deployment: Deployment, number: int, count: Count, ends_at:
 
 
 def _shell_loop(deployment: Deployment, number: int, count: Count, ends_at: float) -> None:
-    """Start the program for each request; it has no credentials, and none could be found."""
+    """Start the program for each request, in an environment without credentials."""
 
     def ask(plaintext: bytes) -> dict[str, object]:
         ciphertext = deployment.encrypt(plaintext)
@@ -126,7 +126,7 @@ def _ask_until(ends_at: float, number: int, count: Count, ask: Callable[[bytes],
         try:
             reply = ask(plaintext)
             is_answered = b64decode(str(reply.get("Message"))) == plaintext
-        except Exception as error:  # noqa: BLE001 - whatever it is, a request was lost
+        except Exception as error:  # noqa: BLE001 - any exception means that a request was lost
             count.lost.append(repr(error))
             return
         if is_answered:
@@ -145,12 +145,12 @@ def _refusals(deployment: Deployment) -> int:
 
 
 def _report(deployment: Deployment, counts: list[Count], lifetimes: float) -> None:
-    """Print the figures; pytest shows them with -s, or when the test fails."""
+    """Print the results; pytest shows them with -s, or when the test fails."""
     decrypted = sum(
         (entry.operation, entry.verdict) == ("Decrypt", OK) for entry in deployment.account.kms.journal.entries()
     )
     print(
-        f"\n{RUN_S:g} s, credentials of {LIFETIME_S:g} s ({lifetimes:.1f} lifetimes):"
+        f"\n{RUN_S:g} s with credentials that last {LIFETIME_S:g} s ({lifetimes:.1f} lifetimes):"
         f" answered {[count.answered for count in counts]}, lost {sum(len(count.lost) for count in counts)};"
-        f" KMS decrypted {decrypted}, and said ExpiredToken {_refusals(deployment)} times"
+        f" KMS decrypted {decrypted} and reported ExpiredToken {_refusals(deployment)} times"
     )

@@ -1,4 +1,4 @@
-"""The main job: a ciphertext from the shell through the enclave and KMS and back."""
+"""The main use: a ciphertext goes from the shell through the enclave to KMS, and the plaintext comes back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_ciphertext_as_argument_prints_the_plaintext_and_kms_saw_the_enclave(dep
     assert set(entry.answered_bytes) == {"CiphertextForRecipient"}
 
 
-def test_wrapped_base64_with_line_breaks_is_taken(deployment: Deployment) -> None:
+def test_wrapped_base64_with_line_breaks_is_accepted(deployment: Deployment) -> None:
     ciphertext = deployment.encrypt(b"wrapped")
     wrapped = "\n".join(ciphertext[i : i + 20] for i in range(0, len(ciphertext), 20)) + "\n"
     done = deployment.instance(*CONTEXT_OPTIONS, "-", stdin=wrapped.encode())
@@ -80,7 +80,7 @@ def test_batch_uses_one_connection(deployment: Deployment) -> None:
     lines = "\n".join(deployment.encrypt(b"x") for _ in range(20))
     done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin=lines.encode(), enclave=name)
     assert (done.returncode, done.stdout) == (0, b"x\n" * 20)
-    assert enclave.log().count("connected") == 2  # the other one asked whether it listens
+    assert enclave.log().count("connected") == 2  # the other connection checked that it was listening
 
 
 def test_batch_in_json_names_the_line(deployment: Deployment) -> None:
@@ -111,7 +111,7 @@ def test_a_plaintext_of_the_largest_size_works(deployment: Deployment) -> None:
     assert (done.returncode, done.stdout) == (0, plaintext)
 
 
-def test_describe_says_what_the_enclave_is(deployment: Deployment) -> None:
+def test_describe_prints_what_the_enclave_reports(deployment: Deployment) -> None:
     done = deployment.instance("describe", region=False)
     description = json.loads(done.stdout)
     assert description["Protocol"] == 2

@@ -1,4 +1,4 @@
-"""Faults made one at a time around real processes: the doctor names the hop that is broken, first and alone."""
+"""One fault at a time, with real processes: doctor reports the broken hop, and only that one, as failed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shared() -> Iterator[Deployment]:
 
 
 class FaultyNsm(SimulatedNsm):
-    """A module that turns bad after the enclave has started."""
+    """A module that starts to fail after the enclave has started."""
 
     fault: str | None = None
 
@@ -76,7 +76,7 @@ def _with_imds(shared: Deployment, mode: ImdsMode) -> Done:
         return _examine(shared)
 
 
-def _behind_proxy(shared: Deployment, name: str, *options: str) -> Done:
+def _with_proxy(shared: Deployment, name: str, *options: str) -> Done:
     shared.start_enclave(name, proxy_name=f"{name}-proxy")
     return _examine(shared, *options, enclave=name)
 
@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[HopName, str, Make]] = {}
 
 
 def fault(name: str, hop: HopName, words: str) -> Callable[[Make], Make]:
-    """Register a fault: the hop that must be named for it, and words of what is said of it."""
+    """Register a fault, the hop that must fail for it, and a part of the text for that hop."""
 
     def register(function: Make) -> Make:
         FAULTS[name] = (hop, words, function)
@@ -139,7 +139,7 @@ def _(shared: Deployment) -> Done:
     return _with_scripted(shared, "garbage", converse)
 
 
-@fault("kmstool-instance serve in place of an enclave", HopName.PROTOCOL, "pass the enclave's own CID with --cid")
+@fault("kmstool-instance serve instead of an enclave", HopName.PROTOCOL, "pass the enclave's own CID with --cid")
 def _(shared: Deployment) -> Done:
     shared.start_serve()
     return _examine(shared, enclave="serve", region=False)
@@ -151,18 +151,18 @@ def _(shared: Deployment) -> Done:
     return _examine(shared, enclave="regional")
 
 
-@fault("a region that cannot be", HopName.REGION, "botocore cannot create a KMS client for this region")
+@fault("an invalid region", HopName.REGION, "botocore cannot create a KMS client for this region")
 def _(shared: Deployment) -> Done:
     return _examine(shared, "--region", "no region")
 
 
-@fault("an NSM that refuses", HopName.NSM, "InternalError")
+@fault("an NSM that returns an error", HopName.NSM, "InternalError")
 def _(shared: Deployment) -> Done:
     with _enclave_with_faulty_nsm(shared, "attestation") as name:
         return _examine(shared, enclave=name)
 
 
-@fault("an NSM whose random bytes are none", HopName.ENTROPY, "do not use keys made in this one")
+@fault("an NSM whose random bytes are zeros", HopName.ENTROPY, "do not use keys made in this one")
 def _(shared: Deployment) -> Done:
     with _enclave_with_faulty_nsm(shared, "random") as name:
         return _examine(shared, enclave=name)
@@ -170,26 +170,26 @@ def _(shared: Deployment) -> Done:
 
 @fault("no proxy", HopName.PROXY, "check that vsock-proxy is running")
 def _(shared: Deployment) -> Done:
-    return _behind_proxy(shared, "without")
+    return _with_proxy(shared, "without")
 
 
-@fault("a name that DNS does not know", HopName.DNS, "check the VPC's DNS settings")
+@fault("a name that DNS cannot resolve", HopName.DNS, "check the VPC's DNS settings")
 def _(shared: Deployment) -> Done:
     shared.start_proxy("lost-proxy", kms_port=_closed_port(shared))
-    return _behind_proxy(shared, "lost", "--proxy-remote", "kms.invalid")
+    return _with_proxy(shared, "lost", "--proxy-remote", "kms.invalid")
 
 
-@fault("no way to KMS", HopName.KMS, "check security groups, routes")
+@fault("no route to KMS", HopName.KMS, "check security groups, routes")
 def _(shared: Deployment) -> Done:
     port = _closed_port(shared)
     shared.start_proxy("closed-proxy", kms_port=port)
-    return _behind_proxy(shared, "closed", "--proxy-remote", f"127.0.0.1:{port}")
+    return _with_proxy(shared, "closed", "--proxy-remote", f"127.0.0.1:{port}")
 
 
-@fault("a proxy that leads elsewhere", HopName.KMS, "the proxy does not: check its remote host")
+@fault("a proxy that connects elsewhere", HopName.KMS, "the proxy does not: check its remote host")
 def _(shared: Deployment) -> Done:
     shared.start_proxy("stray-proxy", kms_port=_closed_port(shared))
-    return _behind_proxy(shared, "stray", "--proxy-remote", f"127.0.0.1:{shared.account.kms_server.port}")
+    return _with_proxy(shared, "stray", "--proxy-remote", f"127.0.0.1:{shared.account.kms_server.port}")
 
 
 @fault("a certificate for another host", HopName.TLS, "Hostname mismatch")
@@ -208,7 +208,7 @@ def _(_: Deployment) -> Done:
         return _examine(elsewhere)
 
 
-@fault("metadata behind a hop limit", HopName.IMDS, "the instance's hop limit is 2 or more")
+@fault("metadata beyond the hop limit", HopName.IMDS, "the instance's hop limit is 2 or more")
 def _(shared: Deployment) -> Done:
     return _with_imds(shared, ImdsMode.SILENT)
 
@@ -261,7 +261,7 @@ def _with_scripted(shared: Deployment, name: str, converse: Callable[[Peer], Non
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_found_at_its_hop_and_nowhere_else(shared: Deployment, name: str) -> None:
+def test_fault_is_reported_at_its_hop_only(shared: Deployment, name: str) -> None:
     hop, words, make = FAULTS[name]
     done = make(shared)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -271,18 +271,18 @@ def test_fault_is_found_at_its_hop_and_nowhere_else(shared: Deployment, name: st
     assert failed["Hop"] == hop
     assert words in failed["Detail"] + failed.get("Hint", "")
     names = [found["Hop"] for found in report["Hops"]]
-    assert names == [known for known in HopName if known in names], "not in the order of the chain"
+    assert names == [known for known in HopName if known in names], "the hops are not in order"
     states = [found["State"] for found in report["Hops"]]
-    assert set(states[: states.index("failed")]) <= {"ok"}, "a hop before it was not seen to hold"
+    assert set(states[: states.index("failed")]) <= {"ok"}, "an earlier hop is not ok"
 
 
-def test_twelve_faults_and_more_are_tried_at_every_hop() -> None:
+def test_at_least_twelve_faults_cover_every_hop() -> None:
     assert len(FAULTS) >= 12
     assert {hop for hop, _, _ in FAULTS.values()} == set(HopName)
 
 
-class TestWhereAllHolds:
-    def test_every_hop_is_ok_and_the_exit_code_says_so(self, shared: Deployment) -> None:
+class TestHealthyDeployment:
+    def test_every_hop_is_ok_and_the_exit_code_is_0(self, shared: Deployment) -> None:
         done = _with_ciphertext(shared)
         assert (done.returncode, done.stderr) == (0, b"")
         report = json.loads(done.stdout)
@@ -297,25 +297,25 @@ class TestWhereAllHolds:
         for secret in (PLAINTEXT, *(value.encode() for value in environment.values())):
             assert secret not in done.stdout + done.stderr
 
-    def test_text_report_has_a_line_for_each_hop_and_no_colour_in_a_pipe(self, shared: Deployment) -> None:
+    def test_text_report_has_one_line_per_hop_and_no_colour_in_a_pipe(self, shared: Deployment) -> None:
         done = shared.instance("doctor")
         lines = done.stdout.decode().splitlines()
         assert [line.split()[:2] for line in lines] == [["ok", hop] for hop in HopName if hop != HopName.DECRYPT]
         assert (done.returncode, done.stderr) == (0, b"")
 
-    def test_without_a_ciphertext_kms_is_asked_for_no_operation(self, shared: Deployment) -> None:
+    def test_without_a_ciphertext_no_kms_operation_is_called(self, shared: Deployment) -> None:
         before = len(shared.account.kms.journal.entries())
         assert _examine(shared).returncode == 0
         (entry,) = shared.account.kms.journal.entries()[before:]
-        assert entry.operation == ""  # the request for the Date, which names none
+        assert entry.operation == ""  # the request for the Date header, which has no operation
 
     def test_ciphertext_is_read_from_a_pipe(self, shared: Deployment) -> None:
         done = _examine(shared, "--ciphertext", "-", *CONTEXT_OPTIONS, stdin=shared.encrypt(b"x").encode())
         assert json.loads(done.stdout)["Hops"][-1] | {"Detail": ""} == {"Hop": "decrypt", "State": "ok", "Detail": ""}
 
 
-class TestTextOfAFailure:
-    def test_names_the_hop_the_reason_the_remedy_and_what_was_not_looked_at(self, shared: Deployment) -> None:
+class TestFailureText:
+    def test_names_the_hop_the_reason_the_hint_and_the_skipped_hops(self, shared: Deployment) -> None:
         done = shared.instance("doctor", enclave="nobody")
         lines = done.stdout.decode().splitlines()
         assert lines[1].startswith("NOT OK  enclave   connect to unix:")
@@ -324,7 +324,7 @@ class TestTextOfAFailure:
         assert (done.returncode, done.stderr) == (1, b"")
 
     @pytest.mark.parametrize(("no_color", "has_colour"), [("", True), ("1", False)])
-    def test_is_coloured_on_a_terminal_unless_that_is_not_wanted(
+    def test_is_coloured_on_a_terminal_unless_no_color_is_set(
         self, shared: Deployment, no_color: str, *, has_colour: bool
     ) -> None:
         ours, theirs = os.openpty()

@@ -1,4 +1,4 @@
-"""--explain on every operation, with real processes: what it tells, and that it changes nothing else."""
+"""--explain with every operation and real processes: what it prints, and that it changes nothing else."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ OPERATIONS: dict[str, Arguments] = {
 
 
 def _steps(stderr: bytes) -> list[str]:
-    """Return the headings, with marks and milliseconds left off; they must be numbered from 1 without a gap."""
+    """Return the headings without marks and milliseconds; they must be numbered from 1 without gaps."""
     found = re.findall(r"^ ?(\d+)[* ] (.*?)(?: +[\d.,]+ ms)?$", stderr.decode(), re.MULTILINE)
     assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
     return [heading for _, heading in found]
 
 
 def _has_steps(done: subprocess.CompletedProcess[bytes], expected: list[str]) -> None:
-    """Fail unless ``expected`` begin the last headings, in this order."""
+    """Fail unless the last headings start with ``expected``, in this order."""
     headings = _steps(done.stderr)[-len(expected) :]
     assert [heading[: len(start)] for heading, start in zip(headings, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_attested_operation_is_told_step_by_step_up_to_standard_output(shared: Deployment, operation: str) -> None:
+def test_attested_operation_is_explained_step_by_step(shared: Deployment, operation: str) -> None:
     done = shared.instance("--explain", *OPERATIONS[operation](shared))
     assert done.returncode == 0, done.stderr
     assert done.stdout
@@ -82,7 +82,7 @@ def test_attested_operation_is_told_step_by_step_up_to_standard_output(shared: D
     assert in_document == opened_by == json.loads(shared.instance("describe", region=False).stdout)["RecipientKeyId"]
 
 
-def test_without_it_nothing_is_told_and_the_result_is_the_same(shared: Deployment) -> None:
+def test_explain_changes_nothing_but_standard_error(shared: Deployment) -> None:
     arguments = [*CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT)]
     silent, telling = shared.instance(*arguments), shared.instance(*arguments, "--explain")
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, PLAINTEXT + b"\n", b"")
@@ -90,14 +90,14 @@ def test_without_it_nothing_is_told_and_the_result_is_the_same(shared: Deploymen
     assert PLAINTEXT not in telling.stderr
 
 
-def test_encrypt_is_told_as_not_attested(shared: Deployment) -> None:
+def test_encrypt_is_explained_without_attestation(shared: Deployment) -> None:
     done = shared.instance("--explain", "--key-id", shared.account.key.arn, "encrypt", stdin=b"x")
     assert done.returncode == 0
     assert b"the response to Encrypt, which KMS does not encrypt for the enclave" in done.stderr
     assert b"attestation document," not in done.stderr
 
 
-def test_attest_and_describe_are_told_too(shared: Deployment) -> None:
+def test_attest_and_describe_are_explained_too(shared: Deployment) -> None:
     root = str(shared.account.attestation_root_file)
     attested = shared.instance("--explain", "attest", "--root", root, region=False)
     assert attested.returncode == 0, attested.stderr
@@ -109,7 +109,7 @@ def test_attest_and_describe_are_told_too(shared: Deployment) -> None:
 
 
 class TestFailures:
-    def test_refusal_of_kms_is_told_up_to_it_and_then_reported(self, shared: Deployment) -> None:
+    def test_denial_by_kms_is_explained_before_the_error(self, shared: Deployment) -> None:
         shared.start_enclave("other", "--nsm", str(shared.account.other_enclave.nsm_address))
         done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT), enclave="other")
         assert (done.returncode, done.stdout) == (5, b"")
@@ -119,7 +119,7 @@ class TestFailures:
         assert "carried: an error" in text
         assert text.index("error reply to Decrypt") < text.index("kmstool-instance: error: ")
 
-    def test_leak_of_kms_is_never_called_a_ciphertext_for_recipient(self, shared: Deployment) -> None:
+    def test_plaintext_from_kms_is_never_called_a_ciphertext_for_recipient(self, shared: Deployment) -> None:
         shared.account.kms.rewrite_answer = lambda _, answer: {**answer, "Plaintext": "bGVha2Vk"}
         try:
             done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT))
@@ -128,20 +128,20 @@ class TestFailures:
         assert (done.returncode, done.stdout) == (1, b"")
         assert b"carried: a response that the enclave did not accept" in done.stderr
 
-    def test_without_a_proxy_the_document_is_the_last_that_the_enclave_tells(self, shared: Deployment) -> None:
+    def test_without_a_proxy_the_document_is_the_enclaves_last_step(self, shared: Deployment) -> None:
         shared.start_enclave("no-proxy", proxy_name="nobody")
         done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT), enclave="no-proxy")
         assert (done.returncode, done.stdout) == (3, b"")
         _has_steps(done, [ATTESTED_STEPS[0], "enclave -> this instance: error reply to Decrypt"])
 
-    def test_without_an_enclave_there_is_only_the_error(self, shared: Deployment) -> None:
+    def test_without_an_enclave_only_the_error_is_printed(self, shared: Deployment) -> None:
         done = shared.instance("--explain", shared.encrypt(PLAINTEXT), enclave="nobody")
         assert (done.returncode, done.stdout) == (3, b"")
         assert _steps(done.stderr) == []
         assert b"kmstool-instance: error: connect to unix:" in done.stderr
 
 
-def test_steps_come_through_serve_for_an_answer_and_for_a_refusal(shared: Deployment) -> None:
+def test_serve_passes_on_the_steps_of_a_success_and_of_an_error(shared: Deployment) -> None:
     shared.start_serve()
     good = shared.instance(
         "--explain", *CONTEXT_OPTIONS, shared.encrypt(PLAINTEXT), enclave="serve", region=False, environment={}
@@ -153,7 +153,7 @@ def test_steps_come_through_serve_for_an_answer_and_for_a_refusal(shared: Deploy
     _has_steps(refused, [ATTESTED_STEPS[2], "enclave -> this instance: error reply to Decrypt"])
 
 
-def test_kmstool_in_c_tells_nothing_and_that_is_said(shared: Deployment) -> None:
+def test_explain_says_that_kmstool_in_c_reports_no_steps(shared: Deployment) -> None:
     def converse(peer: Peer) -> None:
         while (request := peer.receive()) is not None:
             is_known = request["Operation"] in ("SetClient", "Decrypt")
@@ -177,7 +177,7 @@ def test_kmstool_in_c_tells_nothing_and_that_is_said(shared: Deployment) -> None
         (["--deliver", "exec", "--deliver-exec", "/usr/bin/wc", "--", "-c"], b"went to a program", b"30\n"),
     ],
 )
-def test_secret_that_stays_inside_is_told_as_such_and_is_nowhere(
+def test_secret_that_stays_inside_is_explained_and_never_shown(
     shared: Deployment, options: list[str], fate: bytes, result: bytes
 ) -> None:
     name = options[1]
@@ -197,7 +197,7 @@ def test_secret_that_stays_inside_is_told_as_such_and_is_nowhere(
         (["genrandom", "--length", "16", "--explain"], b"error: genrandom: no such option '--explain'"),
     ],
 )
-def test_where_there_is_no_one_call_to_tell_of_it_is_refused(
+def test_explain_is_refused_where_there_is_no_single_call(
     shared: Deployment, arguments: list[str], words: bytes
 ) -> None:
     done = shared.instance(*arguments)

@@ -1,4 +1,4 @@
-"""kmstool-instance against a server that answers as kmstool_enclave in C does."""
+"""kmstool-instance with a server that behaves like kmstool_enclave in C."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_many_ciphertexts_are_decrypted_each_on_a_connection_of_its_own(legacy_e
     assert legacy_enclave.connections == 20
 
 
-def test_a_refusal_without_a_reason_is_told_as_such(legacy_enclave: LegacyEnclave) -> None:
+def test_an_error_without_a_reason_says_so(legacy_enclave: LegacyEnclave) -> None:
     done = _instance(legacy_enclave, b64encode(b"refused").decode())
     assert (done.returncode, done.stdout) == (1, b"")
     lines = done.stderr.decode().splitlines()
@@ -57,7 +57,7 @@ def test_a_refusal_without_a_reason_is_told_as_such(legacy_enclave: LegacyEnclav
     assert lines[1].startswith("hint: this enclave gives no reason")
 
 
-def test_a_refused_line_of_a_batch_leaves_the_others(legacy_enclave: LegacyEnclave) -> None:
+def test_a_failed_line_of_a_batch_does_not_stop_the_others(legacy_enclave: LegacyEnclave) -> None:
     stdin = b"\n".join(map(b64encode, (b"1st", b"refused", b"3rd")))
     done = _instance(legacy_enclave, "--batch", stdin=stdin)
     assert (done.returncode, done.stdout) == (1, b"ts1\ndr3\n")

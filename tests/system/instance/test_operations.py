@@ -1,4 +1,4 @@
-"""The attested operations beside Decrypt, through the real programs."""
+"""The operations other than Decrypt, with the real programs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_derive_gives_the_secret_that_the_peer_derives(deployment: Deployment) -
     assert _last(deployment) == ("DeriveSharedSecret", OK, True)
 
 
-def test_encrypt_makes_what_decrypt_opens_and_sends_no_document(deployment: Deployment) -> None:
+def test_encrypt_round_trips_and_sends_no_document(deployment: Deployment) -> None:
     plaintext = b"\x00 any bytes \n"
     sealed = deployment.instance(*CONTEXT_OPTIONS, "--key-id", deployment.account.key.arn, "encrypt", stdin=plaintext)
     assert _last(deployment) == ("Encrypt", OK, False)
@@ -91,13 +91,13 @@ def test_encrypt_makes_what_decrypt_opens_and_sends_no_document(deployment: Depl
 
 
 @pytest.mark.parametrize("arguments", [["genkey"], ["genkeypair", "--key-pair-spec", "RSA_2048"], ["encrypt"]])
-def test_an_operation_that_needs_a_key_says_so(deployment: Deployment, arguments: list[str]) -> None:
+def test_a_missing_key_id_is_a_usage_error(deployment: Deployment, arguments: list[str]) -> None:
     done = deployment.instance(*arguments, stdin=b"x")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"kmstool-instance: error: --key-id: missing")
 
 
-def test_a_refusal_names_the_operation_that_failed(deployment: Deployment) -> None:
+def test_a_denial_names_the_operation(deployment: Deployment) -> None:
     statement = {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*"}
     key = deployment.account.kms.create_key(policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     done = deployment.instance("genkey", "--key-id", key.arn)

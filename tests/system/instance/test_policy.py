@@ -1,4 +1,4 @@
-"""``policy`` and ``policy explain`` as processes: what one prints, KMS enforces; what is wrong, the other names."""
+"""``policy`` and ``policy explain`` as processes: KMS enforces what one prints, and the other explains denials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAILING = {
     "only_through_another_service": ("kms:ViaService", "never through another AWS service"),
     "denial_of_an_older_image": (IMAGE, "another image"),
 }
-"""The condition that stands in the way of each policy, and a part of why."""
+"""For each policy, the condition that denies, and a part of the reason."""
 MISMATCHES = {
     "another_role": ("Principal: does not name", "AnotherRole"),
     "another_action": ("Action: is not about kms:Decrypt", "kms:GenerateDataKey"),
@@ -39,7 +39,7 @@ GAPS = {
     "if_exists": ("StringEqualsIgnoreCaseIfExists", "holds where there is no such key"),
     "role_of_the_instance_only": ("from any enclave image", "hold for every image"),
 }
-"""Policies that let the enclave in, and others too: parts of the warning."""
+"""Policies that allow more than the enclave, and parts of the warning."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_prepared_policy_has_its_case() -> None:
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_explain_names_the_condition_that_stands_in_the_way(name: str, document: str) -> None:
+def test_explain_names_the_condition_that_denies(name: str, document: str) -> None:
     key, why = FAILING[name]
     returncode, out, _ = _explain(name, document)
     lines = out.splitlines()
@@ -82,7 +82,7 @@ def test_explain_names_the_condition_that_stands_in_the_way(name: str, document:
 
 
 @pytest.mark.parametrize("name", MISMATCHES)
-def test_explain_says_whom_and_what_the_statement_is_about_instead(name: str, document: str) -> None:
+def test_explain_names_the_principal_or_action_that_does_not_match(name: str, document: str) -> None:
     mismatch, named = MISMATCHES[name]
     returncode, out, _ = _explain(name, document)
     statement = out.partition("statement 2 (UseInTheEnclave), Allow: does not apply\n")[2].splitlines()
@@ -92,7 +92,7 @@ def test_explain_says_whom_and_what_the_statement_is_about_instead(name: str, do
 
 
 @pytest.mark.parametrize("name", GAPS)
-def test_explain_warns_of_what_leads_around_the_attestation(name: str, document: str) -> None:
+def test_explain_warns_about_ways_around_the_attestation(name: str, document: str) -> None:
     returncode, out, err = _explain(name, document)
     (warning,) = err.splitlines()
     assert warning.startswith("kmstool-instance: warning: ")
@@ -101,7 +101,7 @@ def test_explain_warns_of_what_leads_around_the_attestation(name: str, document:
     assert returncode == 1
 
 
-def test_explain_finds_nothing_wrong_with_what_policy_prints(document: str, tmp_path: Path) -> None:
+def test_explain_accepts_what_policy_prints(document: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(_write_policy(pcrs={0: bytes([0xA0]) * 48}))
     done = _run("policy", "explain", "--policy", str(path), "--document", document)
@@ -123,7 +123,7 @@ def test_measurements_of_debug_mode_are_refused_with_a_hint() -> None:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Deployment]:
-    """A deployment with both enclaves running, whose key has the policy that was printed for the first."""
+    """Start both enclaves, with a key whose policy was printed for the first."""
     with deploy() as started:
         _start_other(started, started.account.other_enclave)
         text = _write_policy(pcrs={0: started.account.enclave.pcr0})
@@ -165,7 +165,7 @@ def test_printed_policy_lets_nobody_decrypt_without_the_enclave(guarded: Deploym
     client.close()
 
 
-def test_printed_policy_lets_the_administrator_change_it_and_the_role_not(guarded: Deployment) -> None:
+def test_printed_policy_lets_the_administrator_change_it_but_not_the_role(guarded: Deployment) -> None:
     account = guarded.account
     for role, is_allowed in ((ADMINISTRATOR_ROLE, True), (ROLE, False)):
         client = account.unattested_client(account.kms.identities.issue(role))

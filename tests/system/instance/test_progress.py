@@ -1,4 +1,4 @@
-"""A batch at a terminal says how far it is, and nowhere else."""
+"""A batch shows its progress on a terminal, and only there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def errors_of(deployment: Deployment, batch: Path, output: int, errors: int, *op
 @pytest.mark.parametrize(
     ("options", "is_output_terminal", "is_shown"), [((), False, True), (("--quiet",), False, False), ((), True, False)]
 )
-def test_line_is_drawn_at_a_terminal_and_cleared_in_the_end(
+def test_line_is_drawn_on_a_terminal_and_cleared_at_the_end(
     deployment: Deployment,
     batch: Path,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""kmstool-instance serve and the programs it serves, as real processes."""
+"""kmstool-instance serve and its clients, as real processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vsock_wire.protocol.messages import SetClient
 
 NO_CREDENTIALS = {"AWS_EC2_METADATA_DISABLED": "true"}
 TIMEOUT_S = 60.0
-"""Never waited for by a test that passes."""
+"""A test that passes never waits this long."""
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -51,7 +51,7 @@ def _decrypt(served: Deployment, plaintext: bytes, **more: str) -> bytes:
 
 
 def _run_serve(served: Deployment, socket_path: Path | str, *options: str, enclave: str = "enclave") -> Done:
-    """Run serve where it is expected to end by itself."""
+    """Run a serve that is expected to exit by itself."""
     return processes.run_instance(
         ["serve", *commands.instance_arguments(served.account, name=enclave), "--socket", str(socket_path), *options],
         environment=served.account.imds_environment,
@@ -64,7 +64,7 @@ class TestLocalPrograms:
         done = _ask_serve(served, *CONTEXT_OPTIONS, served.encrypt(b"through serve"), region=region)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"through serve\n", b"")
 
-    def test_could_not_do_without_serve(self, served: Deployment) -> None:
+    def test_fail_without_serve(self, served: Deployment) -> None:
         done = served.instance(*CONTEXT_OPTIONS, served.encrypt(b"x"), environment=NO_CREDENTIALS)
         assert done.returncode == 4
 
@@ -78,29 +78,29 @@ class TestLocalPrograms:
         assert done.returncode == 0, done.stderr
         assert len(b64decode(json.loads(done.stdout)["Plaintext"])) == 32
 
-    def test_see_what_serves_them(self, served: Deployment) -> None:
+    def test_can_describe_serve(self, served: Deployment) -> None:
         description = json.loads(_ask_serve(served, "describe").stdout)
         assert description["CredentialsHeld"] is True
         assert description["Region"] == served.account.region
         assert description["ModuleId"].startswith("i-")
 
-    def test_are_told_of_a_region_that_is_not_served(self, served: Deployment) -> None:
+    def test_get_an_error_for_another_region(self, served: Deployment) -> None:
         done = _ask_serve(served, "--region", "eu-west-1", served.encrypt(b"x"))
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"error: --region: unix:" in done.stderr
         assert b' uses "us-east-1", got "eu-west-1"' in done.stderr
 
-    def test_are_told_that_their_profile_would_not_count(self, served: Deployment) -> None:
+    def test_get_an_error_for_a_profile(self, served: Deployment) -> None:
         done = _ask_serve(served, "--profile", "other", served.encrypt(b"x"))
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"error: --profile cannot be used with unix:" in done.stderr
 
-    def test_get_the_refusal_of_kms_as_it_is(self, served: Deployment) -> None:
+    def test_get_the_error_of_kms_unchanged(self, served: Deployment) -> None:
         done = _ask_serve(served, "--encryption-context", "purpose=other", served.encrypt(b"x"))
         assert done.returncode == 1
         assert b"InvalidCiphertextException" in done.stderr
 
-    def test_that_set_a_client_of_their_own_are_served_with_the_one_held_here(self, served: Deployment) -> None:
+    def test_that_send_their_own_credentials_are_served_with_those_held_here(self, served: Deployment) -> None:
         expired = served.account.issue_credentials(lifetime_s=-1)
         with served.connect("serve") as client:
             set_client = encode_message(SetClient(expired, served.account.region).to_message())
@@ -123,7 +123,7 @@ class TestManyAtOnce:
                 )
             client.sock.close()
 
-    def test_are_at_the_enclave_at_once(self, served: Deployment) -> None:
+    def test_reach_the_enclave_concurrently(self, served: Deployment) -> None:
         all_are_in = threading.Barrier(4, timeout=TIMEOUT_S)
 
         def meet(_operation: str, answer: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class TestManyAtOnce:
             for client in clients:
                 client.sock.close()
 
-    def test_over_the_limit_are_told(self, served: Deployment) -> None:
+    def test_over_the_limit_get_an_error(self, served: Deployment) -> None:
         served.start_serve("crowded", "--max-connections", "1")
         with _only_client(served, "crowded"):
             done = served.instance(served.encrypt(b"x"), enclave="crowded", environment=NO_CREDENTIALS)
@@ -150,24 +150,24 @@ class TestManyAtOnce:
 
 
 def _only_client(served: Deployment, name: str) -> RawClient:
-    """Return the one connection a server takes, which until just now was that of asking whether it listens."""
+    """Return the only connection that the server accepts, once the one that checked for readiness is closed."""
     for _ in range(1_000):
         client = served.connect(name)
         if client.ask(b'{"Operation":"Describe"}')["Status"] == "Ok":
             return client
         client.sock.close()
-    raise AssertionError("the server takes nobody")
+    raise AssertionError("the server accepts no connection")
 
 
 def _end_all_credentials(served: Deployment) -> None:
-    """Have AWS end what it has issued before the time it said, and issue new ones when asked."""
+    """Make AWS expire all issued credentials early, and issue new ones when asked."""
     identities = served.account.kms.identities._identities
     for identity in identities.values():
         object.__setattr__(identity, "expires_at", utc_now() - timedelta(seconds=1))
     served.account.imds._credentials = None
 
 
-def test_credentials_that_end_early_are_replaced_and_every_request_is_answered(served: Deployment) -> None:
+def test_credentials_that_expire_early_are_replaced_without_losing_a_request(served: Deployment) -> None:
     clients = [served.connect("serve") for _ in range(8)]
     for client in clients:
         assert client.ask(_decrypt(served, b"before"))["Status"] == "Ok"
@@ -180,10 +180,10 @@ def test_credentials_that_end_early_are_replaced_and_every_request_is_answered(s
         assert b64decode(reply["Message"]) == b"after"
         client.sock.close()
     refused = [entry for entry in served.account.kms.journal.entries() if entry.verdict == "ExpiredTokenException"]
-    assert 1 <= len(refused) <= 4  # once on each connection to the enclave at most
+    assert 1 <= len(refused) <= 4  # at most once per connection to the enclave
 
 
-def test_batch_outlives_credentials_that_end_early(served: Deployment) -> None:
+def test_batch_survives_credentials_that_expire_early(served: Deployment) -> None:
     arguments = [*commands.instance_arguments(served.account), *CONTEXT_OPTIONS, "--batch"]
     with subprocess.Popen(
         [processes.tool_path("kmstool-instance"), *arguments],
@@ -202,16 +202,16 @@ def test_batch_outlives_credentials_that_end_early(served: Deployment) -> None:
         assert process.wait(TIMEOUT_S) == 0
 
 
-def test_enclave_that_was_started_anew_is_reached_again(served: Deployment) -> None:
+def test_serve_reconnects_to_a_restarted_enclave(served: Deployment) -> None:
     served.start_enclave("restarted")
-    served.start_serve("behind-restarted", enclave="restarted")
-    with served.connect("behind-restarted") as client:
+    served.start_serve("of-restarted", enclave="restarted")
+    with served.connect("of-restarted") as client:
         assert client.ask(_decrypt(served, b"before"))["Status"] == "Ok"
         served.tools["restarted"].stop()
         gone = client.ask(_decrypt(served, b"meanwhile"))
         assert (gone["Code"], gone["Service"]) == ("EnclaveUnreachable", "instance")
         done = served.instance(
-            *CONTEXT_OPTIONS, served.encrypt(b"x"), enclave="behind-restarted", environment=NO_CREDENTIALS
+            *CONTEXT_OPTIONS, served.encrypt(b"x"), enclave="of-restarted", environment=NO_CREDENTIALS
         )
         assert done.returncode == 3
         served.start_enclave("restarted")
@@ -219,16 +219,16 @@ def test_enclave_that_was_started_anew_is_reached_again(served: Deployment) -> N
 
 
 class TestStart:
-    def test_ready_line_is_all_it_says_and_the_socket_is_its_users(self, served: Deployment) -> None:
+    def test_prints_only_the_ready_line_and_restricts_the_socket_to_its_user(self, served: Deployment) -> None:
         serve = served.start_serve("plain")
-        with served.connect("plain") as client:  # what is answered was ready
+        with served.connect("plain") as client:  # a reply means that the server is ready
             assert client.ask(b'{"Operation":"Describe"}')["Status"] == "Ok"
         address = commands.enclave_address(served.account, "plain")
         enclave = commands.enclave_address(served.account)
         assert serve.log() == f"kmstool-instance: serving {address} for {enclave}\n"
         assert stat.S_IMODE(Path(address.path).stat().st_mode) == 0o600
 
-    def test_quiet_says_nothing(self, served: Deployment) -> None:
+    def test_quiet_prints_nothing(self, served: Deployment) -> None:
         serve = served.start_serve("quiet", "-q")
         with served.connect("quiet") as client:
             assert client.ask(b'{"Operation":"Describe"}')["Status"] == "Ok"
@@ -261,12 +261,12 @@ class TestStart:
         assert done.returncode == 4
 
     @pytest.mark.parametrize("path", ["", "x" * 200])
-    def test_path_that_is_none_is_a_usage_error(self, served: Deployment, path: str) -> None:
+    def test_invalid_path_is_a_usage_error(self, served: Deployment, path: str) -> None:
         assert _run_serve(served, path).returncode == 2
 
 
 class TestStop:
-    def test_sigterm_lets_a_request_under_way_finish_and_removes_the_socket(self, served: Deployment) -> None:
+    def test_sigterm_finishes_pending_requests_and_removes_the_socket(self, served: Deployment) -> None:
         serve = served.start_serve("terminated")
         path = Path(commands.enclave_address(served.account, "terminated").path)
         reached, go_on = threading.Event(), threading.Event()
@@ -291,7 +291,7 @@ class TestStop:
         assert serve.process.wait(TIMEOUT_S) == 0
         assert not path.exists()
 
-    def test_socket_of_one_that_was_killed_is_taken_over(self, served: Deployment) -> None:
+    def test_socket_of_a_killed_server_is_replaced(self, served: Deployment) -> None:
         serve = served.start_serve("killed")
         serve.process.kill()
         serve.process.wait(TIMEOUT_S)
@@ -313,7 +313,7 @@ def _await(is_so: Callable[[], bool]) -> None:
     for _ in range(100_000):
         if is_so():
             return
-    raise AssertionError("it does not come to be so")
+    raise AssertionError("the condition did not become true")
 
 
 def test_kmstool_in_c_is_served_one_request_at_a_time(served: Deployment) -> None:
@@ -340,7 +340,7 @@ def test_kmstool_in_c_is_served_one_request_at_a_time(served: Deployment) -> Non
         thread.join()
 
 
-def test_most_verbose_log_holds_no_secret(served: Deployment) -> None:
+def test_most_verbose_log_contains_no_secret(served: Deployment) -> None:
     _ask_serve(served, *CONTEXT_OPTIONS, served.encrypt(b"the secret plaintext"))
     log = served.tools["serve"].log()
     assert "credentials: from IMDSv2" in log

@@ -1,4 +1,4 @@
-"""What a program loads before it does its work: most of what a decrypt costs on the instance is starting Python."""
+"""Which modules a decrypt loads: starting Python takes most of the time of a decrypt on the instance."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ OTHERS_BUSINESS = {
     "vsock_wire.protocol.diagnosis",
     "vsock_wire.protocol.trace",
 }
-"""What names that are not ASCII, digests, batches, doctor and --explain take, in this order."""
+"""Used only for non-ASCII host names, digests, batches, doctor and --explain, in this order."""
 IMPORT_LINE = re.compile(rb"import time:[^|]*\|[^|]*\|\s*(\S+)\n")
-"""Source: python -X importtime, which PYTHONPROFILEIMPORTTIME stands for."""
+"""Source: python -X importtime; PYTHONPROFILEIMPORTTIME has the same effect."""
 
 
 def test_decrypt_with_credentials_by_imdsv2_loads_no_expensive_library(deployment: Deployment) -> None:

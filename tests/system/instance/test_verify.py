@@ -1,4 +1,4 @@
-"""``verify`` as a process: documents of real enclaves, where their folder exists, and of the simulator's."""
+"""``verify`` as a process, with documents of the simulator, and of real enclaves if their folder exists."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_document_of_another_image_names_the_pcr_and_both_values(simulated: list
     assert f"PCR0: expected {PCRS[0].hex()}, got {'01' * 48}".encode() in done.stderr
 
 
-def test_document_in_debug_mode_is_warned_of_loudly(simulated: list[str]) -> None:
+def test_document_in_debug_mode_gets_a_loud_warning(simulated: list[str]) -> None:
     root_only = simulated[:2]
     done = _verify("-", *root_only, stdin=make_document(debug=True))
     assert done.returncode == 0
@@ -50,13 +50,13 @@ def test_document_in_debug_mode_is_warned_of_loudly(simulated: list[str]) -> Non
     assert b"THE ENCLAVE RUNS IN DEBUG MODE" in done.stderr
 
 
-def test_simulated_document_does_not_pass_for_a_real_one(simulated: list[str]) -> None:
+def test_simulated_document_does_not_verify_as_a_real_one(simulated: list[str]) -> None:
     done = _verify("-", *simulated[2:], stdin=make_document())
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"cabundle[0]" in done.stderr
 
 
-def test_real_document_verifies_at_its_own_time_and_no_more_today() -> None:
+def test_real_document_verifies_at_its_own_time_but_not_today() -> None:
     for name, module_id in (
         ("veracruz_aws_nitro_document.cbor", "i-04fd167167daacf3b-enc01845e97d0b3eb4e"),
         ("evervault_debug_document.cbor", "i-03ad7cdb817437eeb-enc0183cc7569b3f6e1"),

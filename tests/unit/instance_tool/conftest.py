@@ -15,7 +15,7 @@ from tests.support.instance.scripted_imds import ScriptedImds
 
 @pytest.fixture(autouse=True)
 def _no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep every test from the credentials of the machine that runs it, and from its instance metadata service."""
+    """Hide the credentials and the instance metadata service of the machine that runs the tests."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def imds() -> Iterator[ScriptedImds]:
 
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Tool]:
-    """kmstool-instance, with credentials in its environment; what it changes in this process is undone."""
+    """Return kmstool-instance with credentials in its environment; its changes to this process are undone."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "theEnvSecret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "theEnvToken")
@@ -54,6 +54,6 @@ def conversation() -> Conversation:
 
 @pytest.fixture
 def enclave(short_dir: Path, conversation: Conversation) -> Iterator[str]:
-    """The address of an enclave that decrypts AQID to "Hello, KMS!"."""
+    """Return the address of an enclave that decrypts AQID to "Hello, KMS!"."""
     with ScriptedEnclave(short_dir, conversation) as enclave:
         yield str(enclave.address)

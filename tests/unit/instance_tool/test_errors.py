@@ -57,14 +57,14 @@ def test_text_carries_what_support_asks_for(reply: ErrorReply, text: str) -> Non
     assert str(EnclaveError(reply)) == text
 
 
-def test_reply_of_kmstool_in_c_is_hinted_to_have_no_reason() -> None:
+def test_reply_of_kmstool_in_c_gets_a_hint_about_the_missing_reason() -> None:
     error = EnclaveError(ErrorReply("Could not decrypt ciphertext"))
     assert "kmstool in C" in (error.hint or "")
     assert EnclaveError(ErrorReply("Could not decrypt ciphertext: CmsError")).hint is None
     assert EnclaveError(ErrorReply("Could not decrypt ciphertext", hint="its own")).hint == "its own"
 
 
-def test_hint_and_text_of_a_flooding_peer_are_cut() -> None:
+def test_long_text_and_hint_of_a_peer_are_truncated() -> None:
     error = EnclaveError(ErrorReply("A" * 60_000, hint="B" * 60_000, request_id="C" * 60_000))
     assert len(str(error)) < 4_300
     assert len(error.hint or "") <= 4_096

@@ -45,7 +45,7 @@ class TestUsageErrors:
         ],
         ids=lambda arguments: ascii(" ".join(arguments))[:50],
     )
-    def test_exit_with_2_and_one_line_and_print_nothing(self, tool: Tool, arguments: tuple[str, ...]) -> None:
+    def test_exit_with_2_and_one_line_of_text(self, tool: Tool, arguments: tuple[str, ...]) -> None:
         assert tool.run(*arguments) == 2
         assert tool.out == b""
         errors = [line for line in tool.err.splitlines() if not line.startswith("hint: ")]
@@ -69,7 +69,7 @@ class TestUsageErrors:
 
 
 class TestFailures:
-    def test_enclave_that_is_not_there_is_exit_3(self, tool: Tool, short_dir: Path) -> None:
+    def test_missing_enclave_is_exit_3(self, tool: Tool, short_dir: Path) -> None:
         assert tool.run("--enclave", f"unix:{short_dir}/nobody", "AQID") == 3
         assert tool.out == b""
         assert tool.err.startswith(f"kmstool-instance: error: connect to unix:{short_dir}/nobody: ")
@@ -80,7 +80,7 @@ class TestFailures:
         assert tool.run("--enclave", enclave, "AQID") == 4
         assert tool.out == b""
 
-    def test_refusal_of_kms_is_exit_5_with_everything_it_said(self, tool: Tool, short_dir: Path) -> None:
+    def test_denial_by_kms_is_exit_5_with_its_whole_text(self, tool: Tool, short_dir: Path) -> None:
         def converse(peer: Peer) -> None:
             peer.receive()
             peer.send({"Status": "Ok", "Protocol": 2})

@@ -56,12 +56,12 @@ def told(*steps: object, operation: Operation = Operation.DECRYPT, at: datetime 
 
 
 def unwrapped(text: str) -> str:
-    """Return the text with every run of blanks and line breaks as one blank: without what wrapping does to it."""
+    """Undo the wrapping of a text: return it with single spaces for all white space."""
     return " ".join(text.split())
 
 
 def lines_of(text: str, number: int) -> list[str]:
-    """Return the lines of one step, each detail on one line."""
+    """Return the lines of one step, with each detail on a single line."""
     lines: list[str] = []
     for line in text.partition("\n\n")[2].partition("\n\n")[0].splitlines():
         if line.startswith("      "):
@@ -80,7 +80,7 @@ class TestFlow:
         headings = [line[:4] for line in lines if line[1:2].isdigit() and not line.startswith("    ")]
         assert headings == [" 1  ", " 2  ", " 3  ", " 4* ", " 5* ", " 6* ", " 7* ", " 8  ", " 9  "]
 
-    def test_says_what_a_star_is_worth(self) -> None:
+    def test_says_what_a_star_means(self) -> None:
         assert (
             "Steps marked * are reported by the enclave, or by whatever answers at its address, and are not proven."
             in unwrapped(told(*FLOW))
@@ -90,7 +90,7 @@ class TestFlow:
         for line in told(*FLOW).splitlines():
             assert len(line) <= 100 or " " not in line.strip()
 
-    def test_of_more_than_ninety_nine_steps_is_told_too(self) -> None:
+    def test_may_have_more_than_ninety_nine_steps(self) -> None:
         assert "\n120  this instance connected to" in told(*[CONNECTED] * 120)
 
 
@@ -127,13 +127,13 @@ class TestInstance:
     def test_standard_output(self) -> None:
         assert lines_of(told(PRINTED), 1) == [" 1  this instance -> standard output: 1,024 bytes"]
 
-    def test_anything_else_is_a_programmers_mistake(self) -> None:
+    def test_anything_else_is_a_type_error(self) -> None:
         with pytest.raises(TypeError, match=r"step: expected a step of vsock_wire\.protocol\.trace, got str"):
             told("step")
 
 
 class TestDocument:
-    def test_of_the_simulator_is_verified_and_its_root_said_not_to_be_awss(self) -> None:
+    def test_of_the_simulator_is_verified_under_a_root_that_is_not_awss(self) -> None:
         root = authority().root_sha256.hex()
         assert lines_of(told(ATTESTED), 1) == [
             f" 1* Nitro Security Module -> enclave: attestation document, {len(DOCUMENT):,} bytes       3.1 ms",
@@ -147,51 +147,51 @@ class TestDocument:
             "    readable by: anyone; it contains no secret, and the private key stays in the enclave",
         ]
 
-    def test_under_awss_root_is_said_to_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_under_awss_root_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(document_file, "AWS_NITRO_ROOT_SHA256", authority().root_sha256)
         text = told(ATTESTED)
         assert "verified here, up to AWS's root for Nitro Enclaves" in unwrapped(text)
         assert "NOT" not in text
 
     @pytest.mark.parametrize("vector", real_vectors("veracruz_aws_nitro_document.cbor"))
-    def test_of_a_real_enclave_leads_to_awss_root(self, vector: tuple[bytes]) -> None:
+    def test_of_a_real_enclave_verifies_up_to_awss_root(self, vector: tuple[bytes]) -> None:
         (document,) = vector
         at = parse_unverified_document(document).issued_at
         text = unwrapped(told(dataclasses.replace(ATTESTED, document=document), at=at))
         assert "evidence: signature and certificates verified here, up to AWS's root for Nitro Enclaves" in text
 
-    def test_that_serves_again_is_told_so(self) -> None:
+    def test_that_is_reused_says_so(self) -> None:
         (heading, *_) = lines_of(told(dataclasses.replace(ATTESTED, is_reused=True)), 1)
         assert heading.startswith(" 1* enclave: reused attestation document, ")
 
     @pytest.mark.parametrize("days", [-1, 1])
-    def test_outside_the_validity_of_its_certificates_is_no_evidence(self, days: int) -> None:
+    def test_with_certificates_outside_their_validity_proves_nothing(self, days: int) -> None:
         text = told(ATTESTED, OPENED, at=NOW + timedelta(days=days))
         assert "unproven: NOT verified: attestation document: " in unwrapped(text)
         assert f"unproven: PCR0 {PCRS[0].hex()}" in unwrapped(text)
         assert "evidence" not in "".join(lines_of(text, 1))
         assert lines_of(text, 2)[2] == "    = the public key in the document, which is NOT verified"
 
-    def test_with_a_broken_signature_is_no_evidence(self) -> None:
+    def test_with_a_broken_signature_proves_nothing(self) -> None:
         broken = DOCUMENT[:-1] + bytes([DOCUMENT[-1] ^ 1])
         text = told(dataclasses.replace(ATTESTED, document=broken))
         assert "unproven: NOT verified: attestation document: " in unwrapped(text)
         assert "evidence" not in "".join(lines_of(text, 1))
 
     @pytest.mark.parametrize("document", [b"", b"\x80", b"no document", DOCUMENT[:-1], DOCUMENT + b"\0"])
-    def test_that_cannot_be_read_is_said_so_and_nothing_of_it_is_told(self, document: bytes) -> None:
+    def test_that_cannot_be_parsed_says_so_and_shows_nothing_else(self, document: bytes) -> None:
         text = told(dataclasses.replace(ATTESTED, document=document), OPENED)
         heading, *details = lines_of(text, 1)
         assert f"attestation document, {len(document):,} bytes" in heading
         assert [detail[:38] for detail in details] == ["    NOT verified: attestation document"]
         assert lines_of(text, 2)[2] == "    = NOT the public key in the document"
 
-    def test_of_an_enclave_in_debug_mode_is_warned_of(self) -> None:
+    def test_of_an_enclave_in_debug_mode_gets_a_warning(self) -> None:
         details = lines_of(told(dataclasses.replace(ATTESTED, document=make_document(debug=True))), 1)
         assert details[-1].startswith("    THE ENCLAVE RUNS IN DEBUG MODE: ")
         assert "DEBUG" not in told(ATTESTED)
 
-    def test_without_a_public_key_is_told_so_and_no_key_is_its(self) -> None:
+    def test_without_a_public_key_says_so_and_matches_no_key(self) -> None:
         keyless = dataclasses.replace(ATTESTED, document=make_document())
         text = told(keyless, dataclasses.replace(OPENED, key_identifier=""))
         assert "    evidence: public key in the document: SHA-256 missing" in lines_of(text, 1)
@@ -223,15 +223,15 @@ class TestKms:
         ]
 
     @pytest.mark.parametrize("status", [0, 199, 201, 400, 500])
-    def test_any_other_status_is_a_refusal(self, status: int) -> None:
+    def test_any_other_status_is_an_error(self, status: int) -> None:
         details = lines_of(told(dataclasses.replace(ANSWERED, http_status=status), OPENED), 1)[1:]
         assert details[0] == "    carried: an error"
         assert not any("readable by" in detail for detail in details)
 
-    def test_answer_that_was_not_opened_is_one_the_enclave_did_not_take(self) -> None:
+    def test_response_that_was_not_opened_was_not_accepted(self) -> None:
         assert lines_of(told(ANSWERED, RECEIVED), 1)[1] == "    carried: a response that the enclave did not accept"
 
-    def test_only_the_answer_that_was_opened_is_told_as_such(self) -> None:
+    def test_only_the_response_that_was_opened_is_described_as_opened(self) -> None:
         text = told(dataclasses.replace(ANSWERED), ANSWERED, OPENED)
         assert lines_of(text, 1)[1] == "    carried: a response that the enclave did not accept"
         assert lines_of(text, 2)[1].startswith("    carried: CiphertextForRecipient")
@@ -256,14 +256,14 @@ class TestKms:
             (Operation.DERIVE_SHARED_SECRET, "SharedSecret"),
         ],
     )
-    def test_secret_is_called_as_kms_calls_it(self, operation: Operation, secret: str) -> None:
+    def test_secret_has_kmss_name(self, operation: Operation, secret: str) -> None:
         text = told(ANSWERED, OPENED, dataclasses.replace(RECEIVED, operation=operation), operation=operation)
         assert f"CiphertextForRecipient, the {secret} encrypted again" in text
         assert f"Message is the {secret}; " in unwrapped(text)
 
 
 class TestOpened:
-    def test_by_the_key_of_the_document(self) -> None:
+    def test_with_the_key_of_the_document(self) -> None:
         assert lines_of(told(ATTESTED, OPENED), 2) == [
             " 2* enclave: opened CiphertextForRecipient, 461 bytes                         5.3 ms",
             f"    evidence: public key of the private key used: SHA-256 {KEY_ID}",
@@ -271,12 +271,12 @@ class TestOpened:
             "    readable by: only the enclave",
         ]
 
-    def test_by_another_key_is_said_so(self) -> None:
+    def test_with_another_key_says_so(self) -> None:
         text = told(ATTESTED, dataclasses.replace(OPENED, key_identifier=OTHER_KEY_ID))
         assert lines_of(text, 2)[2] == "    = NOT the public key in the document"
 
     @pytest.mark.parametrize("steps", [(OPENED,), (OPENED, ATTESTED)])
-    def test_before_any_document_is_by_no_key_of_one(self, steps: tuple[object, ...]) -> None:
+    def test_before_any_document_matches_no_key(self, steps: tuple[object, ...]) -> None:
         assert lines_of(told(*steps), 1)[2] == "    = NOT the public key in the document"
 
     def test_is_compared_with_the_document_before_it_and_not_with_a_later_one(self) -> None:
@@ -299,14 +299,14 @@ class TestReply:
             ),
         ]
 
-    def test_with_a_digest_tells_that_the_secret_stayed(self) -> None:
+    def test_with_a_digest_says_that_the_secret_stayed(self) -> None:
         digest = dataclasses.replace(RECEIVED, fields=("Delivery", "Digest"), delivery="digest")
         assert lines_of(told(digest), 1)[1:] == [
             "    carried: Delivery, Digest",
             "    Plaintext: stayed in the enclave; Digest is its SHA-256",
         ]
 
-    def test_with_the_output_of_a_program_tells_that_it_is_that(self) -> None:
+    def test_with_the_output_of_a_program_says_so(self) -> None:
         output = dataclasses.replace(RECEIVED, fields=("Delivery", "Message"), delivery="exec")
         assert lines_of(told(output), 1)[1:] == [
             "    carried: Delivery, Message",
@@ -314,16 +314,16 @@ class TestReply:
         ]
 
     @pytest.mark.parametrize("delivery", [None, "reply", "digest", "by hand"])
-    def test_with_a_message_is_never_said_to_have_kept_the_secret_inside(self, delivery: str | None) -> None:
+    def test_with_a_message_never_claims_that_the_secret_stayed_inside(self, delivery: str | None) -> None:
         reply = dataclasses.replace(RECEIVED, fields=("Delivery", "Digest", "Message"), delivery=delivery)
         text = told(reply)
         assert "readable by: anyone who controls this instance: Message is the Plaintext" in text
         assert "stayed" not in text
 
-    def test_without_any_of_them_has_no_fate_to_tell(self) -> None:
+    def test_without_a_secret_says_nothing_about_one(self) -> None:
         assert lines_of(told(dataclasses.replace(RECEIVED, fields=())), 1)[1:] == []
 
-    def test_that_refuses_is_told_as_such_and_delivers_nothing(self) -> None:
+    def test_with_an_error_delivers_nothing(self) -> None:
         refusal = dataclasses.replace(RECEIVED, is_ok=False, fields=("Message", "Code", "Hint"))
         assert lines_of(told(refusal), 1) == [
             " 1  enclave -> this instance: error reply to Decrypt, 6,221 bytes            67.5 ms",
@@ -338,7 +338,7 @@ class TestReply:
         document = dataclasses.replace(RECEIVED, operation="GetAttestationDocument", fields=("Document",))
         assert "readable by" not in told(document, operation=Operation.GET_ATTESTATION_DOCUMENT)
 
-    def test_of_an_enclave_that_tells_of_no_steps_is_said_to_be_one(self) -> None:
+    def test_from_an_enclave_that_reports_no_steps_says_so(self) -> None:
         text = unwrapped(told(CONNECTED, SENT, RECEIVED))
         assert text.endswith(
             "The enclave reported no steps of its own; kmstool in C never does."
@@ -347,7 +347,7 @@ class TestReply:
         assert "*" not in text
 
     @pytest.mark.parametrize("steps", [(), (CONNECTED, SENT)])
-    def test_that_never_came_is_said_so(self, steps: tuple[object, ...]) -> None:
+    def test_missing_reply_is_mentioned(self, steps: tuple[object, ...]) -> None:
         assert told(*steps).endswith("\n\nThe enclave did not answer.")
 
 
@@ -369,16 +369,16 @@ PEERS_WORDS = [
 
 class TestHostilePeer:
     @pytest.mark.parametrize("step", PEERS_WORDS)
-    def test_can_neither_steer_the_terminal_nor_begin_a_line(self, step: object) -> None:
+    def test_cannot_steer_the_terminal_or_forge_a_line(self, step: object) -> None:
         text = told(step)
         assert text.replace("\n", "").isprintable()
         assert not any(line.startswith(" 9 ") for line in text.splitlines())
 
-    def test_can_put_its_words_nowhere_but_behind_the_indent_of_its_own_step(self) -> None:
+    def test_text_of_a_peer_stays_inside_its_own_step(self) -> None:
         text = told(dataclasses.replace(TLS, certificate_names=f"{'x ' * 90} evidence: AWS"))
         assert [line for line in text.splitlines() if line.strip().startswith("evidence: AWS")] == []
 
-    def test_that_signs_its_own_document_cannot_either_by_its_module_id(self) -> None:
+    def test_module_id_of_a_self_signed_document_is_printed_safely(self) -> None:
         nsm = SimulatedNsm(authority(), module_id=f'"{FORGED}')
         request = {"Attestation": {"user_data": None, "nonce": None, "public_key": None}}
         document = cbor2.loads(nsm.answer(cbor2.dumps(request)))["Attestation"]["document"]
@@ -386,7 +386,7 @@ class TestHostilePeer:
         assert "the forged\\u202e step" in unwrapped(text)
         assert text.replace("\n", "").isprintable()
 
-    def test_cannot_flood_with_names_of_fields(self) -> None:
+    def test_cannot_flood_with_field_names(self) -> None:
         fields = tuple(f"{number:030}" for number in range(1_500))
         text = told(dataclasses.replace(RECEIVED, fields=fields))
         assert len(text) < 2 * MAX_TEXT_CHARS + 500

@@ -20,7 +20,7 @@ CREDENTIALS = Credentials("AKIDEXAMPLE", "theSecret", "theToken", "2031-01-01T00
 REQUEST = decrypt_request(b"\1\2\3")
 OTHER_REQUEST = decrypt_request(b"\4\5\6")
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""A test that passes never waits this long."""
 
 
 def new_client(enclave: ScriptedEnclave, *, timeout_s: float = TIMEOUT_S, region: str | None = None) -> EnclaveClient:
@@ -30,7 +30,7 @@ def new_client(enclave: ScriptedEnclave, *, timeout_s: float = TIMEOUT_S, region
 
 
 def after_set_client(answer: Callable[[Peer], None]) -> Callable[[Peer], None]:
-    """Answer SetClient as ours does, and then whatever comes in the way of the test."""
+    """Accept SetClient as kmstool-enclave does, and handle every later request with ``answer``."""
 
     def converse(peer: Peer) -> None:
         if peer.receive() is not None:
@@ -77,7 +77,7 @@ class TestOurEnclave:
         client.set_credentials(CREDENTIALS, None)
         client.close()
 
-    def test_refusal_leaves_the_connection_in_use(self, short_dir: Path) -> None:
+    def test_error_reply_keeps_the_connection_open(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
         with ScriptedEnclave(short_dir, conversation) as enclave, new_client(enclave) as client:
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext"):
@@ -112,7 +112,7 @@ class TestOurEnclave:
             assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
         assert enclave.connections == 1
 
-    def test_broken_exchange_makes_the_next_call_connect_and_set_the_client_anew(self, short_dir: Path) -> None:
+    def test_after_a_broken_exchange_the_next_call_reconnects_and_sends_credentials(self, short_dir: Path) -> None:
         conversation = Conversation(is_c=False)
 
         def converse(peer: Peer) -> None:
@@ -135,7 +135,7 @@ class TestOurEnclave:
         with ScriptedEnclave(short_dir, converse) as enclave, EnclaveClient(enclave.address) as client:
             assert client.describe() == {"Version": "1", "Limits": {"Connections": 1}}
 
-    def test_decrypt_without_credentials_is_a_programmers_mistake(self, short_dir: Path) -> None:
+    def test_decrypt_without_credentials_is_a_value_error(self, short_dir: Path) -> None:
         with pytest.raises(ValueError, match="set_credentials"):
             EnclaveClient(UnixAddress(str(short_dir / "x"))).ask_enclave(REQUEST)
 
@@ -153,7 +153,7 @@ class TestKmstoolInC:
         assert results == [b"Hello, KMS!", b"other", b"Hello, KMS!"]
         assert conversation.operations == [(n, name) for n in (1, 2, 3) for name in ("SetClient", "Decrypt")]
 
-    def test_failure_between_successes_stays_with_its_request(self, short_dir: Path) -> None:
+    def test_failure_between_successes_affects_only_its_request(self, short_dir: Path) -> None:
         with ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave, new_client(enclave) as client:
             assert client.ask_enclave(REQUEST).secret == b"Hello, KMS!"
             with pytest.raises(EnclaveError, match=r"^Could not decrypt ciphertext$") as caught:
@@ -170,7 +170,7 @@ class TestKmstoolInC:
             first.ask_enclave(REQUEST)
             assert second.ask_enclave(REQUEST).secret == b"Hello, KMS!"
 
-    def test_describe_is_refused_in_its_words(self, short_dir: Path) -> None:
+    def test_error_for_describe_is_passed_on_unchanged(self, short_dir: Path) -> None:
         with (
             ScriptedEnclave(short_dir, Conversation(is_c=True)) as enclave,
             EnclaveClient(enclave.address) as client,
@@ -178,7 +178,7 @@ class TestKmstoolInC:
         ):
             client.describe()
 
-    def test_null_bytes_and_spaces_of_its_json_are_read(self, short_dir: Path) -> None:
+    def test_its_json_with_null_bytes_and_spaces_is_read(self, short_dir: Path) -> None:
         def converse(peer: Peer) -> None:
             peer.receive()
             peer.send_bytes(b'{ "Status": "Ok" }\0')
@@ -230,15 +230,15 @@ class TestBrokenPeers:
         assert error.hint is not None
         assert error.exit_code is ExitCode.UNREACHABLE
 
-    def test_silence_ends_with_the_time_out(self, short_dir: Path) -> None:
+    def test_silence_times_out(self, short_dir: Path) -> None:
         error = failure_of(short_dir, after_set_client(stay_silent), timeout_s=0.1)
         assert str(error).endswith("no progress within 0.1 s")
 
-    def test_peer_that_never_answers_set_client_ends_with_the_time_out(self, short_dir: Path) -> None:
+    def test_peer_that_never_answers_set_client_times_out(self, short_dir: Path) -> None:
         error = failure_of(short_dir, stay_silent, timeout_s=0.1)
         assert (error.exit_code, type(error)) == (ExitCode.UNREACHABLE, TransportError)
 
-    def test_dribbled_reply_ends_with_the_time_out(self, short_dir: Path) -> None:
+    def test_dribbled_reply_times_out(self, short_dir: Path) -> None:
         is_over = threading.Event()
 
         def dribble(peer: Peer) -> None:
@@ -262,7 +262,7 @@ class TestBrokenPeers:
             client.ask_enclave(REQUEST)
         assert caught.value.operation == "connect to"
 
-    def test_reply_sent_before_the_close_is_heard_although_the_request_could_not_be_sent(
+    def test_reply_sent_before_the_close_is_read_even_if_the_request_could_not_be_sent(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ours, theirs = socket.socketpair()
@@ -283,7 +283,7 @@ class TestBrokenPeers:
 
 
 class TestErrorReplies:
-    def test_text_of_a_peer_cannot_flood(self, short_dir: Path) -> None:
+    def test_text_of_a_peer_is_truncated(self, short_dir: Path) -> None:
         reply = {"Status": "Error", "Message": "A" * 50_000, "Hint": "B" * 10_000, "RequestId": "C" * 500}
         error = failure_of(short_dir, after_set_client(lambda peer: peer.send(reply)))
         assert isinstance(error, EnclaveError)

@@ -1,4 +1,4 @@
-"""The client of an enclave when its credentials end."""
+"""What the client of an enclave does when its credentials expire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPIRED = {
 
 
 class Enclave:
-    """Decrypts for every set of credentials whose number is at least ``oldest``; refuses others as ``refusal`` says."""
+    """Decrypts for credentials with a number of at least ``oldest``; replies with ``refusal`` to others."""
 
     def __init__(self, *, oldest: int = 1, refusal: dict[str, Any] | None = None) -> None:
         self.oldest = oldest
@@ -46,7 +46,7 @@ class Enclave:
 
 
 class Source(CredentialSource):
-    """Numbers the credentials it gives; from ``last`` on they are always the same."""
+    """Returns numbered credentials, up to number ``last``, which it then repeats."""
 
     def __init__(self, *, last: int = 1_000, expiration: str | None = None) -> None:
         self.asked = 0
@@ -82,7 +82,7 @@ def test_request_is_repeated_once_and_never_more(short_dir: Path) -> None:
         assert enclave.seen == ["SetClient 1", "Decrypt 1", "SetClient 2", "Decrypt 2"]
 
 
-def test_request_is_not_repeated_where_there_are_no_other_credentials(short_dir: Path) -> None:
+def test_request_is_not_repeated_without_other_credentials(short_dir: Path) -> None:
     enclave, source = Enclave(oldest=100), Source(last=1)
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, source) as client:
         with pytest.raises(EnclaveError, match="ExpiredTokenException"):
@@ -105,7 +105,7 @@ def test_request_is_not_repeated_where_there_are_no_other_credentials(short_dir:
     ],
     ids=str,
 )
-def test_no_other_refusal_is_repeated(short_dir: Path, change: dict[str, str | None]) -> None:
+def test_no_other_error_is_retried(short_dir: Path, change: dict[str, str | None]) -> None:
     enclave, source = Enclave(oldest=100, refusal={**EXPIRED, **change}), Source()
     with ScriptedEnclave(short_dir, enclave) as scripted, new_client(scripted, source) as client:
         with pytest.raises(EnclaveError):
@@ -125,7 +125,7 @@ def test_kmstool_in_c_gives_no_code_and_is_asked_once(short_dir: Path) -> None:
     assert source.asked == 1
 
 
-def test_credentials_that_are_near_their_end_are_replaced_before_the_call(
+def test_credentials_that_expire_soon_are_replaced_before_the_call(
     short_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("instance_tool.credentials.source.ASK_AGAIN_S", 0.0)
@@ -137,7 +137,7 @@ def test_credentials_that_are_near_their_end_are_replaced_before_the_call(
     assert enclave.seen == ["SetClient 1", "Decrypt 1", "SetClient 2", "Decrypt 2"]
 
 
-def test_expired_credentials_stay_the_reason_when_no_new_ones_can_be_found(short_dir: Path) -> None:
+def test_expiration_stays_the_reason_if_no_new_credentials_are_found(short_dir: Path) -> None:
     answers = [FoundCredentials(Credentials("ASIA1", "theSecret"), "the test")]
 
     def find() -> FoundCredentials:
@@ -153,7 +153,7 @@ def test_expired_credentials_stay_the_reason_when_no_new_ones_can_be_found(short
         client.ask_enclave(REQUEST)
 
 
-def test_peer_with_credentials_of_its_own_is_sent_none(short_dir: Path) -> None:
+def test_peer_with_its_own_credentials_is_sent_none(short_dir: Path) -> None:
     seen: list[str] = []
 
     def converse(peer: Peer) -> None:
@@ -165,7 +165,7 @@ def test_peer_with_credentials_of_its_own_is_sent_none(short_dir: Path) -> None:
 
     with ScriptedEnclave(short_dir, converse) as scripted, EnclaveClient(scripted.address) as client:
         client.leave_credentials_to_peer()
-        for _ in range(3):  # the third finds the connection closed
+        for _ in range(3):  # the third attempt finds the connection closed
             assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
     assert seen == ["Decrypt"] * 3
     assert scripted.connections == 2

@@ -14,13 +14,13 @@ from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import Connected, Opened, Received, Sent, encode_evidence
 
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""A test that passes never waits this long."""
 DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID", "TimeoutS": 1, "Accepts": ["digest"]}
 OK = {"Status": "Ok", "Message": "AQID"}
 
 
 def answering(*replies: Message) -> Callable[[Peer], None]:
-    """Give one reply to each request, and then no more."""
+    """Send one of ``replies`` for each request, then stop."""
 
     def converse(peer: Peer) -> None:
         for reply in replies:
@@ -31,7 +31,7 @@ def answering(*replies: Message) -> Callable[[Peer], None]:
     return converse
 
 
-def test_messages_and_replies_go_both_ways_on_one_connection(short_dir: Path) -> None:
+def test_one_connection_carries_several_requests_and_replies(short_dir: Path) -> None:
     with ScriptedEnclave(short_dir, answering(OK, {"Status": "Ok", "n": 2})) as enclave:
         connection = connect_enclave(enclave.address, timeout_s=TIMEOUT_S)
         assert connection.exchange(DECRYPT) == OK
@@ -40,7 +40,7 @@ def test_messages_and_replies_go_both_ways_on_one_connection(short_dir: Path) ->
     assert enclave.connections == 1
 
 
-def test_replies_of_requests_sent_ahead_are_received_as_they_are(short_dir: Path) -> None:
+def test_replies_to_requests_sent_ahead_are_returned_unchanged(short_dir: Path) -> None:
     refusal = {"Status": "Error", "Message": "no", "Id": "1"}
     with ScriptedEnclave(short_dir, answering({**OK, "Id": "2"}, refusal)) as enclave:
         connection = connect_enclave(enclave.address, timeout_s=TIMEOUT_S)
@@ -74,7 +74,7 @@ def test_error_reply_is_raised_and_only_a_busy_enclave_closes(
         (b"", TransportError),
     ],
 )
-def test_what_is_no_reply_closes_the_connection(short_dir: Path, reply: bytes, error: type[Exception]) -> None:
+def test_invalid_reply_closes_the_connection(short_dir: Path, reply: bytes, error: type[Exception]) -> None:
     def converse(peer: Peer) -> None:
         peer.receive()
         peer.send_bytes(reply)
@@ -86,13 +86,13 @@ def test_what_is_no_reply_closes_the_connection(short_dir: Path, reply: bytes, e
         assert not connection.is_open
 
 
-def test_nobody_listening_is_told_with_the_address(short_dir: Path) -> None:
+def test_error_names_the_address_if_nothing_is_listening(short_dir: Path) -> None:
     with pytest.raises(TransportError, match=r"^connect to unix:.*nobody: no such file or directory$"):
         connect_enclave(UnixAddress(str(short_dir / "nobody")), timeout_s=TIMEOUT_S)
 
 
 class TestTrace:
-    def test_steps_of_both_sides_are_recorded_in_order_without_what_is_no_cargo(self, short_dir: Path) -> None:
+    def test_steps_of_both_sides_are_recorded_in_order_with_payload_fields_only(self, short_dir: Path) -> None:
         opened = Opened(7, "ab", 1.0)
         asked: list[object] = []
 

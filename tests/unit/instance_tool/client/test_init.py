@@ -1,4 +1,4 @@
-"""A program on the parent that uses ``instance_tool.client``; tests/architecture checks the names."""
+"""A program on the parent that uses ``instance_tool.client``. tests/architecture checks its names."""
 
 from __future__ import annotations
 

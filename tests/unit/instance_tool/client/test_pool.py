@@ -10,11 +10,11 @@ from instance_tool.errors import BusyError
 from vsock_wire.net.address import UnixAddress
 
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""A test that passes never waits this long."""
 
 
 class Clients:
-    """Makes clients that nobody connects, and remembers them."""
+    """Makes clients that are never connected, and remembers them."""
 
     def __init__(self) -> None:
         self.made: list[EnclaveClient] = []
@@ -29,7 +29,7 @@ def clients() -> Clients:
     return Clients()
 
 
-def test_one_after_another_gets_the_same_client(clients: Clients) -> None:
+def test_sequential_callers_get_the_same_client(clients: Clients) -> None:
     pool = EnclavePool(clients.new, size=3)
     for _ in range(5):
         with pool.lend():
@@ -37,13 +37,13 @@ def test_one_after_another_gets_the_same_client(clients: Clients) -> None:
     assert len(clients.made) == 1
 
 
-def test_askers_at_once_get_clients_of_their_own(clients: Clients) -> None:
+def test_concurrent_callers_get_different_clients(clients: Clients) -> None:
     pool = EnclavePool(clients.new, size=3)
     with pool.lend() as first, pool.lend() as second, pool.lend() as third:
         assert len({first, second, third}) == 3
 
 
-def test_client_comes_back_after_an_error(clients: Clients) -> None:
+def test_client_is_returned_after_an_error(clients: Clients) -> None:
     pool = EnclavePool(clients.new, size=1)
     with pytest.raises(KeyError), pool.lend():
         raise KeyError
@@ -51,7 +51,7 @@ def test_client_comes_back_after_an_error(clients: Clients) -> None:
         assert [client] == clients.made
 
 
-def test_asker_over_the_size_waits_for_a_client(clients: Clients) -> None:
+def test_caller_over_the_size_waits_for_a_client(clients: Clients) -> None:
     pool = EnclavePool(clients.new, size=1, wait_s=TIMEOUT_S)
     lent: list[EnclaveClient] = []
 
@@ -66,7 +66,7 @@ def test_asker_over_the_size_waits_for_a_client(clients: Clients) -> None:
     assert lent == [first]
 
 
-def test_asker_who_waits_too_long_is_told(clients: Clients) -> None:
+def test_caller_that_waits_too_long_gets_an_error(clients: Clients) -> None:
     pool = EnclavePool(clients.new, size=1, wait_s=0.01)
     with (
         pool.lend(),
@@ -77,7 +77,7 @@ def test_asker_who_waits_too_long_is_told(clients: Clients) -> None:
     assert "--enclave-connections" in (caught.value.hint or "")
 
 
-def test_client_that_cannot_be_made_leaves_its_place_free(clients: Clients) -> None:
+def test_failure_to_make_a_client_frees_its_place(clients: Clients) -> None:
     errors = [KeyError()]
 
     def new() -> EnclaveClient:
@@ -92,7 +92,7 @@ def test_client_that_cannot_be_made_leaves_its_place_free(clients: Clients) -> N
         pass
 
 
-def test_close_closes_the_idle_ones() -> None:
+def test_close_closes_idle_clients() -> None:
     closed: list[EnclaveClient] = []
 
     class Client(EnclaveClient):

@@ -11,7 +11,7 @@ from tests.support.instance.command_line import Ask, Tool
 
 @pytest.fixture
 def ask(tool: Tool, short_dir: Path) -> Iterator[Ask]:
-    """For commands that have KMS make something."""
+    """Return a function that runs a command and returns the request that the enclave got."""
     asked: list[Message] = []
 
     def converse(peer: Peer) -> None:

@@ -13,7 +13,7 @@ from vsock_wire.protocol.json_codec import decode_base64, encode_base64
 
 
 class Enclave:
-    """Attests itself with the nonce that it is sent, and remembers what it was asked."""
+    """Answers with an attestation document that has the given nonce, and remembers requests."""
 
     def __init__(self) -> None:
         self.asked: list[Message] = []
@@ -32,13 +32,13 @@ def attesting() -> Enclave:
 
 @pytest.fixture
 def options(short_dir: Path, attesting: Enclave) -> Iterator[list[str]]:
-    """Options that lead to the enclave, and trust its root."""
+    """Return options with the enclave's address and its root."""
     (short_dir / "root.pem").write_bytes(root_pem())
     with ScriptedEnclave(short_dir, attesting) as enclave:
         yield ["--enclave", str(enclave.address), "--root", str(short_dir / "root.pem")]
 
 
-def test_document_with_a_nonce_of_its_own_is_verified_without_credentials(
+def test_document_with_a_fresh_nonce_is_verified_without_credentials(
     tool: Tool, options: list[str], attesting: Enclave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -50,7 +50,7 @@ def test_document_with_a_nonce_of_its_own_is_verified_without_credentials(
     assert nonces[0] != nonces[1]
 
 
-def test_document_is_written_as_asked_for_and_kept(
+def test_document_is_written_in_the_output_format_and_saved(
     tool: Tool, options: list[str], attesting: Enclave, tmp_path: Path
 ) -> None:
     saved = tmp_path / "document.cbor"
@@ -69,7 +69,7 @@ def test_document_is_written_as_asked_for_and_kept(
 
 
 @pytest.mark.parametrize("option", ["--nonce", "--user-data"])
-def test_what_is_no_hexadecimal_is_refused(tool: Tool, options: list[str], attesting: Enclave, option: str) -> None:
+def test_invalid_hexadecimal_is_refused(tool: Tool, options: list[str], attesting: Enclave, option: str) -> None:
     assert tool.run("attest", *options, option, "xy") == 2
     assert f"{option}: expected two hexadecimal digits per byte" in tool.err
     assert attesting.asked == []

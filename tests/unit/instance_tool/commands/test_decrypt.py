@@ -14,11 +14,11 @@ def decrypt_request(conversation: Conversation) -> dict[str, object]:
 
 
 class TestDecrypt:
-    def test_plaintext_and_a_newline_are_all_of_standard_output(self, tool: Tool, enclave: str) -> None:
+    def test_standard_output_is_the_plaintext_and_a_newline(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "AQID") == 0
         assert (tool.out, tool.err) == (b"Hello, KMS!\n", "")
 
-    def test_without_a_newline_it_is_the_plaintext_alone(self, tool: Tool, enclave: str) -> None:
+    def test_without_a_newline_standard_output_is_the_plaintext(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "-n", "AQID") == 0
         assert tool.out == b"Hello, KMS!"
 
@@ -36,7 +36,7 @@ class TestDecrypt:
         ],
         ids=" ".join,
     )
-    def test_options_stand_before_or_behind_and_decrypt_is_the_default(
+    def test_options_may_come_before_or_after_and_decrypt_is_the_default(
         self, tool: Tool, enclave: str, arguments: tuple[str, ...]
     ) -> None:
         assert tool.run(*[argument.replace("ENCLAVE", enclave) for argument in arguments]) == 0
@@ -67,14 +67,14 @@ class TestDecrypt:
             "TimeoutS": 27.0,
         }
 
-    def test_the_enclave_gets_less_time_for_kms_than_it_has_to_answer(
+    def test_the_enclave_gets_less_time_for_kms_than_for_its_reply(
         self, tool: Tool, enclave: str, conversation: Conversation
     ) -> None:
         assert tool.run("--enclave", enclave, "--region", "eu-west-1", "--timeout", "4", "AQID") == 0
         assert decrypt_request(conversation)["TimeoutS"] == 3.6
         assert conversation.set_client["AwsRegion"] == "eu-west-1"
 
-    def test_contexts_before_and_behind_the_command_are_joined(
+    def test_contexts_before_and_after_the_command_are_joined(
         self, tool: Tool, enclave: str, conversation: Conversation
     ) -> None:
         arguments = ("--encryption-context", "a=1", "decrypt", "--encryption-context", "b=2", "AQID")
@@ -82,13 +82,13 @@ class TestDecrypt:
         assert decrypt_request(conversation)["EncryptionContext"] == {"a": "1", "b": "2"}
 
     @pytest.mark.parametrize("arguments", [("--key-id", "x", "decrypt", "--key-id", "y"), ("decrypt", "--key-id", "y")])
-    def test_option_behind_the_command_counts(
+    def test_option_after_the_command_wins(
         self, tool: Tool, enclave: str, conversation: Conversation, arguments: tuple[str, ...]
     ) -> None:
         assert tool.run("--enclave", enclave, *arguments, "AQID") == 0
         assert decrypt_request(conversation)["KeyId"] == "y"
 
-    def test_region_of_the_environment_does_not_count(
+    def test_region_in_the_environment_is_ignored(
         self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_REGION", "eu-west-1")

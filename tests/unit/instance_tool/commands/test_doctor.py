@@ -15,7 +15,7 @@ SEEN = (HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.KMS, HopName.TLS, H
 
 @pytest.fixture
 def replies() -> dict[str, Message]:
-    """What the enclave answers, by operation: all is well."""
+    """Return the replies of a healthy enclave, by operation."""
     hops = [Hop(name, HopState.OK, "seen") for name in SEEN]
     return {
         "Describe": {"Status": "Ok", "Version": "1", "Protocol": 2, "Delivery": "reply", "Region": None},
@@ -33,14 +33,14 @@ def chain(short_dir: Path, replies: dict[str, Message]) -> Iterator[str]:
         yield str(enclave.address)
 
 
-def test_each_hop_is_a_line_and_all_that_hold_are_exit_0(tool: Tool, chain: str) -> None:
+def test_each_hop_is_a_line_and_success_is_exit_0(tool: Tool, chain: str) -> None:
     assert tool.run("doctor", "--enclave", chain) == 0, tool.out
     lines = tool.out.decode().splitlines()
-    assert len(lines) == len(HopName) - 1  # no Decrypt was tried
+    assert len(lines) == len(HopName) - 1  # without a Decrypt
     assert all(line.startswith("ok ") for line in lines)
 
 
-def test_hop_that_does_not_hold_is_exit_1_with_a_hint(
+def test_failed_hop_is_exit_1_with_a_hint(
     tool: Tool, chain: str, replies: dict[str, Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

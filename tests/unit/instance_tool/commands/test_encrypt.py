@@ -7,7 +7,7 @@ from tests.support.instance.command_line import Ask, Tool
 CONTEXT = ("--encryption-context", "a=1")
 
 
-def test_encrypt_asks_for_a_ciphertext_of_standard_input(ask: Ask, tool: Tool) -> None:
+def test_encrypt_encrypts_standard_input(ask: Ask, tool: Tool) -> None:
     algorithm = ("--encryption-algorithm", "RSAES_OAEP_SHA_256")
     assert ask("encrypt", "--key-id", "k", *algorithm, *CONTEXT, stdin=b"\1\2\3") == {
         "Operation": "Encrypt",

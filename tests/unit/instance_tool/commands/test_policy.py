@@ -1,4 +1,4 @@
-"""The two policy commands in this process: options and files; tests/system runs them as processes."""
+"""Options and files of the two policy commands, in this process; tests/system runs them as processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vsock_wire.errors import ExitCode, InputError
 
 
 def _run(*arguments: str) -> int:
-    """Run it and return the exit code; errors come out as they are."""
+    """Run the command and return its exit code; errors are raised."""
     try:
         command(args=list(arguments), prog_name="kmstool-instance", standalone_mode=False)
     except SystemExit as end:
@@ -150,7 +150,7 @@ def test_standard_input_cannot_be_both_files(files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("policy", [b"\xff", b"{}", b" " * 40_000])
-def test_file_that_is_no_policy_is_refused(policy: bytes, files: dict[str, str], tmp_path: Path) -> None:
+def test_file_without_a_policy_is_refused(policy: bytes, files: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "policy").write_bytes(policy)
     with pytest.raises(InputError, match=r"key policy|statement 1"):
         _run("policy", "explain", "--policy", str(tmp_path / "policy"), "--document", files["document"])

@@ -5,7 +5,7 @@ import pytest
 from tests.support.instance.command_line import Tool
 
 
-def test_socket_must_not_be_the_enclaves(tool: Tool) -> None:
+def test_socket_must_differ_from_the_enclaves(tool: Tool) -> None:
     assert tool.run("serve", "--enclave", "unix:/nobody", "--socket", "/nobody") == 2
     assert "--socket and --enclave name the same socket" in tool.err
 

@@ -1,4 +1,4 @@
-"""The verify command in this process: options, files and verdicts; tests/system runs it as a process."""
+"""Options, files and verdicts of the verify command, in this process; tests/system runs it as a process."""
 
 from __future__ import annotations
 

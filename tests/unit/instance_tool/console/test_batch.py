@@ -23,7 +23,7 @@ CREDENTIALS = Credentials("AKIDEXAMPLE", "theSecret")
 
 
 class Reversing(Conversation):
-    """Gives back each ciphertext reversed, but refuses those that begin with "bad"."""
+    """Returns each ciphertext reversed, and an error for those that start with "bad"."""
 
     def _decrypt(self, peer: Peer, request: Message) -> None:
         ciphertext = decode_base64(request["Ciphertext"])
@@ -68,7 +68,7 @@ def line(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("is_c", [False, True])
-def test_two_hundred_lines_with_three_broken_ones_give_the_others_in_order(short_dir: Path, *, is_c: bool) -> None:
+def test_three_bad_lines_in_two_hundred_leave_the_others_in_order(short_dir: Path, *, is_c: bool) -> None:
     lines: list[bytes | InputError] = [line(f"{number:03}") for number in range(1, 201)]
     lines[16], lines[98], lines[199] = b"no base64!\n", line("bad one"), InputError("CIPHERTEXT: too long")
     conversation = Reversing(is_c=is_c)
@@ -104,13 +104,13 @@ def test_plaintext_with_a_line_break_is_reported_and_not_written(short_dir: Path
     assert (outcome.lines, outcome.failed) == ([b"dc"], 1)
 
 
-def test_no_lines_are_no_failure(short_dir: Path) -> None:
+def test_empty_input_succeeds(short_dir: Path) -> None:
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
         outcome = run(enclave, [])
     assert (outcome.failed, outcome.reports, outcome.out.getvalue()) == (0, [], b"")
 
 
-def test_refused_credentials_are_no_lines_fault(short_dir: Path) -> None:
+def test_refused_credentials_fail_the_batch_and_not_a_line(short_dir: Path) -> None:
     def refuse(peer: Peer) -> None:
         while peer.receive() is not None:
             peer.send({"Status": "Error", "Message": "Could not set region correctly, check configuration."})
@@ -140,7 +140,7 @@ def test_each_result_is_written_before_the_next_line_is_read(short_dir: Path) ->
     assert outcome.out.getvalue() == b"ba\ndc\n"
 
 
-def test_connection_that_breaks_costs_one_line_at_most(short_dir: Path) -> None:
+def test_broken_connection_costs_one_line_at_most(short_dir: Path) -> None:
     conversation = Reversing(is_c=False)
 
     def break_on_second(peer: Peer) -> None:
@@ -162,7 +162,7 @@ def test_connection_that_breaks_costs_one_line_at_most(short_dir: Path) -> None:
     assert all(isinstance(error, TransportError) for _, error in outcome.reports)
 
 
-def test_enclave_that_is_not_there_is_not_a_lines_fault(short_dir: Path) -> None:
+def test_missing_enclave_fails_the_batch_and_not_a_line(short_dir: Path) -> None:
     client = EnclaveClient(UnixAddress(str(short_dir / "nobody")))
     client.set_credentials(CREDENTIALS, None)
     with pytest.raises(TransportError, match=r"^connect to unix:.*nobody: no such file or directory$"):
@@ -176,7 +176,7 @@ def test_enclave_that_is_not_there_is_not_a_lines_fault(short_dir: Path) -> None
         )
 
 
-def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Path) -> None:
+def test_lost_enclave_ends_the_batch_and_names_the_line(short_dir: Path) -> None:
     outcome = Outcome()
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
         client = EnclaveClient(enclave.address)
@@ -207,7 +207,7 @@ def test_enclave_that_goes_away_ends_the_batch_and_names_the_line(short_dir: Pat
 
 
 class Swapping(Conversation):
-    """Waits for as many Decrypts as it is told, and answers the last one first."""
+    """Waits for ``count`` Decrypts, and answers the last one first."""
 
     def __init__(self, count: int) -> None:
         super().__init__(is_c=False)
@@ -226,7 +226,7 @@ class Swapping(Conversation):
 
 
 def run_ahead(enclave: ScriptedEnclave, lines: list[bytes | InputError]) -> Outcome:
-    """Run with all lines there from the start."""
+    """Run a batch whose lines are all available from the start."""
     outcome = Outcome()
     with EnclaveClient(enclave.address, timeout_s=10) as client:
         client.set_credentials(CREDENTIALS, None)
@@ -243,15 +243,15 @@ def run_ahead(enclave: ScriptedEnclave, lines: list[bytes | InputError]) -> Outc
 
 
 class TestAhead:
-    def test_replies_in_any_order_give_results_in_the_order_of_the_lines(self, short_dir: Path) -> None:
+    def test_results_are_in_the_order_of_the_lines_whatever_the_order_of_the_replies(self, short_dir: Path) -> None:
         conversation = Swapping(8)
         with ScriptedEnclave(short_dir, conversation) as enclave:
-            # the first line goes alone: nothing is sent ahead before the connection has its credentials
+            # the first line is sent alone: nothing is sent ahead before the credentials
             outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(160)])
         assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(160)]
         assert conversation.most_under_way == 8
 
-    def test_no_more_than_the_limit_are_under_way(self, short_dir: Path) -> None:
+    def test_no_more_than_the_limit_are_pending(self, short_dir: Path) -> None:
         conversation = Swapping(MAX_IN_FLIGHT)
         with ScriptedEnclave(short_dir, conversation) as enclave:
             outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(4 * MAX_IN_FLIGHT)])
@@ -268,7 +268,7 @@ class TestAhead:
             f"{number:03}"[::-1].encode() for number in range(1, 101) if number not in (17, 99, 100)
         ]
 
-    def test_a_connection_that_breaks_with_many_under_way_costs_none_of_them(self, short_dir: Path) -> None:
+    def test_a_broken_connection_costs_none_of_many_pending_requests(self, short_dir: Path) -> None:
         class Breaking(Reversing):
             def _decrypt(self, peer: Peer, request: Message) -> None:
                 if len(self.requests) == 10:
@@ -281,7 +281,7 @@ class TestAhead:
         assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(100)]
         assert outcome.reports == []
 
-    def test_a_reply_to_nobody_is_refused_and_gives_no_plaintext(self, short_dir: Path) -> None:
+    def test_a_reply_with_an_unknown_id_is_refused_and_yields_no_plaintext(self, short_dir: Path) -> None:
         class Confused(Reversing):
             def _decrypt(self, peer: Peer, request: Message) -> None:
                 super()._decrypt(peer, {**request, "Id": "another"} if request.get("Id") == "5" else request)
@@ -292,7 +292,7 @@ class TestAhead:
         assert "the Id does not belong to any pending request" in str(outcome.reports[0][1])
         assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(1, 9) if number != 5]
 
-    def test_old_enclaves_get_one_after_the_other(self, short_dir: Path) -> None:
+    def test_legacy_enclaves_get_one_request_at_a_time(self, short_dir: Path) -> None:
         conversation = Reversing(is_c=True)
         with ScriptedEnclave(short_dir, conversation) as enclave:
             outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(20)])

@@ -22,7 +22,7 @@ class TestParseCiphertext:
         assert parse_ciphertext(b64encode(ciphertext)) == ciphertext
 
     @pytest.mark.parametrize("text", [b"AQID\n", b" AQID ", b"AQ\nID\r\n", b"A Q I D", b"\tAQ\x0bID\x0c"])
-    def test_blanks_and_line_breaks_do_not_matter(self, text: bytes) -> None:
+    def test_spaces_and_line_breaks_are_ignored(self, text: bytes) -> None:
         assert parse_ciphertext(text) == b"\1\2\3"
 
     @pytest.mark.parametrize("text", [b"", b" ", b"\n\n"])
@@ -39,7 +39,7 @@ class TestParseCiphertext:
             parse_ciphertext(text)
         assert "base64 -w0" in (e.value.hint or "")
 
-    def test_longest_is_taken_and_one_byte_more_is_not(self) -> None:
+    def test_longest_is_accepted_and_one_more_byte_is_not(self) -> None:
         assert parse_ciphertext(LONGEST) == bytes(MAX_CIPHERTEXT_BYTES)
         with pytest.raises(InputError, match=r"^CIPHERTEXT: expected at most 6144 bytes, got 6145$"):
             parse_ciphertext(b64encode(bytes(MAX_CIPHERTEXT_BYTES + 1)))

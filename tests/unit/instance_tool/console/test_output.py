@@ -41,7 +41,7 @@ class TestBase64:
 
 
 class TestJson:
-    def test_holds_everything_that_is_known(self) -> None:
+    def test_has_all_known_fields(self) -> None:
         assert json.loads(encode_result(Operation.DECRYPT, RESULT, OutputFormat.JSON)) == {
             "Plaintext": "SGVsbG8sIEtNUyE=",
             "KeyId": "arn:key",

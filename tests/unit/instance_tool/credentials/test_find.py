@@ -45,7 +45,7 @@ def profiles() -> Path:
 
 @pytest.fixture
 def set_environment(monkeypatch: pytest.MonkeyPatch, imds: ScriptedImds) -> ScriptedImds:
-    """A healthy IMDS that the environment points to, for whoever asks it."""
+    """Return a working IMDS and point the environment of this process to it."""
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.endpoint)
     return imds
 
@@ -64,7 +64,7 @@ class TestOrder:
         assert imds.requests == []
 
     @pytest.mark.parametrize(("token", "expected"), [("envToken", "envToken"), ("", None)])
-    def test_token_of_the_environment_is_taken_along(self, token: str, expected: str | None) -> None:
+    def test_session_token_in_the_environment_is_used(self, token: str, expected: str | None) -> None:
         found = find_credentials({**IN_ENVIRONMENT, "AWS_SESSION_TOKEN": token})
         assert found.credentials.session_token == expected
 
@@ -73,7 +73,7 @@ class TestOrder:
         [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")],
     )
     @pytest.mark.parametrize("how", ["absent", "empty"])
-    def test_half_a_pair_in_the_environment_is_an_error_and_not_skipped(
+    def test_half_a_pair_in_the_environment_is_an_error(
         self, imds: ScriptedImds, present: str, missing: str, how: str
     ) -> None:
         environ = {**imds.environ, present: "theValue"} | ({missing: ""} if how == "empty" else {})
@@ -82,7 +82,7 @@ class TestOrder:
         assert (error.provider, error.variable) == ("environment", missing)
         assert imds.requests == []
 
-    def test_empty_pair_in_the_environment_counts_as_none(self, imds: ScriptedImds) -> None:
+    def test_empty_pair_in_the_environment_is_ignored(self, imds: ScriptedImds) -> None:
         environ = {**imds.environ, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
         assert find_credentials(environ).source == "IMDSv2, role the-role"
 
@@ -101,14 +101,14 @@ class TestOrder:
         monkeypatch.setattr(builtins, "__import__", no_sdk)
         assert find_credentials(imds.environ).source == "IMDSv2, role the-role"
 
-    def test_profiles_come_when_imds_has_none(self, imds: ScriptedImds, profiles: Path) -> None:
+    def test_profiles_come_after_imds(self, imds: ScriptedImds, profiles: Path) -> None:
         imds.answers["GET", ROLES_PATH] = Answer(b"", 404)
         found = find_credentials(imds.environ)
         assert found.credentials == Credentials("AKIDDEFAULT", "defaultSecret")
         assert found.source.startswith("boto3's chain")
         assert profiles.exists()
 
-    def test_imds_is_not_asked_a_second_time_by_the_chain(self, set_environment: ScriptedImds) -> None:
+    def test_chain_does_not_ask_imds_again(self, set_environment: ScriptedImds) -> None:
         set_environment.answers["PUT", TOKEN_PATH] = Answer(b"", 403)
         failure_of(dict(os.environ))
         assert len(set_environment.requests) == 1
@@ -131,9 +131,7 @@ class TestOrder:
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         ],
     )
-    def test_variable_that_asks_for_the_chain_keeps_the_nodes_role_out(
-        self, set_environment: ScriptedImds, name: str
-    ) -> None:
+    def test_variable_for_the_chain_skips_the_nodes_role(self, set_environment: ScriptedImds, name: str) -> None:
         failure_of({**os.environ, name: "something"})
         assert set_environment.requests == []
 
@@ -144,7 +142,7 @@ class TestOrder:
 
 
 class TestFailures:
-    def test_text_names_each_place_that_was_tried(self, imds: ScriptedImds) -> None:
+    def test_text_names_each_place_that_was_searched(self, imds: ScriptedImds) -> None:
         imds.answers["GET", ROLES_PATH] = Answer(b"", 404)
         error = failure_of(imds.environ)
         assert str(error) == (
@@ -156,7 +154,7 @@ class TestFailures:
         imds.set_credentials(Expiration="2001-01-01T00:00:00Z")
         assert "expired at 2001-01-01" in str(failure_of(imds.environ))
 
-    def test_switched_off_imds_is_named(self, imds: ScriptedImds) -> None:
+    def test_disabled_imds_is_named(self, imds: ScriptedImds) -> None:
         environ = {**imds.environ, "AWS_EC2_METADATA_DISABLED": "true"}
         assert "disabled by AWS_EC2_METADATA_DISABLED" in str(failure_of(environ))
 
@@ -167,13 +165,11 @@ class TestFailures:
         assert "AKIDHALF" not in str(error)
         assert profiles.exists()
 
-    def test_configuration_file_that_is_none_is_an_error(self) -> None:
+    def test_malformed_configuration_file_is_an_error(self) -> None:
         Path(os.environ["AWS_CONFIG_FILE"]).write_text("[default\nnonsense")
         assert str(failure_of({}, "default")).startswith("boto3's chain: ")
 
-    def test_missing_sdk_leaves_the_error_of_the_places_before(
-        self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_missing_sdk_leaves_the_earlier_error(self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch) -> None:
         real_import = builtins.__import__
 
         def no_sdk(name: str, *args: object, **options: object) -> object:
@@ -190,7 +186,7 @@ class TestFailures:
 class TestAssumedRole:
     @pytest.fixture
     def sts(self, profiles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """An STS that denies everything."""
+        """Start an STS that denies everything."""
 
         class Deny(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -221,7 +217,7 @@ class TestAssumedRole:
         assert "otherSecret" not in str(error)
 
 
-def test_nothing_found_shows_a_secret(imds: ScriptedImds, profiles: Path) -> None:
+def test_nothing_that_is_found_shows_a_secret(imds: ScriptedImds, profiles: Path) -> None:
     shown = [repr(find_credentials({**imds.environ, **IN_ENVIRONMENT})), repr(find_credentials(imds.environ))]
     shown.append(repr(find_credentials({}, profile="other")))
     for secret in ("envSecret", "theRoleSecret", "theRoleToken", "otherSecret", "otherToken", "AKID"):

@@ -29,7 +29,7 @@ class TestHealthy:
             "the-role", Credentials("ASIAROLEEXAMPLE", "theRoleSecret", "theRoleToken", "2999-01-01T00:00:00Z")
         )
 
-    def test_each_request_is_imds_v2s(self, imds: ScriptedImds) -> None:
+    def test_each_request_follows_imds_v2(self, imds: ScriptedImds) -> None:
         fetch_role_credentials(imds.environ)
         assert [(request.method, request.path) for request in imds.requests] == [
             ("PUT", TOKEN_PATH),
@@ -43,7 +43,7 @@ class TestHealthy:
         assert "theRole" not in repr(fetch_role_credentials(imds.environ))
 
     @pytest.mark.parametrize("body", [b"the-role\n", b"the-role\nother-role", b"the-role\r\n"])
-    def test_first_role_of_the_list_is_taken(self, imds: ScriptedImds, body: bytes) -> None:
+    def test_first_role_of_the_list_is_used(self, imds: ScriptedImds, body: bytes) -> None:
         imds.answers["GET", ROLES_PATH] = Answer(body)
         assert fetch_role_credentials(imds.environ).role == "the-role"
 
@@ -57,7 +57,7 @@ class TestHealthy:
         imds.set_credentials(Expiration=expiration)
         assert fetch_role_credentials(imds.environ).credentials.expiration == expiration
 
-    def test_answer_without_a_code_is_taken(self, imds: ScriptedImds) -> None:
+    def test_response_without_a_code_is_accepted(self, imds: ScriptedImds) -> None:
         imds.set_credentials()
         answer = imds.answers["GET", ROLE_PATH]
         assert answer.body is not None
@@ -67,7 +67,7 @@ class TestHealthy:
 
 class TestRefusals:
     @pytest.mark.parametrize("value", ["true", "TRUE", "True"])
-    def test_switched_off_by_the_environment_asks_nothing(self, imds: ScriptedImds, value: str) -> None:
+    def test_disabled_by_the_environment_sends_no_request(self, imds: ScriptedImds, value: str) -> None:
         error = failure_of({**imds.environ, "AWS_EC2_METADATA_DISABLED": value})
         assert str(error) == "IMDS: disabled by AWS_EC2_METADATA_DISABLED"
         assert (error.provider, error.variable) == ("IMDS", "AWS_EC2_METADATA_DISABLED")
@@ -76,7 +76,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "answer", [Answer(b"", 404), Answer(b"not found", 404), Answer(b"", 200), Answer(b"\n", 200)]
     )
-    def test_instance_without_a_role_is_named_so(self, imds: ScriptedImds, answer: Answer) -> None:
+    def test_instance_without_a_role_says_so(self, imds: ScriptedImds, answer: Answer) -> None:
         imds.answers["GET", ROLES_PATH] = answer
         error = failure_of(imds.environ)
         assert str(error) == "IMDS: the instance has no role"
@@ -105,7 +105,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "role", [b"../../user-data", b"a/b", b"a?b", b"a b", b"\xff", b"<html>", b"x" * 65, b"r\x1b[2J"]
     )
-    def test_role_that_is_no_name_is_refused_printable(self, imds: ScriptedImds, role: bytes) -> None:
+    def test_invalid_role_name_is_refused_and_printed_safely(self, imds: ScriptedImds, role: bytes) -> None:
         imds.answers["GET", ROLES_PATH] = Answer(role)
         error = failure_of(imds.environ)
         assert "expected a role name" in str(error)
@@ -142,7 +142,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["AccessKeyId", "SecretAccessKey", "Token", "Expiration"])
     @pytest.mark.parametrize("value", [None, "", 5, ["x"]])
-    def test_credentials_without_a_field_name_it(self, imds: ScriptedImds, name: str, value: object) -> None:
+    def test_credentials_without_a_field_are_refused_by_its_name(
+        self, imds: ScriptedImds, name: str, value: object
+    ) -> None:
         imds.set_credentials(**{name: value})
         assert str(failure_of(imds.environ)) == f"IMDS: the role's credentials have no valid {name}"
 
@@ -163,7 +165,7 @@ class TestRefusals:
         assert error.hint
 
     @pytest.mark.parametrize("expiration", ["tomorrow", "2999-13-01T00:00:00Z", "32503680000", "2999-01-01T00:00:00ZZ"])
-    def test_time_that_is_none_is_refused(self, imds: ScriptedImds, expiration: str) -> None:
+    def test_invalid_time_is_refused(self, imds: ScriptedImds, expiration: str) -> None:
         imds.set_credentials(Expiration=expiration)
         assert str(failure_of(imds.environ)).startswith("IMDS: the Expiration of the role's credentials is not")
 
@@ -180,7 +182,7 @@ class TestRefusals:
 
 class TestTransport:
     @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
-    def test_silence_ends_in_time_with_the_hop_limit_hint(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
+    def test_silence_times_out_with_the_hop_limit_hint(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
         imds.answers[path] = Answer(None)
         error = failure_of(imds.environ, timeout_s=0.1)
         assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.1 s"
@@ -195,7 +197,7 @@ class TestTransport:
 
     @pytest.fixture
     def raw(self) -> Iterator[tuple[str, list[bytes]]]:
-        """A server that answers every connection with the bytes of the test."""
+        """Start a server that answers every connection with bytes from the test."""
         answers: list[bytes] = []
         listener = socket.create_server(("127.0.0.1", 0))
 
@@ -253,12 +255,12 @@ class TestTransport:
             "http://\u20ac" + "a" * 63,
         ],
     )
-    def test_endpoint_that_is_none_is_an_error_that_names_it(self, endpoint: str) -> None:
+    def test_invalid_endpoint_is_an_error_that_names_it(self, endpoint: str) -> None:
         error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint}, timeout_s=0.5)
         assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" in str(error) or str(error).startswith("IMDS http://")
         assert str(error).isprintable()
 
-    def test_endpoint_with_a_slash_behind_is_taken(self, imds: ScriptedImds) -> None:
+    def test_endpoint_with_a_trailing_slash_is_accepted(self, imds: ScriptedImds) -> None:
         environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint + "/"}
         assert fetch_role_credentials(environ).role == "the-role"
 

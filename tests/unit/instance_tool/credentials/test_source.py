@@ -17,11 +17,11 @@ START = datetime(2031, 1, 1, tzinfo=UTC)
 LIFETIME = timedelta(hours=6)
 MARGIN = timedelta(seconds=REFRESH_MARGIN_S)
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""A test that passes never waits this long."""
 
 
 class Metadata:
-    """Hands out a new set with each call, unless told otherwise."""
+    """Returns new credentials with each call, unless told otherwise."""
 
     def __init__(self) -> None:
         self.now = START
@@ -71,7 +71,7 @@ def test_nothing_is_asked_before_it_is_needed_and_then_once(source: CredentialSo
     ("left", "expected"),
     [(MARGIN + timedelta(seconds=1), "ASIA1"), (MARGIN, "ASIA2"), (timedelta(), "ASIA2"), (-LIFETIME, "ASIA2")],
 )
-def test_credentials_that_end_within_the_margin_are_found_anew(
+def test_credentials_inside_the_refresh_window_are_replaced(
     source: CredentialSource, metadata: Metadata, left: timedelta, expected: str
 ) -> None:
     source.current()
@@ -80,7 +80,7 @@ def test_credentials_that_end_within_the_margin_are_found_anew(
 
 
 @pytest.mark.parametrize("expiration", [None, "", "soon"])
-def test_credentials_without_a_known_end_are_kept(expiration: str | None) -> None:
+def test_credentials_without_a_known_expiration_are_kept(expiration: str | None) -> None:
     found: list[Credentials] = []
 
     def find() -> FoundCredentials:
@@ -101,7 +101,7 @@ def test_source_without_new_ones_is_not_asked_by_every_request(source: Credentia
 
 
 @pytest.mark.usefixtures("_no_pause")
-def test_failure_before_the_end_is_a_warning_and_the_present_ones_serve_on(
+def test_failure_before_expiration_is_a_warning_and_current_credentials_stay_in_use(
     source: CredentialSource, metadata: Metadata, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.current()
@@ -116,7 +116,7 @@ def test_failure_before_the_end_is_a_warning_and_the_present_ones_serve_on(
 
 
 @pytest.mark.usefixtures("_no_pause")
-def test_failure_after_the_end_is_an_error(source: CredentialSource, metadata: Metadata) -> None:
+def test_failure_after_expiration_is_an_error(source: CredentialSource, metadata: Metadata) -> None:
     source.current()
     metadata.now += LIFETIME
     metadata.error = CredentialsError("IMDS: no answer", hint="look")
@@ -124,7 +124,7 @@ def test_failure_after_the_end_is_an_error(source: CredentialSource, metadata: M
         source.current()
 
 
-def test_failure_answers_those_who_come_right_behind_it(source: CredentialSource, metadata: Metadata) -> None:
+def test_failure_answers_callers_right_after_it(source: CredentialSource, metadata: Metadata) -> None:
     metadata.error = CredentialsError("IMDS: no answer", hint="look")
     for _ in range(20):
         with pytest.raises(CredentialsError, match=r"^IMDS: no answer$") as caught:
@@ -141,18 +141,18 @@ class TestRenewed:
         assert renewed.access_key_id == "ASIA2"
         assert source.current() == renewed
 
-    def test_those_that_somebody_else_has_replaced_are_not_asked_for_again(
+    def test_credentials_that_another_caller_replaced_are_not_replaced_again(
         self, source: CredentialSource, metadata: Metadata
     ) -> None:
         first = source.current()
         assert source.renewed(first) == source.renewed(first)
         assert metadata.asked == 2
 
-    def test_source_without_others_gives_none(self, source: CredentialSource, metadata: Metadata) -> None:
+    def test_source_without_replacements_returns_none(self, source: CredentialSource, metadata: Metadata) -> None:
         metadata.has_new = False
         assert source.renewed(source.current()) is None
 
-    def test_failure_gives_none_and_is_a_warning(
+    def test_failure_returns_none_and_logs_a_warning(
         self, source: CredentialSource, metadata: Metadata, caplog: pytest.LogCaptureFixture
     ) -> None:
         first = source.current()
@@ -160,7 +160,7 @@ class TestRenewed:
         assert source.renewed(first) is None
         assert "credentials: expired, and no new ones were found: IMDS: no answer" in caplog.text
 
-    def test_fixed_credentials_have_no_others(self) -> None:
+    def test_fixed_credentials_have_no_replacements(self) -> None:
         credentials = Credentials("AKID", "theSecret", None, "2001-01-01T00:00:00Z")
         source = CredentialSource.fixed(credentials)
         assert source.current() is credentials
@@ -169,7 +169,7 @@ class TestRenewed:
 
 class TestThreads:
     @pytest.mark.usefixtures("_no_pause")
-    def test_others_go_on_with_credentials_that_end_soon_while_one_asks(
+    def test_others_keep_using_current_credentials_while_one_asks(
         self, source: CredentialSource, metadata: Metadata
     ) -> None:
         source.current()
@@ -190,7 +190,7 @@ class TestThreads:
         thread.join()
         assert results == ["ASIA2"]
 
-    def test_all_who_come_at_once_share_what_one_finds(self, source: CredentialSource, metadata: Metadata) -> None:
+    def test_concurrent_callers_share_what_one_finds(self, source: CredentialSource, metadata: Metadata) -> None:
         start = threading.Barrier(8)
         results: list[str] = []
 

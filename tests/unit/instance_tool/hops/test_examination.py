@@ -28,7 +28,7 @@ def find() -> FoundCredentials:
 
 
 def look(folder: Path, answers: dict[str, Message], **options: Any) -> dict[HopName, Hop]:
-    """Return the hops of an enclave that gives ``answers`` by operation; they must come in the order of the chain."""
+    """Return the hops for an enclave with these ``answers``, by operation, and check the order of the hops."""
 
     def converse(peer: Peer) -> None:
         while (request := peer.receive()) is not None:
@@ -50,17 +50,17 @@ def failed(hops: dict[HopName, Hop]) -> Hop:
     return hop
 
 
-def test_all_hops_of_a_sound_chain_are_ok(short_dir: Path) -> None:
+def test_all_hops_of_a_working_chain_are_ok(short_dir: Path) -> None:
     assert {hop.state for hop in look(short_dir, sound()).values()} == {HopState.OK}
 
 
-def test_enclave_without_room_fails_as_enclave(short_dir: Path) -> None:
+def test_busy_enclave_fails_as_enclave(short_dir: Path) -> None:
     busy = {"Status": "Error", "Message": "Too many connections", "Code": "TooManyConnections", "Hint": "try again"}
     hop = failed(look(short_dir, {"Describe": busy}))
     assert (hop.name, hop.hint) == (HopName.ENCLAVE, "try again")
 
 
-def test_older_enclave_that_cannot_look_behind_itself_fails_as_protocol(short_dir: Path) -> None:
+def test_older_enclave_without_diagnose_fails_as_protocol(short_dir: Path) -> None:
     unknown = {"Status": "Error", "Message": "Operation not recognized", "Code": "UnknownOperation"}
     hops = look(short_dir, {**sound(), "Diagnose": unknown})
     assert failed(hops).name is HopName.PROTOCOL
@@ -68,32 +68,30 @@ def test_older_enclave_that_cannot_look_behind_itself_fails_as_protocol(short_di
 
 
 @pytest.mark.parametrize("region", [5, ["us-east-1"]])
-def test_description_that_is_none_fails_as_protocol(short_dir: Path, region: object) -> None:
+def test_malformed_description_fails_as_protocol(short_dir: Path, region: object) -> None:
     answers = sound()
     answers["Describe"]["Region"] = region
     assert failed(look(short_dir, answers)).name is HopName.PROTOCOL
 
 
 @pytest.mark.parametrize("diagnosis", [{}, {"Hops": [], "KmsHost": 5}, {"Hops": [{"Hop": "nsm"}], "KmsHost": "x"}])
-def test_diagnosis_that_is_none_fails_as_protocol(short_dir: Path, diagnosis: Message) -> None:
+def test_malformed_diagnosis_fails_as_protocol(short_dir: Path, diagnosis: Message) -> None:
     answers = {**sound(), "Diagnose": {"Status": "Ok", **diagnosis}}
     assert failed(look(short_dir, answers)).name is HopName.PROTOCOL
 
 
-def test_hops_that_the_enclave_leaves_out_count_as_not_looked_at(short_dir: Path) -> None:
+def test_hops_that_the_enclave_leaves_out_count_as_skipped(short_dir: Path) -> None:
     hops = look(short_dir, sound(*ALL_OK[:2]))
     assert {hops[name].state for name in (HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS)} == {HopState.SKIPPED}
 
 
 @pytest.mark.parametrize("host", ["", ":", "a b", "x" * 300, "kms.example:99999", "kms.example:x", "[::1]"])
-def test_host_that_cannot_be_one_is_a_failure_and_no_crash(short_dir: Path, host: str) -> None:
+def test_invalid_host_name_is_a_failure_and_not_a_crash(short_dir: Path, host: str) -> None:
     lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
     assert failed(look(short_dir, sound(*lost, host=host))).name in (HopName.PROTOCOL, HopName.DNS)
 
 
-def test_resolver_that_does_not_answer_is_waited_for_no_longer_than_its_time(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_resolver_times_out(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr("instance_tool.hops.kms.RESOLVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: released.wait() and [])
@@ -114,7 +112,7 @@ def test_kms_that_this_instance_reaches_points_at_the_proxy(short_dir: Path) -> 
 
 
 class TestCredentials:
-    def test_of_the_environment_need_no_metadata(self, short_dir: Path) -> None:
+    def test_credentials_in_the_environment_need_no_metadata(self, short_dir: Path) -> None:
         hops = look(short_dir, sound())
         assert hops[HopName.IMDS].detail == "not needed: credentials come from the environment"
         assert hops[HopName.ROLE].detail == "the environment, until 2030-01-01T00:00:00Z"
@@ -128,7 +126,7 @@ class TestCredentials:
             (CredentialsError("environment: half"), None, HopName.ROLE),
         ],
     )
-    def test_that_are_missing_fail_where_they_were_looked_for(
+    def test_missing_credentials_fail_at_the_hop_where_they_were_sought(
         self, short_dir: Path, error: CredentialsError, cause: Exception | None, name: HopName
     ) -> None:
         def find_none() -> FoundCredentials:

@@ -27,7 +27,7 @@ Ask = Callable[..., Message]
 
 
 class Enclave:
-    """Answers every request as ``replies`` says, by its operation, and remembers all it was asked."""
+    """Answers every request with the one of ``replies`` for its operation, and remembers all requests."""
 
     def __init__(self) -> None:
         self.requests: list[Message] = []
@@ -87,12 +87,12 @@ def failure(reply: Message) -> ErrorReply:
     return parsed
 
 
-def test_time_that_the_client_gives_kms_passes_on(ask: Ask, enclave: Enclave) -> None:
+def test_clients_time_limit_for_kms_is_passed_on(ask: Ask, enclave: Enclave) -> None:
     ask({**DECRYPT, "TimeoutS": 2.5})
     assert enclave.requests[1]["TimeoutS"] == 2.5
 
 
-def test_request_and_reply_pass_as_they_are_with_the_credentials_held_here(ask: Ask, enclave: Enclave) -> None:
+def test_request_and_reply_are_passed_on_unchanged_with_the_credentials_held_here(ask: Ask, enclave: Enclave) -> None:
     assert ask(DECRYPT) == enclave.replies["Decrypt"]
     assert enclave.requests[1] == {"TimeoutS": 9.0, **DECRYPT}
     assert enclave.requests[0] == {
@@ -104,7 +104,7 @@ def test_request_and_reply_pass_as_they_are_with_the_credentials_held_here(ask: 
     }
 
 
-def test_start_up_is_paid_once(ask: Ask, enclave: Enclave) -> None:
+def test_credentials_are_sent_once(ask: Ask, enclave: Enclave) -> None:
     for _ in range(5):
         ask(DECRYPT)
     assert enclave.operations == ["SetClient", *["Decrypt"] * 5]
@@ -117,7 +117,7 @@ def test_id_is_echoed_and_stays_here(ask: Ask, enclave: Enclave, request_id: str
     assert all("Id" not in request for request in enclave.requests)
 
 
-def test_set_client_is_answered_here_and_what_it_brings_goes_nowhere(ask: Ask, enclave: Enclave) -> None:
+def test_set_client_is_answered_here_and_its_credentials_go_nowhere(ask: Ask, enclave: Enclave) -> None:
     reply = ask(SET_CLIENT)
     assert (reply["Status"], reply["Protocol"], reply["CredentialsHeld"]) == ("Ok", 2, True)
     ask(DECRYPT)
@@ -125,14 +125,14 @@ def test_set_client_is_answered_here_and_what_it_brings_goes_nowhere(ask: Ask, e
 
 
 @pytest.mark.parametrize(("region", "is_taken"), [(None, True), ("", True), ("eu-west-1", True), ("eu-west-2", False)])
-def test_region_of_a_client_must_be_the_served_one(ask: Ask, region: str | None, *, is_taken: bool) -> None:
+def test_client_may_only_ask_for_the_served_region(ask: Ask, region: str | None, *, is_taken: bool) -> None:
     reply = ask({**SET_CLIENT, "AwsRegion": region})
     assert (reply["Status"] == "Ok") is is_taken
     if not is_taken:
         assert failure(reply).code == "RegionConflict"
 
 
-def test_describe_is_the_enclaves_with_what_is_held_here(ask: Ask) -> None:
+def test_describe_returns_the_enclaves_description_and_that_credentials_are_held(ask: Ask) -> None:
     assert ask({"Operation": "Describe"}) == {
         "Status": "Ok",
         "Version": "1",
@@ -141,7 +141,7 @@ def test_describe_is_the_enclaves_with_what_is_held_here(ask: Ask) -> None:
     }
 
 
-def test_describe_of_kmstool_in_c_does_not_ask_it_and_says_that_credentials_are_held(short_dir: Path) -> None:
+def test_describe_does_not_ask_kmstool_in_c(short_dir: Path) -> None:
     _, pool = session(UnixAddress(str(short_dir / "nobody")))
     local = LocalSession(ServedEnclave(pool, None, is_legacy_enclave=True))
     assert local.take(b'{"Operation":"Describe"}').answer() == {
@@ -152,7 +152,7 @@ def test_describe_of_kmstool_in_c_does_not_ask_it_and_says_that_credentials_are_
     }
 
 
-def test_refusal_of_the_enclave_passes_as_it_is(ask: Ask, enclave: Enclave) -> None:
+def test_error_reply_of_the_enclave_is_passed_on_unchanged(ask: Ask, enclave: Enclave) -> None:
     refusal = {
         "Status": "Error",
         "Message": "Could not decrypt ciphertext: AccessDeniedException: no",
@@ -166,7 +166,7 @@ def test_refusal_of_the_enclave_passes_as_it_is(ask: Ask, enclave: Enclave) -> N
     assert ask(DECRYPT) == refusal
 
 
-def test_connection_that_broke_is_opened_again_once(ask: Ask, enclave: Enclave) -> None:
+def test_broken_connection_is_reopened_once(ask: Ask, enclave: Enclave) -> None:
     ask(DECRYPT)
     working, enclave.replies["Decrypt"] = enclave.replies["Decrypt"], None
     reply = failure(ask(DECRYPT))
@@ -176,7 +176,7 @@ def test_connection_that_broke_is_opened_again_once(ask: Ask, enclave: Enclave) 
     assert ask(DECRYPT)["Status"] == "Ok"
 
 
-def test_enclave_that_is_gone_is_named_with_kmstools_text_in_front(short_dir: Path) -> None:
+def test_unreachable_enclave_is_reported_after_kmstools_text(short_dir: Path) -> None:
     local, _ = session(UnixAddress(str(short_dir / "nobody")))
     reply = failure(local.take(json.dumps(DECRYPT).encode()).answer())
     assert reply.message.startswith(f"Could not decrypt ciphertext: connect to unix:{short_dir}/nobody: ")
@@ -197,7 +197,7 @@ def test_missing_credentials_are_named(short_dir: Path) -> None:
     assert EnclaveError(reply).exit_code is ExitCode.NO_CREDENTIALS
 
 
-def test_garbage_of_the_enclave_is_no_fault_of_the_clients(ask: Ask, enclave: Enclave) -> None:
+def test_garbage_from_the_enclave_is_not_blamed_on_the_client(ask: Ask, enclave: Enclave) -> None:
     enclave.replies["Decrypt"] = {"Status": "Perhaps"}
     assert failure(ask(DECRYPT)).code == "EnclaveUnreadable"
 
@@ -213,14 +213,14 @@ def test_garbage_of_the_enclave_is_no_fault_of_the_clients(ask: Ask, enclave: En
         (b'{"Operation":"Describe","Id":1}', "Id is wrong type"),
     ],
 )
-def test_request_that_is_none_is_refused_in_kmstools_words_without_asking_the_enclave(
+def test_invalid_request_is_refused_with_kmstools_text_without_asking_the_enclave(
     ask: Ask, enclave: Enclave, frame: bytes, message: str
 ) -> None:
     assert failure(ask(frame)).message == message
     assert enclave.requests == []
 
 
-def test_bug_is_answered_without_its_text(
+def test_reply_to_an_internal_error_does_not_contain_its_text(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_message: Message) -> None:

@@ -16,7 +16,7 @@ def address_in(folder: Path) -> UnixAddress:
     return UnixAddress(str(folder / "s"))
 
 
-def test_socket_is_for_its_user_only_and_is_removed_in_the_end(short_dir: Path) -> None:
+def test_socket_is_for_its_user_only_and_is_removed_at_the_end(short_dir: Path) -> None:
     with listen_private_socket(address_in(short_dir)) as listener:
         state = (short_dir / "s").stat()
         assert stat.S_ISSOCK(state.st_mode)
@@ -32,7 +32,7 @@ def test_socket_of_a_server_that_died_is_replaced(short_dir: Path) -> None:
         assert (short_dir / "s").exists()
 
 
-def test_path_of_a_server_that_lives_is_refused_and_left_alone(short_dir: Path) -> None:
+def test_path_of_a_running_server_is_refused_and_left_alone(short_dir: Path) -> None:
     with listen_private_socket(address_in(short_dir)):
         with (
             pytest.raises(TransportError, match="address already in use") as caught,
@@ -51,16 +51,16 @@ def test_file_at_the_path_is_refused_and_left_alone(short_dir: Path) -> None:
     assert (short_dir / "s").read_text() == "a file"
 
 
-def test_socket_that_somebody_put_in_its_place_is_left_alone(short_dir: Path) -> None:
+def test_socket_that_replaced_it_is_left_alone(short_dir: Path) -> None:
     with listen_private_socket(address_in(short_dir)):
-        (short_dir / "kept").hardlink_to(short_dir / "s")  # so that its inode cannot be given to the other
+        (short_dir / "kept").hardlink_to(short_dir / "s")  # so that the new socket cannot get the same inode
         (short_dir / "s").unlink()
         (short_dir / "s").write_text("another's")
     assert (short_dir / "s").read_text() == "another's"
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702, 0o1777], ids=oct)
-def test_folder_that_others_may_write_to_is_refused(short_dir: Path, mode: int) -> None:
+def test_folder_that_others_can_write_to_is_refused(short_dir: Path, mode: int) -> None:
     folder = short_dir / "open"
     folder.mkdir()
     folder.chmod(mode)
@@ -73,7 +73,7 @@ def test_folder_that_others_may_write_to_is_refused(short_dir: Path, mode: int) 
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o750], ids=oct)
-def test_folder_that_others_can_at_most_read_is_taken(short_dir: Path, mode: int) -> None:
+def test_folder_that_others_can_only_read_is_accepted(short_dir: Path, mode: int) -> None:
     folder = short_dir / "closed"
     folder.mkdir()
     folder.chmod(mode)
@@ -81,7 +81,7 @@ def test_folder_that_others_can_at_most_read_is_taken(short_dir: Path, mode: int
         pass
 
 
-def test_folder_above_that_others_may_write_to_is_refused_without_a_sticky_bit(short_dir: Path) -> None:
+def test_parent_that_others_can_write_to_is_refused_without_a_sticky_bit(short_dir: Path) -> None:
     folder = short_dir / "a" / "b"
     folder.mkdir(parents=True)
     folder.parent.chmod(0o1777)
@@ -95,7 +95,7 @@ def test_folder_above_that_others_may_write_to_is_refused_without_a_sticky_bit(s
         pass
 
 
-def test_folder_is_judged_behind_symbolic_links(short_dir: Path) -> None:
+def test_folder_is_checked_after_symbolic_links_are_resolved(short_dir: Path) -> None:
     folder = short_dir / "open"
     folder.mkdir()
     folder.chmod(0o777)
@@ -130,7 +130,7 @@ def test_folder_that_is_not_there_is_an_input_error(short_dir: Path) -> None:
         pass
 
 
-def test_relative_path_is_judged_where_it_leads(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_resolved_before_the_check(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(short_dir)
     with listen_private_socket(UnixAddress("s")):
         assert (short_dir / "s").exists()
