@@ -22,11 +22,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 UNUSED_STANDARD_LIBRARY = (
-    "__phello__", "config-*", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data",
+    "__phello__", "config-*", "distutils", "doctest.py", "ensurepip", "idlelib", "lib2to3", "pydoc.py", "pydoc_data",
     "site-packages", "dist-packages",
-    "sitecustomize.py", "sqlite3", "test", "tkinter", "turtle.py", "turtledemo", "venv",
+    "sitecustomize.py", "sqlite3", "test", "tkinter", "turtle.py", "turtledemo", "unittest",
+    "venv", "xmlrpc",
 )  # fmt: skip
-"""What no program of ours imports: interpreters of source, drawing, installers, databases, and Python's own tests."""
+"""What no program of ours imports: interpreters of source, drawing, installers, databases, and what serves tests."""
 UNUSED_EXTENSIONS = (
     "_tkinter*", "_test*", "_xxtestfuzz*", "_ctypes_test*", "xxlimited*", "readline*", "_curses*", "_dbm*", "_sqlite3*",
     "nis.*",
