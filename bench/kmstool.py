@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.chain import measure_endurance, measure_rates
 from bench.figures import Report, machine
+from bench.recipient import measure_recipient
 from bench.whole_process import measure_batch, measure_instance, measure_start
 
 
@@ -44,6 +45,7 @@ def _measure() -> Report:
     single_rate = measure_instance(report)
     measure_batch(report, single_rate)
     measure_start(report)
+    measure_recipient(report)
     measure_rates(report)
     measure_endurance(report)
     return report

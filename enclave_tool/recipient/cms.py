@@ -3,11 +3,12 @@
 KMS encrypts a plaintext with a new AES key, and that key with the recipient's RSA key; both are in one CMS message.
 Opening it takes two steps, which do not trust each other's input:
 
-1. ``parse_enveloped_data`` reads the fields. KMS writes two shapes, both with indefinite lengths and always with the
-   same algorithms. ``read_kms_shape`` recognises them byte for byte with a pattern, at a fiftieth of the cost of
-   parsing BER. ``read_ber`` parses every other message, and a test checks that both give the same result. It uses
-   pyasn1 with a schema of the whole message. The usual two steps, which pass through an untyped ANY, do not work:
-   pyasn1 loses the end-of-contents octets inside an ANY.
+1. ``parse_enveloped_data`` reads the fields. KMS writes three shapes, all with indefinite lengths and always with the
+   same algorithms. They differ in the encrypted content: one primitive value, one OCTET STRING or, above SEGMENT_BYTES,
+   several. ``read_kms_shape`` recognises them byte for byte with a pattern, at a hundredth of the cost of parsing BER.
+   ``read_ber`` parses every other message, and a test checks that both give the same result. It uses pyasn1 with a
+   schema of the whole message. The usual two steps, which pass through an untyped ANY, do not work: pyasn1 loses the
+   end-of-contents octets inside an ANY.
 2. ``decrypt_enveloped_data`` decrypts them. CBC is not authenticated, so all failures have the same text, which
    therefore cannot serve as an oracle. Only the TLS connection proves that the message comes from KMS.
 
@@ -28,13 +29,15 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.padding import PKCS7
 from pyasn1.codec.ber import decoder
-from pyasn1.type import namedtype, tag, univ
 
 from enclave_tool.errors import CmsError
+from enclave_tool.recipient.cms_schema import CONTENT_INFO
 
 MAX_CMS_BYTES = 6_144
 """KMS API, Decrypt: CiphertextForRecipient."""
 AES_BLOCK_BYTES = 16
+SEGMENT_BYTES = 1_000
+"""KMS cuts longer content into OCTET STRINGs of this size and a rest, as seen in its messages."""
 
 SUBJECT = "CiphertextForRecipient"
 CANNOT_OPEN = f"{SUBJECT}: cannot be opened with this recipient's key"
@@ -89,7 +92,7 @@ def parse_enveloped_data(ber: bytes) -> EnvelopedData:
 def read_ber(ber: bytes) -> EnvelopedData:
     """Parse a message of any shape and at most MAX_CMS_BYTES; raise the same errors as ``parse_enveloped_data``."""
     try:
-        content_info, rest = decoder.decode(ber, asn1Spec=_CONTENT_INFO)
+        content_info, rest = decoder.decode(ber, asn1Spec=CONTENT_INFO)
         enveloped = _read_content_info(content_info)
     except CmsError:
         raise
@@ -108,15 +111,22 @@ def read_kms_shape(ber: bytes) -> EnvelopedData | None:
     match = _KMS_SHAPE.fullmatch(ber)
     if match is None:
         return None
-    recipient, encrypted_key, content = (match[name] for name in ("recipient", "encrypted_key", "content"))
+    recipient, encrypted_key, last_part = (match[name] for name in ("recipient", "encrypted_key", "last_part"))
+    content = _without_headers(match["segments"] or b"") + last_part
     is_whole = (
         int.from_bytes(match["recipients_length"]) == len(recipient) + _LONG_HEADER_BYTES
         and int.from_bytes(match["recipient_length"]) == len(recipient)
         and int.from_bytes(match["key_length"]) == len(encrypted_key)
-        and _definite_length(match["content_length"]) == len(content)
+        and _definite_length(match["last_length"]) == len(last_part)
         and len(content) % AES_BLOCK_BYTES == 0
     )
     return EnvelopedData(match["identifier"], encrypted_key, match["iv"], content) if is_whole else None
+
+
+def _without_headers(segments: bytes) -> bytes:
+    """Return the content of whole segments, each a header and SEGMENT_BYTES."""
+    starts = range(_LONG_HEADER_BYTES, len(segments), _LONG_HEADER_BYTES + SEGMENT_BYTES)
+    return b"".join([segments[start : start + SEGMENT_BYTES] for start in starts])
 
 
 def _definite_length(octets: bytes) -> int:
@@ -137,9 +147,9 @@ _KMS_SHAPE = re.compile(
     rb"\x04\x82(?P<key_length>..)(?P<encrypted_key>(?:.{128}){2,4}))"  # of RSA with 2,048 to 4,096 bits
     rb"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"  # EncryptedContentInfo: data
     rb"\x30\x1d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2a\x04\x10(?P<iv>.{16})"  # AES-256-CBC
-    rb"(?:(?P<segment>\xa0\x80\x04)|\x80)"  # [0]: around one OCTET STRING, or primitive
-    rb"(?P<content_length>[\x01-\x7f]|\x81.|\x82..)(?P<content>.+)"
-    rb"(?(segment)\x00\x00)(?:\x00\x00){4}",  # the ends of EncryptedContentInfo, EnvelopedData, [0] and ContentInfo
+    rb"(?:\xa0\x80(?P<segments>(?:\x04\x82\x03\xe8.{1000}(?=\x04))*+)\x04|\x80)"  # [0]: around segments, or primitive
+    rb"(?P<last_length>[\x01-\x7f]|\x81.|\x82..)(?P<last_part>.+)"
+    rb"(?(segments)\x00\x00)(?:\x00\x00){4}",  # the ends of EncryptedContentInfo, EnvelopedData, [0] and ContentInfo
     re.DOTALL,
 )
 
@@ -225,73 +235,3 @@ def _expect_version(what: str, structure: Any) -> None:
 def _expect(what: str, got: str, expected: str) -> None:
     if got != expected:
         raise CmsError(f"{SUBJECT}: {what}: expected {expected}, got {got[:64]}")
-
-
-def _context(number: int, *, constructed: bool) -> tag.Tag:
-    form = tag.tagFormatConstructed if constructed else tag.tagFormatSimple
-    return tag.Tag(tag.tagClassContext, form, number)
-
-
-def _sequence(*fields: namedtype.NamedType) -> Any:
-    return univ.Sequence(componentType=namedtype.NamedTypes(*fields))
-
-
-def _algorithm(parameters: namedtype.NamedType) -> Any:
-    return _sequence(namedtype.NamedType("algorithm", univ.ObjectIdentifier()), parameters)
-
-
-def _implicit_octets() -> Any:
-    """``[0] IMPLICIT OCTET STRING``, primitive or in constructed segments."""
-    octets: Any = univ.OctetString()
-    return octets.subtype(implicitTag=_context(0, constructed=False))
-
-
-# The schema, built once; pyasn1 clones it for each message.
-_HASH_ALGORITHM = _algorithm(namedtype.OptionalNamedType("parameters", univ.Null("")))
-_MASK_GEN_ALGORITHM = _algorithm(namedtype.NamedType("parameters", _HASH_ALGORITHM))
-_OAEP_PARAMETERS = _sequence(
-    namedtype.NamedType("hashAlgorithm", _HASH_ALGORITHM.subtype(explicitTag=_context(0, constructed=True))),
-    namedtype.NamedType("maskGenAlgorithm", _MASK_GEN_ALGORITHM.subtype(explicitTag=_context(1, constructed=True))),
-    namedtype.OptionalNamedType(
-        "pSourceAlgorithm",
-        _algorithm(namedtype.NamedType("parameters", univ.OctetString())).subtype(
-            explicitTag=_context(2, constructed=True)
-        ),
-    ),
-)
-_RECIPIENT_IDENTIFIER = univ.Choice(
-    componentType=namedtype.NamedTypes(
-        namedtype.NamedType(
-            "issuerAndSerialNumber",
-            _sequence(
-                namedtype.NamedType("issuer", univ.SequenceOf(componentType=univ.Any())),
-                namedtype.NamedType("serialNumber", univ.Integer()),
-            ),
-        ),
-        namedtype.NamedType("subjectKeyIdentifier", _implicit_octets()),
-    )
-)
-_KEY_TRANS_RECIPIENT_INFO = _sequence(
-    namedtype.NamedType("version", univ.Integer()),
-    namedtype.NamedType("rid", _RECIPIENT_IDENTIFIER),
-    namedtype.NamedType("keyEncryptionAlgorithm", _algorithm(namedtype.NamedType("parameters", _OAEP_PARAMETERS))),
-    namedtype.NamedType("encryptedKey", univ.OctetString()),
-)
-_ENCRYPTED_CONTENT_INFO = _sequence(
-    namedtype.NamedType("contentType", univ.ObjectIdentifier()),
-    namedtype.NamedType(
-        "contentEncryptionAlgorithm", _algorithm(namedtype.NamedType("parameters", univ.OctetString()))
-    ),
-    namedtype.NamedType("encryptedContent", _implicit_octets()),
-)
-_CONTENT_INFO = _sequence(
-    namedtype.NamedType("contentType", univ.ObjectIdentifier()),
-    namedtype.NamedType(
-        "content",
-        _sequence(
-            namedtype.NamedType("version", univ.Integer()),
-            namedtype.NamedType("recipientInfos", univ.SetOf(componentType=_KEY_TRANS_RECIPIENT_INFO)),
-            namedtype.NamedType("encryptedContentInfo", _ENCRYPTED_CONTENT_INFO),
-        ).subtype(explicitTag=_context(0, constructed=True)),
-    ),
-)

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 AES_KEY_BYTES = 32
 AES_BLOCK_BYTES = 16
-SEGMENT_BYTES = 16
+SEGMENT_BYTES = 1_000
+"""Length of each OCTET STRING that KMS writes, but the last."""
+SHORT_SEGMENT_BYTES = 16
 """Length of each OCTET STRING but the last in the SEGMENTED form: short, so that small plaintexts have several."""
 
 _INTEGER, _OCTET_STRING, _NULL, _OID, _SEQUENCE, _SET = 0x02, 0x04, 0x05, 0x06, 0x30, 0x31
@@ -38,11 +40,11 @@ class RecipientForm(enum.Enum):
     """Forms of the message. All but ISSUER_SERIAL are BER with indefinite lengths and a subjectKeyIdentifier."""
 
     KMS = enum.auto()
-    """What KMS returns: encryptedContent is a constructed [0] with one OCTET STRING."""
+    """What KMS returns: encryptedContent is a constructed [0] with one OCTET STRING for each 1,000 bytes."""
     PRIMITIVE = enum.auto()
-    """KMS's other form: encryptedContent is one primitive [0]."""
+    """What KMS returns as well, for content of 1,000 bytes or less: encryptedContent is one primitive [0]."""
     SEGMENTED = enum.auto()
-    """Like KMS's, but with several OCTET STRINGs, which BER allows."""
+    """Like KMS's, but with OCTET STRINGs of 16 bytes, which BER allows."""
     ISSUER_SERIAL = enum.auto()
     """What some emulators return: version 0, issuerAndSerialNumber, DER."""
 
@@ -90,7 +92,7 @@ def _encode_issuer_serial(encrypted_key: bytes, iv: bytes, encrypted_content: by
 def _content_field(encrypted_content: bytes, form: RecipientForm) -> bytes:
     if form is RecipientForm.PRIMITIVE:
         return _tlv(_CONTEXT_0, encrypted_content)
-    step = SEGMENT_BYTES if form is RecipientForm.SEGMENTED else len(encrypted_content)
+    step = SHORT_SEGMENT_BYTES if form is RecipientForm.SEGMENTED else SEGMENT_BYTES
     segments = (encrypted_content[start : start + step] for start in range(0, len(encrypted_content), step))
     return _indefinite(_CONTEXT_0_CONSTRUCTED, *(_tlv(_OCTET_STRING, segment) for segment in segments))
 

@@ -9,8 +9,12 @@ import json
 from collections.abc import Iterator
 
 import cbor2
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from enclave_tool.recipient.attested_key import RecipientKey
+from enclave_tool.recipient.cms import parse_enveloped_data
+from nitro_simulator.kms.recipient_cms import seal_for_recipient
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 from tests.fuzz.targets import CORPUS
@@ -101,6 +105,11 @@ def _cms() -> Seeds:
     for shape in SHAPES:
         content_key = bytes(range(32))
         yield str(shape), content_key + write_message(parts_for(key, b"the plaintext", content_key=content_key), shape)
+    private_key = rsa.generate_private_key(65_537, 2_048)
+    for size in (13, 1_990, 4_096):
+        message = seal_for_recipient(bytes(size), private_key.public_key())
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        yield f"kms-{size}", private_key.decrypt(parse_enveloped_data(message).encrypted_key, oaep) + message
 
 
 def _files() -> Seeds:

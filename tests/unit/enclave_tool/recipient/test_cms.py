@@ -3,10 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    load_der_public_key,
-)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,10 +13,7 @@ from enclave_tool.recipient.cms import (
     MAX_CMS_BYTES,
     EnvelopedData,
     parse_enveloped_data,
-    read_ber,
-    read_kms_shape,
 )
-from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
 from tests.support.kms.ber_messages import (
     KMS_SHAPE,
     SHAPES,
@@ -103,74 +96,6 @@ class TestShapes:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_plaintext_survives(self, recipient_key: RecipientKey, plaintext: bytes, shape: Shape) -> None:
         assert recipient_key.open_ciphertext_for_recipient(seal(recipient_key, plaintext, shape)) == plaintext
-
-
-def written_by_kms(key: RecipientKey, plaintext: bytes, form: RecipientForm = RecipientForm.KMS) -> bytes:
-    public_key = load_der_public_key(key.public_key_der)
-    assert isinstance(public_key, rsa.RSAPublicKey)
-    return seal_for_recipient(plaintext, public_key, form=form)
-
-
-@pytest.fixture(scope="module", params=[RecipientForm.KMS, RecipientForm.PRIMITIVE])
-def of_kms(recipient_key: RecipientKey, request: pytest.FixtureRequest) -> bytes:
-    return written_by_kms(recipient_key, PLAINTEXT, request.param)
-
-
-class TestKmsShape:
-    """What the pattern reads, pyasn1 reads too, and the same; pyasn1 is the judge."""
-
-    @pytest.mark.parametrize("form", [RecipientForm.KMS, RecipientForm.PRIMITIVE])
-    @pytest.mark.parametrize("size", [0, 15, 16, 111, 112, 128, 239, 240, 1_000, 4_096])
-    def test_messages_of_kms_are_read_by_the_pattern(
-        self, recipient_key: RecipientKey, size: int, form: RecipientForm
-    ) -> None:
-        ber = written_by_kms(recipient_key, bytes(size), form)
-        assert read_kms_shape(ber) is not None
-        assert read_kms_shape(ber) == read_ber(ber)
-
-    @pytest.mark.parametrize("bits", [3_072, 4_096])
-    def test_of_longer_keys_too(self, bits: int) -> None:
-        ber = written_by_kms(RecipientKey.generate(bits), PLAINTEXT)
-        assert read_kms_shape(ber) is not None
-        assert read_kms_shape(ber) == read_ber(ber)
-
-    @pytest.mark.parametrize("form", [RecipientForm.SEGMENTED, RecipientForm.ISSUER_SERIAL])
-    def test_other_shapes_are_left_to_pyasn1(self, recipient_key: RecipientKey, form: RecipientForm) -> None:
-        ber = written_by_kms(recipient_key, PLAINTEXT, form)
-        assert read_kms_shape(ber) is None
-        assert parse_enveloped_data(ber) == read_ber(ber)
-
-    def test_every_single_byte_change_is_read_alike_or_not_at_all(self, of_kms: bytes) -> None:
-        read = 0
-        for position in range(len(of_kms)):
-            for change in (0x01, 0x80, 0xFF):
-                mutated = bytearray(of_kms)
-                mutated[position] ^= change
-                enveloped = read_kms_shape(bytes(mutated))
-                if enveloped is not None:
-                    read += 1
-                    if read % 16 == 0:  # of the many changes within a value, some
-                        assert enveloped == read_ber(bytes(mutated))
-        assert read > 900  # the identifier, the key, the IV and the content may hold anything
-
-    @pytest.mark.parametrize("count", [1, 2, 16])
-    def test_bytes_more_or_fewer_anywhere_are_read_alike_or_not_at_all(self, of_kms: bytes, count: int) -> None:
-        for position in range(len(of_kms)):
-            for mutated in (
-                of_kms[:position] + bytes(count) + of_kms[position:],
-                of_kms[:position] + of_kms[position + count :],
-            ):
-                enveloped = read_kms_shape(mutated)
-                assert enveloped is None or enveloped == read_ber(mutated)
-
-    @given(data=st.data())
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_rewritten_stretches_are_read_alike_or_not_at_all(self, of_kms: bytes, data: st.DataObject) -> None:
-        position = data.draw(st.integers(0, len(of_kms) - 1))
-        stretch = data.draw(st.binary(min_size=1, max_size=8))
-        mutated = of_kms[:position] + stretch + of_kms[position + data.draw(st.integers(0, 8)) :]
-        enveloped = read_kms_shape(mutated)
-        assert enveloped is None or enveloped == read_ber(mutated)
 
 
 class TestRefusals:

@@ -94,6 +94,22 @@ def test_encrypted_content_matches_its_form(recipient_key: rsa.RSAPrivateKey) ->
     assert (segmented.tag, [len(node.value) for node in segmented.children]) == (0xA0, [16, 16, 16])
 
 
+@pytest.mark.parametrize(
+    ("plaintext_bytes", "segments"),
+    [(991, [992]), (992, [1000, 8]), (1_999, [1000, 1000]), (2_000, [1000, 1000, 16]), (4_096, [1000] * 4 + [112])],
+)
+def test_kms_cuts_content_over_1000_bytes_into_segments(
+    plaintext_bytes: int, segments: list[int], recipient_key: rsa.RSAPrivateKey
+) -> None:
+    """As seen in a message of KMS's: 4 segments of 1,000 bytes and one of 112."""
+    message = seal_for_recipient(bytes(plaintext_bytes), recipient_key.public_key())
+    content = read_ber(message).children[1].children[0].children[2].children[2]
+
+    assert (content.tag, content.is_indefinite) == (0xA0, True)
+    assert [(node.tag, len(node.value)) for node in content.children] == [(0x04, size) for size in segments]
+    assert open_cms(recipient_key, message) == bytes(plaintext_bytes)
+
+
 def test_issuer_serial_form_is_version_0_with_definite_lengths(recipient_key: rsa.RSAPrivateKey) -> None:
     message = seal_for_recipient(b"x", recipient_key.public_key(), form=RecipientForm.ISSUER_SERIAL)
 
