@@ -12,7 +12,9 @@ MAX_TEXT_BYTES = 65_536
 """Maximum size of base64 text from standard input; the largest public key needs a sixth of it."""
 
 
-def read_base64(flag: str, text: str, most_bytes: int, *, credentials_fd: int | None) -> bytes:
+def read_base64(
+    flag: str, text: str, most_bytes: int, *, credentials_fd: int | None = None, least_bytes: int = 1
+) -> bytes:
     """Return the bytes of a flag's base64 text, or of standard input for ``-``, ignoring blanks.
 
     Args:
@@ -20,14 +22,15 @@ def read_base64(flag: str, text: str, most_bytes: int, *, credentials_fd: int | 
         text: the flag's value.
         most_bytes: maximum number of decoded bytes.
         credentials_fd: the file descriptor that the credentials are read from, if any.
+        least_bytes: minimum number of decoded bytes.
 
     Raises:
-        InputError: the text is not standard base64 with padding, is empty, or decodes to more than ``most_bytes``.
+        InputError: the text is not standard base64 with padding, or decodes to fewer or more bytes.
     """
     data = read_standard_input(MAX_TEXT_BYTES, credentials_fd=credentials_fd) if text == "-" else os.fsencode(text)
     decoded = parse_base64(flag, data)
-    if not 1 <= len(decoded) <= most_bytes:
-        raise InputError(f"{flag}: expected 1 to {most_bytes} bytes, got {len(decoded)}")
+    if not least_bytes <= len(decoded) <= most_bytes:
+        raise InputError(f"{flag}: expected {least_bytes} to {most_bytes} bytes, got {len(decoded)}")
     return decoded
 
 

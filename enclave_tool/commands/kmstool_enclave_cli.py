@@ -209,20 +209,31 @@ def encrypt(
 
 
 @command.command()
-@click.option("--nonce", metavar="HEX", help="Nonce to put into the document, at most 512 bytes.")
-@click.option("--user-data", metavar="HEX", help="Data to put into the document, at most 512 bytes.")
+@click.option("--nonce", metavar="HEX", help="Nonce to put into the document, at most 1,024 bytes.")
+@click.option("--user-data", metavar="HEX", help="Data to put into the document, at most 1,024 bytes.")
+@click.option(
+    "--public-key",
+    metavar="BASE64",
+    help="Public key to put into the document, at most 1,024 bytes; - reads standard input.",
+)
 @with_settings(AttestSettings, *NSM_OPTIONS, _VERBOSE_OPTION)
-def attest(settings: AttestSettings, nonce: str | None, user_data: str | None) -> None:
+def attest(settings: AttestSettings, nonce: str | None, user_data: str | None, public_key: str | None) -> None:
     """Print an attestation document of this enclave as DOCUMENT.
 
-    Needs neither KMS nor credentials. The document carries no public key.
+    Needs neither KMS nor credentials. The document carries what is given. KMS
+    encrypts to the public key in a document that it is sent: give only a key
+    whose private half stays in this enclave.
 
     \b
     Example:
       kmstool-enclave-cli attest --nonce 00ff
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    key = None if public_key is None else read_base64("--public-key", public_key, MAX_ATTESTED_BYTES, least_bytes=0)
     attest_and_print(
-        settings, nonce=_attested_bytes("--nonce", nonce), user_data=_attested_bytes("--user-data", user_data)
+        settings,
+        nonce=_attested_bytes("--nonce", nonce),
+        user_data=_attested_bytes("--user-data", user_data),
+        public_key_der=key,
     )
 
 

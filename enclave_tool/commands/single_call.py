@@ -77,14 +77,16 @@ def call_and_print(
     _write_lines(output, lines)
 
 
-def attest_and_print(settings: AttestSettings, *, nonce: bytes | None, user_data: bytes | None) -> None:
-    """Print an attestation document of this enclave, without a public key."""
+def attest_and_print(
+    settings: AttestSettings, *, nonce: bytes | None, user_data: bytes | None, public_key_der: bytes | None
+) -> None:
+    """Print an attestation document of this enclave with the fields that are given."""
     set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
     nsm_location = settings.nsm_location()
     output = standard_output()
     with open_nsm(nsm_location) as nsm:
         seed_kernel_entropy(nsm)
-        document = nsm.attestation_document(nonce=nonce, user_data=user_data)
+        document = nsm.attestation_document(nonce=nonce, user_data=user_data, public_key_der=public_key_der)
     _write_lines(output, {"DOCUMENT": encode_base64(document)})
 
 

@@ -11,8 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
-from vsock_wire.protocol.delivery import Delivery, encode_digest, encode_output, encode_secret
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES, AttestationRequest
+from vsock_wire.protocol.delivery import (
+    LINE_START,
+    Delivery,
+    encode_delivery_line,
+    encode_digest,
+    encode_output,
+    encode_secret,
+)
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.kms_operations import check_accepted
 from vsock_wire.protocol.vocabulary import Operation, RequestError
@@ -94,24 +101,40 @@ class Deliverer:
             return encode_digest(hashlib.sha256(secret).hexdigest())
         return encode_secret(secret)
 
-    def user_data(self, requested: bytes | None) -> bytes:
+    def user_data(self, request: AttestationRequest) -> bytes | None:
         """Return the user data of an attestation document: the delivery, followed by the client's bytes.
 
         It is ``deliver=NAME``, a line feed, and the client's bytes unchanged. The first line is always the enclave's
-        own, even for ``reply``, so that no client can make an enclave claim a delivery that it does not have.
-
-        Args:
-            requested: the client's user data, or None.
+        own, even for ``reply``, so that no client can make an enclave claim a delivery that it does not have. Only with
+        ``reply`` can clients leave the line out, or have the document contain their own key: KMS encrypts to the key in
+        a document, which would undo ``digest`` and ``exec``.
 
         Raises:
-            RequestError: both together are longer than MAX_ATTESTED_BYTES.
+            RequestError: the request asks for either with ``digest`` or ``exec``; user data without the line look like
+                the line; or the line and the client's bytes together are longer than MAX_ATTESTED_BYTES.
         """
-        own = f"deliver={self.delivery}\n".encode("ascii")
-        requested = requested or b""
+        self._check_attestation(request)
+        if request.is_user_data_bare:
+            return request.user_data
+        own = encode_delivery_line(self.delivery, is_key_of_caller=request.public_key is not None)
+        requested = request.user_data or b""
         if len(own) + len(requested) > MAX_ATTESTED_BYTES:
-            raise RequestError(
-                f"Could not get attestation document: UserData: expected at most {MAX_ATTESTED_BYTES - len(own)} bytes,"
-                f" got {len(requested)}",
+            raise _refusal(
+                f"UserData: expected at most {MAX_ATTESTED_BYTES - len(own)} bytes, got {len(requested)}",
                 hint=f"the enclave puts {len(own)} bytes of its own in front",
             )
         return own + requested
+
+    def _check_attestation(self, request: AttestationRequest) -> None:
+        if self.delivery is not Delivery.REPLY:
+            hint = "the documents of this enclave carry its own key, and say how it delivers secrets"
+            if request.public_key is not None:
+                raise _refusal(f"PublicKey cannot be used with --deliver {self.delivery}", hint=hint)
+            if request.is_user_data_bare:
+                raise _refusal(f"BareUserData cannot be used with --deliver {self.delivery}", hint=hint)
+        if request.is_user_data_bare and (request.user_data or b"").startswith(LINE_START):
+            raise _refusal(f"UserData: expected bytes that do not begin with {LINE_START.decode()}")
+
+
+def _refusal(reason: str, *, hint: str | None = None) -> RequestError:
+    return RequestError(f"Could not get attestation document: {reason}", hint=hint)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import cbor2
 
 from enclave_tool.errors import NsmError
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 
 MAX_REQUEST_BYTES = 0x1000
 """NSM_REQUEST_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
@@ -19,10 +20,6 @@ MAX_RESPONSE_BYTES = 0x3000
 """NSM_RESPONSE_MAX_SIZE of the Linux driver (drivers/misc/nsm.c)."""
 MAX_DEPTH = 8
 """Maximum nesting of containers and tags in a response; the one to DescribeNSM has 3 levels."""
-MAX_USER_DATA_BYTES = 512
-MAX_NONCE_BYTES = 512
-MAX_PUBLIC_KEY_BYTES = 1_024
-"""Source of these three limits: AWS Nitro Enclaves user guide, attestation document specification."""
 MAX_RANDOM_BYTES = 256
 """Maximum number of bytes that one GetRandom returns."""
 PCR_COUNT = 32
@@ -53,16 +50,16 @@ def encode_attestation_request(
     """Return the request for an attestation document that carries the given fields.
 
     Args:
-        public_key_der: at most MAX_PUBLIC_KEY_BYTES.
-        user_data: at most MAX_USER_DATA_BYTES.
-        nonce: at most MAX_NONCE_BYTES.
+        public_key_der: at most MAX_ATTESTED_BYTES, as the other two. No bytes are a value; None leaves a field out.
+        user_data: anything that is to be signed along.
+        nonce: what makes the document fresh for the party that chose it.
 
     Raises:
         ValueError: a field is longer than the module takes.
     """
-    _check_size("public_key_der", public_key_der, MAX_PUBLIC_KEY_BYTES)
-    _check_size("user_data", user_data, MAX_USER_DATA_BYTES)
-    _check_size("nonce", nonce, MAX_NONCE_BYTES)
+    _check_size("public_key_der", public_key_der)
+    _check_size("user_data", user_data)
+    _check_size("nonce", nonce)
     return cbor2.dumps({ATTESTATION: {"user_data": user_data, "nonce": nonce, "public_key": public_key_der}})
 
 
@@ -123,9 +120,9 @@ def decode_describe_response(response: bytes) -> NsmDescription:
     )
 
 
-def _check_size(name: str, value: bytes | None, most: int) -> None:
-    if value is not None and len(value) > most:
-        raise ValueError(f"{name}: expected at most {most} bytes, got {len(value)}")
+def _check_size(name: str, value: bytes | None) -> None:
+    if value is not None and len(value) > MAX_ATTESTED_BYTES:
+        raise ValueError(f"{name}: expected at most {MAX_ATTESTED_BYTES} bytes, got {len(value)}")
 
 
 def _decode_response(request: str, response: bytes) -> dict[Any, Any]:

@@ -114,15 +114,25 @@ class Recipient:
         record(Attested(document, is_reused, milliseconds_since(started)))
         return document
 
-    def attest(self, nonce: bytes | None, user_data: bytes | None) -> bytes:
-        """Return a new attestation document for a verifier other than KMS, with the public key, nonce and user data.
+    def attest(self, nonce: bytes | None, user_data: bytes | None, *, public_key_der: bytes | None = None) -> bytes:
+        """Return a new attestation document for a verifier other than KMS, with a public key, nonce and user data.
+
+        Each has at most 1,024 bytes. No bytes are a value; None leaves the nonce or the user data out.
+
+        Args:
+            nonce: bytes that make the document fresh for the party that chose them.
+            user_data: any other data.
+            public_key_der: another key than the recipient's. KMS encrypts to the key in a document, so the holder of
+                its private half could read what KMS has for this enclave.
 
         Raises:
             NsmError: the module refused or did not respond.
         """
         started = time.perf_counter()
         document = self._nsm.attestation_document(
-            public_key_der=self.key.public_key_der, nonce=nonce, user_data=user_data
+            public_key_der=self.key.public_key_der if public_key_der is None else public_key_der,
+            nonce=nonce,
+            user_data=user_data,
         )
         record(Attested(document, is_reused=False, elapsed_ms=milliseconds_since(started)))
         return document

@@ -20,6 +20,7 @@ from enclave_tool.server.session import Enclave, Session
 from enclave_tool.server.workers import exit_on_signal, fork_workers
 from vsock_wire import __version__
 from vsock_wire.net.sockets import bound_address, listen_socket
+from vsock_wire.protocol.attestation import AttestationRequest
 from vsock_wire.protocol.delivery import DELIVERY
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
@@ -61,8 +62,8 @@ def serve(config: Config) -> NoReturn:
 def _make_enclave(config: Config, nsm: Nsm, deliverer: Deliverer) -> Enclave:
     recipient = Recipient(nsm, key=RecipientKey.generate(config.key_bits), max_document_age_s=config.max_document_age_s)
 
-    def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
-        return recipient.attest(nonce, deliverer.user_data(user_data))
+    def attest(request: AttestationRequest) -> bytes:
+        return recipient.attest(request.nonce, deliverer.user_data(request), public_key_der=request.public_key)
 
     options = load_trust(config.kms)
     return Enclave(

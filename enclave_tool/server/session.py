@@ -21,7 +21,7 @@ from enclave_tool.kms.caller import KmsCaller
 from enclave_tool.kms.regional import Attempts
 from enclave_tool.kms.regions import KmsRegions
 from vsock_wire.errors import ToolError, WireError
-from vsock_wire.protocol.attestation import parse_attestation_request
+from vsock_wire.protocol.attestation import AttestationRequest, parse_attestation_request
 from vsock_wire.protocol.diagnosis import Hop, encode_diagnosis
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import (
@@ -71,7 +71,7 @@ class Enclave:
         kms: returns callers for credentials and regions.
         region: the region set at start, or None to let clients choose it.
         description: the reply to Describe without the uptime; contains no secrets.
-        attest: returns an attestation document for a nonce and user data.
+        attest: returns the attestation document for a request.
         survey: checks the hops to the endpoint with the given URL.
         deliverer: turns a secret into what may leave the enclave.
     """
@@ -79,7 +79,7 @@ class Enclave:
     kms: KmsRegions
     region: str | None
     description: Mapping[str, object]
-    attest: Callable[[bytes | None, bytes | None], bytes]
+    attest: Callable[[AttestationRequest], bytes]
     survey: Callable[[str], Iterable[Hop]]
     deliverer: Deliverer = field(default_factory=Deliverer)
     started_at: float = field(default_factory=time.monotonic)
@@ -143,8 +143,7 @@ class Session(RequestHandler):
 
     def _attest(self, message: JsonObject) -> JsonObject:
         request = parse_attestation_request(message)
-        document = self._enclave.attest(request.nonce, request.user_data)
-        return {"Document": encode_base64(document)}
+        return {"Document": encode_base64(self._enclave.attest(request))}
 
     def _diagnose(self, message: JsonObject) -> JsonObject:
         region = choose_region(self._enclave.region, parse_region(message))

@@ -31,13 +31,10 @@ from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.pcrs import PcrBank
 from vsock_wire.errors import ToolError
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 
 MAX_REQUEST_BYTES = 0x1000
 MAX_RESPONSE_BYTES = 0x3000
-MAX_USER_DATA_BYTES = 512
-MAX_NONCE_BYTES = 512
-MAX_PUBLIC_KEY_BYTES = 1_024
-"""As in the attestation document's specification; every verifier would refuse a document with more."""
 RANDOM_BYTES = 256
 """Number of bytes in every GetRandom response."""
 MAX_INDEX = 0xFFFF
@@ -168,9 +165,9 @@ class SimulatedNsm:
         return {"GetRandom": {"random": self._random_bytes(RANDOM_BYTES)}}
 
     def _attestation(self, arguments: _Arguments) -> object:
-        user_data = _optional_bytes(arguments, "user_data", 0, MAX_USER_DATA_BYTES)
-        nonce = _optional_bytes(arguments, "nonce", 0, MAX_NONCE_BYTES)
-        public_key = _optional_bytes(arguments, "public_key", 1, MAX_PUBLIC_KEY_BYTES)
+        user_data = _attested_bytes(arguments, "user_data")
+        nonce = _attested_bytes(arguments, "nonce")
+        public_key = _attested_bytes(arguments, "public_key")
         now = self._clock()
         leaf = self._authority.leaf_for(self._module_id, now)
         payload = _encode_indefinite_map(
@@ -246,14 +243,13 @@ def _number(arguments: _Arguments, name: str) -> int:
     return value
 
 
-def _optional_bytes(arguments: _Arguments, name: str, smallest: int, largest: int) -> bytes | None:
+def _attested_bytes(arguments: _Arguments, name: str) -> bytes | None:
+    """Return what a document is to carry, as given; no bytes are a value and not the same as none given."""
     value = arguments.get(name)
     if value is None:
         return None
     data = _bytes(value)
-    if len(data) < smallest:
-        raise NsmRefusalError(NsmErrorCode.INVALID_ARGUMENT)
-    if len(data) > largest:
+    if len(data) > MAX_ATTESTED_BYTES:
         raise NsmRefusalError(NsmErrorCode.INPUT_TOO_LARGE)
     return data
 

@@ -54,9 +54,10 @@ def meaning(field: Field) -> str:
     kind = {
         Kind.TEXT: "string",
         Kind.TEXTS: f"list of at most {field.most} strings",
-        Kind.BYTES: f"base64, 1 to {field.most or 0:,} bytes",
+        Kind.BYTES: f"base64, {field.least} to {field.most or 0:,} bytes",
         Kind.NUMBER: f"number from 1 to {field.most or 0:,}",
         Kind.CONTEXT: "object with strings as values",
+        Kind.FLAG: "true or false",
     }[field.kind]
     return f"{kind}, required." if field.is_required else f"{kind}."
 
@@ -103,8 +104,8 @@ def test_set_client_and_attestation() -> None:
     sent = SetClient(credentials, "r").to_message()
     assert list(tables("SetClient")["Field"]) == [name for name in sent if name != "Operation"]
     attestation = tables("GetAttestationDocument")
-    assert list(attestation["Field"]) == names(_ATTESTATION_FIELDS)
-    for field in _ATTESTATION_FIELDS:
+    assert list(attestation["Field"]) == names(_ATTESTATION_FIELDS.values())
+    for field in _ATTESTATION_FIELDS.values():
         assert attestation["Field"][field.name].startswith(meaning(field))
     assert f"region is {DEFAULT_REGION}" in SECTIONS["SetClient"].replace("\n", " ")
     assert tables("SetClient")["Reply field"]["Protocol"].startswith(f"number, {PROTOCOL_VERSION}.")

@@ -104,14 +104,14 @@ def parse_base64(subject: str, text: bytes) -> bytes:
 
 
 def parse_hex(option: str, text: str, *, max_bytes: int) -> bytes:
-    """Return the bytes of an option's hexadecimal value.
+    """Return the bytes of an option's hexadecimal value; an empty value means no bytes.
 
     Raises:
-        InputError: the value is not hexadecimal, is empty, or is longer than ``max_bytes``.
+        InputError: the value is not hexadecimal, or is longer than ``max_bytes``.
     """
     if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text):  # bytes.fromhex also accepts blanks
         raise InputError(f"{option}: expected two hexadecimal digits per byte")
     data = bytes.fromhex(text)
-    if not 1 <= len(data) <= max_bytes:
-        raise InputError(f"{option}: expected 1 to {max_bytes} bytes, got {len(data)}")
+    if len(data) > max_bytes:
+        raise InputError(f"{option}: expected at most {max_bytes} bytes, got {len(data)}")
     return data

@@ -21,6 +21,10 @@ ACCEPTS = "Accepts"
 """The field of a request that lists which deliveries without a Message the client can read. kmstool in C does not send
 it, and would abort on a reply with status Ok but no Message, so an enclave with such a delivery refuses its request."""
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+LINE_START = b"deliver="
+"""How the line begins that kmstool-enclave puts in front of the user data of a document."""
+KEY_OF_CALLER = " key=caller"
+"""What that line says besides if the document's public key is not the enclave's own."""
 
 
 class Delivery(enum.StrEnum):
@@ -33,6 +37,35 @@ class Delivery(enum.StrEnum):
 
 WITHOUT_MESSAGE = (Delivery.DIGEST,)
 """The deliveries whose reply has no MESSAGE."""
+
+
+_LINE = re.compile(
+    rb"%s(?:%s)(?:%s)?\n" % (LINE_START, "|".join(Delivery).encode("ascii"), KEY_OF_CALLER.encode("ascii"))
+)
+
+
+def encode_delivery_line(delivery: Delivery, *, is_key_of_caller: bool) -> bytes:
+    """Return the line that kmstool-enclave puts in front of the user data of its attestation documents.
+
+    Args:
+        delivery: of the enclave.
+        is_key_of_caller: whether the document's public key came with the request, so that nothing says who has its
+            private half.
+    """
+    return LINE_START + f"{delivery}{KEY_OF_CALLER if is_key_of_caller else ''}\n".encode("ascii")
+
+
+def split_delivery_line(user_data: bytes) -> tuple[bytes, bytes]:
+    """Return the line that kmstool-enclave puts in front of user data, no bytes if there is none, and the rest."""
+    match = _LINE.match(user_data)
+    end = 0 if match is None else match.end()
+    return user_data[:end], user_data[end:]
+
+
+def names_key_of_caller(user_data: bytes) -> bool:
+    """Return whether user data begin with the enclave's line, and it says that the public key came with the request."""
+    line, _ = split_delivery_line(user_data)
+    return line.endswith(f"{KEY_OF_CALLER}\n".encode("ascii"))
 
 
 def encode_secret(secret: bytes) -> JsonObject:

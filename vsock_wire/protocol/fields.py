@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     BYTES = enum.auto()
     NUMBER = enum.auto()
     CONTEXT = enum.auto()
+    FLAG = enum.auto()
 
 
 class Field(NamedTuple):
@@ -30,10 +31,11 @@ class Field(NamedTuple):
     Attributes:
         name: its name in messages.
         kind: its type.
-        most: maximum number of bytes (BYTES), of texts (TEXTS), or the largest number (NUMBER). The minimum of BYTES
-            and NUMBER is 1.
+        most: maximum number of bytes (BYTES), of texts (TEXTS), or the largest number (NUMBER). The minimum of NUMBER
+            is 1.
         is_required: whether a request must have it.
         kms_name: KMS's name for it, if that is different.
+        least: minimum number of bytes (BYTES).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Field(NamedTuple):
     most: int | None = None
     is_required: bool = False
     kms_name: str | None = None
+    least: int = 1
 
     @property
     def parameter(self) -> str:
@@ -78,17 +81,21 @@ def _read_field(spec: Field, value: object) -> Any:
         if spec.is_required:
             _missing(spec)
         return None
+    read: Any
     match spec.kind:
         case Kind.TEXT:
-            return _read_text(value)
+            read = _read_text(value)
         case Kind.TEXTS:
-            return _read_texts(spec, value)
+            read = _read_texts(spec, value)
         case Kind.BYTES:
-            return _read_bytes(spec, value)
+            read = _read_bytes(spec, value)
         case Kind.NUMBER:
-            return _read_number(spec, value)
+            read = _read_number(spec, value)
         case Kind.CONTEXT:
-            return _read_context(value)
+            read = _read_context(value)
+        case Kind.FLAG:
+            read = _read_flag(value)
+    return read
 
 
 def _missing(spec: Field) -> NoReturn:
@@ -117,8 +124,8 @@ def _read_bytes(spec: Field, value: object) -> bytes:
         if spec.name == "Ciphertext":
             raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
         raise FieldError(str(error)) from None
-    if not data or (spec.most is not None and len(data) > spec.most):
-        raise FieldError(f"expected 1 to {spec.most} bytes, got {len(data)}")
+    if not spec.least <= len(data) <= (len(data) if spec.most is None else spec.most):
+        raise FieldError(f"expected {spec.least} to {spec.most} bytes, got {len(data)}")
     return data
 
 
@@ -127,6 +134,12 @@ def _read_number(spec: Field, value: object) -> int:
         raise FieldError(f"expected a number, got {type(value).__name__}")
     if not 1 <= value <= (spec.most or value):
         raise FieldError(f"expected a number from 1 to {spec.most}")
+    return value
+
+
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise FieldError(f"expected true or false, got {type(value).__name__}")
     return value
 
 

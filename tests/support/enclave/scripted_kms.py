@@ -10,6 +10,7 @@ from enclave_tool.kms.regional import Attempts
 from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.server.session import Enclave, Session
 from tests.support.kms.decrypting import decrypt_answer
+from vsock_wire.protocol.attestation import AttestationRequest
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.kms_operations import KmsRequest
@@ -60,8 +61,8 @@ class ScriptedRegions(KmsRegions):
         return ScriptedCaller(self, credentials, region)
 
 
-def attest(nonce: bytes | None, user_data: bytes | None) -> bytes:
-    return b"document of %r and %r" % (nonce, user_data)
+def attest(request: AttestationRequest) -> bytes:
+    return b"document of %r and %r" % (request.nonce, request.user_data)
 
 
 def survey(kms_url: str) -> list[Hop]:

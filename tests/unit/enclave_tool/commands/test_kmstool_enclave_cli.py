@@ -209,7 +209,19 @@ class TestAttest:
         assert capsys.readouterr().err.startswith(f"kmstool-enclave-cli: error: no such option '{option}'")
         assert world.nsm.carrier.requests == []
 
-    @pytest.mark.parametrize("text", ["", "0", "0g", "00 ff", "00" * 513, "00\n"])
+    def test_public_key_is_carried_and_no_bytes_are_a_value(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert run(monkeypatch, "attest", "--nonce", "", "--user-data", "", "--public-key", "") == 0
+        assert run(monkeypatch, "attest", "--public-key", b64encode(bytes(1_024)).decode()) == 0
+        asked = [cbor2.loads(request)["Attestation"] for request in world.nsm.carrier.requests]
+        assert asked == [
+            {"nonce": b"", "user_data": b"", "public_key": b""},
+            {"nonce": None, "user_data": None, "public_key": bytes(1_024)},
+        ]
+        assert run(monkeypatch, "attest", "--public-key", b64encode(bytes(1_025)).decode()) == 2
+
+    @pytest.mark.parametrize("text", ["0", "0g", "00 ff", "00" * 1_025, "00\n"])
     def test_refuses_what_no_document_can_carry(self, world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         assert run(monkeypatch, "attest", "--nonce", text) == 2
         assert world.nsm.carrier.requests == []

@@ -16,8 +16,8 @@ from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.server.config import parse_delivery
 from enclave_tool.server.session import Enclave, Session
 from vsock_wire.errors import InputError
-from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
-from vsock_wire.protocol.delivery import DIGEST, OUTPUT, Delivery
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES, AttestationRequest
+from vsock_wire.protocol.delivery import DIGEST, OUTPUT, Delivery, encode_delivery_line, split_delivery_line
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import (
     KMS_OPERATIONS,
@@ -96,18 +96,62 @@ class TestUserData:
     @pytest.mark.parametrize("delivery", [Delivery.REPLY, Delivery.DIGEST])
     @pytest.mark.parametrize("requested", [None, b""])
     def test_without_a_clients_own_is_the_delivery(self, delivery: Delivery, requested: bytes | None) -> None:
-        assert Deliverer(delivery).user_data(requested) == f"deliver={delivery}\n".encode()
+        assert (
+            Deliverer(delivery).user_data(AttestationRequest(user_data=requested)) == f"deliver={delivery}\n".encode()
+        )
 
     @given(st.binary(max_size=400))
     def test_first_line_is_the_enclaves_whatever_the_client_asks_for(self, requested: bytes) -> None:
-        own, _, rest = Deliverer().user_data(requested).partition(b"\n")
-        assert (own, rest) == (b"deliver=reply", requested)
+        for key, own in ((None, b"deliver=reply\n"), (b"", b"deliver=reply key=caller\n")):
+            user_data = Deliverer().user_data(AttestationRequest(user_data=requested, public_key=key))
+            assert user_data == own + requested
+            assert split_delivery_line(user_data) == (own, requested)
 
     def test_fills_the_document_and_no_more(self) -> None:
         room = MAX_ATTESTED_BYTES - len(b"deliver=digest\n")
-        assert len(DIGESTS_ONLY.user_data(bytes(room))) == MAX_ATTESTED_BYTES
+        assert len(DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(room))) or b"") == MAX_ATTESTED_BYTES
         with pytest.raises(RequestError, match=rf"UserData: expected at most {room} bytes, got {room + 1}$"):
-            DIGESTS_ONLY.user_data(bytes(room + 1))
+            DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(room + 1)))
+
+    @pytest.mark.parametrize("requested", [None, b"", b"mine", bytes(MAX_ATTESTED_BYTES)])
+    @pytest.mark.parametrize("public_key", [None, b"a key"])
+    def test_of_an_enclave_that_delivers_nothing_is_the_clients_alone_if_asked_for(
+        self, requested: bytes | None, public_key: bytes | None
+    ) -> None:
+        request = AttestationRequest(user_data=requested, public_key=public_key, is_user_data_bare=True)
+        assert Deliverer().user_data(request) == requested
+
+    @pytest.mark.parametrize("deliverer", [DIGESTS_ONLY, REVERSING])
+    @pytest.mark.parametrize("asked", [{"public_key": b"a key"}, {"public_key": b""}, {"is_user_data_bare": True}])
+    def test_and_key_are_the_enclaves_where_it_keeps_secrets_inside(
+        self, deliverer: Deliverer, asked: dict[str, Any]
+    ) -> None:
+        """KMS would encrypt to the caller's key what this enclave is to keep."""
+        with pytest.raises(RequestError, match=r"(PublicKey|BareUserData) cannot be used with --deliver ") as caught:
+            deliverer.user_data(AttestationRequest(**asked))
+        assert str(caught.value).endswith(f" {deliverer.delivery}")
+        assert caught.value.hint
+
+    @pytest.mark.parametrize("line", [b"deliver=digest\n", b"deliver=reply\n", b"deliver=", b"deliver=x\nmore"])
+    def test_of_a_client_cannot_pass_for_the_enclaves_line(self, line: bytes) -> None:
+        with pytest.raises(RequestError, match=r"UserData: expected bytes that do not begin with deliver="):
+            Deliverer().user_data(AttestationRequest(user_data=line, is_user_data_bare=True))
+
+
+class TestSplitDeliveryLine:
+    @pytest.mark.parametrize("delivery", Delivery)
+    @pytest.mark.parametrize("is_key_of_caller", [True, False])
+    def test_takes_the_line_off(self, delivery: Delivery, *, is_key_of_caller: bool) -> None:
+        line = encode_delivery_line(delivery, is_key_of_caller=is_key_of_caller)
+        for rest in (b"", b"mine", b"\n", line):
+            assert split_delivery_line(line + rest) == (line, rest)
+
+    @pytest.mark.parametrize(
+        "user_data",
+        [b"", b"mine", b"deliver=reply", b"deliver=all\n", b"deliver=reply key=caller", b"\ndeliver=reply\n"],
+    )
+    def test_leaves_other_user_data_as_it_is(self, user_data: bytes) -> None:
+        assert split_delivery_line(user_data) == (b"", user_data)
 
 
 class TestParseDelivery:

@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from enclave_tool.errors import NsmError
 from enclave_tool.nsm.codec import (
     MAX_DEPTH,
-    MAX_NONCE_BYTES,
-    MAX_PUBLIC_KEY_BYTES,
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
-    MAX_USER_DATA_BYTES,
     NsmDescription,
     decode_attestation_response,
     decode_describe_response,
@@ -25,6 +22,7 @@ from enclave_tool.nsm.codec import (
     encode_describe_request,
     encode_random_request,
 )
+from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 
 DESCRIPTION = {
     "version_major": 1,
@@ -71,19 +69,23 @@ class TestRequests:
 
     def test_largest_request_fits_the_driver(self) -> None:
         request = encode_attestation_request(
-            public_key_der=bytes(MAX_PUBLIC_KEY_BYTES),
-            user_data=bytes(MAX_USER_DATA_BYTES),
-            nonce=bytes(MAX_NONCE_BYTES),
+            public_key_der=bytes(MAX_ATTESTED_BYTES),
+            user_data=bytes(MAX_ATTESTED_BYTES),
+            nonce=bytes(MAX_ATTESTED_BYTES),
         )
         assert len(request) <= MAX_REQUEST_BYTES
 
     def test_field_over_its_limit_is_a_programmers_mistake(self) -> None:
         with pytest.raises(ValueError, match=r"^public_key_der: expected at most 1024 bytes, got 1025$"):
             encode_attestation_request(public_key_der=bytes(1_025))
-        with pytest.raises(ValueError, match=r"^user_data: expected at most 512 bytes, got 513$"):
-            encode_attestation_request(user_data=bytes(513))
-        with pytest.raises(ValueError, match=r"^nonce: expected at most 512 bytes, got 513$"):
-            encode_attestation_request(nonce=bytes(513))
+        with pytest.raises(ValueError, match=r"^user_data: expected at most 1024 bytes, got 1025$"):
+            encode_attestation_request(user_data=bytes(1_025))
+        with pytest.raises(ValueError, match=r"^nonce: expected at most 1024 bytes, got 1025$"):
+            encode_attestation_request(nonce=bytes(1_025))
+
+    def test_no_bytes_are_a_value_and_not_left_out(self) -> None:
+        request = encode_attestation_request(public_key_der=b"", user_data=b"", nonce=b"")
+        assert cbor2.loads(request) == {"Attestation": {"user_data": b"", "nonce": b"", "public_key": b""}}
 
 
 class TestResponses:

@@ -123,7 +123,7 @@ class TestDevice:
 
     def test_oversize_field_never_reaches_the_driver(self, device: Nsm, driver: FakeDriver) -> None:
         with pytest.raises(ValueError, match="nonce"):
-            device.attestation_document(nonce=bytes(513))
+            device.attestation_document(nonce=bytes(1_025))
         assert driver.requests == []
 
     def test_close_closes_the_descriptor(self, driver: FakeDriver, tmp_path: Path) -> None:

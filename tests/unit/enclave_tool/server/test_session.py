@@ -25,6 +25,7 @@ from tests.support.enclave.scripted_kms import (
 )
 from tests.support.enclave.scripted_nsm import ScriptedNsm
 from vsock_wire.net.address import UnixAddress
+from vsock_wire.protocol.attestation import AttestationRequest
 from vsock_wire.protocol.diagnosis import parse_diagnosis
 from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES, encode_frame
 from vsock_wire.protocol.json_codec import encode_base64, encode_message
@@ -231,7 +232,11 @@ class TestChooseRegion:
 class TestGetAttestationDocument:
     def test_needs_no_client_and_carries_nonce_and_user_data(self, session: Session) -> None:
         reply = ask(session, {"Operation": "GetAttestationDocument", "Nonce": "AQID", "UserData": "BAUG"})
-        assert reply == {"Status": "Ok", "Document": encode_base64(attest(b"\1\2\3", b"\4\5\6"))}
+        assert reply == {"Status": "Ok", "Document": encode_base64(attest(AttestationRequest(b"\1\2\3", b"\4\5\6")))}
+
+    def test_no_bytes_are_another_request_than_none(self, session: Session) -> None:
+        reply = ask(session, {"Operation": "GetAttestationDocument", "Nonce": "", "UserData": ""})
+        assert reply == {"Status": "Ok", "Document": encode_base64(attest(AttestationRequest(b"", b"")))}
 
     def test_malformed_nonce_is_an_error(self, session: Session) -> None:
         reply = ask(session, {"Operation": "GetAttestationDocument", "Nonce": "!"})
