@@ -4,17 +4,17 @@ Most callers verify an attestation document, compare it with the image they buil
 
     from datetime import UTC, datetime
     from pathlib import Path
-    from nitro_attestation import parse_measurements, verify_document, verify_measurements
+    from nitro_attestation import parse_measurements, verify_document
 
     def key_of_my_enclave(document: bytes, nonce: bytes) -> bytes | None:
-        fields = verify_document(document, at=datetime.now(UTC), nonce=nonce)
-        verify_measurements(fields, parse_measurements(Path("measurements.json").read_bytes()))
-        return fields.public_key_der  # the private key is in that enclave and nowhere else
+        pcrs = parse_measurements(Path("measurements.json").read_bytes())
+        return verify_document(document, at=datetime.now(UTC), nonce=nonce, pcrs=pcrs).public_key_der
 
 ``measurements.json`` is what ``nitro-cli build-enclave`` prints. Every failure is a NitroAttestationError.
 
 Simple:
-    verify_document, AttestationDocument, AWS_NITRO_ROOT_SHA256: the signature, the certificates, and the fields.
+    verify_document, AttestationDocument, AWS_NITRO_ROOT_SHA256, DEFAULT_LEEWAY: the signature, the certificates, and
+        the fields. AttestationError names the VerificationStep that failed, and the field.
     parse_measurements, verify_measurements, identifying_pcrs: the image behind a document.
     attested_key_policy: a key policy that lets one image use a key.
     parse_policy, parse_caller, explain_policy, explanation_text: why a policy lets a document use a key, or not.
@@ -35,7 +35,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256, parse_unverified_document, verify_document
+    from nitro_attestation.document.certificates import AWS_NITRO_ROOT_SHA256
+    from nitro_attestation.document.cose import parse_unverified_document
     from nitro_attestation.document.file_format import decode_document_file
     from nitro_attestation.document.payload import AttestationDocument
     from nitro_attestation.document.report import VerifiedDocument, document_json, document_text
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         MeasurementError,
         NitroAttestationError,
         PolicyError,
+        VerificationStep,
     )
     from nitro_attestation.key_policy.conditions import Condition, ConditionResult
     from nitro_attestation.key_policy.context import (
@@ -74,10 +76,12 @@ if TYPE_CHECKING:
     from nitro_attestation.key_policy.report import explanation_json, explanation_text
     from nitro_attestation.key_policy.writing import attested_key_policy
     from nitro_attestation.measurements import identifying_pcrs, parse_measurements, verify_measurements
+    from nitro_attestation.verification import DEFAULT_LEEWAY, verify_document
 
 __all__ = [
     "ATTESTED_KEY_OPERATIONS",
     "AWS_NITRO_ROOT_SHA256",
+    "DEFAULT_LEEWAY",
     "AccessRequest",
     "AttestationDocument",
     "AttestationError",
@@ -101,6 +105,7 @@ __all__ = [
     "StatementExplanation",
     "StatementResult",
     "Verdict",
+    "VerificationStep",
     "VerifiedDocument",
     "attestation_context",
     "attested_key_policy",
@@ -126,7 +131,8 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
     _HOMES = {
-        "document.cose": ("AWS_NITRO_ROOT_SHA256", "parse_unverified_document", "verify_document"),
+        "document.certificates": ("AWS_NITRO_ROOT_SHA256",),
+        "document.cose": ("parse_unverified_document",),
         "document.file_format": ("decode_document_file",),
         "document.payload": ("AttestationDocument",),
         "document.report": ("VerifiedDocument", "document_json", "document_text"),
@@ -136,6 +142,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
             "MeasurementError",
             "NitroAttestationError",
             "PolicyError",
+            "VerificationStep",
         ),
         "key_policy.conditions": ("Condition", "ConditionResult"),
         "key_policy.context": (
@@ -165,6 +172,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         "key_policy.report": ("explanation_json", "explanation_text"),
         "key_policy.writing": ("attested_key_policy",),
         "measurements": ("identifying_pcrs", "parse_measurements", "verify_measurements"),
+        "verification": ("DEFAULT_LEEWAY", "verify_document"),
     }
     _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

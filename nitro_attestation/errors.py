@@ -5,6 +5,9 @@ Error text is lower case without a full stop and holds no secret; what a strange
 
 from __future__ import annotations
 
+import enum
+from datetime import timedelta
+
 
 class NitroAttestationError(Exception):
     """Base class of this package's errors; programmer mistakes stay ``ValueError`` and ``TypeError``.
@@ -18,18 +21,51 @@ class NitroAttestationError(Exception):
         self.hint = hint
 
 
+class VerificationStep(enum.IntEnum):
+    """The steps of verify_document, in their order. AWS's process text has the first four; the others are a caller's.
+
+    Source: "Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.
+    """
+
+    DECODING = 1
+    """Decode the CBOR and map it to a COSE_Sign1."""
+    CONTENT = 2
+    """Extract the attestation document from it, and check each field (section 3.2.2)."""
+    CERTIFICATES = 3
+    """Verify the chain of certificates from the root to the leaf (sections 3.2.3 and 3.2.4)."""
+    SIGNATURE = 4
+    """Verify that the leaf's key signed the document."""
+    AGE = 5
+    """Compare the time it was made with the maximum age."""
+    NONCE = 6
+    """Compare the nonce."""
+    MODE = 7
+    """Refuse an enclave in debug mode."""
+    MEASUREMENTS = 8
+    """Compare the PCRs."""
+    USER_DATA = 9
+    """Compare the user data."""
+    PUBLIC_KEY = 10
+    """Compare the public key."""
+
+
 class AttestationError(NitroAttestationError):
     """An attestation document is malformed, or does not prove what it says.
 
     Attributes:
         field: the part of the document that failed, such as "pcrs[3]", "certificate" or "signature".
         reason: what was expected of it, and what it is.
+        step: the step of verify_document that failed; None outside of it.
+        slow_by: how much earlier than the document the time is that it is judged at, if that is why it fails: at least
+            so much the clock seems to be slow that this time is from.
     """
 
-    def __init__(self, field: str, reason: str, *, hint: str | None = None) -> None:
+    def __init__(self, field: str, reason: str, *, hint: str | None = None, slow_by: timedelta | None = None) -> None:
         super().__init__(f"attestation document: {field}: {reason}", hint=hint)
         self.field = field
         self.reason = reason
+        self.step: VerificationStep | None = None
+        self.slow_by = slow_by
 
 
 class DocumentFileError(NitroAttestationError):

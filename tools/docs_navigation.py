@@ -17,6 +17,7 @@ SECTIONS = {
             "key-policy.md",
             "keep-plaintext-inside.md",
             "verify-attestation.md",
+            "verify-from-python.md",
             "several-regions.md",
             "build-images.md",
             "kubernetes.md",

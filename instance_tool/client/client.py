@@ -162,19 +162,32 @@ class EnclaveClient:
         reply = self.exchange({"Operation": Operation.DESCRIBE})
         return {name: value for name, value in reply.items() if name not in ("Status", EVIDENCE)}
 
-    def fetch_attestation_document(self, *, nonce: bytes | None = None, user_data: bytes | None = None) -> bytes:
+    def fetch_attestation_document(
+        self,
+        *,
+        nonce: bytes | None = None,
+        user_data: bytes | None = None,
+        public_key: bytes | None = None,
+        bare_user_data: bool = False,
+    ) -> bytes:
         """Return a new attestation document of the enclave, unverified: ``nitro_attestation`` verifies it.
 
+        Nonce, user data and public key have at most 1,024 bytes each. No bytes are a value; None leaves a field out.
+        The document's user data begins with the enclave's own line, such as ``deliver=reply``, which counts.
+
         Args:
-            nonce: bytes that the document contains as proof that it is fresh, at most 512.
-            user_data: further bytes that the document contains, at most 512.
+            nonce: bytes that the document contains as proof that it is fresh.
+            user_data: further bytes that the document contains.
+            public_key: a key that it contains instead of the enclave's own. Only an enclave with ``--deliver reply``
+                accepts one; its line then says ``key=caller``.
+            bare_user_data: whether to leave that line out, which only such an enclave accepts.
 
         Raises:
             EnclaveError, TransportError, WireError: as ``exchange``.
         """
         from vsock_wire.protocol import attestation  # noqa: PLC0415 - a decrypt must not wait for it
 
-        request = attestation.AttestationRequest(nonce, user_data)
+        request = attestation.AttestationRequest(nonce, user_data, public_key, bare_user_data)
         return attestation.parse_attestation_reply(self.exchange(attestation.encode_attestation_request(request)))
 
     def send_credentials(self) -> None:

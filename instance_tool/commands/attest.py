@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import click
 
 from instance_tool.console.documents import (
     EXPECTATION_OPTIONS,
+    Expectations,
     ExpectationSettings,
-    parse_root,
-    read_expected,
+    der_of_pem,
+    parse_attested,
+    read_public_key,
     verify_and_warn,
 )
 from instance_tool.console.options import EXPLAIN_OPTION, OUTPUT_OPTION, with_connection
@@ -21,8 +24,9 @@ from instance_tool.console.perform import explaining
 from instance_tool.console.reports import attestation_errors_reported
 from instance_tool.console.settings import ConnectionSettings
 from nitro_attestation.document.report import document_json, document_text
-from vsock_wire.cli.values import parse_hex
-from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
+from nitro_attestation.errors import AttestationError
+from vsock_wire.protocol.attestation import AttestationRequest
+from vsock_wire.protocol.delivery import names_key_of_caller
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.vocabulary import Operation
 
@@ -37,7 +41,24 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
     explain: bool
     nonce: str | None
     user_data: str | None
+    bare_user_data: bool
+    public_key: str | None
     save: Path | None
+
+    def request(self) -> AttestationRequest:
+        """Return the request for a document, whose nonce is a new one unless the options have one.
+
+        Raises:
+            InputError: an option has no possible value.
+        """
+        nonce = parse_attested("--nonce", self.nonce)
+        key = read_public_key(self.public_key)
+        return AttestationRequest(
+            nonce=secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce,
+            user_data=parse_attested("--user-data", self.user_data),
+            public_key=None if key is None else der_of_pem(key),
+            is_user_data_bare=self.bare_user_data,
+        )
 
 
 @click.command()
@@ -47,6 +68,10 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
     EXPLAIN_OPTION,
     click.option("--nonce", metavar="HEX", help="What the document must hold; 32 random bytes if not given."),
     click.option("--user-data", metavar="HEX", help="Have the document hold this as well."),
+    click.option("--bare-user-data", is_flag=True, help="Have it hold that without the enclave's own line in front."),
+    click.option(
+        "--public-key", metavar="FILE", help="Have it hold this key, in DER or PEM, instead of the enclave's own."
+    ),
     *EXPECTATION_OPTIONS,
     click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR."),
 )
@@ -54,23 +79,32 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
 def attest(settings: AttestSettings) -> None:
     """Fetch a fresh attestation document, and verify it.
 
-    Verified are the signature, the certificate chain up to AWS's root, the
-    time, the nonce and, with --expect, the measurements. --output base64
-    prints the document itself.
+    Checks the signature, the certificate chain up to AWS's root, the time, the
+    nonce, everything else that the document was asked to hold and, with
+    --expect or --pcr, the measurements. --output base64 prints the document
+    itself.
+
+    The enclave puts a line in front of the user data that says how it delivers
+    secrets, such as deliver=reply. Only an enclave that replies with them takes
+    --bare-user-data or a --public-key of yours.
 
     \b
-    Example:
+    Examples:
       kmstool-instance attest --cid 16 --expect measurements.json
+      kmstool-instance attest --cid 16 --user-data c0de --max-age 60
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    nonce, user_data = secrets.token_bytes(NONCE_BYTES), None
-    if settings.nonce:
-        nonce = parse_hex("--nonce", settings.nonce, max_bytes=MAX_ATTESTED_BYTES)
-    if settings.user_data:
-        user_data = parse_hex("--user-data", settings.user_data, max_bytes=MAX_ATTESTED_BYTES)
-    root_sha256, expected = parse_root(settings.root), read_expected(settings.expect)
+    settings.check_standard_input(**{"--public-key": settings.public_key})
+    request = settings.request()
+    expected = _expectations(settings, request)
     with explaining(Operation.GET_ATTESTATION_DOCUMENT, is_wanted=settings.explain), settings.new_client() as client:
-        document = client.fetch_attestation_document(nonce=nonce, user_data=user_data)
-    verified = verify_and_warn(document, root_sha256=root_sha256, at=datetime.now(UTC), nonce=nonce, expected=expected)
+        document = client.fetch_attestation_document(
+            nonce=request.nonce,
+            user_data=request.user_data,
+            public_key=request.public_key,
+            bare_user_data=request.is_user_data_bare,
+        )
+    verified = verify_and_warn(document, replace(expected, at=datetime.now(UTC)))
+    _check_key(request, verified.fields.user_data)
     if settings.save is not None:
         settings.save.write_bytes(document)
     match OutputFormat(settings.output):
@@ -80,3 +114,25 @@ def attest(settings: AttestSettings) -> None:
             click.echo(encode_base64(document))
         case OutputFormat.RAW:
             click.echo(document_text(verified))
+
+
+def _check_key(request: AttestationRequest, user_data: bytes | None) -> None:
+    """Refuse a key of another caller: the document was not asked for one, so it must hold the enclave's own."""
+    if request.public_key is None and names_key_of_caller(user_data or b""):
+        raise AttestationError(
+            "public_key",
+            "expected the enclave's own key, got one that a caller gave it",
+            hint="something between here and the enclave changed the request",
+        )
+
+
+def _expectations(settings: AttestSettings, request: AttestationRequest) -> Expectations:
+    """Return what the options expect of the document, and that it holds everything it is asked to hold."""
+    expected = settings.expectations(at=datetime.now(UTC), is_at_present=True, has_time_option=False)
+    return replace(
+        expected,
+        nonce=request.nonce,
+        user_data=request.user_data,
+        is_user_data_bare=request.is_user_data_bare,
+        public_key=request.public_key,
+    )

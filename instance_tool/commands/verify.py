@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -9,8 +10,8 @@ import click
 from instance_tool.console.documents import (
     EXPECTATION_OPTIONS,
     ExpectationSettings,
-    parse_root,
-    read_expected,
+    parse_attested,
+    read_public_key,
     verify_and_warn,
 )
 from instance_tool.console.options import REPORT_OUTPUT_OPTION
@@ -19,10 +20,8 @@ from instance_tool.console.reports import attestation_errors_reported
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
 from nitro_attestation.document.report import document_json, document_text
 from vsock_wire.cli.settings import with_settings
-from vsock_wire.cli.streams import STANDARD_INPUT, read_file
-from vsock_wire.cli.values import parse_hex
+from vsock_wire.cli.streams import read_file
 from vsock_wire.errors import InputError, quoted
-from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 
 NOW = "now"
 DOCUMENT_TIME = "document"
@@ -34,6 +33,8 @@ class VerifySettings(ExpectationSettings):
     file: str
     at: str
     nonce: str | None
+    user_data: str | None
+    public_key: str | None
     output: str
 
 
@@ -47,18 +48,22 @@ class VerifySettings(ExpectationSettings):
     ),
     *EXPECTATION_OPTIONS,
     click.option("--nonce", metavar="HEX", help="The nonce it must hold."),
+    click.option("--user-data", metavar="HEX", help="The user data it must hold."),
+    click.option("--public-key", metavar="FILE", help="The public key it must hold, in DER or PEM, or any bytes."),
     REPORT_OUTPUT_OPTION,
 )  # fmt: skip
 @attestation_errors_reported()
 def verify(settings: VerifySettings) -> None:
     """Verify a stored attestation document.
 
-    FILE holds it as CBOR or as base64 text; - reads standard input.
+    FILE holds it as CBOR, or as hexadecimal or base64 text; - reads standard
+    input.
 
     The certificate that signs it is valid for about three hours: for an older
     one, --at document takes its own word for when it was made. That, and a
     document without the nonce one has chosen, says nothing of how fresh it is.
-    Without --expect nothing is said of which image the enclave runs.
+    Without --expect or --pcr nothing is said of which image the enclave runs.
+    --user-data leaves out the line that kmstool-enclave puts in front.
 
     \b
     Examples:
@@ -67,14 +72,15 @@ def verify(settings: VerifySettings) -> None:
 
     Exit codes: 0 verified, 1 not, 2 usage.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if settings.file == settings.expect == STANDARD_INPUT:
-        raise InputError("FILE and --expect: expected standard input for one of them, got it for both")
-    expected = read_expected(settings.expect)
-    root_sha256 = parse_root(settings.root)
-    nonce = None if settings.nonce is None else parse_hex("--nonce", settings.nonce, max_bytes=MAX_ATTESTED_BYTES)
-    at = _parse_at(settings.at)
+    settings.check_standard_input(**{"FILE": settings.file, "--public-key": settings.public_key})
+    expected = replace(
+        settings.expectations(at=_parse_at(settings.at), is_at_present=settings.at == NOW, has_time_option=True),
+        nonce=parse_attested("--nonce", settings.nonce),
+        user_data=parse_attested("--user-data", settings.user_data),
+        public_key=read_public_key(settings.public_key),
+    )
     document = decode_document_file(read_file(settings.file, "document", max_bytes=MAX_DOCUMENT_FILE_BYTES))
-    verified = verify_and_warn(document, root_sha256=root_sha256, at=at, nonce=nonce, expected=expected)
+    verified = verify_and_warn(document, expected)
     click.echo(document_json(verified) if settings.output == ReportFormat.JSON else document_text(verified))
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import SignatureAlgorithmOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
+from nitro_attestation.document.certificates import parse_certificate
+from nitro_attestation.document.times import moment_text, slow_clock_hint
 from nitro_attestation.errors import AttestationError
 from nitro_attestation.quoting import quoted
 
@@ -26,7 +28,12 @@ MAX_LIBRARY_CHARS = 160
 
 
 def verify_chain(
-    certificate_der: bytes, cabundle_der: tuple[bytes, ...], *, root_sha256: bytes, at: datetime
+    certificate_der: bytes,
+    cabundle_der: tuple[bytes, ...],
+    *,
+    root_sha256: bytes,
+    at: datetime,
+    leeway: timedelta = timedelta(0),
 ) -> ec.EllipticCurvePublicKey:
     """Verify that the certificates lead from the pinned root to the leaf, in the order the document has them.
 
@@ -37,6 +44,7 @@ def verify_chain(
         cabundle_der: at least one certificate, root first.
         root_sha256: SHA-256 of the root certificate's DER, 32 bytes.
         at: the time all of them are judged at, with a time zone.
+        leeway: how much later than that a certificate may become valid, for a clock that is slow.
 
     Returns:
         The leaf's key, on P-384.
@@ -50,15 +58,18 @@ def verify_chain(
         raise AttestationError(
             "cabundle", f"expected at most {MAX_CABUNDLE_CERTIFICATES} certificates, got {len(cabundle_der)}"
         )
-    authorities = [_parse_certificate(f"cabundle[{i}]", der) for i, der in enumerate(cabundle_der)]
-    leaf = _parse_certificate("certificate", certificate_der)
+    authorities = [parse_certificate(f"cabundle[{i}]", der) for i, der in enumerate(cabundle_der)]
+    leaf = parse_certificate("certificate", certificate_der)
     for i, authority in enumerate(authorities):
-        _check_certificate(f"cabundle[{i}]", authority, at)
+        _check_validity(f"cabundle[{i}]", authority, at, leeway)
+        _check_algorithms(f"cabundle[{i}]", authority)
         _check_authority(f"cabundle[{i}]", authority)
-    key = _check_certificate("certificate", leaf, at)
+    _check_validity("certificate", leaf, at, leeway)
+    key = _check_algorithms("certificate", leaf)
     _check_leaf(leaf)
-    _check_order([*authorities, leaf])
-    _verify_path(leaf, authorities, at)
+    chain = [*authorities, leaf]
+    _check_order(chain)
+    _verify_path(leaf, authorities, max(at, *(certificate.not_valid_before_utc for certificate in chain)))
     return key
 
 
@@ -72,25 +83,22 @@ def _check_root(root_der: bytes, root_sha256: bytes) -> None:
         )
 
 
-def _parse_certificate(field: str, der: bytes) -> x509.Certificate:
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        # these are parsed on first use: let them fail here, where the certificate can be named
-        _ = (certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key())
-    except Exception:  # noqa: BLE001 - hostile bytes draw ValueError, TypeError, InvalidVersion and warnings from it
-        raise AttestationError(field, "expected an X.509 certificate in DER, got something unreadable") from None
-    if certificate.serial_number <= 0:
-        raise AttestationError(field, "expected a positive serial number (RFC 5280 section 4.1.2.2), got another")
-    return certificate
-
-
-def _check_certificate(field: str, certificate: x509.Certificate, at: datetime) -> ec.EllipticCurvePublicKey:
-    """Check what every certificate of the chain must be; AWS's own have P-384 keys and ecdsa-with-SHA384 throughout."""
+def _check_validity(field: str, certificate: x509.Certificate, at: datetime, leeway: timedelta) -> None:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not start <= at <= end:
-        raise AttestationError(
-            field, f"expected a certificate valid at {_text(at)}, got one valid from {_text(start)} to {_text(end)}"
-        )
+    if at <= end and start - at <= leeway:
+        return
+    slow_by = start - at if at < start else None
+    raise AttestationError(
+        field,
+        f"expected a certificate valid at {moment_text(at)}, got one valid from {moment_text(start)} to"
+        f" {moment_text(end)}",
+        hint=None if slow_by is None else slow_clock_hint(slow_by),
+        slow_by=slow_by,
+    )
+
+
+def _check_algorithms(field: str, certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """Check what every certificate of the chain must be; AWS's own have P-384 keys and ecdsa-with-SHA384 throughout."""
     key = certificate.public_key()
     if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)):
         raise AttestationError(field, "expected a key on P-384, got another key")
@@ -162,7 +170,3 @@ def _verify_path(leaf: x509.Certificate, authorities: list[x509.Certificate], at
         ) from None
     if path != [leaf, *reversed(authorities)]:
         raise AttestationError("cabundle", "expected every certificate in the path, got some that are not needed")
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")

@@ -1,13 +1,12 @@
-"""Attestation documents of Nitro Enclaves: parse one, and verify who signed it (pure).
+"""The COSE_Sign1 that an attestation document is: its parts and its signature (pure).
 
-A document is a COSE_Sign1 (RFC 9052 section 4.2) with ES384 (RFC 9053 section 2.1): the payload is read in
-``payload``, the certificates are judged in ``chain``, and the signature here.
+RFC 9052 section 4.2, with ES384 (RFC 9053 section 2.1). ``payload`` reads the payload, ``chain`` judges the
+certificates, and ``nitro_attestation.verification`` has all steps in their order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 import cbor2
 from cryptography.exceptions import InvalidSignature
@@ -16,12 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from nitro_attestation.document.cbor import decode_strict_cbor
-from nitro_attestation.document.chain import verify_chain
 from nitro_attestation.document.payload import AttestationDocument, parse_unverified_payload
 from nitro_attestation.errors import AttestationError
-
-AWS_NITRO_ROOT_SHA256 = bytes.fromhex("641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b")
-"""SHA-256 of AWS_NitroEnclaves_Root-G1 in DER. Source: AWS Nitro Enclaves user guide, "Verifying the root of trust"."""
 
 MAX_DOCUMENT_BYTES = 262_144
 """KMS API, RecipientInfo: AttestationDocument. The NSM's own answers end at 12,288."""
@@ -34,7 +29,9 @@ ES384_SIGNATURE_BYTES = 96
 
 
 @dataclass(frozen=True)
-class _Sign1:
+class Sign1:
+    """The parts of a COSE_Sign1 that count; its unprotected header is empty."""
+
     protected: bytes
     payload: bytes
     signature: bytes
@@ -51,54 +48,18 @@ def parse_unverified_document(document: bytes) -> AttestationDocument:
     Raises:
         AttestationError: it is not of the specified form; the error names the field.
     """
-    return parse_unverified_payload(_decode_sign1(document).payload)
+    return parse_unverified_payload(decode_sign1(document).payload)
 
 
-def verify_document(
-    document: bytes,
-    *,
-    root_sha256: bytes = AWS_NITRO_ROOT_SHA256,
-    at: datetime | None = None,
-    nonce: bytes | None = None,
-) -> AttestationDocument:
-    """Verify that a document was signed under the pinned root, and return its fields.
-
-    Does not judge the measurements (see ``pcrs`` and ``is_debug``), and without ``at`` or ``nonce`` not its age.
+def decode_sign1(document: bytes) -> Sign1:
+    """Return the parts of a document, as they are: nothing is verified.
 
     Args:
         document: COSE_Sign1, with tag 18 or without, at most MAX_DOCUMENT_BYTES bytes.
-        root_sha256: SHA-256 of the root certificate's DER, 32 bytes.
-        at: the time, with its zone, that the certificates are judged at; None for the document's own timestamp, which
-            is right for a document from an archive, and says nothing of freshness.
-        nonce: bytes that the document must hold; None to accept any nonce and none.
 
     Raises:
-        AttestationError: it is not of the specified form, its chain or signature fails, or the nonce is another; the
-            error names the field.
-        ValueError: ``root_sha256`` is not 32 bytes, or ``at`` has no time zone.
-
-    Source: "Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.
+        AttestationError: it is not a COSE_Sign1 with ES384 and nothing else.
     """
-    if len(root_sha256) != hashes.SHA256.digest_size:
-        raise ValueError(f"root_sha256: expected {hashes.SHA256.digest_size} bytes, got {len(root_sha256)}")
-    if at is not None and at.utcoffset() is None:
-        raise ValueError("at: expected a time with its time zone, got a naive one")
-    sign1 = _decode_sign1(document)
-    fields = parse_unverified_payload(sign1.payload)
-    key = verify_chain(
-        fields.certificate_der, fields.cabundle_der, root_sha256=root_sha256, at=fields.issued_at if at is None else at
-    )
-    _verify_signature(sign1, key)
-    if nonce is not None and fields.nonce != nonce:
-        raise AttestationError(
-            "nonce",
-            f"expected the nonce that was asked for, got {'none' if fields.nonce is None else 'another'}",
-            hint="the document was made for another request, or is a replay",
-        )
-    return fields
-
-
-def _decode_sign1(document: bytes) -> _Sign1:
     if not 1 <= len(document) <= MAX_DOCUMENT_BYTES:
         raise AttestationError("COSE_Sign1", f"expected 1 to {MAX_DOCUMENT_BYTES} bytes, got {len(document)}")
     try:
@@ -110,7 +71,7 @@ def _decode_sign1(document: bytes) -> _Sign1:
     protected, unprotected, payload, signature = parts
     if unprotected != {}:
         raise AttestationError("unprotected header", "expected an empty map, got another item")
-    sign1 = _Sign1(_part("protected header", protected), _part("payload", payload), _part("signature", signature))
+    sign1 = Sign1(_part("protected header", protected), _part("payload", payload), _part("signature", signature))
     _check_protected(sign1.protected)
     if len(sign1.signature) != ES384_SIGNATURE_BYTES:
         raise AttestationError(
@@ -136,8 +97,12 @@ def _check_protected(protected: bytes) -> None:
         raise AttestationError("protected header", "expected the algorithm ES384 (-35) and nothing else, got another")
 
 
-def _verify_signature(sign1: _Sign1, key: ec.EllipticCurvePublicKey) -> None:
-    """Verify r and s, 48 bytes each, over the Sig_structure of RFC 9052 section 4.4."""
+def verify_signature(sign1: Sign1, key: ec.EllipticCurvePublicKey) -> None:
+    """Verify r and s, 48 bytes each, over the Sig_structure of RFC 9052 section 4.4.
+
+    Raises:
+        AttestationError: another key made the signature, or signed something else.
+    """
     half = ES384_SIGNATURE_BYTES // 2
     r, s = (int.from_bytes(part, "big") for part in (sign1.signature[:half], sign1.signature[half:]))
     signed = cbor2.dumps(["Signature1", sign1.protected, b"", sign1.payload])

@@ -1,7 +1,7 @@
 """The payload of an attestation document: its fields, and the limits AWS sets them (pure).
 
-Source of every limit: AWS Nitro Enclaves user guide, "Verifying the root of trust", and the "Nitro Enclaves
-Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.2 (syntactical validation).
+Source of every limit that names no other: AWS Nitro Enclaves user guide, "Verifying the root of trust", and the "Nitro
+Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.2 (syntactical validation).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_TIMESTAMP_MS = 253_402_300_799_999
 PCR_COUNT = 32
 PCR_SIZES_BYTES = (32, 48, 64)
 MAX_CERTIFICATE_BYTES = 1_024
-MAX_PUBLIC_KEY_BYTES = 1_024
-MAX_USER_DATA_BYTES = 512
-MAX_NONCE_BYTES = 512
+MAX_ATTESTED_BYTES = 1_024
+"""public_key, user_data and nonce, each, from 0 bytes: the CDDL of section 2.2. Section 3.2.2 has 1 to 1,024 and twice
+0 to 512, but genuine documents have an empty public_key and 746 bytes of user_data."""
 DEBUG_PCRS = (0, 1, 2)
 """The image's own measurements; an enclave in debug mode has zeros here, so they identify nothing."""
 
@@ -51,9 +51,10 @@ class AttestationDocument:
         pcrs: the locked measurements by their index.
         certificate_der: the X.509 certificate whose key signed the document.
         cabundle_der: the certificates above it, root first.
-        public_key_der: a key that the enclave holds the private half of, if it gave one; any bytes, it is not parsed.
-        user_data: bytes the enclave had signed along, or None.
-        nonce: bytes that make it fresh for whoever chose them, or None.
+        public_key_der: what the enclave gave as a key of its own, or None. Any 0 to 1,024 bytes; it is not parsed here.
+            What program ran in the enclave, which the measurements say, decides who has the private half.
+        user_data: 0 to 1,024 bytes that the enclave had signed along, or None.
+        nonce: 0 to 1,024 bytes that make it fresh for the party that chose them, or None.
     """
 
     module_id: str
@@ -97,9 +98,9 @@ def parse_unverified_payload(payload: bytes) -> AttestationDocument:
         pcrs=MappingProxyType(_pcrs(fields["pcrs"])),
         certificate_der=_bytes("certificate", fields["certificate"], 1, MAX_CERTIFICATE_BYTES),
         cabundle_der=_cabundle(fields["cabundle"]),
-        public_key_der=_optional_bytes("public_key", fields, 1, MAX_PUBLIC_KEY_BYTES),
-        user_data=_optional_bytes("user_data", fields, 0, MAX_USER_DATA_BYTES),
-        nonce=_optional_bytes("nonce", fields, 0, MAX_NONCE_BYTES),
+        public_key_der=_attested_bytes("public_key", fields),
+        user_data=_attested_bytes("user_data", fields),
+        nonce=_attested_bytes("nonce", fields),
     )
 
 
@@ -173,10 +174,10 @@ def _cabundle(value: object) -> tuple[bytes, ...]:
     )
 
 
-def _optional_bytes(name: str, fields: Mapping[str, object], smallest: int, largest: int) -> bytes | None:
+def _attested_bytes(name: str, fields: Mapping[str, object]) -> bytes | None:
     """The specification allows no null; the NSM writes null for every field that was not given."""
     value = fields.get(name)
-    return None if value is None else _bytes(name, value, smallest, largest)
+    return None if value is None else _bytes(name, value, 0, MAX_ATTESTED_BYTES)
 
 
 def _bytes(field: str, value: object, smallest: int, largest: int) -> bytes:

@@ -6,16 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
+from nitro_attestation.document.certificates import AWS_NITRO_ROOT_SHA256
 from nitro_attestation.document.payload import AttestationDocument
+from nitro_attestation.document.times import duration_text
 from nitro_attestation.quoting import quoted
 
 DEBUG_WARNING = (
     "THE ENCLAVE RUNS IN DEBUG MODE: PCR0 to PCR2 are zeros and identify no image, and its console is open to whoever"
     " has the parent instance; do not trust it with a secret"
 )
+_NO_LINE_FEEDS = {ord("\n"): None}
+"""kmstool-enclave ends its own line of the user data with one."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class VerifiedDocument:
         judged_at: the time its certificates were judged at.
         is_nonce_checked: whether its nonce was compared.
         compared_pcrs: the PCRs that were compared.
+        is_user_data_checked: whether its user data were compared.
+        is_public_key_checked: whether its public key was compared.
+        max_age: the age that its own was compared with, if it was.
     """
 
     fields: AttestationDocument
@@ -35,6 +41,9 @@ class VerifiedDocument:
     judged_at: datetime
     is_nonce_checked: bool
     compared_pcrs: tuple[int, ...]
+    is_user_data_checked: bool = False
+    is_public_key_checked: bool = False
+    max_age: timedelta | None = None
 
 
 def document_text(verified: VerifiedDocument) -> str:
@@ -47,11 +56,11 @@ def document_text(verified: VerifiedDocument) -> str:
         "judged at": _iso(verified.judged_at),
         "compared": compared or "no measurement: --expect FILE compares them",
         "module": quoted(fields.module_id, 128),
-        "made": _iso(fields.issued_at),
+        "made": _iso(fields.issued_at) + _age_note(verified),
         "mode": "DEBUG" if fields.is_debug else "production",
         **pcrs,
-        "public key": _key_text(fields.public_key_der),
-        "user data": _bytes_text(fields.user_data),
+        "public key": _key_text(fields.public_key_der) + _note(is_checked=verified.is_public_key_checked),
+        "user data": _bytes_text(fields.user_data) + _note(is_checked=verified.is_user_data_checked),
         "nonce": _bytes_text(fields.nonce) + _nonce_note(verified),
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
@@ -67,14 +76,18 @@ def document_json(verified: VerifiedDocument) -> str:
             "RootSha256": verified.root_sha256.hex(),
             "JudgedAt": _iso(verified.judged_at),
             "NonceChecked": verified.is_nonce_checked,
+            "UserDataChecked": verified.is_user_data_checked,
+            "PublicKeyChecked": verified.is_public_key_checked,
+            "MaxAgeS": None if verified.max_age is None else verified.max_age.total_seconds(),
             "ComparedPcrs": [f"PCR{index}" for index in verified.compared_pcrs],
             "ModuleId": fields.module_id,
             "MadeAt": _iso(fields.issued_at),
             "DebugMode": fields.is_debug,
             "Measurements": {f"PCR{index}": value.hex() for index, value in sorted(fields.pcrs.items())},
+            "PublicKey": _hexadecimal(key),
             "PublicKeySha256": None if key is None else hashlib.sha256(key).hexdigest(),
-            "UserData": None if fields.user_data is None else fields.user_data.hex(),
-            "Nonce": None if fields.nonce is None else fields.nonce.hex(),
+            "UserData": _hexadecimal(fields.user_data),
+            "Nonce": _hexadecimal(fields.nonce),
         },
         indent=2,
     )
@@ -87,8 +100,14 @@ def root_name(root_sha256: bytes) -> str:
     return f"the root with SHA-256 {root_sha256.hex()}, which is NOT AWS's"
 
 
+def _hexadecimal(data: bytes | None) -> str | None:
+    return None if data is None else data.hex()
+
+
 def _key_text(public_key_der: bytes | None) -> str:
-    return "none" if public_key_der is None else f"SHA-256 {hashlib.sha256(public_key_der).hexdigest()}"
+    if not public_key_der:
+        return "none" if public_key_der is None else "empty"
+    return f"SHA-256 {hashlib.sha256(public_key_der).hexdigest()}"
 
 
 def _bytes_text(data: bytes | None) -> str:
@@ -101,8 +120,16 @@ def _bytes_parts(data: bytes) -> Iterator[str]:
     if data:
         yield data.hex()
     text = data.decode("utf-8", "replace")
-    if text and text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text:
+    if text.strip("\n") and text.translate(_NO_LINE_FEEDS).isprintable() and "\N{REPLACEMENT CHARACTER}" not in text:
         yield quoted(text, len(text))
+
+
+def _note(*, is_checked: bool) -> str:
+    return " (the one expected)" if is_checked else ""
+
+
+def _age_note(verified: VerifiedDocument) -> str:
+    return "" if verified.max_age is None else f" (at most {duration_text(verified.max_age)} before)"
 
 
 def _nonce_note(verified: VerifiedDocument) -> str:

@@ -7,16 +7,16 @@ Enclaves". KMS's texts for rejected documents are not public; those here say whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from nitro_attestation.document.cose import verify_document
 from nitro_attestation.document.payload import AttestationDocument
 from nitro_attestation.errors import AttestationError
 from nitro_attestation.key_policy.context import attestation_context
+from nitro_attestation.verification import verify_document
 from nitro_simulator.errors import validation_fault
 from vsock_wire.protocol.json_codec import JsonObject
 
@@ -69,7 +69,9 @@ def verify_recipient(recipient: JsonObject, *, root_sha256: bytes, at: datetime)
         # both are optional in the model; how KMS treats half a Recipient is not documented
         raise validation_fault("Recipient: expected KeyEncryptionAlgorithm and AttestationDocument")
     try:
-        document = verify_document(recipient["AttestationDocument"], root_sha256=root_sha256, at=at)
+        document = verify_document(
+            recipient["AttestationDocument"], root=root_sha256, at=at, leeway=timedelta(0), allow_debug=True
+        )
     except AttestationError as error:
         raise validation_fault(f"Recipient: {error}") from error
     return VerifiedRecipient(document, _public_key(document.public_key_der))

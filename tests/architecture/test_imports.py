@@ -32,7 +32,12 @@ LIBRARIES: dict[str, set[str]] = {
 
 LAYERS: dict[str, list[set[str]]] = {
     "vsock_wire": [{"errors", "stopwatch", "version"}, {"net", "protocol"}, {"cli", "rpc"}],
-    "nitro_attestation": [{"errors", "quoting", "strict_json"}, {"document"}, {"measurements"}, {"key_policy"}],
+    "nitro_attestation": [
+        {"errors", "quoting", "strict_json"},
+        {"document"},
+        {"measurements"},
+        {"key_policy", "verification"},
+    ],
     "enclave_tool": [
         {"arguments", "errors"},
         {"nsm"},

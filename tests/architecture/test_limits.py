@@ -8,7 +8,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
+
+from enclave_tool.nsm.codec import decode_attestation_response, encode_attestation_request
+from nitro_attestation.document import payload
+from nitro_attestation.document.cose import parse_unverified_document
+from nitro_simulator.nsm.authority import AttestationAuthority
+from nitro_simulator.nsm.service import SimulatedNsm
+from tests.support.project.packages import source_files
+from vsock_wire.protocol import attestation
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/reference/limits.md").read_text("utf-8")
@@ -34,3 +43,46 @@ def test_row_is_true(value: str, limit: str) -> None:
         found = [node for node in scope if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part]
         assert found, f"no {part}"
         scope = found[0].body
+
+
+class TestBytesOfAttestedFields:
+    """user_data, nonce and public_key of a document: one constant on each side of an import boundary, and one value."""
+
+    FACTS = ROOT.parent / "shared" / "FACTS.md"
+    DEFINITION = re.compile(r"^(MAX_\w*(?:ATTESTED|NONCE|USER_DATA)\w*) = ", re.MULTILINE)
+
+    def test_is_defined_once_for_the_tools_and_once_for_the_library(self) -> None:
+        found = {
+            f"{path.relative_to(ROOT)}:{name}"
+            for path in source_files()
+            for name in self.DEFINITION.findall(path.read_text("utf-8"))
+        }
+        assert found == {
+            "nitro_attestation/document/payload.py:MAX_ATTESTED_BYTES",
+            "vsock_wire/protocol/attestation.py:MAX_ATTESTED_BYTES",
+        }
+
+    def test_is_the_same_for_both(self) -> None:
+        assert payload.MAX_ATTESTED_BYTES == attestation.MAX_ATTESTED_BYTES == 1_024
+
+    @pytest.mark.parametrize("page", ["operate", "verify-attestation", "verify-from-python"])
+    def test_is_what_the_documentation_says(self, page: str) -> None:
+        text = (ROOT / f"docs/how-to/{page}.md").read_text("utf-8")
+        assert "1,024 bytes each" in text
+        assert "512 bytes each" not in text
+
+    def test_is_what_the_simulated_module_and_the_codec_take(self) -> None:
+        nsm = SimulatedNsm(AttestationAuthority.create(), module_id="i-0-enc0")
+        for name, field in (("nonce", "nonce"), ("user_data", "user_data"), ("public_key_der", "public_key")):
+            largest = bytes(attestation.MAX_ATTESTED_BYTES)
+            answer = nsm.answer(encode_attestation_request(**{name: largest}))
+            document = parse_unverified_document(decode_attestation_response(answer))
+            assert getattr(document, name) == largest
+            with pytest.raises(ValueError, match="at most 1024 bytes, got 1025"):
+                encode_attestation_request(**{name: largest + b"\0"})
+            refused = nsm.answer(cbor2.dumps({"Attestation": {field: largest + b"\0"}}))
+            assert cbor2.loads(refused) == {"Error": "InputTooLarge"}
+
+    def test_is_the_fact_that_the_project_builds_on(self) -> None:
+        if self.FACTS.exists():
+            assert "user_data, nonce and public_key <= 1,024 bytes each" in self.FACTS.read_text("utf-8")

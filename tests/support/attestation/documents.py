@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ ROOT_ARN = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 @functools.cache
 def authority() -> AttestationAuthority:
-    """The one behind all of these documents."""
-    return AttestationAuthority.create()
+    """The one behind all of these documents. It is a day old, so that documents can be made in the past too."""
+    return AttestationAuthority.create(at=datetime.now(UTC) - timedelta(days=1))
 
 
 def make_document(
@@ -38,9 +39,10 @@ def make_document(
     user_data: bytes | None = None,
     nonce: bytes | None = None,
     public_key: bytes | None = None,
+    module_id: str = MODULE_ID,
     **options: Any,
 ) -> bytes:
-    nsm = SimulatedNsm(authority(), module_id=MODULE_ID, pcrs=pcrs or PCRS, debug=debug, **options)
+    nsm = SimulatedNsm(authority(), module_id=module_id, pcrs=pcrs or PCRS, debug=debug, **options)
     request = {"Attestation": {"user_data": user_data, "nonce": nonce, "public_key": public_key}}
     document = cbor2.loads(nsm.answer(cbor2.dumps(request)))["Attestation"]["document"]
     assert isinstance(document, bytes)

@@ -8,8 +8,8 @@ from typing import Any
 import cbor2
 import pytest
 
-from nitro_attestation.document.cose import verify_document
 from nitro_attestation.errors import AttestationError
+from nitro_attestation.verification import verify_document
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 
@@ -53,6 +53,6 @@ def resealed(position: int, part: object) -> bytes:
 
 def refusal(document: bytes, **options: Any) -> AttestationError:
     with pytest.raises(AttestationError) as caught:
-        verify_document(document, root_sha256=ROOT, **options)
+        verify_document(document, root=ROOT, **options)
     assert str(caught.value) == f"attestation document: {caught.value.field}: {caught.value.reason}"
     return caught.value

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
+import threading
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_simulator.account import MODULE_ID
@@ -13,10 +19,42 @@ from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import Deployment
 
+Request = dict[str, object]
 
-def _attest(deployment: Deployment, *options: str, root: bool = True) -> subprocess.CompletedProcess[bytes]:
+
+@contextlib.contextmanager
+def relay(deployment: Deployment, name: str, change: Callable[[Request], Request]) -> Iterator[str]:
+    """Listen between the instance and the enclave, and pass one request on, changed, and its reply as it is."""
+    path = Path(commands.enclave_address(deployment.account, name).path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def pass_on() -> None:
+            client, _ = listener.accept()
+            with client, deployment.connect() as enclave:
+                data = b""
+                while not data.endswith(b"\0"):
+                    data += client.recv(65_536)
+                reply = enclave.ask(json.dumps(change(json.loads(data[:-1]))).encode())
+                client.sendall(json.dumps(reply).encode() + b"\0")
+
+        thread = threading.Thread(target=pass_on)
+        thread.start()
+        yield name
+        thread.join()
+    path.unlink()
+
+
+def without(*names: str) -> Callable[[Request], Request]:
+    return lambda request: {name: value for name, value in request.items() if name not in names}
+
+
+def _attest(
+    deployment: Deployment, *options: str, root: bool = True, enclave: str = "enclave"
+) -> subprocess.CompletedProcess[bytes]:
     trusted = ["--root", str(deployment.account.attestation_root_file)] if root else []
-    return deployment.instance("attest", *trusted, *options, region=False)
+    return deployment.instance("attest", *trusted, *options, region=False, enclave=enclave)
 
 
 def _measurements(deployment: Deployment, pcr0: bytes) -> Path:
@@ -104,3 +142,66 @@ def test_debug_mode_gets_a_loud_warning_when_attested(deployment: Deployment) ->
             done = processes.run_instance(["attest", "--enclave", address, "--root", root], environment={})
     assert done.returncode == 0
     assert b"DEBUG MODE" in done.stderr
+
+
+class TestRelay:
+    """Whatever stands between the instance and the enclave may change the request: the document shows it."""
+
+    def test_relay_that_passes_everything_on_is_not_noticed(self, deployment: Deployment) -> None:
+        with relay(deployment, "honest", without()) as name:
+            done = _attest(deployment, "--user-data", "c0de", enclave=name)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"(the one expected)" in done.stdout
+
+    @pytest.mark.parametrize("data", ["c0de", ""])
+    def test_relay_that_strips_the_user_data_is_found_out(self, deployment: Deployment, data: str) -> None:
+        with relay(deployment, "strips", without("UserData")) as name:
+            done = _attest(deployment, "--user-data", data, "--bare-user-data", enclave=name)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"attestation document: user_data: expected the user data that was asked for, got none" in done.stderr
+
+    def test_relay_that_strips_the_user_data_after_the_enclaves_line_is_found_out(self, deployment: Deployment) -> None:
+        with relay(deployment, "strips", without("UserData")) as name:
+            done = _attest(deployment, "--user-data", "c0de", enclave=name)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"user_data: expected the user data that was asked for, got another" in done.stderr
+
+    def test_relay_that_puts_in_its_own_key_is_found_out(self, deployment: Deployment) -> None:
+        with relay(deployment, "puts", lambda request: {**request, "PublicKey": "AAAA"}) as name:
+            done = _attest(deployment, enclave=name)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"public_key: expected the enclave's own key" in done.stderr
+
+
+class TestFieldsOfTheCaller:
+    @pytest.mark.parametrize("size", [0, 1, 513, 1_010])
+    def test_up_to_1024_bytes_arrive_with_the_enclaves_line(self, deployment: Deployment, size: int) -> None:
+        done = _attest(deployment, "--user-data", "5a" * size, "--nonce", "a5" * size, "--output", "base64")
+        document = parse_unverified_document(b64decode(done.stdout))
+        assert (document.user_data, document.nonce) == (b"deliver=reply\n" + b"\x5a" * size, b"\xa5" * size)
+
+    def test_1024_bytes_fit_without_the_line_and_a_hint_says_why_not_with_it(self, deployment: Deployment) -> None:
+        done = _attest(deployment, "--user-data", "5a" * 1_024, "--bare-user-data", "--output", "base64")
+        assert parse_unverified_document(b64decode(done.stdout)).user_data == b"\x5a" * 1_024
+        done = _attest(deployment, "--user-data", "5a" * 1_024)
+        assert done.returncode == 1
+        assert b"UserData: expected at most 1010 bytes, got 1024" in done.stderr
+        assert b"hint: the enclave puts 14 bytes of its own in front" in done.stderr
+
+    def test_key_of_the_caller_is_carried_and_marked(self, deployment: Deployment, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(b"the caller's key")
+        done = _attest(deployment, "--public-key", str(tmp_path / "key"), "--output", "base64")
+        document = parse_unverified_document(b64decode(done.stdout))
+        assert document.public_key_der == b"the caller's key"
+        assert document.user_data == b"deliver=reply key=caller\n"
+
+    @pytest.mark.parametrize("options", [["--bare-user-data"], ["--public-key", "/dev/null"]])
+    def test_enclave_that_keeps_secrets_inside_takes_neither(self, deployment: Deployment, options: list[str]) -> None:
+        """KMS would encrypt the secret to the caller's key, and nothing would be kept inside."""
+        with contextlib.ExitStack() as stack:
+            inside = Deployment(deployment.account, stack)
+            inside.start_enclave("inside", "--deliver", "digest")
+            done = _attest(deployment, *options, enclave="inside")
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"Could not get attestation document: " in done.stderr
+        assert b"cannot be used with --deliver digest" in done.stderr

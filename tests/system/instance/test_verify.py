@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from nitro_simulator.deployment import processes
+from tests.support.attestation import odd_certificates
 from tests.support.attestation.documents import PCRS, make_document, measurements, root_pem
 from tests.support.vectors import real_vectors
 from vsock_wire.protocol.json_codec import encode_base64
@@ -83,3 +85,33 @@ def test_missing_file_is_an_error_and_no_traceback() -> None:
     done = _verify("/nonexistent/document.cbor")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"kmstool-instance: error: document: /nonexistent/document.cbor: no such file or directory\n"
+
+
+def test_hexadecimal_document_is_verified_from_a_file_and_from_standard_input(
+    simulated: list[str], tmp_path: Path
+) -> None:
+    document = make_document(user_data=b"", nonce=bytes(1_024), public_key=b"")
+    for text in (document.hex(), "0x" + document.hex().upper(), "\n".join(textwrap.wrap(document.hex(), 64))):
+        (tmp_path / "document").write_text(text)
+        for done in (_verify(str(tmp_path / "document"), *simulated), _verify("-", *simulated, stdin=text.encode())):
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert b"public key  empty\nuser data   empty\n" in done.stdout
+
+
+def test_file_without_a_document_in_any_form_is_refused(simulated: list[str]) -> None:
+    for stdin, what in ((b"{}", b"other text"), (b"\x89PNG", b"other bytes"), (b"QUJD", b"text of something else")):
+        done = _verify("-", *simulated, stdin=stdin)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"document: expected CBOR, hexadecimal or base64 text, got " + what in done.stderr
+
+
+@pytest.mark.parametrize("filters", ["always", "default", "error"])
+def test_no_warning_of_python_reaches_standard_error(tmp_path: Path, filters: str) -> None:
+    (tmp_path / "root.pem").write_bytes(odd_certificates.root_pem())
+    for name, document in odd_certificates.odd_documents().items():
+        if name not in ("serial 0", "country of many letters", "generalized times"):
+            continue
+        arguments = ["verify", "-", "--root", str(tmp_path / "root.pem")]
+        done = processes.run_instance(arguments, environment={"PYTHONWARNINGS": filters}, stdin=document)
+        lines = done.stderr.decode().splitlines()
+        assert [line for line in lines if not line.startswith(("kmstool-instance: error: ", "hint: "))] == [], name

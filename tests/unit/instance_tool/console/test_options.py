@@ -12,8 +12,19 @@ CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet
 CREDENTIALS = {"--region", "--profile"}
 RESULT = CREDENTIALS | {"--output"}
 KEY = {"--key-id", "--encryption-context"}
+EXPECTATIONS = {"--expect", "--pcr", "--max-age", "--leeway", "--root"}
 OPTIONS = {
-    "attest": CONNECTION | {"--output", "--explain", "--nonce", "--user-data", "--expect", "--root", "--save"},
+    "attest": CONNECTION
+    | EXPECTATIONS
+    | {
+        "--output",
+        "--explain",
+        "--nonce",
+        "--user-data",
+        "--bare-user-data",
+        "--public-key",
+        "--save",
+    },
     "decrypt": CONNECTION | RESULT | KEY | {"--explain", "--encryption-algorithm", "--batch", "--no-newline"},
     "derive": CONNECTION | RESULT | {"--explain", "--key-id", "--public-key", "--no-newline"},
     "describe": CONNECTION | {"--explain"},
@@ -25,7 +36,7 @@ OPTIONS = {
     "policy": {"--measurements", "--role", "--admin", "--pcr", "--operation", "--enable-iam-policies"},
     "policy explain": {"--policy", "--document", "--operation", "--role", "--encryption-context", "--output"},
     "serve": CONNECTION | CREDENTIALS | {"--socket", "--enclave-connections", "--max-connections", "--idle-timeout"},
-    "verify": {"--at", "--expect", "--root", "--nonce", "--output"},
+    "verify": EXPECTATIONS | {"--at", "--nonce", "--user-data", "--public-key", "--output"},
 }
 VALUES = {
     "--cid": "16",

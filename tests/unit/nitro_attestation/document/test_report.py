@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
-from nitro_attestation.document.cose import AWS_NITRO_ROOT_SHA256
+from nitro_attestation.document.certificates import AWS_NITRO_ROOT_SHA256
 from nitro_attestation.document.report import VerifiedDocument, document_json, document_text
 from tests.support.attestation.documents import PCRS, make_fields
 

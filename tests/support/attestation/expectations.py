@@ -1,0 +1,31 @@
+"""Everything that a relying party can expect of the good document, and how another one fails it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nitro_attestation.document.cose import parse_unverified_document
+from nitro_attestation.errors import AttestationError
+from nitro_attestation.verification import verify_document
+from tests.support.attestation.good_document import GOOD, NONCE, NOW, ROOT
+
+FIELDS = parse_unverified_document(GOOD)
+EVERYTHING: dict[str, Any] = {
+    "at": NOW + timedelta(seconds=30),
+    "max_age": timedelta(minutes=1),
+    "nonce": NONCE,
+    "user_data": b"some data",
+    "public_key": b"a key",
+    "pcrs": dict(FIELDS.pcrs),
+    "root": ROOT,
+}
+
+
+def refusal(document: bytes = GOOD, **options: Any) -> AttestationError:
+    """Return how a document fails what is expected, with some of it replaced."""
+    with pytest.raises(AttestationError) as caught:
+        verify_document(document, **{**EVERYTHING, **options})
+    return caught.value
