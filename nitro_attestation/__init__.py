@@ -48,9 +48,9 @@ if TYPE_CHECKING:
         PolicyError,
         VerificationStep,
     )
-    from nitro_attestation.key_policy.conditions import Condition, ConditionResult
+    from nitro_attestation.key_policy.conditions.condition import Condition, ConditionResult
+    from nitro_attestation.key_policy.conditions.keys import ATTESTED_KEY_OPERATIONS, ATTESTED_OPERATIONS
     from nitro_attestation.key_policy.context import (
-        ATTESTED_KEY_OPERATIONS,
         attestation_context,
         caller_context,
         encryption_context_keys,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from nitro_attestation.key_policy.evaluation import (
         AccessRequest,
         Decision,
-        PrincipalMatch,
         StatementResult,
         Verdict,
         evaluate_policy,
@@ -67,12 +66,16 @@ if TYPE_CHECKING:
     from nitro_attestation.key_policy.explanation import (
         ConditionExplanation,
         Explanation,
+        OperationExplanation,
         Outcome,
         StatementExplanation,
         explain_policy,
     )
+    from nitro_attestation.key_policy.findings import Finding, FindingKind
     from nitro_attestation.key_policy.gaps import Gap, GapKind, find_gaps
-    from nitro_attestation.key_policy.model import Effect, KeyPolicy, Principal, Statement, default_policy, parse_policy
+    from nitro_attestation.key_policy.model import Effect, KeyPolicy, Statement, default_policy
+    from nitro_attestation.key_policy.parsing import parse_policy
+    from nitro_attestation.key_policy.principals import Principal, PrincipalKind, PrincipalMatch, PrincipalName
     from nitro_attestation.key_policy.report import explanation_json, explanation_text
     from nitro_attestation.key_policy.writing import attested_key_policy
     from nitro_attestation.measurements import identifying_pcrs, parse_measurements, verify_measurements
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTESTED_KEY_OPERATIONS",
+    "ATTESTED_OPERATIONS",
     "AWS_NITRO_ROOT_SHA256",
     "DEFAULT_LEEWAY",
     "AccessRequest",
@@ -92,15 +96,20 @@ __all__ = [
     "DocumentFileError",
     "Effect",
     "Explanation",
+    "Finding",
+    "FindingKind",
     "Gap",
     "GapKind",
     "KeyPolicy",
     "MeasurementError",
     "NitroAttestationError",
+    "OperationExplanation",
     "Outcome",
     "PolicyError",
     "Principal",
+    "PrincipalKind",
     "PrincipalMatch",
+    "PrincipalName",
     "Statement",
     "StatementExplanation",
     "StatementResult",
@@ -144,9 +153,9 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
             "PolicyError",
             "VerificationStep",
         ),
-        "key_policy.conditions": ("Condition", "ConditionResult"),
+        "key_policy.conditions.condition": ("Condition", "ConditionResult"),
+        "key_policy.conditions.keys": ("ATTESTED_KEY_OPERATIONS", "ATTESTED_OPERATIONS"),
         "key_policy.context": (
-            "ATTESTED_KEY_OPERATIONS",
             "attestation_context",
             "caller_context",
             "encryption_context_keys",
@@ -155,7 +164,6 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         "key_policy.evaluation": (
             "AccessRequest",
             "Decision",
-            "PrincipalMatch",
             "StatementResult",
             "Verdict",
             "evaluate_policy",
@@ -163,12 +171,16 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         "key_policy.explanation": (
             "ConditionExplanation",
             "Explanation",
+            "OperationExplanation",
             "Outcome",
             "StatementExplanation",
             "explain_policy",
         ),
+        "key_policy.findings": ("Finding", "FindingKind"),
         "key_policy.gaps": ("Gap", "GapKind", "find_gaps"),
-        "key_policy.model": ("Effect", "KeyPolicy", "Principal", "Statement", "default_policy", "parse_policy"),
+        "key_policy.model": ("Effect", "KeyPolicy", "Statement", "default_policy"),
+        "key_policy.parsing": ("parse_policy",),
+        "key_policy.principals": ("Principal", "PrincipalKind", "PrincipalMatch", "PrincipalName"),
         "key_policy.report": ("explanation_json", "explanation_text"),
         "key_policy.writing": ("attested_key_policy",),
         "measurements": ("identifying_pcrs", "parse_measurements", "verify_measurements"),

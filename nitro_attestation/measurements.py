@@ -26,6 +26,8 @@ HASH_ALGORITHMS = ("Sha384", "Sha512_48")
 """Two names of SHA-384. nitro-cli prints its hasher's debug text: "Sha384 { ... }" up to 1.4.4, and "Sha512_48 { .. }"
 (SHA-512 cut to 48 bytes, which is SHA-384) since 1.5.0. Source: nitro-cli's output and its sha2 dependency."""
 DEBUG_FLAG = "DEBUG_MODE"
+_UNNAMED_PCR = "PCR"
+"""What nitro-cli pcr --input calls its result."""
 
 _NONE: Mapping[int, bytes] = MappingProxyType({})
 _HASH_ALGORITHM = re.compile(rf"(?:{'|'.join(HASH_ALGORITHMS)})\s*(?:\{{.*\}})?", re.ASCII | re.DOTALL)
@@ -34,6 +36,14 @@ _SOURCES_HINT = "nitro-cli build-enclave, describe-eif, describe-enclaves and pc
 _DEBUG_HINT = (
     "zeros come from an enclave in debug mode and identify no image: take the measurements that nitro-cli build-enclave"
     " prints, and run the enclave without --debug-mode"
+)
+_NO_ENCLAVE_HINT = (
+    "nitro-cli describe-enclaves shows the enclaves of the user who calls it: try sudo nitro-cli describe-enclaves, or"
+    " nitro-cli describe-eif for an image that is not running"
+)
+_UNNAMED_HINT = (
+    "nitro-cli pcr --input hashes any file and cannot say which PCR that is: give it as --pcr N=HEX, or take the"
+    " measurements that nitro-cli build-enclave or describe-eif prints"
 )
 _UNSIGNED_HINT = (
     "PCR8 is all zeros where the image is not signed: nitro-cli build-enclave signs it with --private-key and"
@@ -55,7 +65,7 @@ def parse_measurements(text: bytes) -> dict[int, bytes]:
 
     Raises:
         MeasurementError: it has another form, names no PCR, or a PCR is no SHA-384 digest or all zeros; or nitro-cli
-            says in it that the enclave runs in debug mode or the image file is damaged.
+            says in it that no enclave is running, it runs in debug mode or the image file is damaged.
     """
     output = _only_enclave(_decode_json(text))
     _check_flags(output)
@@ -63,6 +73,8 @@ def parse_measurements(text: bytes) -> dict[int, bytes]:
     if not isinstance(measured, dict):
         raise MeasurementError(f"Measurements: expected an object, got {type(measured).__name__}")
     _check_algorithm(measured.get("HashAlgorithm", HASH_ALGORITHMS[0]))
+    if _UNNAMED_PCR in measured:
+        raise MeasurementError("PCR: expected the index of the PCR in its name, got none", hint=_UNNAMED_HINT)
     pcrs = {int(match[1]): _pcr(name, measured[name]) for name in measured if (match := _PCR_NAME.fullmatch(name))}
     if not pcrs or max(pcrs) >= PCR_COUNT:
         raise MeasurementError(
@@ -84,7 +96,10 @@ def parse_pcr_options(entries: Iterable[str]) -> dict[int, bytes]:
         if not (re.fullmatch(r"[0-9]{1,2}", index_text, re.ASCII) and int(index_text) < PCR_COUNT):
             raise MeasurementError(f"--pcr: expected N=HEX with N from 0 to {PCR_COUNT - 1}, got {quoted(entry)}")
         if (index := int(index_text)) in pcrs:
-            raise MeasurementError(f"--pcr: expected each PCR once, got PCR{index} twice")
+            raise MeasurementError(
+                f"--pcr: expected each PCR once, got PCR{index} twice",
+                hint="for a policy for several images, give --measurements once for each of them",
+            )
         pcrs[index] = _pcr(f"PCR{index}", value)
     return pcrs
 
@@ -141,6 +156,8 @@ def _decode_json(text: bytes) -> object:
 
 def _only_enclave(output: object) -> dict[str, Any]:
     if isinstance(output, list):
+        if not output:
+            raise MeasurementError("measurements: no enclave is running, so there are none", hint=_NO_ENCLAVE_HINT)
         if len(output) != 1:
             raise MeasurementError(
                 f"measurements: expected one enclave, got {len(output)}",

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nitro_attestation.key_policy.model import Principal
+from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, iso_time, utc_now
 from vsock_wire.protocol.messages import Credentials
 

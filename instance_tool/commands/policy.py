@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -14,14 +16,18 @@ from instance_tool.console.reports import attestation_errors_reported, report_wa
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.context import ATTESTED_KEY_OPERATIONS, DECRYPT, parse_caller
-from nitro_attestation.key_policy.evaluation import is_about_action
+from nitro_attestation.key_policy.conditions.keys import ATTESTED_KEY_OPERATIONS, ATTESTED_OPERATIONS, DECRYPT
+from nitro_attestation.key_policy.context import named_callers, parse_caller
 from nitro_attestation.key_policy.explanation import Outcome, explain_policy
-from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, Effect, KeyPolicy, Principal, parse_policy
+from nitro_attestation.key_policy.findings import FindingKind
+from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, KeyPolicy
+from nitro_attestation.key_policy.parsing import parse_policy
+from nitro_attestation.key_policy.principals import Principal
 from nitro_attestation.key_policy.report import explanation_json, explanation_text
 from nitro_attestation.key_policy.writing import ENCRYPT, attested_key_policy
 from nitro_attestation.measurements import (
     MAX_MEASUREMENTS_BYTES,
+    SIGNER_PCR,
     identifying_pcrs,
     parse_measurements,
     parse_pcr_options,
@@ -34,8 +40,11 @@ from vsock_wire.errors import ExitCode, InputError
 _EXIT_CODES = {
     Outcome.ALLOWED: ExitCode.DONE,
     Outcome.ALLOWED_WITH_GAPS: ExitCode.FAILED,
+    Outcome.DEPENDS: ExitCode.FAILED,
     Outcome.DENIED: ExitCode.REFUSED,
 }
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+", re.ASCII)
+_SIGNER_WARNING = f"not every image is signed: the policy asks none of them for PCR{SIGNER_PCR}"
 _IAM_WARNING = (
     "the policy lets account {account} decide by its IAM policies: whoever they allow kms:PutKeyPolicy can take the"
     " attestation out of it"
@@ -45,7 +54,7 @@ _IAM_WARNING = (
 class PolicySettings(Settings):
     """What the options of ``policy`` say."""
 
-    measurements: str | None
+    measurements: tuple[str, ...]
     role: tuple[str, ...]
     admin: tuple[str, ...]
     pcr: tuple[str, ...]
@@ -58,8 +67,10 @@ class ExplainSettings(Settings):
 
     policy_file: str
     document: str
-    operation: str
+    operation: tuple[str, ...]
     role: str | None
+    key_arn: str | None
+    context_key: tuple[str, ...]
     encryption_context: tuple[tuple[str, str], ...]
     output: str
 
@@ -68,7 +79,8 @@ class ExplainSettings(Settings):
 @with_settings(
     PolicySettings,
     click.option(
-        "--measurements", metavar="FILE", help="What nitro-cli build-enclave printed; - reads standard input."
+        "--measurements", multiple=True, metavar="FILE",
+        help="What nitro-cli build-enclave printed, once for each image; repeatable, - reads standard input.",
     ),
     click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable."),
     click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable."),
@@ -84,9 +96,10 @@ class ExplainSettings(Settings):
 def policy(settings: PolicySettings) -> None:
     """Print a key policy that lets only this enclave use the key.
 
-    Nobody else can decrypt, not even with an IAM policy or a grant: beside the
+    Nobody else can decrypt, not even with an IAM policy or a grant: besides the
     role's permission there is a denial of whatever comes without the enclave's
     measurements. The administrators can change the policy, and cannot decrypt.
+    During a rolling change, name the measurements of both images.
 
     \b
     Examples:
@@ -98,17 +111,12 @@ def policy(settings: PolicySettings) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if click.get_current_context().invoked_subcommand is not None:
         return
-    if settings.measurements is None:
-        raise InputError(
-            "--measurements: expected a file of measurements, got none",
-            hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
-        )
-    measured = parse_measurements(read_file(settings.measurements, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES))
+    images = _read_images(settings)
     account = _account_root(settings.admin) if settings.enable_iam_policies else None
     text = attested_key_policy(
         roles=settings.role,
         administrators=settings.admin,
-        pcrs=identifying_pcrs(measured, parse_pcr_options(settings.pcr)),
+        pcrs=images,
         operations=settings.operation,
         iam_account=account,
     )
@@ -121,14 +129,23 @@ def policy(settings: PolicySettings) -> None:
 @with_settings(
     ExplainSettings,
     click.option(
-        "--policy", "policy_file", required=True, metavar="FILE", help="The key policy; - reads standard input."
+        "--policy", "policy_file", required=True, metavar="FILE",
+        help="The key policy, or what aws kms get-key-policy printed; - reads standard input.",
     ),
     click.option("--document", required=True, metavar="FILE", help="An attestation document, as CBOR or base64."),
     click.option(
-        "--operation", type=click.Choice(ATTESTED_KEY_OPERATIONS), metavar="NAME", default=DECRYPT, show_default=True,
-        help=f"What is asked for: {', '.join(ATTESTED_KEY_OPERATIONS)}.",
+        "--operation", multiple=True, type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME",
+        default=ATTESTED_OPERATIONS,
+        help=f"What is asked for; repeatable, by default all of {', '.join(ATTESTED_OPERATIONS)}.",
     ),
-    click.option("--role", metavar="ARN", help="Who asks; by default the one role the policy allows it."),
+    click.option(
+        "--role", metavar="ARN", help="Who asks, a role or a session of it; by default the one the policy names."
+    ),
+    click.option("--key-arn", metavar="ARN", help="ARN of the key: a Resource with another ARN does not count."),
+    click.option(
+        "--context-key", multiple=True, metavar="KEY=VALUE",
+        help="A condition key of the enclave's requests, such as aws:SourceVpce=vpce-1; repeatable.",
+    ),
     CONTEXT_OPTION,
     REPORT_OUTPUT_OPTION,
 )  # fmt: skip
@@ -136,32 +153,44 @@ def policy(settings: PolicySettings) -> None:
 def explain(settings: ExplainSettings) -> None:
     """Say how a key policy decides, and why.
 
-    For each statement: which condition holds, which fails, and why. What lets
-    the key be used without this enclave is a warning on standard error. The
-    document is not verified here, kmstool-instance verify does that; IAM
-    policies and grants are not looked at.
+    For each statement: which condition holds, which fails, and why. Where the
+    command cannot know something, the verdict says what it depends on. What
+    lets somebody else use the key is a warning on standard error, and so is a
+    malformed statement. The document is not verified here, kmstool-instance
+    verify does that; IAM policies and existing grants are not looked at.
 
     \b
-    Exit codes: 0 allowed, and only to this enclave; 1 allowed, but there are
-    ways around the attestation, or the document cannot be read; 2 usage, or
-    not a policy; 5 denied.
+    Exit codes: 0 allowed, and nobody but an enclave with these measurements
+    can perform any of the operations; 1 there are ways around the attestation,
+    or the verdict depends on what is not known, or the document cannot be
+    read; 2 usage, or not a policy; 5 every operation is denied.
 
     \b
-    Example:
+    Examples:
       kmstool-instance policy explain --policy policy.json --document document
+      aws kms get-key-policy --key-id KEY > policy.json
+      kmstool-instance policy explain --policy policy.json --document document \\
+          --operation Decrypt --context-key aws:SourceVpce=vpce-1
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if settings.policy_file == settings.document == STANDARD_INPUT:
         raise InputError("--policy and --document: expected standard input for one of them, got it for both")
     key_policy = _read_policy(settings.policy_file)
     data = read_file(settings.document, "document", max_bytes=MAX_DOCUMENT_FILE_BYTES)
     document = parse_unverified_document(decode_document_file(data))
+    operations = tuple(dict.fromkeys(settings.operation))
     explanation = explain_policy(
         key_policy,
-        caller=_caller(key_policy, settings.operation, settings.role),
-        operation=settings.operation,
+        caller=_caller(key_policy, operations, settings.role),
+        operations=operations,
         pcrs=document.pcrs,
         encryption_context=parse_encryption_context(settings.encryption_context),
+        key_arn=_key_arn(settings.key_arn),
+        context_keys=_context_keys(settings.context_key),
+        at=datetime.now(UTC),
     )
+    for finding in explanation.findings:
+        if finding.kind is FindingKind.MALFORMED:
+            report_warning(str(finding))
     for gap in explanation.gaps:
         report_warning(str(gap))
     if settings.output == ReportFormat.JSON:
@@ -182,28 +211,59 @@ def _account_root(administrators: tuple[str, ...]) -> str | None:
     return re.sub(r":(user|role)/.*", ":root", callers[0].arn)
 
 
+def _read_images(settings: PolicySettings) -> list[dict[int, bytes]]:
+    """Return the PCRs that identify each image."""
+    given = parse_pcr_options(settings.pcr)
+    if not (settings.measurements or given):
+        raise InputError(
+            "--measurements: expected a file of measurements, got none",
+            hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
+        )
+    if settings.measurements.count(STANDARD_INPUT) > 1:
+        raise InputError("--measurements: expected standard input at most once, got it several times")
+    files = [read_file(path, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES) for path in settings.measurements]
+    images = [identifying_pcrs(parse_measurements(file), given) for file in files] or [given]
+    if len({SIGNER_PCR in pcrs for pcrs in images}) > 1:
+        report_warning(_SIGNER_WARNING)
+    return images
+
+
 def _read_policy(path: str) -> KeyPolicy:
-    data = read_file(path, "key policy", max_bytes=MAX_POLICY_BYTES)
+    data = read_file(path, "key policy", max_bytes=2 * MAX_POLICY_BYTES)  # get-key-policy prints it with quotes escaped
     try:
-        return parse_policy(data.decode("utf-8"))
+        return parse_policy(data.decode("utf-8"), keep_odd_statements=True)
     except UnicodeDecodeError:
         raise PolicyError("key policy: expected JSON in UTF-8, got other bytes") from None
 
 
-def _caller(key_policy: KeyPolicy, operation: str, role: str | None) -> Principal:
+def _caller(key_policy: KeyPolicy, operations: Sequence[str], role: str | None) -> Principal:
     if role is not None:
         return parse_caller(role)
-    names = {
-        name: None
-        for statement in key_policy.statements
-        if statement.effect is Effect.ALLOW and is_about_action(statement, f"kms:{operation}")
-        for name in statement.aws_principals
-        if re.search(r":(role|user|assumed-role)/", name)
-    }
+    names = named_callers(key_policy, operations)
     if len(names) != 1:
+        actions = ", ".join(f"kms:{operation}" for operation in operations)
         raise InputError(
-            f"--role: expected the ARN of who asks, because the policy names {len(names) or 'no'} roles for"
-            f" kms:{operation}",
+            f"--role: expected the ARN of who asks, because the policy names {len(names) or 'no'} roles for {actions}",
             hint="the IAM role of the parent instance, whose credentials the enclave uses",
         )
-    return parse_caller(next(iter(names)))
+    return parse_caller(names[0])
+
+
+def _key_arn(text: str | None) -> str | None:
+    if text is not None and _KEY_ARN.fullmatch(text) is None:
+        raise InputError(
+            "--key-arn: expected the ARN of a KMS key, got another value",
+            hint="such as arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab; the ARN of an"
+            " alias does not count in a key policy",
+        )
+    return text
+
+
+def _context_keys(entries: Sequence[str]) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for entry in entries:
+        name, separator, value = entry.partition("=")
+        if not (separator and ":" in name):
+            raise InputError("--context-key: expected KEY=VALUE with a key such as aws:SourceVpce, got another value")
+        keys[name] = value
+    return keys

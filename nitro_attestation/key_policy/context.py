@@ -7,21 +7,24 @@ global condition context keys".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from nitro_attestation.document.payload import PCR_COUNT
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.model import Principal
+from nitro_attestation.key_policy.conditions.keys import (
+    ATTESTATION_PREFIX,
+    ENCRYPTION_ALGORITHM_KEY,
+    ENCRYPTION_CONTEXT_PREFIX,
+    IMAGE_KEY,
+    KMS,
+    PRINCIPAL_ARN_KEY,
+    find_condition_key,
+    is_attestation_key,
+)
+from nitro_attestation.key_policy.model import Effect, KeyPolicy, Statement
+from nitro_attestation.key_policy.principals import Principal
+from nitro_attestation.key_policy.symbolic.requests import SYMMETRIC_DEFAULT, Requester, RequesterKind
 from nitro_attestation.quoting import quoted
-
-DECRYPT = "Decrypt"
-ATTESTED_KEY_OPERATIONS = (DECRYPT, "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair")
-"""Operations on a key that take an attestation document. GenerateRandom takes one too, but asks no key's policy."""
-ATTESTATION_PREFIX = "kms:RecipientAttestation:"
-IMAGE_KEY = ATTESTATION_PREFIX + "ImageSha384"
-"""Another name of PCR0's."""
-ENCRYPTION_CONTEXT_PREFIX = "kms:EncryptionContext:"
-VIA_SERVICE_KEY = "kms:ViaService"
-"""Never in the request of an enclave, which calls KMS itself and not through another AWS service."""
 
 _CALLER_ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):(iam::(?P<owner>[0-9]{12}):(?P<kind>user|role)/[\w+=,.@/-]+"
@@ -59,17 +62,12 @@ def pcr_key(index: int) -> str:
     return f"{ATTESTATION_PREFIX}PCR{index}"
 
 
-def is_attestation_key(key: str) -> bool:
-    """Return whether a condition key is about the attestation document, or tries to be: there are misspelt ones."""
-    return key.lower().startswith(ATTESTATION_PREFIX.lower())
-
-
 def pcr_index(key: str) -> int | None:
     """Return which PCR a condition key is about, or None where it is about none."""
     if key.lower() == IMAGE_KEY.lower():
         return 0
     match = _PCR_KEY.fullmatch(key)
-    return int(match[1]) if match else None
+    return int(match[1]) if match and int(match[1]) < PCR_COUNT else None
 
 
 def attestation_context(pcrs: Mapping[int, bytes]) -> dict[str, str]:
@@ -84,14 +82,70 @@ def attestation_context(pcrs: Mapping[int, bytes]) -> dict[str, str]:
 
 def caller_context(principal: Principal) -> dict[str, str]:
     """Return what a direct call of KMS says of its caller. VIA_SERVICE_KEY is absent from such a call."""
-    return {
+    context = {
         "kms:CallerAccount": principal.account_id,
         "aws:PrincipalAccount": principal.account_id,
-        "aws:PrincipalArn": principal.role_arn or principal.arn,
+        PRINCIPAL_ARN_KEY: principal.role_arn or principal.arn,
+        "aws:PrincipalType": requester_of(principal).kind.value,
+        "aws:PrincipalIsAWSService": "false",
         "aws:SecureTransport": "true",
+        "aws:ViaAWSService": "false",
     }
+    return context | ({"aws:username": principal.arn.rpartition("/")[2]} if principal.role_arn is None else {})
 
 
-def encryption_context_keys(context: Mapping[str, str]) -> dict[str, str]:
-    """Return what the encryption context of a request says, one condition key for each of its names."""
-    return {ENCRYPTION_CONTEXT_PREFIX + name: value for name, value in context.items()}
+def operation_context(action: str, encryption_algorithm: str = SYMMETRIC_DEFAULT) -> dict[str, str]:
+    """Return what a request for an operation says of its algorithm.
+
+    Args:
+        action: such as ``kms:Decrypt``.
+        encryption_algorithm: of the request, or the one that counts where it names none.
+    """
+    algorithm = find_condition_key(ENCRYPTION_ALGORITHM_KEY)
+    has_algorithm = algorithm is not None and action in (algorithm.actions or ())
+    context = {ENCRYPTION_ALGORITHM_KEY: encryption_algorithm} if has_algorithm else {}
+    return context | ({"kms:KeyAgreementAlgorithm": "ECDH"} if action == "kms:DeriveSharedSecret" else {})
+
+
+def requester_of(principal: Principal) -> Requester:
+    """Return a caller as the one who asks. Of a role without a session, any session may ask."""
+    if principal.role_arn is None:
+        return Requester(RequesterKind.USER, principal.account_id, principal.arn)
+    session = principal.arn if principal.arn != principal.role_arn else None
+    return Requester(RequesterKind.ROLE, principal.account_id, principal.role_arn, session)
+
+
+def encryption_context_keys(context: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
+    """Return what the encryption context of a request says: a condition key for each of its names, and one for all."""
+    keys: dict[str, str | tuple[str, ...]] = {
+        ENCRYPTION_CONTEXT_PREFIX + name: value for name, value in context.items()
+    }
+    return keys | ({"kms:EncryptionContextKeys": tuple(context)} if context else {})
+
+
+def named_callers(policy: KeyPolicy, operations: Sequence[str]) -> list[str]:
+    """Return the ARNs of the roles, sessions and users that a policy allows one of the operations.
+
+    Those that it names in Principal or aws:PrincipalArn of a statement with a condition on the attestation, or else of
+    any statement.
+    """
+    allows = [
+        statement
+        for statement in policy.statements
+        if statement.effect is Effect.ALLOW
+        and any(statement.is_about_action(f"{KMS}{operation}") for operation in operations)
+    ]
+    attested = [each for each in allows if any(is_attestation_key(condition.key) for condition in each.conditions)]
+    for statements in (attested, allows):
+        names = dict.fromkeys(name for statement in statements for name in _arns_named_in(statement))
+        if names:
+            return list(names)
+    return []
+
+
+def _arns_named_in(statement: Statement) -> Iterator[str]:
+    texts = [name.text for name in statement.principals]
+    for condition in statement.conditions:
+        if condition.key.lower() == PRINCIPAL_ARN_KEY.lower() and "Not" not in condition.operator:
+            texts += condition.values
+    return (text for text in texts if _CALLER_ARN.fullmatch(text))

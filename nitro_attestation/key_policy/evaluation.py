@@ -1,5 +1,8 @@
 """Decides by a key policy whether a request is allowed, and says which statement decided and why (pure).
 
+Everything about the request is known here. What cannot be evaluated never lets anybody in: such an Allow does not
+apply, and such a Deny does. ``explanation`` is about requests of which not everything is known.
+
 Source: KMS developer guide, "Determining access to AWS KMS keys"; IAM user guide, "Policy evaluation logic".
 """
 
@@ -9,8 +12,21 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nitro_attestation.key_policy.conditions import ConditionResult, evaluate_condition, wildcard_match
-from nitro_attestation.key_policy.model import ANYONE, Effect, KeyPolicy, Principal, Statement
+from nitro_attestation.key_policy.conditions.condition import (
+    Condition,
+    ConditionResult,
+    ContextValue,
+    evaluate_condition,
+    holds,
+    resolve_variables,
+)
+from nitro_attestation.key_policy.model import EVERY_RESOURCE, Effect, KeyPolicy, Statement
+from nitro_attestation.key_policy.principals import (
+    Principal,
+    PrincipalMatch,
+    match_not_principals,
+    match_principals,
+)
 
 
 class Verdict(enum.StrEnum):
@@ -19,16 +35,10 @@ class Verdict(enum.StrEnum):
     ALLOW = "allow"
     EXPLICIT_DENY = "explicit deny"
     IMPLICIT_DENY = "implicit deny"
-
-
-class PrincipalMatch(enum.Enum):
-    """Whether a statement is about a caller."""
-
-    NO = enum.auto()
-    DIRECT = enum.auto()
-    """It names the caller, the caller's role, or everybody."""
-    ACCOUNT = enum.auto()
-    """It names the caller's account: an Allow then leaves the decision to the account's IAM policies."""
+    DEPENDS = "depends"
+    """On something that is not known of the request."""
+    NOT_BY_KEY_POLICY = "not decided by a key policy"
+    """The operation uses no key: IAM policies alone decide."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +49,14 @@ class AccessRequest:
         principal: who asks.
         action: such as ``kms:Decrypt``.
         key_arn: of the key, or None where that is not known, and every Resource counts as the key.
-        context: condition keys and what the request says of them; the case of the keys does not matter.
+        context: condition keys and what the request says of them, several values for a multivalued key; the case of
+            the keys does not matter.
     """
 
     principal: Principal
     action: str
     key_arn: str | None
-    context: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,14 @@ class StatementResult:
 
     Attributes:
         statement: what was evaluated.
-        matches: whether it applies to the request.
+        matches: whether it applies to the request, or None where that is not known.
         principal_match: whether, and how, its Principal names the caller.
         mismatch: the first thing that kept it from applying, or None.
         conditions: how its conditions came out; empty where it did not get that far.
     """
 
     statement: Statement
-    matches: bool
+    matches: bool | None
     principal_match: PrincipalMatch
     mismatch: str | None = None
     conditions: tuple[ConditionResult, ...] = ()
@@ -77,12 +88,14 @@ class Decision:
         is_left_to_iam: whether the Allow names only the account, so that the caller's IAM policies have the last word.
             They are not looked at: they count as allowing it.
         results: every statement of the policy, in order.
+        depends_on: what the verdict depends on; empty where it is certain.
     """
 
     verdict: Verdict
     statement: Statement | None
     is_left_to_iam: bool
     results: tuple[StatementResult, ...]
+    depends_on: tuple[str, ...] = ()
 
     @property
     def is_allowed(self) -> bool:
@@ -92,9 +105,13 @@ class Decision:
     @property
     def explanation(self) -> str:
         """Why, in one line for each statement that had a part in it."""
+        if self.depends_on:
+            return f"{self.verdict} on {', '.join(self.depends_on)}"
         if self.statement is not None:
             how = " through the account's IAM policies" if self.is_left_to_iam else ""
             return f"{self.verdict} by {self.statement.label}{how}"
+        if self.verdict is Verdict.NOT_BY_KEY_POLICY:
+            return f"{self.verdict}: the operation uses no key, and the caller's IAM policies decide"
         reasons = (f"{result.statement.label}: {result.mismatch}" for result in self.results)
         return "\n".join([f"{self.verdict}: no statement applies", *reasons])
 
@@ -105,62 +122,101 @@ def evaluate_policy(policy: KeyPolicy, request: AccessRequest) -> Decision:
     An explicit deny wins over everything; without an Allow that applies, the answer is no. Grants, IAM policies,
     permission boundaries and organisation policies are not looked at.
     """
-    context = {key.lower(): value for key, value in request.context.items()}
-    results = tuple(_evaluate_statement(statement, request, context) for statement in policy.statements)
-    applying = [result for result in results if result.matches]
-    for result in applying:
-        if result.statement.effect is Effect.DENY:
+    values = {key.lower(): (value,) if isinstance(value, str) else value for key, value in request.context.items()}
+    results = tuple(_evaluate_statement(statement, request, values) for statement in policy.statements)
+    return decide(results, {result.statement.index: _applies(result) for result in results})
+
+
+def decide(results: tuple[StatementResult, ...], applying: Mapping[int, bool]) -> Decision:
+    """Return the decision that follows from which statements apply.
+
+    Args:
+        results: every statement of the policy, in order.
+        applying: by a statement's index, whether it applies.
+    """
+    found = [result for result in results if applying[result.statement.index]]
+    for result in found:
+        if result.statement.may_be(Effect.DENY):
             return Decision(Verdict.EXPLICIT_DENY, result.statement, is_left_to_iam=False, results=results)
     for wanted in (PrincipalMatch.DIRECT, PrincipalMatch.ACCOUNT):
-        for result in applying:
+        for result in found:
             if result.principal_match is wanted:
                 is_left_to_iam = wanted is PrincipalMatch.ACCOUNT
                 return Decision(Verdict.ALLOW, result.statement, is_left_to_iam=is_left_to_iam, results=results)
     return Decision(Verdict.IMPLICIT_DENY, None, is_left_to_iam=False, results=results)
 
 
-def is_about_action(statement: Statement, action: str) -> bool:
-    """Return whether ``action``, such as ``kms:Decrypt``, is one that the statement is about."""
-    is_named = any(wildcard_match(pattern, action, ignore_case=True) for pattern in statement.actions)
-    return is_named != statement.is_not_action
+def match_statement(statement: Statement, principal: Principal) -> PrincipalMatch:
+    """Return whether, and how, a statement's Principal or NotPrincipal is about a caller."""
+    match = match_not_principals if statement.is_not_principal else match_principals
+    return match(statement.principals, principal)
 
 
-def match_principal(statement: Statement, principal: Principal) -> PrincipalMatch:
-    """Return whether, and how, the statement's Principal names a caller."""
-    direct = {ANYONE, principal.arn, principal.role_arn}
-    if not direct.isdisjoint(statement.aws_principals):
-        return PrincipalMatch.DIRECT
-    if any(_names_account(name, principal.account_id) for name in statement.aws_principals):
-        return PrincipalMatch.ACCOUNT
-    return PrincipalMatch.NO
+def first_mismatch(
+    statement: Statement, match: PrincipalMatch, request: AccessRequest, is_about_resource: bool | None
+) -> str | None:
+    """Return what keeps a statement from applying before its conditions are looked at, or None.
+
+    Args:
+        statement: what is evaluated.
+        match: whether its principals are about the caller.
+        request: what is to be decided.
+        is_about_resource: whether its resources are about the key, or None where that is not known.
+    """
+    if match is PrincipalMatch.NO:
+        if statement.is_not_principal:
+            return f"NotPrincipal: leaves out {request.principal.arn}"
+        return f"Principal: does not name {request.principal.arn}"
+    if not statement.is_about_action(request.action):
+        return f"{'NotAction' if statement.is_not_action else 'Action'}: is not about {request.action}"
+    if is_about_resource is False:
+        element = "NotResource" if statement.is_not_resource else "Resource"
+        return f"{element}: is not about {request.key_arn or 'a KMS key'}"
+    return None
 
 
-def _evaluate_statement(statement: Statement, request: AccessRequest, context: Mapping[str, str]) -> StatementResult:
-    match = match_principal(statement, request.principal)
-    mismatch = _first_mismatch(statement, request, match)
+def is_about_key(statement: Statement, key_arn: str | None, context: Mapping[str, ContextValue]) -> bool | None:
+    """Return whether a statement's Resource or NotResource is about a key, or None where that cannot be said.
+
+    Args:
+        statement: what is evaluated.
+        key_arn: of the key, or None to take every Resource for the key.
+        context: what policy variables stand for.
+    """
+    if key_arn is None or EVERY_RESOURCE in statement.resources:
+        return not statement.is_not_resource
+    operator = "StringNotLike" if statement.is_not_resource else "StringLike"
+    has_variables = any("${" in resource for resource in statement.resources)
+    condition = Condition(operator, "Resource", statement.resources, has_variables=has_variables)
+    return holds(resolve_variables(condition, context), (key_arn,))
+
+
+def _applies(result: StatementResult) -> bool:
+    """Return whether a statement applies; one that cannot be evaluated applies if it is a Deny."""
+    return result.matches if result.matches is not None else result.statement.may_be(Effect.DENY)
+
+
+def _evaluate_statement(
+    statement: Statement, request: AccessRequest, context: Mapping[str, ContextValue]
+) -> StatementResult:
+    match = match_statement(statement, request.principal)
+    is_about_resource = is_about_key(statement, request.key_arn, context)
+    mismatch = first_mismatch(statement, match, request, is_about_resource)
     if mismatch is not None:
         return StatementResult(statement, matches=False, principal_match=match, mismatch=mismatch)
     conditions = tuple(evaluate_condition(condition, context) for condition in statement.conditions)
-    failed = next((result for result in conditions if not result.holds), None)
+    failed = next((result for result in conditions if result.holds is False), None)
+    is_unclear = (
+        bool(statement.problems)
+        or match is PrincipalMatch.UNSETTLED
+        or is_about_resource is None
+        or any(result.holds is None for result in conditions)
+    )
+    matches = False if failed is not None else (None if is_unclear else True)
     return StatementResult(
         statement,
-        matches=failed is None,
+        matches=matches,
         principal_match=match,
         mismatch=None if failed is None else str(failed),
         conditions=conditions,
     )
-
-
-def _first_mismatch(statement: Statement, request: AccessRequest, match: PrincipalMatch) -> str | None:
-    if match is PrincipalMatch.NO:
-        return f"Principal: does not name {request.principal.arn}"
-    if not is_about_action(statement, request.action):
-        return f"{'NotAction' if statement.is_not_action else 'Action'}: is not about {request.action}"
-    key_arn = request.key_arn
-    if key_arn is not None and not any(wildcard_match(pattern, key_arn) for pattern in statement.resources):
-        return f"Resource: is not about {key_arn}"
-    return None
-
-
-def _names_account(name: str, account_id: str) -> bool:
-    return name == account_id or (name.startswith("arn:") and name.endswith(f":iam::{account_id}:root"))

@@ -1,47 +1,33 @@
-"""Explains how a key policy decides on a request from an enclave, statement by statement (pure)."""
+"""Explains how a key policy decides on requests from an enclave, statement by statement (pure)."""
 
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from nitro_attestation.document.payload import DEBUG_PCRS
-from nitro_attestation.key_policy.conditions import NULL, ConditionResult
-from nitro_attestation.key_policy.context import (
-    ENCRYPTION_CONTEXT_PREFIX,
-    VIA_SERVICE_KEY,
-    attestation_context,
-    caller_context,
-    encryption_context_keys,
-    is_attestation_key,
-    pcr_index,
-)
+from nitro_attestation.key_policy.conditions.condition import Condition, ConditionResult
+from nitro_attestation.key_policy.conditions.keys import ATTESTED_OPERATIONS, GENERATE_RANDOM, KMS
+from nitro_attestation.key_policy.context import encryption_context_keys, requester_of
 from nitro_attestation.key_policy.evaluation import (
     AccessRequest,
     Decision,
-    PrincipalMatch,
     StatementResult,
-    evaluate_policy,
-    is_about_action,
+    Verdict,
+    first_mismatch,
+    match_statement,
 )
-from nitro_attestation.key_policy.gaps import Gap, find_gaps
-from nitro_attestation.key_policy.model import Effect, KeyPolicy, Principal, Statement
-from nitro_attestation.measurements import PCR_BYTES, SIGNER_PCR
-from nitro_attestation.quoting import quoted
-
-ROLE_PCR = 3
-_DIGEST = re.compile(rf"[0-9A-Fa-f]{{{2 * PCR_BYTES}}}", re.ASCII)
-_ANOTHER = {
-    0: "another image: the policy names an older or newer build, or the enclave runs one",
-    1: "another kernel or boot ramdisk",
-    2: "another application in the image",
-    ROLE_PCR: "another IAM role of the parent instance",
-    4: "another parent instance",
-    SIGNER_PCR: "signed with another certificate",
-}
-"""What each PCR measures. Source: AWS Nitro Enclaves user guide, "Where to get an enclave's measurements"."""
+from nitro_attestation.key_policy.findings import Finding, find_findings
+from nitro_attestation.key_policy.gaps import Gap, find_access
+from nitro_attestation.key_policy.model import Effect, KeyPolicy, Statement
+from nitro_attestation.key_policy.principals import Principal, PrincipalMatch
+from nitro_attestation.key_policy.reasons import explain_condition, explain_mismatch
+from nitro_attestation.key_policy.symbolic.decisions import PolicySearch, Possibilities
+from nitro_attestation.key_policy.symbolic.domains import Domain, Literal, find_value
+from nitro_attestation.key_policy.symbolic.patterns import TooComplexError
+from nitro_attestation.key_policy.symbolic.requests import PSEUDO, RESOURCE, RequestModel, canonical_key, pcr_domains
+from nitro_attestation.key_policy.symbolic.statements import cases, condition_literals
 
 
 @dataclass(frozen=True)
@@ -71,148 +57,204 @@ class Outcome(enum.Enum):
     """What an explanation comes to."""
 
     ALLOWED = enum.auto()
-    """The request is allowed, and nothing in the policy leads around the attestation."""
+    """The enclave is allowed an operation, and nobody else any of them."""
     ALLOWED_WITH_GAPS = enum.auto()
-    """The request is allowed, but so are others, without this enclave."""
+    """The enclave may be allowed an operation, but so are others, without this enclave."""
+    DEPENDS = enum.auto()
+    """Nobody else is allowed an operation, and whether the enclave is depends on what is not known."""
     DENIED = enum.auto()
+    """The enclave is allowed none of the operations."""
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """How a policy decides on a request, and what leads around the attestation in it."""
+class OperationExplanation:
+    """How a policy decides on one operation."""
 
     request: AccessRequest
     decision: Decision
     statements: tuple[StatementExplanation, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a policy decides on the operations of an enclave, and what leads around the attestation in it.
+
+    Attributes:
+        caller: whose credentials the enclave uses.
+        operations: one for each operation that was asked about.
+        gaps: ways around the attestation.
+        notes: what else the policy lets in on purpose.
+        findings: what in the policy does not mean what it seems to say.
+    """
+
+    caller: Principal
+    operations: tuple[OperationExplanation, ...]
     gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def outcome(self) -> Outcome:
         """The explanation in one word."""
-        if not self.decision.is_allowed:
+        verdicts = {operation.decision.verdict for operation in self.operations} - {Verdict.NOT_BY_KEY_POLICY}
+        if verdicts and not verdicts & {Verdict.ALLOW, Verdict.DEPENDS}:
             return Outcome.DENIED
-        return Outcome.ALLOWED_WITH_GAPS if self.gaps else Outcome.ALLOWED
+        if self.gaps:
+            return Outcome.ALLOWED_WITH_GAPS
+        return Outcome.DEPENDS if Verdict.DEPENDS in verdicts or not verdicts else Outcome.ALLOWED
 
 
 def explain_policy(
     policy: KeyPolicy,
     *,
     caller: Principal,
-    operation: str,
     pcrs: Mapping[int, bytes],
-    encryption_context: Mapping[str, str],
+    operations: Sequence[str] = ATTESTED_OPERATIONS,
+    encryption_context: Mapping[str, str] | None = None,
+    key_arn: str | None = None,
+    context_keys: Mapping[str, str] | None = None,
+    at: datetime | None = None,
 ) -> Explanation:
-    """Explain how ``policy`` decides on a request that carries an enclave's attestation document.
+    """Explain how ``policy`` decides on requests that carry an enclave's attestation document.
 
-    Does not verify the document, and knows nothing of IAM policies, grants, and condition keys about the network.
+    Does not verify the document, and knows nothing of IAM policies and grants.
 
     Args:
         policy: the key policy.
         caller: whose credentials the enclave uses.
-        operation: an operation of ATTESTED_KEY_OPERATIONS.
         pcrs: of the document.
-        encryption_context: of the request.
+        operations: of ATTESTED_OPERATIONS.
+        encryption_context: of the request; None for none.
+        key_arn: of the key, or None where it is not known.
+        context_keys: condition keys whose values in the request are known, such as aws:SourceVpce.
+        at: the present time, or None where it is not known.
     """
-    context = caller_context(caller) | encryption_context_keys(encryption_context) | attestation_context(pcrs)
-    request = AccessRequest(caller, f"kms:{operation}", None, context)
-    decision = evaluate_policy(policy, request)
-    return Explanation(
-        request=request,
-        decision=decision,
-        statements=tuple(_explain_statement(result, request, pcrs) for result in decision.results),
-        gaps=find_gaps(policy, operation=operation, caller=caller, pcrs=pcrs),
+    given = _given(encryption_context or {}, context_keys or {})
+    requester, seconds = requester_of(caller), None if at is None else int(at.timestamp())
+    explained = []
+    for operation in operations:
+        action = f"{KMS}{operation}"
+        request = RequestModel(
+            action, requester, pcr_domains(pcrs), key_arn=key_arn, given=given, is_own=True, at=seconds
+        )
+        explained.append(_explain_operation(policy, request, AccessRequest(caller, action, key_arn), pcrs))
+    access = find_access(policy, operations=operations, caller=caller, pcrs=pcrs, key_arn=key_arn, at=at)
+    return Explanation(caller, tuple(explained), access.gaps, access.notes, find_findings(policy))
+
+
+def _given(encryption_context: Mapping[str, str], context_keys: Mapping[str, str]) -> dict[str, Domain]:
+    given = {**encryption_context_keys(encryption_context), **context_keys}
+    return {
+        canonical_key(name): Domain(choices=((value,) if isinstance(value, str) else value,))
+        for name, value in given.items()
+    }
+
+
+def _explain_operation(
+    policy: KeyPolicy, model: RequestModel, request: AccessRequest, pcrs: Mapping[int, bytes]
+) -> OperationExplanation:
+    results = tuple(_result(statement, model, request) for statement in policy.statements)
+    if request.action == f"{KMS}{GENERATE_RANDOM}":
+        decision = Decision(Verdict.NOT_BY_KEY_POLICY, None, is_left_to_iam=True, results=results)
+    else:
+        decision = _decision(results, PolicySearch(policy, model).possibilities(), model)
+    statements = tuple(_explain_statement(result, request, pcrs) for result in results)
+    return OperationExplanation(request, decision, statements)
+
+
+def _decision(results: tuple[StatementResult, ...], possible: Possibilities, model: RequestModel) -> Decision:
+    if possible.allowed is None:
+        is_explicit = possible.denied is not None and possible.unanswered is None
+        statement = _deciding(results, Effect.DENY) if is_explicit else None
+        verdict = Verdict.EXPLICIT_DENY if is_explicit else Verdict.IMPLICIT_DENY
+        return Decision(verdict, statement, is_left_to_iam=False, results=results)
+    if possible.denied is None and possible.unanswered is None:
+        is_left_to_iam = possible.can_be_left_to_iam or not _is_of_key_account(model)
+        return Decision(Verdict.ALLOW, _deciding(results, Effect.ALLOW), is_left_to_iam, results)
+    depends_on = tuple(dict.fromkeys(name for result in results for name in _open_names(result, model)))
+    return Decision(Verdict.DEPENDS, None, possible.can_be_left_to_iam, results, depends_on or ("too many conditions",))
+
+
+def _is_of_key_account(model: RequestModel) -> bool:
+    return model.key_arn is None or model.key_arn.split(":")[4:5] == [model.requester.account_id]
+
+
+def _deciding(results: tuple[StatementResult, ...], effect: Effect) -> Statement | None:
+    """Return the statement to name for a verdict: one that applies for certain, else one that may apply."""
+    for wanted in (True, None):
+        for match in (PrincipalMatch.DIRECT, PrincipalMatch.ACCOUNT, PrincipalMatch.UNSETTLED):
+            for result in results:
+                is_it = result.matches is wanted and (result.principal_match is match or effect is Effect.DENY)
+                if is_it and result.statement.may_be(effect):
+                    return result.statement
+    return None
+
+
+def _result(statement: Statement, model: RequestModel, request: AccessRequest) -> StatementResult:
+    possible = cases(statement, model)
+    match = match_statement(statement, request.principal)
+    if match is PrincipalMatch.NO and possible:
+        match = PrincipalMatch.UNSETTLED  # it names a session, and that of the request is not known
+    truths = [_all(_truth(literal, model) for literal in case.literals) for case in possible]
+    resource = [_truth(literal, model) for case in possible for literal in case.literals if _is_resource(literal)]
+    mismatch = first_mismatch(statement, match, request, resource[0] if resource else True)
+    if mismatch is not None:
+        return StatementResult(statement, matches=False, principal_match=match, mismatch=mismatch)
+    conditions = tuple(_condition_result(pair, model) for pair in condition_literals(statement, model))
+    failed = next((result for result in conditions if result.holds is False), None)
+    return StatementResult(
+        statement,
+        matches=True if True in truths else None if None in truths else False,
+        principal_match=match,
+        mismatch=None if failed is None else str(failed),
+        conditions=conditions,
     )
+
+
+def _is_resource(literal: Literal) -> bool:
+    return literal.condition.key == RESOURCE
+
+
+def _all(truths: Iterable[bool | None]) -> bool | None:
+    found = set(truths)
+    return False if False in found else None if None in found else True
+
+
+def _truth(literal: Literal, model: RequestModel) -> bool | None:
+    """Return whether a literal comes out as it is wanted, or None where that is not known."""
+    domain = model.domain(canonical_key(literal.condition.key))
+    try:
+        can_hold = find_value(domain, frozenset({literal})) is not None
+        can_fail = find_value(domain, frozenset({literal.negated})) is not None
+    except TooComplexError:
+        return None
+    return None if can_hold and can_fail else can_hold
+
+
+def _condition_result(pair: tuple[Condition, Literal], model: RequestModel) -> ConditionResult:
+    condition, literal = pair
+    domain = model.domain(canonical_key(condition.key))
+    actual = ", ".join(domain.only_value or ()) or None if domain.is_known else None
+    return ConditionResult(condition, actual, _truth(literal, model), is_known=domain.is_known)
+
+
+def _open_names(result: StatementResult, model: RequestModel) -> Iterator[str]:
+    if result.matches is not None:
+        return
+    for case in cases(result.statement, model):
+        for literal in case.literals:
+            if _truth(literal, model) is None:
+                yield literal.condition.key.removeprefix(PSEUDO)
 
 
 def _explain_statement(
     result: StatementResult, request: AccessRequest, pcrs: Mapping[int, bytes]
 ) -> StatementExplanation:
-    statement = result.statement
-    stands_in_the_way = statement.effect is Effect.ALLOW  # where a Deny applies, it is what holds that does
+    stands_in_the_way = result.statement.effect is Effect.ALLOW  # where a Deny applies, it is what holds that does
     conditions = tuple(
         ConditionExplanation(
-            condition, _explain_condition(condition, pcrs) if condition.holds != stands_in_the_way else None
+            condition, explain_condition(condition, pcrs) if condition.holds is not stands_in_the_way else None
         )
         for condition in result.conditions
     )
-    return StatementExplanation(result, _explain_mismatch(statement, result, request), conditions)
-
-
-def _explain_mismatch(statement: Statement, result: StatementResult, request: AccessRequest) -> str | None:
-    if result.principal_match is PrincipalMatch.NO:
-        return f"it names {', '.join((*statement.aws_principals, *statement.other_principals))}"
-    if not is_about_action(statement, request.action):
-        return f"it is about {'all but ' if statement.is_not_action else ''}{', '.join(statement.actions)}"
-    if result.matches and statement.effect is Effect.ALLOW and result.principal_match is PrincipalMatch.ACCOUNT:
-        return "it names the whole account: IAM policies, which are not looked at here, have the last word"
-    return None
-
-
-def _explain_condition(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str | None:
-    key = result.condition.key.lower()
-    if is_attestation_key(key):
-        return _explain_attestation(result, pcrs)
-    if key == VIA_SERVICE_KEY.lower():
-        return "an enclave calls KMS itself, never through another AWS service, so its requests have no such key"
-    if result.actual is None and key.startswith(ENCRYPTION_CONTEXT_PREFIX.lower()):
-        return "the encryption context has no such name: --encryption-context NAME=VALUE gives one"
-    if result.actual is None:
-        return "what a request says of it is not known here, and counts as nothing"
-    return _explain_case(result)
-
-
-def _explain_attestation(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str | None:
-    condition, index = result.condition, pcr_index(result.condition.key)
-    if index is None:
-        return _explain_unknown_key(condition.key)
-    if result.actual is None:
-        return f"the document has no PCR{index}: only locked PCRs are in it"
-    if condition.operator == NULL:
-        return f"every enclave's document has PCR{index}, so the key is there whatever the image is"
-    if not any(pcrs[index]):
-        return _explain_zeros(index)
-    if any(re.fullmatch("0+", value) for value in condition.values):
-        return (
-            "the policy has zeros, which only enclaves in debug mode show: take the measurements that nitro-cli"
-            " build-enclave prints"
-        )
-    return _explain_case(result) or _explain_value(result, index, pcrs)
-
-
-def _explain_unknown_key(key: str) -> str:
-    if "nitrotpm" in key.lower():
-        return "it is about documents of a NitroTPM, which no enclave makes"
-    return f"KMS has no condition key {quoted(key)}, only ImageSha384 and PCR0 to PCR31: no request has it"
-
-
-def _explain_zeros(index: int) -> str:
-    if index in DEBUG_PCRS:
-        return f"the enclave runs in debug mode and shows zeros in PCR{index}: run it without --debug-mode"
-    if index == SIGNER_PCR:
-        return (
-            "the image is not signed, so PCR8 is zeros: nitro-cli build-enclave signs it with --private-key and"
-            " --signing-certificate"
-        )
-    return "the parent instance has no IAM role" if index == ROLE_PCR else f"PCR{index} is not in use: it is zeros"
-
-
-def _explain_case(result: ConditionResult) -> str | None:
-    condition, actual = result.condition, result.actual or ""
-    if actual.lower() not in (value.lower() for value in condition.values) or actual in condition.values:
-        return None
-    return (
-        f"only the case differs, which {condition.operator} compares: KMS presents lower-case digits, and"
-        " StringEqualsIgnoreCase takes either"
-    )
-
-
-def _explain_value(result: ConditionResult, index: int, pcrs: Mapping[int, bytes]) -> str | None:
-    wanted = [value.lower() for value in result.condition.values]
-    for other, pcr in pcrs.items():
-        if other != index and pcr.hex() in wanted and any(pcr):
-            return f"that is the document's PCR{other}: it stands under the wrong condition key"
-    if "Like" not in result.condition.operator:
-        for value in result.condition.values:
-            if _DIGEST.fullmatch(value) is None:
-                return f"a PCR has {2 * PCR_BYTES} hexadecimal digits, {quoted(value)} has {len(value)} characters"
-    return _ANOTHER.get(index)
+    return StatementExplanation(result, explain_mismatch(result, request), conditions)

@@ -3,63 +3,114 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nitro_attestation.key_policy.explanation import ConditionExplanation, Explanation, StatementExplanation
+from nitro_attestation.key_policy.evaluation import Verdict
+from nitro_attestation.key_policy.explanation import (
+    ConditionExplanation,
+    Explanation,
+    OperationExplanation,
+    Outcome,
+    StatementExplanation,
+)
+from nitro_attestation.key_policy.findings import FindingKind
 from nitro_attestation.quoting import printable
+
+_RESULTS = {
+    Outcome.ALLOWED: "nobody but an enclave with these measurements can perform any of these operations",
+    Outcome.ALLOWED_WITH_GAPS: "others can perform some of these operations: see the warnings",
+    Outcome.DEPENDS: "nobody else can perform any of these operations, and whether this enclave can is not settled",
+    Outcome.DENIED: "this enclave can perform none of these operations",
+}
+_TRUTHS = {True: "holds", False: "fails", None: "is open"}
+_MATCHES = {True: "applies", False: "does not apply", None: "may apply"}
 
 
 def explanation_text(explanation: Explanation, document: str) -> str:
-    """Return an explanation for people, without its gaps: those are warnings.
+    """Return an explanation for people, without its gaps and what is malformed in the policy: those are warnings.
 
     Args:
         explanation: what to write.
         document: in a few words, what document the request carries.
     """
-    decision = explanation.decision
+    first, *others = _grouped(explanation.operations)
     lines = [
-        f"caller     {explanation.request.principal.arn}",
-        f"operation  {explanation.request.action}",
+        f"caller     {explanation.caller.arn}",
+        f"operation  {', '.join(operation.request.action for operation in first)}",
         f"document   {document}",
         "",
+        *_operation_lines(first[0]),
     ]
-    for statement in explanation.statements:
-        lines += [*_statement_lines(statement), ""]
-    verdict = decision.explanation.partition("\n")[0]
-    return "\n".join(printable(line) for line in [*lines, f"verdict    {verdict}"])
+    for group in others:
+        actions = ", ".join(operation.request.action for operation in group)
+        lines += ["", f"operation  {actions}", "", *_operation_lines(group[0])]
+    found = [(FindingKind.NOTE, note) for note in explanation.notes]
+    found += [(finding.kind, str(finding)) for finding in explanation.findings]
+    shown = [f"{kind:<10} {text}" for kind, text in found if kind is not FindingKind.MALFORMED]
+    lines += ["", *shown] if shown else []
+    if len(explanation.operations) > 1:
+        lines += ["", f"result     {_RESULTS[explanation.outcome]}"]
+    return "\n".join(printable(line) for line in lines)
 
 
 def explanation_json(explanation: Explanation) -> str:
-    """Return an explanation as a JSON object, gaps included."""
-    decision = explanation.decision
+    """Return an explanation as a JSON object, gaps included.
+
+    The fields of the first operation are those of the object itself too.
+    """
+    operations = [_operation_object(operation) for operation in explanation.operations]
     return json.dumps(
         {
-            "Caller": explanation.request.principal.arn,
-            "Action": explanation.request.action,
-            "Allowed": decision.is_allowed,
-            "Verdict": str(decision.verdict),
-            "DecidedBy": decision.statement.label if decision.statement else None,
-            "LeftToIam": decision.is_left_to_iam,
-            "Statements": [_statement_object(statement) for statement in explanation.statements],
+            "Caller": explanation.caller.arn,
+            "Outcome": explanation.outcome.name,
+            **operations[0],
+            "Operations": operations,
             "Gaps": [
                 {
                     "Statement": gap.statement.label,
                     "Kind": gap.kind.name,
                     "Actions": gap.actions,
                     "Principals": gap.principals,
+                    "OpenBits": gap.open_bits,
                     "Text": str(gap),
                 }
                 for gap in explanation.gaps
+            ],
+            "Notes": explanation.notes,
+            "Findings": [
+                {
+                    "Statement": finding.statement.label if finding.statement else None,
+                    "Kind": finding.kind.name,
+                    "Text": finding.text,
+                }
+                for finding in explanation.findings
             ],
         },
         indent=2,
     )
 
 
+def _grouped(operations: Sequence[OperationExplanation]) -> list[list[OperationExplanation]]:
+    """Return operations in groups whose texts differ in nothing but the operation."""
+    groups: dict[str, list[OperationExplanation]] = {}
+    for operation in operations:
+        text = "\n".join(_operation_lines(operation)).replace(operation.request.action, "kms:")
+        groups.setdefault(text, []).append(operation)
+    return list(groups.values())
+
+
+def _operation_lines(operation: OperationExplanation) -> Iterator[str]:
+    is_decided_here = operation.decision.verdict is not Verdict.NOT_BY_KEY_POLICY
+    for statement in operation.statements if is_decided_here else ():
+        yield from (*_statement_lines(statement), "")
+    yield f"verdict    {operation.decision.explanation.partition(chr(10))[0]}"
+
+
 def _statement_lines(statement: StatementExplanation) -> Iterator[str]:
     result = statement.result
-    yield f"{result.statement.label}, {result.statement.effect}: {'applies' if result.matches else 'does not apply'}"
+    effect = result.statement.effect or "neither Allow nor Deny"
+    yield f"{result.statement.label}, {effect}: {_MATCHES[result.matches]}"
     if result.mismatch is not None and not result.conditions:
         yield f"  {result.mismatch}"
     if statement.why is not None:
@@ -69,9 +120,22 @@ def _statement_lines(statement: StatementExplanation) -> Iterator[str]:
 
 
 def _condition_lines(explained: ConditionExplanation) -> Iterator[str]:
-    yield f"  {'holds' if explained.result.holds else 'fails'}  {explained.result}"
+    yield f"  {_TRUTHS[explained.result.holds]}  {explained.result}"
     if explained.why is not None:
         yield f"    {explained.why}"
+
+
+def _operation_object(operation: OperationExplanation) -> dict[str, Any]:
+    decision = operation.decision
+    return {
+        "Action": operation.request.action,
+        "Allowed": decision.is_allowed,
+        "Verdict": str(decision.verdict),
+        "DecidedBy": decision.statement.label if decision.statement else None,
+        "LeftToIam": decision.is_left_to_iam,
+        "DependsOn": decision.depends_on,
+        "Statements": [_statement_object(statement) for statement in operation.statements],
+    }
 
 
 def _statement_object(statement: StatementExplanation) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.context import DECRYPT, IMAGE_KEY, parse_caller, pcr_key
+from nitro_attestation.key_policy.conditions.keys import ATTESTED_KEY_OPERATIONS, DECRYPT, IMAGE_KEY
+from nitro_attestation.key_policy.context import parse_caller, pcr_key
 from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, POLICY_VERSIONS
 from nitro_attestation.measurements import IMAGE_PCR, SIGNER_PCR
 
@@ -47,19 +48,21 @@ def attested_key_policy(
     *,
     roles: Sequence[str],
     administrators: Sequence[str],
-    pcrs: Mapping[int, bytes],
+    pcrs: Mapping[int, bytes] | Sequence[Mapping[int, bytes]],
     operations: Sequence[str] = (DECRYPT,),
     iam_account: str | None = None,
 ) -> str:
     """Return a key policy: administration apart from use, and use for enclaves that show these PCRs only.
 
-    Beside the Allow with its conditions there is a Deny for each of them, so that neither IAM policies, nor grants, nor
-    another Allow that is added some day lead around the attestation. Whoever may change the policy can change that too.
+    Besides the Allow with its conditions there is a Deny for each of them, so that neither IAM policies, nor grants,
+    nor another Allow that is added some day lead around the attestation. Whoever may change the policy can change
+    that too.
 
     Args:
         roles: ARNs of the IAM roles or users whose credentials the enclave has.
         administrators: ARNs of the IAM roles or users that administer the key.
-        pcrs: measurements that identify the image: 48 bytes each by index, PCR0 or PCR8 among them.
+        pcrs: measurements that identify the image: 48 bytes each by index, PCR0 or PCR8 among them. Of several images,
+            as during a rolling change from one to the next, each may use the key; PCRs that not all have do not count.
         operations: of ATTESTED_KEY_OPERATIONS, or Encrypt, which no document can restrict.
         iam_account: ARN of the root of an account whose IAM policies shall count for the key; None for no account's.
 
@@ -68,9 +71,10 @@ def attested_key_policy(
             for KMS.
     """
     _check_principals(roles, administrators)
-    if not {IMAGE_PCR, SIGNER_PCR} & pcrs.keys():
+    values = _values([pcrs] if isinstance(pcrs, Mapping) else pcrs)
+    if not {IMAGE_PCR, SIGNER_PCR} & values.keys():
         raise PolicyError(
-            "measurements: expected PCR0 (the image) or PCR8 (who signed it), got neither",
+            "measurements: expected PCR0 (the image) or PCR8 (who signed it) of every image, got neither",
             hint="without one of them every image passes",
         )
     attested = [f"kms:{operation}" for operation in operations if operation != ENCRYPT]
@@ -80,10 +84,11 @@ def attested_key_policy(
     if ENCRYPT in operations:
         statements.append(_allow("EncryptionAnywhere", roles, [f"kms:{ENCRYPT}"]))
     if attested:
-        condition = {"StringEqualsIgnoreCase": {_key(index): pcrs[index].hex() for index in sorted(pcrs)}}
+        condition = {"StringEqualsIgnoreCase": {_key(index): wanted for index, wanted in values.items()}}
         statements.append(_allow("UseInTheEnclave", roles, attested) | {"Condition": condition})
-    guarded = sorted({*attested, *GUARDED_ACTIONS})
-    statements += [_deny_unless(index, pcrs[index], guarded) for index in sorted(pcrs)]
+    open_to_iam = [] if iam_account is None else [f"kms:{operation}" for operation in ATTESTED_KEY_OPERATIONS]
+    guarded = sorted({*attested, *GUARDED_ACTIONS, *open_to_iam})
+    statements += [_deny_unless(index, wanted, guarded) for index, wanted in values.items()]
     text = json.dumps({"Version": POLICY_VERSIONS[0], "Statement": statements}, indent=2)
     if len(text) > MAX_POLICY_BYTES:
         raise PolicyError(f"key policy: expected at most {MAX_POLICY_BYTES} bytes, got {len(text)}")
@@ -108,7 +113,16 @@ def _allow(sid: str, principals: Sequence[str], actions: list[str]) -> dict[str,
     return {"Sid": sid, "Effect": "Allow", "Principal": {"AWS": list(principals)}, "Action": actions, "Resource": "*"}
 
 
-def _deny_unless(index: int, value: bytes, actions: list[str]) -> dict[str, Any]:
+def _values(images: Sequence[Mapping[int, bytes]]) -> dict[int, str | list[str]]:
+    """Return what each PCR that all images have may be: one value, or a list of several."""
+    if not images:
+        return {}
+    common = set.intersection(*(set(pcrs) for pcrs in images))
+    found = {index: list(dict.fromkeys(pcrs[index].hex() for pcrs in images)) for index in sorted(common)}
+    return {index: values[0] if len(values) == 1 else values for index, values in found.items()}
+
+
+def _deny_unless(index: int, wanted: str | list[str], actions: list[str]) -> dict[str, Any]:
     """One statement for each PCR: two conditions in one would have to be wrong both before anything is denied."""
     return {
         "Sid": f"DenyUnless{_key(index).rpartition(':')[2]}",
@@ -116,7 +130,7 @@ def _deny_unless(index: int, value: bytes, actions: list[str]) -> dict[str, Any]
         "Principal": "*",
         "Action": actions,
         "Resource": "*",
-        "Condition": {"StringNotEqualsIgnoreCase": {_key(index): value.hex()}},
+        "Condition": {"StringNotEqualsIgnoreCase": {_key(index): wanted}},
     }
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from nitro_attestation.key_policy.context import caller_context, encryption_context_keys
+from nitro_attestation.key_policy.context import caller_context, encryption_context_keys, operation_context
 from nitro_attestation.key_policy.evaluation import AccessRequest, Verdict, evaluate_policy
-from nitro_attestation.key_policy.model import Principal
+from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.keys import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT, KeyStore, KmsKey
 from nitro_simulator.kms.recipient import VerifiedRecipient
@@ -93,7 +93,7 @@ class Call:
             self.principal,
             action or f"kms:{self.operation}",
             key.arn,
-            self._condition_context(encryption_context or {}),
+            self._condition_context(action or f"kms:{self.operation}", encryption_context or {}),
         )
         decision = evaluate_policy(key.policy, request)
         if not decision.is_allowed:
@@ -124,7 +124,14 @@ class Call:
             text = "The request would have succeeded, but the DryRun option is set."
             raise KmsFault("DryRunOperationException", text)
 
-    def _condition_context(self, encryption_context: Mapping[str, str]) -> dict[str, str]:
+    def _condition_context(
+        self, action: str, encryption_context: Mapping[str, str]
+    ) -> dict[str, str | tuple[str, ...]]:
         """Return the request's values for condition keys; nobody calls the simulator through another AWS service."""
-        context = caller_context(self.principal) | encryption_context_keys(encryption_context)
+        algorithm = self.params.get("EncryptionAlgorithm", SYMMETRIC_DEFAULT)
+        context = {
+            **caller_context(self.principal),
+            **operation_context(action, algorithm),
+            **encryption_context_keys(encryption_context),
+        }
         return context | (self.recipient.condition_context if self.recipient else {})

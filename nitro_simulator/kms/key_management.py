@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nitro_attestation.errors import PolicyError
 from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
-from nitro_attestation.key_policy.model import KeyPolicy, default_policy, parse_policy
+from nitro_attestation.key_policy.model import KeyPolicy, default_policy
+from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.call import Call
 from nitro_simulator.kms.keys import ECDH, KEY_AGREEMENT, SYMMETRIC_DEFAULT, USAGES, KmsKey

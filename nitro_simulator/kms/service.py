@@ -11,7 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from nitro_attestation.key_policy.model import Principal, default_policy, parse_policy
+from nitro_attestation.key_policy.model import default_policy
+from nitro_attestation.key_policy.parsing import parse_policy
+from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities

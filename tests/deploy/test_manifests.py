@@ -17,7 +17,7 @@ import yaml
 from instance_tool.local_service.socket import listen_private_socket
 from nitro_attestation.key_policy.context import attestation_context, parse_caller
 from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
-from nitro_attestation.key_policy.model import parse_policy
+from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_attestation.key_policy.writing import ENCRYPT, attested_key_policy
 from vsock_proxy.config.config_file import parse_config
 from vsock_wire.errors import InputError
@@ -27,7 +27,12 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes/kmstool.yaml").read_text("utf-8")))
 ROLE, ADMINISTRATOR = (f"arn:aws:iam::111122223333:role/{name}" for name in ("Instance", "Administrator"))
 PCR0 = bytes(range(48))
-PARAMETERS = {"Pcr0": PCR0.hex(), "AdministratorArn": ADMINISTRATOR}
+NEXT_PCR0 = bytes(range(48, 96))
+PARAMETERS: dict[str, str | list[str]] = {
+    "Pcr0": [PCR0.hex(), NEXT_PCR0.hex()],
+    "AdministratorArn": ADMINISTRATOR,
+}
+"""During a rolling change: from one image to the next."""
 ATTRIBUTES = {"InstanceRole.Arn": ROLE}
 
 
@@ -144,14 +149,40 @@ class TestCloudFormation:
 
     def test_key_policy_is_the_one_that_the_tool_writes(self) -> None:
         written = attested_key_policy(
-            roles=[ROLE], administrators=[ADMINISTRATOR], pcrs={0: PCR0}, operations=["Decrypt", ENCRYPT]
+            roles=[ROLE],
+            administrators=[ADMINISTRATOR],
+            pcrs=[{0: PCR0}, {0: NEXT_PCR0}],
+            operations=["Decrypt", ENCRYPT],
         )
         assert json.loads(written) == self.policy
 
     @pytest.mark.parametrize(
+        ("value", "is_taken"),
+        [
+            (PCR0.hex(), True),
+            ("f" * 96, True),
+            ("0" * 95 + "1", True),
+            ("0" * 96, False),
+            (PCR0.hex()[:-1], False),
+            (PCR0.hex().upper(), False),
+            ("0x" + PCR0.hex(), False),
+        ],
+    )
+    def test_parameter_is_a_list_of_digests_that_are_not_zeros(self, value: str, is_taken: bool) -> None:
+        parameter = TEMPLATE["Parameters"]["Pcr0"]
+        assert parameter["Type"] == "CommaDelimitedList"
+        assert (re.fullmatch(parameter["AllowedPattern"], value) is not None) is is_taken
+
+    @pytest.mark.parametrize(
         ("caller", "pcr0", "is_allowed"),
-        [(ROLE, PCR0, True), (ROLE, bytes(48), False), (ROLE, None, False), (ADMINISTRATOR, PCR0, False)],
-        ids=["with it", "with another", "with none", "administrator"],
+        [
+            (ROLE, PCR0, True),
+            (ROLE, NEXT_PCR0, True),
+            (ROLE, bytes(48), False),
+            (ROLE, None, False),
+            (ADMINISTRATOR, PCR0, False),
+        ],
+        ids=["with it", "with the next", "with another", "with none", "administrator"],
     )
     def test_only_the_role_with_the_enclaves_document_can_decrypt(
         self, caller: str, pcr0: bytes | None, is_allowed: bool

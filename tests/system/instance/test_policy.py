@@ -53,9 +53,9 @@ def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byt
     return processes.run_instance(list(arguments), environment={}, stdin=stdin)
 
 
-def _explain(name: str, document: str) -> tuple[int, str, str]:
+def _explain(name: str, document: str, *options: str) -> tuple[int, str, str]:
     path = str(POLICIES / f"{name}.json")
-    done = _run("policy", "explain", "--policy", path, "--document", document, "--role", ROLE_ARN)
+    done = _run("policy", "explain", "--policy", path, "--document", document, "--role", ROLE_ARN, *options)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -84,7 +84,7 @@ def test_explain_names_the_condition_that_denies(name: str, document: str) -> No
 @pytest.mark.parametrize("name", MISMATCHES)
 def test_explain_names_the_principal_or_action_that_does_not_match(name: str, document: str) -> None:
     mismatch, named = MISMATCHES[name]
-    returncode, out, _ = _explain(name, document)
+    returncode, out, _ = _explain(name, document, "--operation", "Decrypt")
     statement = out.partition("statement 2 (UseInTheEnclave), Allow: does not apply\n")[2].splitlines()
     assert mismatch in statement[0]
     assert named in statement[1]

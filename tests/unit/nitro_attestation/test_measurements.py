@@ -93,7 +93,8 @@ def test_output_of_nitro_cli_pcr_is_read() -> None:
 @pytest.mark.parametrize(
     ("output", "named"),
     [
-        ([], "one enclave, got 0"),
+        ([], "no enclave is running"),
+        ({"PCR": "ab" * 48}, "PCR: expected the index of the PCR in its name"),
         ([BUILT, BUILT], "one enclave, got 2"),
         ([7], "JSON object"),
         ("PCR0", "JSON object"),

@@ -3,16 +3,15 @@ from __future__ import annotations
 import pytest
 
 from nitro_attestation.errors import PolicyError
+from nitro_attestation.key_policy.conditions.keys import IMAGE_KEY, is_attestation_key
 from nitro_attestation.key_policy.context import (
-    IMAGE_KEY,
     attestation_context,
     caller_context,
     encryption_context_keys,
-    is_attestation_key,
     parse_caller,
     pcr_index,
 )
-from nitro_attestation.key_policy.model import Principal
+from nitro_attestation.key_policy.principals import Principal
 from tests.support.attestation.documents import ACCOUNT_ID, ROLE_ARN, ROOT_ARN
 
 SESSION_ARN = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/EnclaveInstanceRole/i-0123456789abcdef0"
@@ -71,5 +70,10 @@ def test_session_counts_as_its_role() -> None:
     assert "kms:ViaService" not in context
 
 
-def test_encryption_context_has_a_key_for_each_name() -> None:
-    assert encryption_context_keys({"purpose": "test"}) == {"kms:EncryptionContext:purpose": "test"}
+def test_encryption_context_has_a_key_for_each_name_and_one_for_all_names() -> None:
+    assert encryption_context_keys({"purpose": "test", "a": "b"}) == {
+        "kms:EncryptionContext:purpose": "test",
+        "kms:EncryptionContext:a": "b",
+        "kms:EncryptionContextKeys": ("purpose", "a"),
+    }
+    assert encryption_context_keys({}) == {}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from nitro_attestation.key_policy.evaluation import AccessRequest, Decision, Verdict, evaluate_policy
-from nitro_attestation.key_policy.model import Principal, parse_policy
+from nitro_attestation.key_policy.parsing import parse_policy
+from nitro_attestation.key_policy.principals import Principal
 from tests.support.kms.world import ACCOUNT_ID, PCR0, ROLE_ARN, ROOT_ARN, SESSION_ARN, allow, deny, policy
 
 KEY_ARN = f"arn:aws:kms:us-east-1:{ACCOUNT_ID}:key/12345678-1234-1234-1234-123456789012"

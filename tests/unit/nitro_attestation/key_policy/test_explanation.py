@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from nitro_attestation.key_policy.context import IMAGE_KEY, parse_caller
+from nitro_attestation.key_policy.conditions.keys import IMAGE_KEY
+from nitro_attestation.key_policy.context import parse_caller
 from nitro_attestation.key_policy.explanation import Explanation, Outcome, explain_policy
-from nitro_attestation.key_policy.model import parse_policy
+from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_attestation.key_policy.report import explanation_json, explanation_text
 from tests.support.attestation.documents import PCRS, ROLE_ARN, ROOT_ARN
 from tests.support.kms.world import allow, deny, policy
@@ -25,17 +26,20 @@ def _explain(
     operation: str = "Decrypt",
     encryption_context: dict[str, str] | None = None,
 ) -> Explanation:
+    """Explain one operation, whose statements most tests are about."""
     return explain_policy(
         parse_policy(policy(*statements, with_administration=False)),
         caller=parse_caller(ROLE_ARN),
-        operation=operation,
+        operations=[operation],
         pcrs=pcrs,
         encryption_context=encryption_context or {},
     )
 
 
 def _why(condition: dict[str, Any], pcrs: Mapping[int, bytes] = DOCUMENT) -> str:
-    (statement,) = _explain(allow("kms:Decrypt", condition=condition, principal=ROLE), pcrs=pcrs).statements
+    (statement,) = (
+        _explain(allow("kms:Decrypt", condition=condition, principal=ROLE), pcrs=pcrs).operations[0].statements
+    )
     (why,) = [explained.why for explained in statement.conditions if not explained.result.holds]
     assert why is not None
     return why
@@ -80,40 +84,42 @@ def test_failing_condition_says_what_is_behind_it(
 
 def test_value_behind_which_nothing_is_known_has_no_why() -> None:
     explanation = _explain(allow("kms:Decrypt", condition={"StringEquals": {"kms:CallerAccount": "4"}}, principal=ROLE))
-    assert explanation.statements[0].conditions[0].why is None
+    assert explanation.operations[0].statements[0].conditions[0].why is None
 
 
 def test_every_condition_is_there_whether_it_holds_or_not() -> None:
     condition = {
         "StringEquals": {IMAGE_KEY: PCR0, "kms:RecipientAttestation:PCR1": "ab" * 48, "aws:SecureTransport": "true"}
     }
-    (statement,) = _explain(allow("kms:Decrypt", condition=condition, principal=ROLE)).statements
+    (statement,) = _explain(allow("kms:Decrypt", condition=condition, principal=ROLE)).operations[0].statements
     assert [explained.result.holds for explained in statement.conditions] == [True, False, True]
 
 
 def test_statement_for_another_principal_names_whom_it_is_for() -> None:
-    (statement,) = _explain(
-        allow("kms:Decrypt", principal={"AWS": "444455556666", "Service": "x.amazonaws.com"})
-    ).statements
+    (statement,) = (
+        _explain(allow("kms:Decrypt", principal={"AWS": "444455556666", "Service": "x.amazonaws.com"}))
+        .operations[0]
+        .statements
+    )
     assert statement.why == "it names 444455556666, x.amazonaws.com"
 
 
 def test_statement_about_another_action_names_it() -> None:
     explanation = _explain(allow(["kms:Encrypt", "kms:List*"], principal=ROLE))
-    assert explanation.statements[0].why == "it is about kms:Encrypt, kms:List*"
+    assert explanation.operations[0].statements[0].why == "it is about kms:Encrypt, kms:List*"
     assert explanation.outcome is Outcome.DENIED
 
 
 def test_allow_for_the_account_says_that_iam_has_the_last_word() -> None:
     explanation = _explain(allow("kms:*", principal={"AWS": ROOT_ARN}))
-    assert "IAM policies" in (explanation.statements[0].why or "")
+    assert "IAM policies" in (explanation.operations[0].statements[0].why or "")
     assert explanation.outcome is Outcome.ALLOWED_WITH_GAPS
 
 
 def test_denial_that_applies_says_why_its_condition_holds() -> None:
     guard = deny("kms:*", condition=_image("c0ffee" * 16, "StringNotEqualsIgnoreCase"), principal="*")
     explanation = _explain(allow("kms:Decrypt", condition=_image(PCR0), principal=ROLE), guard)
-    (explained,) = explanation.statements[1].conditions
+    (explained,) = explanation.operations[0].statements[1].conditions
     assert explained.result.holds
     assert "another image" in (explained.why or "")
     assert explanation.outcome is Outcome.DENIED
@@ -122,7 +128,7 @@ def test_denial_that_applies_says_why_its_condition_holds() -> None:
 def test_denial_that_does_not_apply_finds_no_fault() -> None:
     guard = deny("kms:*", condition=_image(PCR0, "StringNotEqualsIgnoreCase"), principal="*")
     explanation = _explain(allow("kms:Decrypt", condition=_image(PCR0), principal=ROLE), guard)
-    assert [explained.why for explained in explanation.statements[1].conditions] == [None]
+    assert [explained.why for explained in explanation.operations[0].statements[1].conditions] == [None]
     assert explanation.outcome is Outcome.ALLOWED
 
 

@@ -6,16 +6,12 @@ from typing import Any
 import pytest
 
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.context import (
-    ATTESTED_KEY_OPERATIONS,
-    IMAGE_KEY,
-    attestation_context,
-    caller_context,
-    parse_caller,
-)
+from nitro_attestation.key_policy.conditions.keys import ATTESTED_KEY_OPERATIONS, ATTESTED_OPERATIONS, IMAGE_KEY
+from nitro_attestation.key_policy.context import attestation_context, caller_context, parse_caller
 from nitro_attestation.key_policy.evaluation import AccessRequest, Decision, Verdict, evaluate_policy
 from nitro_attestation.key_policy.gaps import find_gaps
-from nitro_attestation.key_policy.model import KeyPolicy, parse_policy
+from nitro_attestation.key_policy.model import KeyPolicy
+from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_attestation.key_policy.writing import attested_key_policy
 from tests.support.attestation.documents import ADMIN_ARN, PCRS, ROLE_ARN, ROOT_ARN, SIGNED_PCRS
 
@@ -79,7 +75,7 @@ def test_encryption_needs_no_document_and_opens_nothing_else() -> None:
 @pytest.mark.parametrize("pcrs", [IMAGE, SIGNED_IMAGE, {8: SIGNED_PCRS[8]}])
 def test_no_gap_is_found_in_it(operations: list[str], account: str | None, pcrs: dict[int, bytes]) -> None:
     policy = _policy(operations=operations, iam_account=account, pcrs=pcrs)
-    assert find_gaps(policy, operation=operations[0], caller=parse_caller(ROLE_ARN), pcrs=SIGNED_PCRS) == ()
+    assert find_gaps(policy, operations=ATTESTED_OPERATIONS, caller=parse_caller(ROLE_ARN), pcrs=SIGNED_PCRS) == ()
 
 
 def test_account_is_named_only_where_asked_for_and_still_cannot_decrypt() -> None:

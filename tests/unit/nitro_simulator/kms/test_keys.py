@@ -6,7 +6,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from nitro_attestation.key_policy.model import default_policy, parse_policy
+from nitro_attestation.key_policy.model import default_policy
+from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_simulator.errors import CiphertextError, KmsFault
 from nitro_simulator.kms.keys import CURVES, SYMMETRIC_DEFAULT, KeyStore, KmsKey
 from tests.support.kms.world import ACCOUNT_ID

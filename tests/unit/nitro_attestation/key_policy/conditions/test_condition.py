@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nitro_attestation.key_policy.conditions import Condition, evaluate_condition, wildcard_match
+from nitro_attestation.key_policy.conditions.condition import Condition, evaluate_condition
+from nitro_attestation.key_policy.conditions.operators import wildcard_match
 
 KEY = "kms:RecipientAttestation:ImageSha384"
 PCR0 = "ab" * 48
 
 
-def _holds(operator: str, values: tuple[str, ...], actual: str | None, key: str = KEY) -> bool:
+def _holds(operator: str, values: tuple[str, ...], actual: str | None, key: str = KEY) -> bool | None:
     context = {} if actual is None else {KEY.lower(): actual}
     return evaluate_condition(Condition(operator, key, values), context).holds
 
@@ -143,3 +144,63 @@ def test_pattern_without_wildcards_matches_itself_only(text: str) -> None:
 
     assert wildcard_match(plain, plain)
     assert not wildcard_match(plain, plain + "x")
+
+
+@pytest.mark.parametrize(
+    ("operator", "actual", "expected"),
+    [
+        ("ForAnyValue:StringEquals", ("a", "x"), True),
+        ("ForAnyValue:StringEquals", ("x", "y"), False),
+        ("ForAnyValue:StringEquals", (), False),
+        ("ForAnyValue:StringEqualsIfExists", (), True),
+        ("ForAllValues:StringEquals", ("a", "b"), True),
+        ("ForAllValues:StringEquals", ("a", "x"), False),
+        ("ForAllValues:StringEquals", (), True),
+        ("ForAllValues:StringEquals", ("",), True),
+        ("ForAnyValue:StringEquals", ("",), False),
+        ("ForAnyValue:StringNotEquals", ("a", "x"), True),
+        ("ForAnyValue:StringNotEquals", ("a", "b"), False),
+        ("ForAnyValue:StringNotEquals", (), False),
+        ("ForAllValues:StringNotEquals", ("x", "y"), True),
+        ("ForAllValues:StringNotEquals", ("a", "x"), False),
+        ("StringEquals", ("a",), True),
+        ("StringEquals", ("a", "x"), None),
+    ],
+)
+def test_set_operators_look_at_every_value_of_the_request(
+    operator: str, actual: tuple[str, ...], expected: bool | None
+) -> None:
+    condition = Condition(operator, "kms:EncryptionContextKeys", ("a", "b"))
+    context = {"kms:encryptioncontextkeys": actual}
+    assert evaluate_condition(condition, context).holds is expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "actual", "expected"),
+    [
+        ("StringEquals", "${aws:username}", "ann", True),
+        ("StringEquals", "home/${aws:UserName}/x", "home/ann/x", True),
+        ("StringEquals", "${aws:username}", "bob", False),
+        ("StringEquals", "${aws:PrincipalTag/team}", "red", False),
+        ("StringNotEquals", "${aws:PrincipalTag/team}", "red", None),
+        ("StringEquals", "${aws:PrincipalTag/team, 'red'}", "red", True),
+        ("StringLike", "${aws:username}*", "ann-1", True),
+        ("StringLike", "a${*}b", "a*b", True),
+        ("StringLike", "a${*}b", "axb", False),
+        ("StringEquals", "a${?}${$}", "a?$", True),
+        ("StringLike", "${aws:userid}", "A:*", True),
+        ("StringLike", "${aws:userid}", "A:x", False),
+        ("ArnLike", "arn:aws:iam::1:user/${aws:username}", "arn:aws:iam::1:user/ann", True),
+    ],
+)
+def test_policy_variable_stands_for_a_value_of_the_request(
+    operator: str, value: str, actual: str, expected: bool | None
+) -> None:
+    condition = Condition(operator, "aws:x", (value,), has_variables=True)
+    context = {"aws:x": actual, "aws:username": "ann", "aws:userid": "A:*"}
+    assert evaluate_condition(condition, context).holds is expected
+
+
+def test_condition_with_a_problem_neither_holds_nor_fails() -> None:
+    for condition in (Condition("StringMatches", KEY, (PCR0,)), Condition("StringEquals", KEY, (PCR0,), problem="x")):
+        assert evaluate_condition(condition, {KEY.lower(): PCR0}).holds is None

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from nitro_attestation.errors import PolicyError
-from nitro_attestation.key_policy.conditions import Condition
-from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, Effect, default_policy, parse_policy
+from nitro_attestation.key_policy.conditions.condition import Condition
+from nitro_attestation.key_policy.model import MAX_POLICY_BYTES, Effect, default_policy
+from nitro_attestation.key_policy.parsing import parse_policy
+from nitro_attestation.key_policy.principals import PrincipalKind
 from tests.support.kms.world import ACCOUNT_ID, ROLE_ARN, ROOT_ARN, SESSION_ARN
 
 STATEMENT: dict[str, Any] = {
@@ -29,7 +31,8 @@ def test_statement_is_read_whole() -> None:
     (statement,) = parse_policy(_policy()).statements
 
     assert (statement.sid, statement.effect, statement.label) == ("Attested", Effect.ALLOW, "statement 1 (Attested)")
-    assert (statement.aws_principals, statement.actions, statement.resources) == ((ROLE_ARN,), ("kms:Decrypt",), ("*",))
+    assert (statement.actions, statement.resources) == (("kms:Decrypt",), ("*",))
+    assert [(name.text, name.kind) for name in statement.principals] == [(ROLE_ARN, PrincipalKind.ROLE)]
     assert statement.conditions == (
         Condition("StringEquals", "kms:RecipientAttestation:PCR0", ("aa", "bb")),
         Condition("StringEquals", "kms:CallerAccount", (ACCOUNT_ID,)),
@@ -41,7 +44,8 @@ def test_single_statement_may_stand_without_list() -> None:
 
 
 def test_default_policy_of_kms_parses() -> None:
-    assert parse_policy(default_policy(ACCOUNT_ID)).statements[0].aws_principals == (ROOT_ARN,)
+    (name,) = parse_policy(default_policy(ACCOUNT_ID)).statements[0].principals
+    assert (name.text, name.kind, name.account_id) == (ROOT_ARN, PrincipalKind.ACCOUNT, ACCOUNT_ID)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +104,18 @@ def test_booleans_and_numbers_of_json_count_as_their_text() -> None:
         ({"Condition": []}, "Condition"),
         ({"Condition": {"StringEqual": {"kms:CallerAccount": "1"}}}, "StringEqual"),
         ({"Condition": {"stringequals": {"kms:CallerAccount": "1"}}}, "stringequals"),
-        ({"Condition": {"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": "a"}}}, "ForAllValues"),
+        ({"Condition": {"ForAll:StringEquals": {"kms:EncryptionContextKeys": "a"}}}, "ForAll:StringEquals"),
+        ({"Condition": {"ForAnyValue:Null": {"kms:EncryptionContextKeys": "true"}}}, "ForAnyValue:Null"),
         ({"Condition": {"NullIfExists": {"kms:CallerAccount": "true"}}}, "NullIfExists"),
         ({"Condition": {"StringEquals": "kms:CallerAccount"}}, "StringEquals"),
         ({"Condition": {"StringEquals": {"CallerAccount": "1"}}}, "CallerAccount"),
         ({"Condition": {"StringEquals": {"kms:CallerAccount": []}}}, "kms:CallerAccount"),
         ({"Condition": {"StringEquals": {"kms:CallerAccount": None}}}, "kms:CallerAccount"),
-        ({"Condition": {"StringEquals": {"kms:CallerAccount": "${aws:PrincipalAccount}"}}}, "variables"),
+        ({"Condition": {"NumericEquals": {"aws:MultiFactorAuthAge": "${aws:EpochTime}"}}}, "a number"),
+        ({"Condition": {"DateLessThan": {"aws:CurrentTime": "tomorrow"}}}, "a date"),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/33"}}}, "an IP address"),
+        ({"Condition": {"ArnLike": {"aws:PrincipalArn": "*"}}}, "an ARN of six parts"),
+        ({"Condition": {"BinaryEquals": {"kms:x": "no base64!"}}}, "base64"),
         ({"Condition": {"Bool": {"aws:SecureTransport": "yes"}}}, "Bool"),
         ({"Condition": {"Null": {"aws:SecureTransport": ["true", "no"]}}}, "Null"),
     ],
@@ -139,3 +148,82 @@ def test_malformed_statement_is_refused_naming_the_element(changes: dict[str, An
 def test_text_that_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(PolicyError):
         parse_policy(text)
+
+
+def test_output_of_get_key_policy_is_unwrapped() -> None:
+    text = _policy()
+    for wrapped in (
+        json.dumps({"Policy": text, "PolicyName": "default"}),
+        json.dumps({"Policy": text}),
+        json.dumps(text),
+    ):
+        assert parse_policy(wrapped) == parse_policy(text)
+
+
+def test_policy_as_large_as_kms_takes_may_be_wrapped() -> None:
+    text = _policy()
+    full = text + " " * (MAX_POLICY_BYTES - len(text))
+    assert parse_policy(json.dumps({"Policy": full, "PolicyName": "default"})) == parse_policy(text)
+    with pytest.raises(PolicyError, match="at most"):
+        parse_policy(json.dumps({"Policy": full + " ", "PolicyName": "default"}))
+
+
+@pytest.mark.parametrize("wrapped", [{"Policy": "{"}, {"Policy": 7}, {"Policy": "[]"}, {"Policy": '"x"'}])
+def test_wrapped_text_that_is_no_policy_is_refused(wrapped: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError):
+        parse_policy(json.dumps(wrapped))
+
+
+def test_all_elements_of_iams_grammar_are_read() -> None:
+    changes = {"Principal": ..., "NotPrincipal": {"AWS": ROLE_ARN}, "Effect": "Deny"}
+    (statement,) = parse_policy(_policy(Resource=..., NotResource="arn:aws:kms:*:*:key/x", **changes)).statements
+
+    assert (statement.is_not_principal, statement.is_not_resource) == (True, True)
+    assert statement.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("AROAEXAMPLEID12345678", PrincipalKind.DELETED),
+        ("AIDAEXAMPLEID12345678", PrincipalKind.DELETED),
+        (f"arn:aws:sts::{ACCOUNT_ID}:federated-user/ann", PrincipalKind.FEDERATED_USER),
+        (SESSION_ARN, PrincipalKind.SESSION),
+        (f"arn:aws:iam::{ACCOUNT_ID}:user/ann", PrincipalKind.USER),
+    ],
+)
+def test_principal_is_told_by_its_name(name: str, kind: PrincipalKind) -> None:
+    (statement,) = parse_policy(_policy(Principal={"AWS": name})).statements
+    assert [principal.kind for principal in statement.principals] == [kind]
+
+
+@pytest.mark.parametrize(("version", "is_variable"), [("2012-10-17", True), ("2008-10-17", False), (None, False)])
+def test_variables_are_part_of_the_newer_version_alone(version: str | None, is_variable: bool) -> None:
+    condition = {"StringEquals": {"kms:EncryptionContext:owner": "${aws:username}"}}
+    document = {"Statement": [STATEMENT | {"Condition": condition}]} | ({"Version": version} if version else {})
+    (statement,) = parse_policy(json.dumps(document)).statements
+    assert [each.has_variables for each in statement.conditions] == [is_variable]
+
+
+def test_odd_statement_is_kept_with_what_is_wrong_in_it_if_asked_for() -> None:
+    odd = STATEMENT | {"Sid": "Odd", "Effect": "allow", "Condition": {"NumericBetween": {"aws:EpochTime": "1"}}}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT, odd]})
+    policy = parse_policy(text, keep_odd_statements=True)
+
+    assert [len(statement.problems) for statement in policy.statements] == [0, 2]
+    assert policy.statements[1].effect is None
+    with pytest.raises(PolicyError, match=r"statement 2 \(Odd\): Effect: expected Allow or Deny"):
+        parse_policy(text)
+
+
+def test_error_names_a_statement_without_sid_by_its_number() -> None:
+    text = json.dumps({"Statement": [STATEMENT, STATEMENT | {"Sid": None, "Action": "Decrypt"}]})
+    with pytest.raises(PolicyError, match=r"statement 2: Action: expected another form"):
+        parse_policy(text)
+
+
+def test_what_is_no_statement_at_all_is_kept_too() -> None:
+    policy = parse_policy(json.dumps({"Version": "x", "Statement": [STATEMENT, 7]}), keep_odd_statements=True)
+
+    assert policy.problems
+    assert policy.statements[1].problems

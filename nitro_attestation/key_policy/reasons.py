@@ -1,0 +1,132 @@
+"""What is behind a statement that does not apply, or a condition that stands in the way, in words (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from nitro_attestation.document.payload import DEBUG_PCRS
+from nitro_attestation.key_policy.conditions.condition import ConditionResult
+from nitro_attestation.key_policy.conditions.keys import (
+    ENCRYPTION_CONTEXT_PREFIX,
+    KMS,
+    VIA_SERVICE_KEY,
+    is_attestation_key,
+    is_wrong_key,
+    nearest_key,
+)
+from nitro_attestation.key_policy.conditions.operators import NULL
+from nitro_attestation.key_policy.context import pcr_index
+from nitro_attestation.key_policy.evaluation import AccessRequest, StatementResult
+from nitro_attestation.key_policy.model import Effect
+from nitro_attestation.key_policy.principals import PrincipalMatch
+from nitro_attestation.measurements import PCR_BYTES, SIGNER_PCR
+from nitro_attestation.quoting import quoted
+
+ROLE_PCR = 3
+_DIGEST = re.compile(rf"[0-9A-Fa-f]{{{2 * PCR_BYTES}}}", re.ASCII)
+_ANOTHER = {
+    0: "another image: the policy names an older or newer build, or the enclave runs one",
+    1: "another kernel or boot ramdisk",
+    2: "another application in the image",
+    ROLE_PCR: "another IAM role of the parent instance",
+    4: "another parent instance",
+    SIGNER_PCR: "signed with another certificate",
+}
+"""What each PCR measures. Source: AWS Nitro Enclaves user guide, "Where to get an enclave's measurements"."""
+
+
+def explain_mismatch(result: StatementResult, request: AccessRequest) -> str | None:
+    """Return what a statement is about instead of a request, or what its Allow leaves to others; None for neither."""
+    statement = result.statement
+    if result.principal_match is PrincipalMatch.NO:
+        return f"it names {', '.join(map(str, statement.principals)) or 'nobody'}"
+    if not statement.is_about_action(request.action):
+        return f"it is about {'all but ' if statement.is_not_action else ''}{', '.join(statement.actions)}"
+    is_for_account = result.principal_match is PrincipalMatch.ACCOUNT and statement.effect is Effect.ALLOW
+    if is_for_account and result.matches is not False:
+        return "it names the whole account: IAM policies, which are not looked at here, have the last word"
+    return None
+
+
+def explain_condition(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str | None:
+    """Return what is behind a condition that stands in the way, or None where that is not known.
+
+    Args:
+        result: how it came out.
+        pcrs: of the enclave's document.
+    """
+    key = result.condition.key.lower()
+    if is_attestation_key(key):
+        return _explain_attestation(result, pcrs)
+    if key == VIA_SERVICE_KEY.lower():
+        return "an enclave calls KMS itself, never through another AWS service, so its requests have no such key"
+    if is_wrong_key(result.condition.key):
+        return _explain_unknown_key(result.condition.key)
+    if not result.is_known:
+        return f"what a request says of it is not known here: --context-key {result.condition.key}=VALUE tells"
+    return _explain_case(result) if result.actual is not None else _explain_absent(key)
+
+
+def _explain_absent(key: str) -> str:
+    if key.startswith(ENCRYPTION_CONTEXT_PREFIX.lower()):
+        return "the encryption context has no such name: --encryption-context NAME=VALUE gives one"
+    return "the enclave's request has no such key"
+
+
+def _explain_attestation(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str | None:
+    condition, index = result.condition, pcr_index(result.condition.key)
+    if index is None:
+        return _explain_unknown_key(condition.key)
+    if result.actual is None:
+        return f"the document has no PCR{index}: only locked PCRs are in it"
+    if condition.operator == NULL:
+        return f"every enclave's document has PCR{index}, so the key is there whatever the image is"
+    if not any(pcrs[index]):
+        return _explain_zeros(index)
+    if any(re.fullmatch("0+", value) for value in condition.values):
+        return (
+            "the policy has zeros, which only enclaves in debug mode show: take the measurements that nitro-cli"
+            " build-enclave prints"
+        )
+    return _explain_case(result) or _explain_value(result, index, pcrs)
+
+
+def _explain_unknown_key(key: str) -> str:
+    if "nitrotpm" in key.lower():
+        return "it is about documents of a NitroTPM, which no enclave makes"
+    owner = "KMS" if key.lower().startswith(KMS) else "AWS"
+    return f"{owner} has no condition key {quoted(key)}, and no request has it: the nearest is {nearest_key(key)}"
+
+
+def _explain_zeros(index: int) -> str:
+    if index in DEBUG_PCRS:
+        return f"the enclave runs in debug mode and shows zeros in PCR{index}: run it without --debug-mode"
+    if index == SIGNER_PCR:
+        return (
+            "the image is not signed, so PCR8 is zeros: nitro-cli build-enclave signs it with --private-key and"
+            " --signing-certificate"
+        )
+    return "the parent instance has no IAM role" if index == ROLE_PCR else f"PCR{index} is not in use: it is zeros"
+
+
+def _explain_case(result: ConditionResult) -> str | None:
+    condition, actual = result.condition, result.actual or ""
+    if actual.lower() not in (value.lower() for value in condition.values) or actual in condition.values:
+        return None
+    return (
+        f"only the case differs, which {condition.operator} compares: KMS presents lower-case digits, and"
+        " StringEqualsIgnoreCase takes either"
+    )
+
+
+def _explain_value(result: ConditionResult, index: int, pcrs: Mapping[int, bytes]) -> str | None:
+    wanted = [value.lower() for value in result.condition.values]
+    for other, pcr in pcrs.items():
+        if other != index and pcr.hex() in wanted and any(pcr):
+            return f"that is the document's PCR{other}: it stands under the wrong condition key"
+    if "Like" not in result.condition.operator:
+        for value in result.condition.values:
+            if _DIGEST.fullmatch(value) is None:
+                return f"a PCR has {2 * PCR_BYTES} hexadecimal digits, {quoted(value)} has {len(value)} characters"
+    return _ANOTHER.get(index)

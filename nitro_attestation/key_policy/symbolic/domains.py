@@ -1,0 +1,263 @@
+"""What a condition key can say in a request, and whether it can say something that conditions want (pure).
+
+``find_value`` answers for one key at a time: conditions on different keys do not depend on each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nitro_attestation.key_policy.conditions.condition import Condition, ContextValue, holds, holds_for_value
+from nitro_attestation.key_policy.conditions.operators import (
+    FOR_ALL,
+    Comparison,
+    Family,
+    parse_operator,
+    read_date,
+    read_number,
+)
+from nitro_attestation.key_policy.symbolic.candidates import (
+    DIGEST_DIGITS,
+    HEX_DIGITS,
+    candidate_digests,
+    candidate_values,
+)
+from nitro_attestation.key_policy.symbolic.patterns import (
+    PatternList,
+    TooComplexError,
+    arn_tokens,
+    count_texts,
+    digest_tokens,
+    exact_tokens,
+    find_text,
+    wildcard_tokens,
+)
+
+DIGEST_BITS = 4 * DIGEST_DIGITS
+Value: TypeAlias = ContextValue | None
+"""None is a request without the key."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values that a condition key can have in a request.
+
+    Attributes:
+        choices: all of them, or None where they are too many to list.
+        may_be_absent: whether a request can be without the key; for a domain without choices.
+        pattern: a wildcard pattern that every value matches, that of an ARN part by part, or None.
+        is_digest: whether every value is a SHA-384 digest in lower-case hexadecimal.
+        excluded: values that it cannot have.
+        is_multivalued: whether a request can have several values of it at once.
+        required: values that a request with the key has in any case.
+        earliest: for a time, the earliest one, in seconds since 1970.
+    """
+
+    choices: tuple[Value, ...] | None = None
+    may_be_absent: bool = True
+    pattern: str | None = None
+    is_digest: bool = False
+    excluded: frozenset[str] = frozenset()
+    is_multivalued: bool = False
+    required: tuple[str, ...] = ()
+    earliest: int | None = None
+
+    @property
+    def only_value(self) -> Value:
+        """The one value it has, for a domain that is known."""
+        return (self.choices or (None,))[0]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is one value only."""
+        return self.choices is not None and len(self.choices) == 1
+
+
+_DIGESTS = PatternList([digest_tokens(DIGEST_DIGITS, HEX_DIGITS)], is_wanted=True)
+_SOME_TEXT = PatternList([wildcard_tokens("?*")], is_wanted=True)
+
+ABSENT = Domain(choices=(None,))
+ANYTHING = Domain()
+
+
+def known(*values: str) -> Domain:
+    """Return the domain of a key that has these values and no others."""
+    return Domain(choices=(values,))
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A condition that is to hold, or is not to."""
+
+    condition: Condition
+    is_wanted: bool = True
+
+    @property
+    def negated(self) -> Literal:
+        """The opposite."""
+        return Literal(self.condition, not self.is_wanted)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value of a key, which can be no value at all."""
+
+    value: Value
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What one value of a key has to pass: a comparison with values of the policy, or its opposite."""
+
+    comparison: Comparison
+    values: tuple[str, ...]
+    is_wanted: bool
+
+    def is_passed_by(self, value: str) -> bool:
+        return holds_for_value(self.comparison, self.values, value) == self.is_wanted
+
+
+@functools.lru_cache(maxsize=20_000)
+def find_value(domain: Domain, literals: frozenset[Literal]) -> Found | None:
+    """Return a value that makes every literal come out as it is wanted, or None where the domain has none.
+
+    Raises:
+        TooComplexError: that could not be found out.
+    """
+    if domain.choices is not None:
+        return next((Found(value) for value in domain.choices if _suits(value, literals)), None)
+    if domain.may_be_absent and _suits(None, literals):
+        return Found(None)
+    every, some = _split(literals)
+    if every is None:
+        return None
+    if domain.is_multivalued:
+        return _find_values(domain, every, some)
+    value = _find_one(domain, [*every, *some])
+    return None if value is None else Found((value,))
+
+
+@functools.lru_cache(maxsize=1_000)
+def open_bits(literals: frozenset[Literal]) -> float:
+    """Return the binary logarithm of how many digests make every literal come out as it is wanted.
+
+    Args:
+        literals: about one key.
+
+    Raises:
+        TooComplexError: there are too many states to count in.
+    """
+    every, some = _split(literals)
+    tests = [test for test in [*(every or ()), *some] if test.comparison.family is Family.STRING]
+    tests = [test for test in tests if not _leaves_out_single_texts(test)]
+    try:
+        number = _count_digests(tests, is_reversed=False)
+    except TooComplexError:  # a wildcard in front makes many states from the left, and few from the right
+        number = _count_digests(tests, is_reversed=True)
+    return math.log2(number) if number else 0.0
+
+
+def _count_digests(tests: Iterable[_Test], *, is_reversed: bool) -> int:
+    lists = [_DIGESTS, *(_pattern_list(test, is_reversed=is_reversed) for test in tests)]
+    return count_texts(lists, DIGEST_DIGITS, HEX_DIGITS)
+
+
+def _suits(value: Value, literals: Iterable[Literal]) -> bool:
+    return all(holds(literal.condition, value) is literal.is_wanted for literal in literals)
+
+
+def _split(literals: frozenset[Literal]) -> tuple[list[_Test] | None, list[_Test]]:
+    """Return what every value has to pass, or None if a key that is there fails already; and what some value has to."""
+    every: list[_Test] = []
+    some: list[_Test] = []
+    for literal in literals:
+        parsed = parse_operator(literal.condition.operator)
+        if parsed is None or literal.condition.problem is not None:
+            return None, []
+        if parsed.comparison is None:
+            if holds(literal.condition, ("present",)) is not literal.is_wanted:
+                return None, []
+            continue
+        test = _Test(parsed.comparison, literal.condition.values, literal.is_wanted)
+        is_for_all = parsed.quantifier == FOR_ALL
+        (every if is_for_all == literal.is_wanted else some).append(test)
+    return every, some
+
+
+def _find_values(domain: Domain, every: list[_Test], some: list[_Test]) -> Found | None:
+    """Return several values: for each test of ``some`` one that passes it, all of which pass ``every``."""
+    found = list(domain.required)
+    if not all(test.is_passed_by(value) for value in found for test in every):
+        return None
+    for test in some:
+        if any(map(test.is_passed_by, found)):
+            continue
+        value = _find_one(domain, [*every, test])
+        if value is None:
+            return None
+        found.append(value)
+    if not found:
+        value = _find_one(domain, every)
+        return None if value is None else Found((value,))
+    return Found(tuple(found))
+
+
+def _find_one(domain: Domain, tests: list[_Test]) -> str | None:
+    is_text = all(test.comparison.family in (Family.STRING, Family.ARN) for test in tests)
+    if domain.is_digest and not is_text:
+        raise TooComplexError  # KMS presents digests as strings: what other operators make of them is not documented
+    shapes = list(_shapes(domain))
+    compared = [(test.comparison.family, test.values) for test in tests]
+    if domain.earliest is not None:
+        compared += [(family, (str(domain.earliest),)) for family in (Family.DATE, Family.NUMERIC)]
+    for value in candidate_digests(compared) if domain.is_digest else candidate_values(compared):
+        if _is_possible(domain, shapes, value) and all(test.is_passed_by(value) for test in tests):
+            return value
+    if not is_text:
+        return None
+    return find_text([*shapes, _SOME_TEXT, *map(_pattern_list, tests)], excluded=domain.excluded)
+
+
+def _is_possible(domain: Domain, shapes: Iterable[PatternList], value: str) -> bool:
+    if domain.earliest is not None:
+        seconds = read_date(value) or read_number(value)
+        if seconds is None or seconds < domain.earliest:
+            return False
+    return value not in domain.excluded and all(_matches(shape, value) for shape in shapes)
+
+
+def _leaves_out_single_texts(test: _Test) -> bool:
+    """Return whether a test refuses nothing but texts without wildcards, which does not count among digests."""
+    has_wildcards = test.comparison.name.endswith("Like") and any(set("*?") & set(value) for value in test.values)
+    return not has_wildcards and test.is_wanted == test.comparison.is_negated
+
+
+def _matches(shape: PatternList, text: str) -> bool:
+    places = shape.start
+    for character in text:
+        places = shape.step(places, character)
+    return shape.is_met(places)
+
+
+def _shapes(domain: Domain) -> Iterator[PatternList]:
+    if domain.is_digest:
+        yield _DIGESTS
+    if domain.pattern is not None:
+        tokens = arn_tokens if domain.pattern.startswith("arn:") else wildcard_tokens
+        yield PatternList([tokens(domain.pattern)], is_wanted=True)
+
+
+def _pattern_list(test: _Test, *, is_reversed: bool = False) -> PatternList:
+    name = test.comparison.name
+    if test.comparison.family is Family.ARN:
+        patterns = [arn_tokens(value) for value in test.values]
+    elif name.endswith("Like"):
+        patterns = [wildcard_tokens(value) for value in test.values]
+    else:
+        patterns = [exact_tokens(value, ignore_case="IgnoreCase" in name) for value in test.values]
+    patterns = [pattern[::-1] for pattern in patterns] if is_reversed else patterns
+    return PatternList(patterns, is_wanted=test.is_wanted != test.comparison.is_negated)
