@@ -1,0 +1,90 @@
+"""Turns what a search found into requests of which everything is known, for the oracle to judge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from nitro_attestation.key_policy.conditions.condition import Condition
+from nitro_attestation.key_policy.model import KeyPolicy
+from nitro_attestation.key_policy.symbolic.domains import Literal, Value, find_value
+from nitro_attestation.key_policy.symbolic.requests import PSEUDO, RequestModel, canonical_key
+from tests.support.key_policies.generator import KEY_ARN, OTHER_DIGEST, ZEROS
+from tests.support.key_policies.iam_oracle import OracleRequest
+
+IDENTITY_KEYS = (
+    *("aws:PrincipalArn", "aws:PrincipalAccount", "kms:CallerAccount", "aws:PrincipalType", "aws:username"),
+    *("aws:PrincipalIsAWSService", "aws:ViaAWSService", "aws:SecureTransport"),
+)
+SAMPLES = (
+    *("x", ZEROS, OTHER_DIGEST, "true", "false", "10.1.2.3", "2001:db8::1", "3600", "2026-06-01T00:00:00Z"),
+    *("vpce-1", "red", "test", "o-example1234"),
+)
+
+
+def depends_on_more_than_keys(witness: Mapping[str, Value]) -> bool:
+    """Return whether a witness says something that no condition key does, such as what IAM makes of a NotPrincipal."""
+    return any(key.startswith(PSEUDO) for key in witness)
+
+
+def oracle_request(policy: KeyPolicy, model: RequestModel, witness: Mapping[str, Value]) -> OracleRequest:
+    """Return the request that a witness tells of; what it does not tell, the model does."""
+    context = {key: value for key, value in values_of_all_keys(policy, model, witness).items() if value is not None}
+    arn = (context.get("aws:principalarn") or ("",))[0]
+    requester = model.requester
+    session = requester.session_arn or ""
+    if ":role/" in arn and not session:
+        session = arn.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/some-session"
+    account = (context.get("aws:principalaccount") or ("",))[0] if requester.is_identity else ""
+    return OracleRequest(model.action, model.key_arn or KEY_ARN, account, requester.arn or arn, session, context)
+
+
+def values_of_all_keys(policy: KeyPolicy, model: RequestModel, witness: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a value of each key that a policy speaks of, those of the witness among them."""
+    values = dict(witness)
+    for key in keys_of(policy):
+        if key not in values:
+            found = find_value(model.domain(key), frozenset())
+            values[key] = None if found is None else found.value
+    return with_other_name_of_pcr0(values)
+
+
+def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random) -> dict[str, Value]:
+    """Return values of each key that a policy speaks of, at random among those that the model leaves open."""
+    named = [value for statement in policy.statements for each in statement.conditions for value in each.values]
+    values: dict[str, Value] = {}
+    for key in keys_of(policy):
+        domain = model.domain(key)
+        if domain.choices is not None:
+            values[key] = source.choice(domain.choices)
+        elif domain.may_be_absent and source.random() < 0.4:
+            values[key] = None
+        else:
+            found = find_value(domain, frozenset())
+            tries = [source.choice([*SAMPLES, *named]) for _ in range(6)]
+            fitting = [value for value in tries if fits(model, key, value)]
+            values[key] = (fitting[0],) if fitting else found.value if found else None
+    return with_other_name_of_pcr0(values)
+
+
+def fits(model: RequestModel, key: str, value: str) -> bool:
+    """Return whether the model leaves it open that a key has this value."""
+    domain = model.domain(key)
+    if domain.is_multivalued or domain.is_digest:
+        return not domain.is_digest and "*" not in value
+    if any(character in value for character in "*?$"):
+        return False
+    return find_value(domain, frozenset({Literal(Condition("StringEquals", key, (value,)))})) is not None
+
+
+def keys_of(policy: KeyPolicy) -> set[str]:
+    conditions = [condition for statement in policy.statements for condition in statement.conditions]
+    keys = {canonical_key(condition.key) for condition in conditions}
+    keys |= {canonical_key(name) for condition in conditions for name in condition.variables}
+    return keys | {canonical_key(key) for key in IDENTITY_KEYS}
+
+
+def with_other_name_of_pcr0(values: dict[str, Value]) -> dict[str, Any]:
+    image = canonical_key("kms:RecipientAttestation:ImageSha384")
+    return {**values, "kms:recipientattestation:imagesha384": values[image]} if image in values else values
