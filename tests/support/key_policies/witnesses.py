@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nitro_attestation.key_policy.conditions.condition import Condition
+from nitro_attestation.key_policy.conditions.keys import find_condition_key
+from nitro_attestation.key_policy.conditions.operators import Family
 from nitro_attestation.key_policy.model import KeyPolicy
 from nitro_attestation.key_policy.symbolic.domains import Literal, Value, find_value
 from nitro_attestation.key_policy.symbolic.requests import PSEUDO, RequestModel, canonical_key
@@ -17,10 +19,15 @@ IDENTITY_KEYS = (
     *("aws:PrincipalArn", "aws:PrincipalAccount", "kms:CallerAccount", "aws:PrincipalType", "aws:username"),
     *("aws:PrincipalIsAWSService", "aws:ViaAWSService", "aws:SecureTransport"),
 )
-SAMPLES = (
-    *("x", ZEROS, OTHER_DIGEST, "true", "false", "10.1.2.3", "2001:db8::1", "3600", "2026-06-01T00:00:00Z"),
-    *("vpce-1", "red", "test", "o-example1234"),
-)
+SAMPLES = ("x", ZEROS, OTHER_DIGEST, "vpce-1", "red", "test", "o-example1234")
+
+
+TYPED_SAMPLES = {
+    Family.DATE: ["2026-06-01T00:00:00Z", "2024-02-29T11:00:00.5Z", "1780272000", "1700000000", "1709200000.5"],
+    Family.NUMERIC: ["0", "99.5", "100", "3600", "3600.5", "-1"],
+    Family.IP_ADDRESS: ["10.1.2.3", "10.255.255.255", "203.0.113.0", "198.51.100.1", "2001:db8::1", "::1"],
+}
+"""AWS gives a key values of one kind only."""
 
 
 def depends_on_more_than_keys(witness: Mapping[str, Value]) -> bool:
@@ -54,7 +61,7 @@ def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random
     """Return values of each key that a policy speaks of, at random among those that the model leaves open."""
     named = [value for statement in policy.statements for each in statement.conditions for value in each.values]
     values: dict[str, Value] = {}
-    for key in keys_of(policy):
+    for key in sorted(keys_of(policy)):
         domain = model.domain(key)
         if domain.choices is not None:
             values[key] = source.choice(domain.choices)
@@ -62,7 +69,9 @@ def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random
             values[key] = None
         else:
             found = find_value(domain, frozenset())
-            tries = [source.choice([*SAMPLES, *named]) for _ in range(6)]
+            info = find_condition_key(key)
+            typed = TYPED_SAMPLES.get(info.family) if info is not None else None
+            tries = [source.choice(typed or [*SAMPLES, *named]) for _ in range(6)]
             fitting = [value for value in tries if fits(model, key, value)]
             values[key] = (fitting[0],) if fitting else found.value if found else None
     return with_other_name_of_pcr0(values)
