@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,6 @@ def _labelled(table: str) -> str:
 
     def labelled_row(match: re.Match[str]) -> str:
         labels = iter(titles)
-        return _CELL.sub(lambda cell: f'<td data-label="{escape(next(labels, ""))}"{cell[1]}>', match[0])
+        return _CELL.sub(lambda cell: f'<td data-label="{escape(unescape(next(labels, "")))}"{cell[1]}>', match[0])
 
     return re.sub(r"<tr>.*?</tr>", labelled_row, table, flags=re.DOTALL).replace("<table>", "<table data-stacked>", 1)
