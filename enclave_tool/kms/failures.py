@@ -100,8 +100,9 @@ def _clock_hint(offset_s: int | None) -> str | None:
     """Return a hint about the enclave's clock if KMS refused a signature because of its time."""
     if offset_s is None:
         return None
+    relation = "behind KMS's" if offset_s > 0 else "ahead of KMS's"
     return (
-        f"the enclave's clock is {abs(offset_s)} s {'behind' if offset_s > 0 else 'ahead of'} KMS's; up to"
+        f"the enclave's clock is {abs(offset_s)} s {relation}; up to"
         f" {MAX_CLOCK_OFFSET_S} s are corrected automatically: set the enclave's clock, or restart the enclave"
     )
 

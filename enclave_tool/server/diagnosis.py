@@ -133,7 +133,8 @@ def _see_clock(date: str | None) -> Hop:
     if offset is None:
         return Hop(HopName.CLOCK, HopState.FAILED, "KMS's response has no readable Date header")
     ahead_s = round(offset.total_seconds())
-    seen = f"KMS's clock is {abs(ahead_s)} s {'ahead of' if ahead_s >= 0 else 'behind'} the enclave's"
+    relation = "ahead of the enclave's" if ahead_s >= 0 else "behind the enclave's"
+    seen = f"KMS's clock is {abs(ahead_s)} s {relation}"
     if abs(ahead_s) <= DATE_PRECISION_S:
         return Hop(HopName.CLOCK, HopState.OK, "the enclave's clock agrees with KMS's to the second")
     if abs(ahead_s) <= SIGNATURE_TOLERANCE_S:

@@ -1,4 +1,4 @@
-"""Calls of KMS by boto3's methods and answers to them, for tests of the attested client and of the server's calls."""
+"""Calls to KMS with boto3's methods, and responses to them, for tests of the client and of the server's calls."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def encoded(data: bytes) -> str:
 
 
 def sealing(key: RecipientKey, plaintext: bytes = PLAINTEXT, **fields: object) -> Callable[[Call], Answer]:
-    """Answer every call with ``plaintext`` under ``key``, and with ``fields``."""
+    """Return an answer to every call: ``plaintext`` encrypted to ``key``, and ``fields``."""
     sealed = encoded(seal(key, plaintext))
     return lambda _call: Answer({"CiphertextForRecipient": sealed, **fields})
 
@@ -69,7 +69,7 @@ def chain_text(error: BaseException) -> str:
 
 @dataclass
 class ClientWorld:
-    """A KMS and an attested client of it."""
+    """A KMS and an attested client for it."""
 
     kms: CannedKms
     nsm: ScriptedNsm

@@ -13,7 +13,10 @@ STRAY = b'{ "Status": "Error" }\0'
 
 @dataclass
 class LegacyEnclave:
-    """One client at a time, backlog 1, and a stray second reply after every success. Its KMS reverses the bytes."""
+    """Serves one client at a time with a backlog of 1, and sends a stray second reply after every success.
+
+    Its KMS reverses the bytes.
+    """
 
     listener: socket.socket
     connections: int = 0

@@ -1,4 +1,4 @@
-"""Enclaves that answer as the test tells them: as ours, as kmstool in C, or as neither."""
+"""Enclaves that answer as a test tells them to: like ours, like kmstool in C, or like neither."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Message = dict[str, Any]
 
 
 class Peer:
-    """One accepted connection, frames as the C programs write them."""
+    """One accepted connection, with frames as the C programs write them."""
 
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.sock = sock
@@ -43,12 +43,12 @@ class Peer:
 
 
 class ScriptedEnclave:
-    """Serves connections one at a time, as kmstool in C does, by a function that is given each of them.
+    """Serves connections one at a time, as kmstool in C does, with a function that the test supplies.
 
     Args:
-        folder: for its socket.
-        converse: what to do with a connection; it is closed afterwards.
-        backlog: of the listening socket; kmstool in C has 1.
+        folder: the folder of its socket.
+        converse: called with each connection, which is closed afterwards.
+        backlog: backlog of the listening socket; kmstool in C has 1.
     """
 
     def __init__(self, folder: Path, converse: Callable[[Peer], None], *, backlog: int = 1) -> None:
@@ -68,7 +68,7 @@ class ScriptedEnclave:
         self.stop()
 
     def stop(self) -> None:
-        """Close every connection, and listen no more."""
+        """Close every connection and stop listening."""
         self._is_over.set()
         close_quietly(self._listener)
         if (current := self._current) is not None:
@@ -90,7 +90,7 @@ class ScriptedEnclave:
 
 
 class Conversation:
-    """Answers SetClient and Decrypt, and remembers what it was asked."""
+    """Answers SetClient and Decrypt, and records the requests."""
 
     def __init__(self, *, is_c: bool) -> None:
         self.requests: list[tuple[int, Message]] = []
@@ -123,7 +123,7 @@ class Conversation:
         plaintext = self.plaintexts.get(request["Ciphertext"])
         if plaintext is None:
             peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext", **_same_id(request)})
-        elif self._is_c:  # in one go, as the worst case: the stray reply may come at any time
+        elif self._is_c:  # both in one write, the worst case: the stray reply may come at any time
             peer.send({"Status": "Ok", "Message": plaintext}, {"Status": "Error"})
         else:
             fields = {"Message": plaintext, "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}

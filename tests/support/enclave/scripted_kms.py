@@ -1,4 +1,4 @@
-"""Sessions of the enclave's server whose KMS is what the test wants it to be."""
+"""Sessions of the enclave's server with a KMS that the test controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Behaviour = Callable[[KmsRequest], dict[str, Any]]
 
 
 class ScriptedCaller(KmsCaller):
-    """KMS as the test wants it."""
+    """A KMS that the test controls."""
 
     def __init__(self, regions: ScriptedRegions, credentials: Credentials, region: str) -> None:
         self._regions = regions
@@ -40,7 +40,7 @@ class ScriptedCaller(KmsCaller):
 
 
 class ScriptedRegions(KmsRegions):
-    """Makes a ScriptedCaller for every region but ``bad_region``."""
+    """Returns a ScriptedCaller for every region except ``bad_region``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Credentials, str, KmsRequest]] = []

@@ -1,4 +1,4 @@
-"""An NSM without a device: answers from the test, and what it was asked."""
+"""An NSM without a device, with responses from the test, that records the requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def attestation_answer(document: bytes) -> bytes:
 
 
 class ScriptedCarrier:
-    """Gives ``answer`` to every request; by default a new document each time."""
+    """Responds to every request with ``answer``, by default with a new document each time."""
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.requests: list[bytes] = []
@@ -31,7 +31,7 @@ class ScriptedCarrier:
         return self.answer(request) if callable(self.answer) else self.answer
 
     def forget(self) -> None:
-        """Start counting anew, and answer with documents."""
+        """Start counting again, and respond with documents."""
         self.requests.clear()
         self.answer = self._new_document
 
@@ -43,7 +43,7 @@ class ScriptedCarrier:
 
 
 class ScriptedNsm(Nsm):
-    """An Nsm over a ScriptedCarrier."""
+    """An Nsm with a ScriptedCarrier."""
 
     def __init__(self, answer: Answer | None = None, *, is_device: bool = False) -> None:
         self.carrier = ScriptedCarrier(answer)

@@ -1,4 +1,4 @@
-"""Writes CMS EnvelopedData messages in every shape a reader must know, and in broken ones."""
+"""Writes CMS EnvelopedData messages in every shape that a parser must know, and in malformed ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ContentForm(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything about a message that is not its plaintext."""
+    """Everything about a message except its plaintext."""
 
     is_indefinite: bool = True
     content_form: ContentForm = ContentForm.SEGMENTS_INDEFINITE
@@ -50,7 +50,7 @@ class Shape:
     label: bytes | None = None
     recipients: int = 1
     extra: bytes = b""
-    """Written behind encryptedContentInfo, inside EnvelopedData."""
+    """Written after encryptedContentInfo, inside EnvelopedData."""
 
     def __str__(self) -> str:
         length = "indefinite" if self.is_indefinite else "definite"
@@ -69,7 +69,7 @@ KMS_SHAPE = Shape()
 
 @dataclass(frozen=True)
 class Parts:
-    """The secret-bearing parts of a message, as they go into it."""
+    """The parts of a message that carry secrets, as they are written into it."""
 
     identifier: bytes
     encrypted_key: bytes

@@ -1,4 +1,4 @@
-"""A throwaway authority, and a KMS that says what the test tells it, over real TLS on a unix socket."""
+"""A throwaway certificate authority, and a KMS with canned responses over real TLS on a unix socket."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from vsock_wire.net.sockets import close_quietly, listen_socket
 
 
 class ThrowawayAuthority:
-    """A certificate authority that lives as long as the test run.
+    """A certificate authority that exists as long as the test run.
 
     Args:
-        name: what it calls itself.
+        name: its name.
     """
 
     def __init__(self, name: x509.Name | None = None) -> None:
@@ -79,7 +79,7 @@ class ThrowawayAuthority:
 
 @dataclass
 class Call:
-    """One request as KMS saw it."""
+    """One request as KMS received it."""
 
     operation: str
     fields: dict[str, Any]
@@ -95,7 +95,7 @@ class Call:
 
 @dataclass
 class Answer:
-    """One answer: JSON fields or raw bytes, with a status; a Connection header ends the connection."""
+    """One response: JSON fields or raw bytes, and a status. A Connection header ends the connection."""
 
     body: dict[str, Any] | bytes
     status: int = 200
@@ -114,11 +114,11 @@ class Answer:
 
 
 class CannedKms:
-    """Serves HTTP/1.1 over TLS; ``answer`` decides what to say, None closes the connection instead.
+    """Serves HTTP/1.1 over TLS; ``answer`` returns the response, or None to close the connection.
 
     Args:
-        address: where to listen.
-        tls: a server context; None serves in the clear.
+        address: the address to listen on.
+        tls: a server context, or None to serve without TLS.
     """
 
     def __init__(self, address: UnixAddress, tls: ssl.SSLContext | None) -> None:
@@ -149,7 +149,7 @@ class CannedKms:
             thread.join()
 
     def forget(self) -> None:
-        """Start counting anew, and answer as in the beginning; open connections stay."""
+        """Start counting again, and respond as at the beginning; open connections stay open."""
         with self._lock:
             self.calls.clear()
             self.handshake_errors.clear()

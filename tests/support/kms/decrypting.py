@@ -1,4 +1,4 @@
-"""Requests and results of Decrypt, as most tests need them."""
+"""Decrypt requests and results for most tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def decrypt_request(
     encryption_algorithm: str | None = None,
     grant_tokens: tuple[str, ...] = (),
 ) -> KmsRequest:
-    """Return a Decrypt request; what is None or empty stays out."""
+    """Return a Decrypt request without parameters that are None or empty."""
     parameters = {
         "CiphertextBlob": ciphertext,
         "EncryptionContext": dict(encryption_context),
@@ -33,12 +33,12 @@ def decrypt_request(
 def decrypt_answer(
     plaintext: bytes, key_id: str | None = None, encryption_algorithm: str | None = None
 ) -> dict[str, Any]:
-    """Return KMS's answer to Decrypt, as boto3 has it behind the attested client."""
+    """Return KMS's response to Decrypt, as the attested client returns it."""
     answer = {"Plaintext": plaintext, "KeyId": key_id, "EncryptionAlgorithm": encryption_algorithm}
     return {name: value for name, value in answer.items() if value is not None}
 
 
 def decrypt_result(plaintext: bytes, key_id: str | None = None, encryption_algorithm: str | None = None) -> KmsResult:
-    """Return what the enclave's client gets of it."""
+    """Return what the enclave's client gets from it."""
     answer = decrypt_answer(plaintext, key_id, encryption_algorithm)
     return KmsResult(answer.pop("Plaintext"), answer)

@@ -1,4 +1,4 @@
-"""Both ways of asking KMS through the proxy's address: as boto3 clients do, and as the server does."""
+"""Both ways to call KMS through the proxy: as boto3 clients do, and as the server does."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vsock_wire.net.address import UnixAddress
 
 HOST = "kms.us-east-1.amazonaws.com"
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 
 
 class BySession:
-    """A ProxySession, as boto3 clients have it."""
+    """A ProxySession, as boto3 clients use it."""
 
     def __init__(self, options: KmsOptions) -> None:
         self._session = ProxySession(options)
@@ -35,7 +35,7 @@ class BySession:
 
 
 class ByPool:
-    """A session's connections to each host, as the server has them."""
+    """A session's connections to each host, as the server uses them."""
 
     def __init__(self, options: KmsOptions) -> None:
         self._session = ProxySession(options)
@@ -55,7 +55,7 @@ Session: TypeAlias = BySession | ByPool
 
 
 way: type[Session] = BySession
-"""Which of them new_session makes."""
+"""The class that new_session creates an instance of."""
 
 
 @contextmanager

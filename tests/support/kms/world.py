@@ -1,4 +1,4 @@
-"""What the tests of the simulated KMS share: a clock to turn, an enclave with a key, policies, and a boto3 client."""
+"""Shared by the tests of the simulated KMS: a clock to set, an enclave with a key, policies, and a boto3 client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PCR0 = PCRS[0].hex()
 
 
 class FakeClock:
-    """A clock that stands still until it is turned."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self, now: datetime | None = None) -> None:
         self.now = now or datetime.now(UTC)
@@ -63,7 +63,7 @@ class FakeClock:
 
 @dataclass(frozen=True)
 class Enclave:
-    """A signed software NSM and the RSA key of what runs beside it."""
+    """A signed software NSM, and the RSA key of the program that uses it."""
 
     nsm: SimulatedNsm
     key: rsa.RSAPrivateKey
@@ -82,11 +82,11 @@ class Enclave:
         assert isinstance(document, bytes)
         return document
 
-    def recipient(self) -> Any:  # boto3-stubs want a TypedDict of theirs, most tests a dict
+    def recipient(self) -> Any:  # boto3-stubs want their TypedDict, most tests a dict
         return {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": self.document()}
 
     def recipient_json(self) -> dict[str, str]:
-        """Return the Recipient as it is in the JSON of a request."""
+        """Return the Recipient as it appears in the JSON of a request."""
         fields: dict[str, Any] = self.recipient()
         return fields | {"AttestationDocument": encode_base64(fields["AttestationDocument"])}
 
@@ -95,7 +95,7 @@ class Enclave:
 
 
 def open_cms(key: rsa.RSAPrivateKey, message: bytes) -> bytes:
-    """Open any of the shapes; OCTET STRINGs come in the order key, IV, content."""
+    """Open a message of any shape; its OCTET STRINGs are the key, IV and content, in this order."""
     strings = [node.value for node in read_ber(message).walk() if node.tag == 0x04]
     encrypted_key, iv, *segments = strings
     content = b"".join(segments) or [node.value for node in read_ber(message).walk() if node.tag == 0x80][-1]
@@ -112,7 +112,7 @@ def open_parts(key: rsa.RSAPrivateKey, encrypted_key: bytes, iv: bytes, encrypte
 
 @dataclass(frozen=True)
 class KmsWorld:
-    """One simulated account: its KMS, who may call it, and what signs documents it trusts."""
+    """One simulated account: its KMS, its callers, and the signer of the documents that it trusts."""
 
     kms: SimulatedKms
     identities: Identities
@@ -123,7 +123,7 @@ class KmsWorld:
         return self.kms.call(operation, dict(request), self.identities.principal(role))
 
     def fault(self, operation: str, role: str = ROLE, /, **request: object) -> KmsFault:
-        """Call, and return the fault it must end in."""
+        """Call KMS and return the fault that it must raise."""
         try:
             self.call(operation, role, **request)
         except KmsFault as fault:
@@ -151,7 +151,7 @@ def new_world(authority: AttestationAuthority, **options: Any) -> KmsWorld:
 
 
 def policy(*statements: dict[str, Any], with_administration: bool = True) -> str:
-    """Return a policy of statements, and one that lets the account administer the key unless told otherwise."""
+    """Return a policy with the statements, and by default one that lets the account administer the key."""
     administration = {
         "Sid": "Administration",
         "Effect": "Allow",
@@ -244,7 +244,7 @@ class RawClient:
 
 
 def denied_text(key: KmsKey, action: str = "kms:Decrypt", *, explicitly: bool = False) -> str:
-    """Return how KMS words that a key policy does not allow the role an action."""
+    """Return KMS's text for an action that the key policy does not allow the role."""
     reason = (
         "with an explicit deny in a resource-based policy"
         if explicitly

@@ -1,4 +1,4 @@
-"""A MessageServer in a thread of its own, and clients of it."""
+"""A MessageServer in a thread, and its clients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vsock_wire.rpc.server import Limits, MessageServer
 
 PROGRAM = "the-server"
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 
 Answer = Callable[[JsonObject], JsonObject]
 
 
 class StoppableListener(socket.socket):
-    """A listener whose ``accept`` raises SystemExit once told to, as the handler of SIGTERM does."""
+    """A listener whose ``accept`` raises SystemExit after ``stop``, as the handler of SIGTERM does."""
 
     def __init__(self, listener: socket.socket) -> None:
         super().__init__(fileno=listener.detach())
@@ -63,7 +63,7 @@ class Conversation:
 
 
 class RunningServer:
-    """A MessageServer in a thread of its own."""
+    """A MessageServer in a thread."""
 
     def __init__(self, address: Address, answer: Answer, limits: Limits) -> None:
         listener = listen_socket(address)

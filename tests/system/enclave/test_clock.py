@@ -1,4 +1,4 @@
-"""An enclave whose clock differs from AWS's, with real processes: here it is AWS whose clock is moved."""
+"""An enclave whose clock differs from AWS's, with real processes. The tests move AWS's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, dep
 
 
 class MovableClock:
-    """Never moved back, because certificates of the simulated NSM are valid from the time it had."""
+    """A clock that must never go back: the simulated NSM's certificates are valid from when they were made."""
 
     def __init__(self) -> None:
         self.offset = timedelta(minutes=-10)
@@ -35,15 +35,15 @@ def test_clock_within_the_bound_is_corrected_with_a_warning_and_beyond_it_refuse
     with deploy(clock=clock) as deployment:
         enclave = deployment.tools["enclave"]
         _decrypts(deployment)
-        deployment.account.imds._credentials = None  # new credentials have a KMS client of their own in the enclave
+        deployment.account.imds._credentials = None  # new credentials get their own KMS client in the enclave
         _decrypts(deployment)
-        (behind,) = _warnings(enclave)
-        assert re.match(r"KMS's clock is -60[01] s from the enclave's: signing by KMS's clock from now on", behind)
+        (slow,) = _warnings(enclave)
+        assert re.match(r"KMS's clock is -60[01] s from the enclave's: signing by KMS's clock from now on", slow)
 
         clock.offset = timedelta(minutes=10)
         _decrypts(deployment)
-        _, ahead = _warnings(enclave)
-        assert re.match(r"KMS's clock is \+(600|599) s", ahead)
+        _, fast = _warnings(enclave)
+        assert re.match(r"KMS's clock is \+(600|599) s", fast)
 
         clock.offset = timedelta(seconds=MAX_CLOCK_OFFSET_S + 600)
         done = deployment.instance(*CONTEXT_OPTIONS, deployment.encrypt(b"too late"))

@@ -62,7 +62,7 @@ def test_fifty_clients_at_once_each_get_their_own_plaintext(deployment: Deployme
     def client(number: int) -> None:
         with deployment.connect() as raw:
             all_connected.wait()
-            # Half of them with credentials of their own: clients of KMS are kept by credentials.
+            # Half of them have their own credentials, because the enclave keeps KMS clients by credentials.
             assert raw.ask(shared_credentials if number % 2 else _set_client(deployment))["Status"] == "Ok"
             for turn in range(4):
                 plaintext = f"of client {number}, turn {turn}".encode()
@@ -76,7 +76,7 @@ def test_clients_that_stop_in_the_middle_delay_nobody(deployment: Deployment) ->
     halves = [deployment.connect() for _ in range(20)]
     for client in halves:
         client.sock.sendall(b'{"Operation":"Decr')
-    _decrypts(deployment, b"beside forty silent clients")
+    _decrypts(deployment, b"next to forty silent clients")
     assert all(client.is_silent() for client in idle + halves)
     for client in idle + halves:
         client.sock.close()
@@ -93,10 +93,10 @@ def test_a_client_that_never_reads_delays_nobody(deployment: Deployment) -> None
         except BlockingIOError:
             pass
         assert sent < 50_000_000  # the server has stopped reading this one: its replies are stuck
-        _decrypts(deployment, b"beside a deaf client")
+        _decrypts(deployment, b"next to a client that never reads")
 
 
-def test_a_client_that_goes_in_the_middle_of_a_reply_kills_nothing(deployment: Deployment) -> None:
+def test_a_client_that_leaves_in_the_middle_of_a_reply_does_no_harm(deployment: Deployment) -> None:
     for _ in range(20):
         with deployment.connect() as client:
             client.sock.sendall(b'{"Operation":"Describe"}\0' * 200)
@@ -104,7 +104,7 @@ def test_a_client_that_goes_in_the_middle_of_a_reply_kills_nothing(deployment: D
     assert deployment.tools["enclave"].process.poll() is None
 
 
-def test_sigterm_lets_a_request_under_way_finish(deployment: Deployment) -> None:
+def test_sigterm_lets_a_request_in_progress_finish(deployment: Deployment) -> None:
     enclave = deployment.start_enclave("terminated")
     reached, go_on = threading.Event(), threading.Event()
 
@@ -130,7 +130,7 @@ def test_sigterm_lets_a_request_under_way_finish(deployment: Deployment) -> None
 
 
 def _await_closed(deployment: Deployment, name: str) -> None:
-    """Wait until the server accepts nobody any more."""
+    """Wait until the server accepts no more connections."""
     for _ in range(100_000):
         try:
             deployment.connect(name).sock.close()
@@ -147,7 +147,7 @@ def test_a_reply_echoes_the_id_of_its_request(deployment: Deployment) -> None:
 
 
 def test_many_sets_of_credentials_cost_little_memory(deployment: Deployment) -> None:
-    """Jobs with credentials of their own are normal; an enclave has little memory."""
+    """It is normal that each job has its own credentials, and an enclave has little memory."""
     enclave = deployment.start_enclave("many")
     with deployment.connect("many") as client:
         assert client.ask(_set_client(deployment))["Status"] == "Ok"

@@ -1,4 +1,4 @@
-"""What leaves the enclave's process under each --deliver, with a recorder on every socket it has and on its output."""
+"""What leaves the enclave's process with each --deliver, recorded on all its sockets and on its output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vsock_wire.net.sockets import close_quietly, connect_socket, listen_socket
 
 PLAINTEXT = b"p1aintext-that-must-stay-inside"
 MARK = f"8{os.getpid()}.5"
-"""Seconds that only processes of these tests sleep."""
+"""A number of seconds for which only processes of these tests sleep."""
 AMPLE_S = 20.0
 
 DISPATCH = f"""
@@ -51,7 +51,7 @@ them. It reads all of it, since one random data key in eight holds a line break.
 
 
 class Recorder:
-    """Stands on a unix socket before the real one, forwards, and keeps every byte of both directions."""
+    """Listens on a unix socket in front of the real one, forwards, and keeps every byte of both directions."""
 
     def __init__(self, listen: UnixAddress, destination: UnixAddress) -> None:
         self.recorded = bytearray()
@@ -65,7 +65,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the connections, which end with the enclave."""
+        """Wait for the connections to end, which they do with the enclave."""
         close_quietly(self._listener)
         for thread in self._threads:
             thread.join(AMPLE_S)
@@ -98,7 +98,7 @@ class Recorder:
 
 @dataclass
 class Recorded:
-    """An enclave whose every socket goes through a recorder."""
+    """An enclave with a recorder on each of its sockets."""
 
     deployment: Deployment
     name: str
@@ -106,12 +106,12 @@ class Recorded:
     recorders: dict[str, Recorder] = field(default_factory=dict)
 
     def everything(self) -> dict[str, bytes]:
-        """Return what has passed so far, by where; the log is its standard output and standard error."""
+        """Return what passed each place so far; the log has its standard output and standard error."""
         seen = {name: bytes(recorder.recorded) for name, recorder in self.recorders.items()}
         return seen | {"log": self.tool.log_file.read_bytes()}
 
     def ask(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run kmstool-instance against it, through the recorder."""
+        """Run kmstool-instance with this enclave, through the recorder."""
         return self.deployment.instance(*CONTEXT_OPTIONS, *arguments, stdin=stdin, enclave=f"{self.name}-tap")
 
     def decrypt(self, plaintext: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
@@ -162,8 +162,8 @@ def programs(deployment: Deployment) -> Iterator[Recorded]:
 
 
 def forms(secret: bytes) -> dict[str, bytes]:
-    """Return the ways in which a secret could be seen; base64 at each of its three alignments."""
-    encodings = {f"base64 behind {n} bytes": b64encode(bytes(n) + secret)[4:-4] for n in range(3)}
+    """Return the forms in which a secret could appear; base64 in each of its three alignments."""
+    encodings = {f"base64 after {n} bytes": b64encode(bytes(n) + secret)[4:-4] for n in range(3)}
     return encodings | {
         "as it is": secret,
         "reversed": secret[::-1],
@@ -183,13 +183,13 @@ def found(seen: dict[str, bytes], secret: bytes) -> set[str]:
 
 
 def output_of(plaintext: bytes) -> bytes:
-    """Return what DISPATCH says of it: gzip's trailer (RFC 1952, section 2.3.1)."""
+    """Return what DISPATCH prints for it: gzip's trailer (RFC 1952, section 2.3.1)."""
     trailer = crc32(plaintext).to_bytes(4, "little") + len(plaintext).to_bytes(4, "little")
     return b" " + trailer.hex(" ").encode() + b"\n"
 
 
 def marked_processes() -> set[int]:
-    """Return the processes that sleep for MARK seconds, or are shells about to."""
+    """Return the processes that sleep for MARK seconds, and the shells that are about to."""
     marked = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -200,15 +200,15 @@ def marked_processes() -> set[int]:
 
 class TestSearch:
     def test_finds_the_plaintext_where_it_is_delivered(self, deployment: Deployment) -> None:
-        """Without this, the searches below could pass over anything."""
+        """Without this test, the searches below could miss everything."""
         with recorded_enclave(deployment, "reply") as enclave:
             done = enclave.decrypt(PLAINTEXT)
             assert (done.returncode, done.stdout) == (0, PLAINTEXT + b"\n")
             hits = found(enclave.everything(), PLAINTEXT)
-        assert "base64 behind 0 bytes in instance" in hits
+        assert "base64 after 0 bytes in instance" in hits
         assert {hit.rpartition(" ")[2] for hit in hits} == {"instance"}
 
-    def test_of_digest_mode_finds_none_in_anything_that_left_the_enclave(self, digests: Recorded) -> None:
+    def test_finds_no_plaintext_in_anything_that_leaves_the_enclave_in_digest_mode(self, digests: Recorded) -> None:
         done = digests.decrypt(PLAINTEXT)
         assert (done.returncode, done.stdout) == (0, hashlib.sha256(PLAINTEXT).hexdigest().encode() + b"\n")
         key = digests.deployment.account.key
@@ -225,7 +225,7 @@ class TestSearch:
         assert len(seen["proxy"]) > 10_000
         assert b"Attestation" in seen["nsm"]
 
-    def test_of_exec_mode_finds_none_in_anything_that_left_the_enclave(self, programs: Recorded) -> None:
+    def test_finds_no_plaintext_in_anything_that_leaves_the_enclave_in_exec_mode(self, programs: Recorded) -> None:
         done = programs.decrypt(PLAINTEXT)
         assert (done.returncode, done.stdout) == (0, output_of(PLAINTEXT) + b"\n")
         assert found(programs.everything(), PLAINTEXT) == set()
@@ -248,9 +248,7 @@ class TestInstance:
         assert (answer["Digest"], answer["KeyId"]) == (digest.hexdigest(), digests.deployment.account.key.arn)
         assert "Plaintext" not in answer
 
-    def test_labels_digest_and_output_of_a_data_key_for_what_they_are(
-        self, digests: Recorded, programs: Recorded
-    ) -> None:
+    def test_labels_digest_and_output_of_a_data_key_as_such(self, digests: Recorded, programs: Recorded) -> None:
         key_id = ("--key-id", digests.deployment.account.key.arn)
         asked = [digests.ask("genkey", *key_id), programs.ask("genkey", *key_id)]
         assert [done.stderr for done in asked] == [b"", b""]
@@ -258,14 +256,14 @@ class TestInstance:
             b"CIPHERTEXT", b"DIGEST", b"CIPHERTEXT", b"OUTPUT",
         ]  # fmt: skip
 
-    def test_calls_the_output_of_a_program_so_in_json(self, programs: Recorded) -> None:
+    def test_names_the_output_of_a_program_in_json(self, programs: Recorded) -> None:
         answer = json.loads(programs.decrypt(PLAINTEXT, "--output", "json").stdout)
         assert b64decode(answer["Output"]) == output_of(PLAINTEXT)
         assert "Plaintext" not in answer
 
 
 def cs_conversation(enclave: Recorded) -> dict[str, Any]:
-    """Return the reply to Decrypt in a conversation of kmstool_instance in C, in its own bytes."""
+    """Return the reply to Decrypt after sending the exact bytes of kmstool_instance in C."""
     credentials = enclave.deployment.account.issue_credentials()
     set_client = (
         f'{{ "Operation": "SetClient", "AwsAccessKeyId": "{credentials.access_key_id}",'
@@ -280,8 +278,8 @@ def cs_conversation(enclave: Recorded) -> dict[str, Any]:
 
 
 class TestKmstoolInC:
-    def test_gets_an_error_in_place_of_a_digest_and_kms_is_not_asked(self, digests: Recorded) -> None:
-        """It aborts on a reply that says Ok without a Message of base64."""
+    def test_gets_an_error_instead_of_a_digest_and_kms_is_not_called(self, digests: Recorded) -> None:
+        """It aborts on a reply with status Ok but without a Message in base64."""
         before = len(digests.deployment.account.kms.journal.entries())
         reply = cs_conversation(digests)
         assert reply["Status"] == "Error"
@@ -293,7 +291,7 @@ class TestKmstoolInC:
         assert (reply["Status"], b64decode(reply["Message"])) == ("Ok", output_of(PLAINTEXT))
 
 
-class TestWhatTheEnclaveSaysOfItself:
+class TestWhatTheEnclaveReportsAboutItself:
     def test_describe_names_the_delivery_and_no_argument_of_the_program(
         self, digests: Recorded, programs: Recorded
     ) -> None:
@@ -326,18 +324,18 @@ class TestContainment:
             ("fork", "started more than 64 processes"),
         ],
     )
-    def test_failing_program_is_answered_with_its_error(self, programs: Recorded, mode: str, error: str) -> None:
+    def test_failure_of_the_program_is_reported(self, programs: Recorded, mode: str, error: str) -> None:
         done = programs.decrypt(mode.encode())
         assert (done.returncode, done.stdout) == (1, b"")
         expected = f"kmstool-instance: error: Could not decrypt ciphertext: program sh: {error}\n"
         assert done.stderr.startswith(expected.encode())
         assert marked_processes() == set()
 
-    def test_process_that_left_the_program_ends_with_it(self, programs: Recorded) -> None:
+    def test_process_that_leaves_its_session_ends_with_the_program(self, programs: Recorded) -> None:
         assert programs.decrypt(b"leave").stdout == b"left\n\n"
         assert marked_processes() == set()
 
-    def test_good_ones_do_not_wait_for_those_that_hang(self, programs: Recorded) -> None:
+    def test_working_programs_do_not_wait_for_hanging_ones(self, programs: Recorded) -> None:
         with ThreadPoolExecutor(5) as pool:
             hanging = [pool.submit(programs.decrypt, b"hang") for _ in range(2)]
             good = [pool.submit(programs.decrypt, b"good %d" % number) for number in range(3)]

@@ -1,4 +1,4 @@
-"""kmstool-enclave-cli as a real process, beside kmstool-instance and the imported client."""
+"""kmstool-enclave-cli as a real process, compared with kmstool-instance and the imported client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Fields = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """Return one with a second enclave, of another image, whose server is named "other"."""
+    """Return a deployment with a second enclave from another image, whose server is named "other"."""
     with deploy() as started:
         started.start_enclave("other", "--nsm", str(started.account.other_enclave.nsm_address))
         yield started
@@ -82,7 +82,7 @@ def run(
 
 
 def run_as_c(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the program by C's name with C's flags for the credentials, and none in the environment."""
+    """Run the program under C's name and with C's flags for the credentials, which are not in the environment."""
     credentials = flags(deployment.account.issue_credentials())
     return run(deployment, arguments[0], *credentials, *arguments[1:], environment={}, name="kmstool_enclave_cli")
 
@@ -123,7 +123,7 @@ def test_attest_gives_a_document_of_this_enclave_with_nonce_and_user_data(deploy
     assert payload["pcrs"][0] == deployment.account.enclave.pcr0
 
 
-def test_encrypt_makes_what_decrypt_opens_and_sends_no_document(deployment: Deployment) -> None:
+def test_decrypt_opens_what_encrypt_made_without_a_document(deployment: Deployment) -> None:
     plaintext = b"\x00 any bytes \n"
     sealed = run(deployment, "encrypt", *CONTEXT_OPTIONS, "--key-id", deployment.account.key.arn, stdin=plaintext)
     entry = deployment.account.kms.journal.entries()[-1]
@@ -134,16 +134,16 @@ def test_encrypt_makes_what_decrypt_opens_and_sends_no_document(deployment: Depl
 
 
 class Operation:
-    """One attested operation: how each of the three ways asks for it, and what is right for an answer.
+    """One attested operation: how to call it in each of three ways, and how to check the result.
 
     Attributes:
-        name: KMS's.
-        arguments: of both command lines; the ciphertext and the public key are put in by the ways themselves.
-        parameters: of boto3.
-        stdout: of kmstool-enclave-cli, byte for byte but for the base64; of the three operations that C has it is what
-            C's README promises.
-        check: fails unless the fields, by their labels, are right.
-        has_policy: whether a key policy is asked; KMS has none for GenerateRandom.
+        name: KMS's name of it.
+        arguments: arguments of both command lines, without the ciphertext and the public key.
+        parameters: parameters of boto3.
+        stdout: output of kmstool-enclave-cli, byte for byte except for the base64. For the three operations that C
+            has, it is what C's README promises.
+        check: fails unless the fields, by their labels, are correct.
+        has_policy: whether a key policy applies; KMS has none for GenerateRandom.
     """
 
     def __init__(self, name: str, arguments: list[str], parameters: dict[str, Any], check: Callable[[Fields], None]):
@@ -253,7 +253,7 @@ def attested(deployment: Deployment, enclave: Enclave) -> Any:
 
 
 def instance_arguments(deployment: Deployment, operation: Operation) -> list[str]:
-    """Return the same arguments as kmstool-instance takes them: a bare ciphertext, and the public key from a file."""
+    """Return the same arguments for kmstool-instance: the ciphertext as an argument, and the public key as a file."""
     arguments = [argument for argument in operation.arguments if argument != "--ciphertext"]
     if "--public-key" in arguments:
         place = arguments.index("--public-key") + 1
@@ -270,7 +270,7 @@ def instance_fields(done: subprocess.CompletedProcess[bytes]) -> Fields:
 
 @pytest.mark.parametrize("make", OPERATIONS, ids=lambda make: make.__name__)
 class TestEveryAttestedOperation:
-    def test_gives_what_it_should_by_all_three_ways(
+    def test_gives_the_correct_result_in_all_three_ways(
         self, deployment: Deployment, make: Callable[[Deployment], Operation]
     ) -> None:
         operation = make(deployment)
@@ -286,11 +286,11 @@ class TestEveryAttestedOperation:
             (operation.name, OK, True)
         ] * 3
 
-    def test_is_refused_to_another_image_and_without_a_document(
+    def test_is_refused_for_another_image_and_without_a_document(
         self, deployment: Deployment, make: Callable[[Deployment], Operation]
     ) -> None:
         operation = make(deployment)
-        if not operation.has_policy:  # there is no key, so no key policy either: KMS gives random bytes to anybody
+        if not operation.has_policy:  # without a key there cannot be a key policy: KMS gives random bytes to everyone
             assert call_boto3(deployment.account.unattested_client(), operation)
             return
         other = deployment.account.other_enclave

@@ -1,4 +1,4 @@
-"""What kmstool's C programs send and answer, byte for byte, against the real server process."""
+"""Checks the real server process against kmstool's C programs, byte for byte."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_malformed_decrypt_gets_the_text_of_kmstool(
 
 
 @pytest.mark.parametrize("context", ['"text"', "5", "[1]", '{"a":1}', '{"a":null}'])
-def test_an_encryption_context_of_a_wrong_type_is_an_error_and_no_crash(
+def test_an_encryption_context_of_the_wrong_type_is_an_error_and_not_a_crash(
     deployment: Deployment, client: RawClient, context: str
 ) -> None:
     ciphertext = deployment.encrypt(b"alive", {})
@@ -138,7 +138,7 @@ def test_an_encryption_context_of_a_wrong_type_is_an_error_and_no_crash(
             assert reply["Status"] == "Ok"
 
 
-def test_a_failure_of_kms_starts_with_the_text_of_kmstool_and_travels_whole(
+def test_a_failure_of_kms_starts_with_kmstools_text_and_is_passed_on_completely(
     deployment: Deployment, client: RawClient
 ) -> None:
     with client:

@@ -1,4 +1,4 @@
-"""kmstool-enclave --workers: several processes behind one address, and what becomes of them."""
+"""kmstool-enclave --workers: several processes that share one address, and what happens when they die."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vsock_wire.protocol.vocabulary import EnclaveCode
 
 WORKERS = 2
 TIMEOUT_S = 30.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 PLAINTEXT = b"opened by one of several"
 
 
@@ -37,7 +37,7 @@ def deployment() -> Iterator[Deployment]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Return the process ids of a server's workers, once all are there: it listens a moment before it forks them."""
+    """Return the process IDs of a server's workers after all have started, a moment after the server listens."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     assert until(lambda: len(children.read_text().split()) == WORKERS)
     return [int(child) for child in children.read_text().split()]
@@ -87,11 +87,11 @@ class TestServing:
         for _ in range(2 * WORKERS):
             assert decrypt(deployment).stdout == PLAINTEXT + b"\n"
 
-    def test_the_limit_is_that_of_all_workers_together(self, deployment: Deployment) -> None:
+    def test_the_limit_applies_to_all_workers_together(self, deployment: Deployment) -> None:
         deployment.start_enclave("few", "--workers", str(WORKERS), "--max-connections", "3")
         with contextlib.ExitStack() as stack:
             for _ in range(3):
-                # The connection by which the start was awaited may not have been forgotten yet.
+                # The connection that was used to wait for the start may still count.
                 assert until(lambda: is_served(stack.enter_context(deployment.connect("few"))))
             refused = stack.enter_context(deployment.connect("few")).read()
             assert (refused["Code"], refused["Status"]) == (EnclaveCode.BUSY, "Error")
@@ -99,12 +99,12 @@ class TestServing:
 
 
 def is_served(client: RawClient) -> bool:
-    """Tell whether a connection is one of those that are served; one that is turned away is closed by the server."""
+    """Return whether a connection is served; the server closes those that it turns away."""
     return bool(client.ask(b'{"Operation":"Describe"}')["Status"] == "Ok")
 
 
 def connections_of(pid: int) -> int:
-    """Count a worker's connected unix sockets that an instance's end is on: all but the listener."""
+    """Return how many connected unix sockets a worker has, without the listener."""
     inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
     table = Path("/proc/net/unix").read_text().splitlines()[1:]
     rows = [line.split() for line in table]
@@ -115,7 +115,7 @@ def connections_of(pid: int) -> int:
 
 
 class TestDeath:
-    def test_a_killed_worker_is_replaced_and_the_others_serve_on(self, deployment: Deployment) -> None:
+    def test_a_killed_worker_is_replaced_while_the_others_continue_to_serve(self, deployment: Deployment) -> None:
         supervisor = deployment.tools["enclave"].process.pid
         before = workers_of(supervisor)
         os.kill(before[0], signal.SIGKILL)

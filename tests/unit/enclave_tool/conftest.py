@@ -17,7 +17,7 @@ settings.load_profile("kmstool")
 
 @pytest.fixture(autouse=True)
 def _no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep botocore from whatever the machine that runs the tests is configured with."""
+    """Isolate botocore from the configuration of the machine that runs the tests."""
     import os
 
     for name in list(os.environ):
@@ -50,7 +50,7 @@ def scripted_nsm() -> ScriptedNsm:
 
 @pytest.fixture
 def kms(authority: ThrowawayAuthority, short_dir: Path) -> Iterator[CannedKms]:
-    """A KMS behind TLS on a unix socket, which plays the proxy's address."""
+    """A KMS with TLS on a unix socket, which stands in for the proxy."""
     with CannedKms(
         UnixAddress(str(short_dir / "kms")), authority.server_context("kms.us-east-1.amazonaws.com")
     ) as server:

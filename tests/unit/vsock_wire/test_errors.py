@@ -69,7 +69,7 @@ def test_credentials_error_names_provider_and_variable_where_there_is_one() -> N
 
 class TestPrintable:
     @given(any_text)
-    def test_result_can_neither_steer_a_terminal_nor_break_a_line(self, text: str) -> None:
+    def test_result_can_neither_control_a_terminal_nor_break_a_line(self, text: str) -> None:
         assert printable(text).isprintable()
 
     @given(any_text)
@@ -94,10 +94,10 @@ class TestPrintable:
 
 
 class TestQuoted:
-    def test_leaves_a_text_of_the_limit_whole(self) -> None:
+    def test_does_not_truncate_text_at_the_limit(self) -> None:
         assert quoted("x" * PEER_TEXT_CHARS) == '"' + "x" * PEER_TEXT_CHARS + '"'
 
-    def test_cuts_a_longer_text_and_says_so(self) -> None:
+    def test_truncates_longer_text_visibly(self) -> None:
         assert quoted("x" * (PEER_TEXT_CHARS + 1)) == '"' + "x" * PEER_TEXT_CHARS + '..."'
 
     @given(any_text)

@@ -46,31 +46,31 @@ def from_descriptor(data: bytes) -> Credentials:
 
 
 class TestFindCredentials:
-    def test_takes_the_environments(self) -> None:
+    def test_finds_those_of_the_environment(self) -> None:
         assert find_credentials(settings(), ENVIRONMENT) == Credentials("AKIDENV", "envSecret", "envToken")
 
-    def test_takes_no_token_where_there_is_none(self) -> None:
+    def test_has_no_token_if_none_is_given(self) -> None:
         environment = ENVIRONMENT | {"AWS_SESSION_TOKEN": ""}
         assert find_credentials(settings(), environment).session_token is None
 
-    def test_takes_the_flags_and_nothing_of_the_environment_beside_them(self) -> None:
+    def test_flags_exclude_the_environment_completely(self) -> None:
         flags = settings(access_key_id="AKIDFLAG", secret_access_key="flagSecret")
         assert find_credentials(flags, ENVIRONMENT) == Credentials("AKIDFLAG", "flagSecret")
 
     @pytest.mark.parametrize(
         ("fields", "expiration"), [(IMDS, "2026-01-01T06:00:00Z"), (SET_CLIENT, None)], ids=["IMDS", "SetClient"]
     )
-    def test_takes_a_descriptors(self, fields: dict[str, str], expiration: str | None) -> None:
+    def test_finds_those_of_a_descriptor(self, fields: dict[str, str], expiration: str | None) -> None:
         expected = Credentials("AKIDFD", "fdSecret", "fdToken", expiration)
         assert from_descriptor(json.dumps(fields).encode()) == expected
 
     @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-    def test_half_of_an_environment_is_refused(self, name: str) -> None:
+    def test_partial_credentials_in_the_environment_are_refused(self, name: str) -> None:
         environment = {variable: value for variable, value in ENVIRONMENT.items() if variable != name}
         with pytest.raises(CredentialsError, match=r"^environment: Aws\w+: expected"):
             find_credentials(settings(), environment)
 
-    def test_half_of_the_flags_is_not_made_whole_by_the_environment(self) -> None:
+    def test_environment_does_not_complete_partial_flags(self) -> None:
         with pytest.raises(CredentialsError, match=r"^command line: AwsSecretAccessKey: expected"):
             find_credentials(settings(access_key_id="AKIDFLAG"), ENVIRONMENT)
 
@@ -90,12 +90,12 @@ class TestFindCredentials:
             json.dumps({"SecretAccessKey": "fdSecret"}).encode(),
         ],
     )
-    def test_refuses_what_are_no_credentials_without_showing_it(self, data: bytes) -> None:
+    def test_refuses_malformed_credentials_without_showing_them(self, data: bytes) -> None:
         with pytest.raises(CredentialsError) as caught:
             from_descriptor(data)
         assert "fdSecret" not in f"{caught.value!r} {caught.value.hint}"
 
-    def test_more_than_credentials_can_be_is_refused(self) -> None:
+    def test_more_data_than_credentials_can_have_is_refused(self) -> None:
         descriptor = os.memfd_create("credentials")  # a pipe holds less
         try:
             os.write(descriptor, b" " * 65_537)

@@ -51,20 +51,20 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 class TestConfiguration:
-    def test_without_options_is_kmstools(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
+    def test_defaults_are_kmstools(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
         monkeypatch.delenv("REGION", raising=False)
         monkeypatch.delenv("ENDPOINT", raising=False)
         monkeypatch.delenv("PROXY_PORT", raising=False)
         assert run(monkeypatch) == 0
         assert served == [Config()]
 
-    def test_kmstools_own_options_are_taken(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
+    def test_accepts_kmstools_own_options(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
         assert run(monkeypatch, "--region", "eu-west-1", "--port", "5000", "--proxy-port", "2000") == 0
         assert served[0].region == "eu-west-1"
         assert served[0].listen == VsockAddress(CID_ANY, 5_000)
         assert served[0].kms.proxy_address == VsockAddress(3, 2_000)
 
-    def test_what_an_image_is_built_for_comes_from_the_environment_too(
+    def test_region_proxy_and_endpoint_may_come_from_the_environment(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
     ) -> None:
         monkeypatch.setenv("REGION", "eu-west-1")
@@ -82,7 +82,7 @@ class TestConfiguration:
         assert run(monkeypatch) == 0
         assert served == [Config()]
 
-    def test_nothing_else_of_the_environment_counts(
+    def test_ignores_other_variables_of_the_environment(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
     ) -> None:
         for prefix in ("", "KMSTOOL_ENCLAVE_", "KMSTOOL_"):
@@ -91,7 +91,7 @@ class TestConfiguration:
         assert run(monkeypatch) == 0
         assert served == [Config()]
 
-    def test_other_sockets_are_taken_when_allowed(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
+    def test_accepts_other_sockets_when_allowed(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
         options = ("--listen", "unix:/l", "--proxy", "tcp://localhost:1", "--nsm", "unix:/n")
         assert run(monkeypatch, *options, "--allow-non-vsock") == 0
         assert (served[0].listen, served[0].kms.proxy_address) == (UnixAddress("/l"), TcpAddress("localhost", 1))
@@ -157,7 +157,7 @@ class TestUsageErrors:
         assert len([line for line in err.splitlines() if not line.startswith("hint: ")]) == 1
         assert served == []
 
-    def test_endpoint_of_the_environment_that_is_none_is_one_too(
+    def test_malformed_endpoint_in_the_environment_is_one_too(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
     ) -> None:
         monkeypatch.setenv("ENDPOINT", "http://evil.example/")

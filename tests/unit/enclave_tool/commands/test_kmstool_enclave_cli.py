@@ -40,7 +40,7 @@ ANSWER = {
 
 @dataclass
 class World:
-    """What the program was told, and what it is answered."""
+    """What the program was given, and the responses that it gets."""
 
     nsm: ScriptedNsm = field(default_factory=ScriptedNsm)
     seeded: list[object] = field(default_factory=list)
@@ -133,7 +133,7 @@ LINES = [
 
 class TestOperations:
     @pytest.mark.parametrize("case", LINES, ids=[case[0][0] for case in LINES])
-    def test_asks_kms_and_prints_exactly_its_lines(
+    def test_calls_kms_and_prints_exactly_its_lines(
         self,
         world: World,
         monkeypatch: pytest.MonkeyPatch,
@@ -147,16 +147,14 @@ class TestOperations:
         assert world.callers == [(FROM_FLAGS, "us-east-1")]
 
     @pytest.mark.parametrize("command", [case[0] for case in LINES if case[0][0] not in ("genrandom", "derive")])
-    def test_encryption_context_goes_along(
+    def test_encryption_context_is_sent(
         self, world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
     ) -> None:
         context = ("--encryption-context", "a=1", "--encryption-context", "b=x=y", "--encryption-context", "c=")
         assert run(monkeypatch, *command, *context, *FLAGS, stdin=b"x") == 0
         assert world.requests[0].parameters["EncryptionContext"] == {"a": "1", "b": "x=y", "c": ""}
 
-    def test_key_id_of_decrypt_needs_no_algorithm_beside_it(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_key_id_of_decrypt_needs_no_algorithm(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run(monkeypatch, "decrypt", "--ciphertext", "AQID", "--key-id", "k", *FLAGS) == 0
         assert world.requests[0].parameters == {"CiphertextBlob": b"\1\2\3", "KeyId": "k"}
 
@@ -273,7 +271,7 @@ class TestUsageErrors:
         assert len([line for line in err.splitlines() if not line.startswith("hint: ")]) == 1
         assert (world.requests, world.seeded) == ([], [])
 
-    def test_stray_word_is_not_repeated(
+    def test_stray_word_is_not_shown(
         self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert run(monkeypatch, "decrypt", "--ciphertext", "AQID", *FLAGS, "halfOfASecret") == 2
@@ -319,7 +317,7 @@ class TestWayToKms:
         assert run(monkeypatch, "genrandom", "--length", "1", *FLAGS) == 0
         assert (world.callers[0][1], world.options[0].proxy) == ("us-east-1", VsockAddress(3, 8_000))
 
-    def test_other_sockets_are_taken_when_allowed(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_accepts_other_sockets_when_allowed(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         options = ("--proxy", "unix:/p", "--nsm", "unix:/n", "--allow-non-vsock")
         assert run(monkeypatch, "genrandom", "--length", "1", *options, *FLAGS) == 0
         assert world.options[0].proxy == UnixAddress("/p")
@@ -338,7 +336,7 @@ class TestExitCodes:
             (TlsError("TLS with kms: certificate rejected"), 1),
         ],
     )
-    def test_say_what_kind_of_failure_it_was(
+    def test_distinguish_kinds_of_failures(
         self,
         world: World,
         monkeypatch: pytest.MonkeyPatch,
@@ -354,7 +352,7 @@ class TestExitCodes:
         assert ("request id r-1" in err) == isinstance(error, KmsError)
         assert ("hint: look" in err) == (error.hint is not None)
 
-    def test_without_credentials_is_4_and_asks_nobody(
+    def test_is_4_without_credentials_and_calls_nobody(
         self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert run(monkeypatch, "genrandom", "--length", "1") == 4

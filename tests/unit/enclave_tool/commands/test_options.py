@@ -21,13 +21,13 @@ class TestWithoutAllowNonVsock:
         assert str(settings().nsm_location()) == "/dev/nsm"
 
     @pytest.mark.parametrize("address", [UnixAddress("/x"), TcpAddress("localhost", 1)])
-    def test_refuses_a_listener_that_is_no_vsock(self, address: Address) -> None:
+    def test_refuses_a_listener_other_than_vsock(self, address: Address) -> None:
         with pytest.raises(InputError, match=r"^--listen: expected a vsock address, got ") as caught:
             settings().check_address("--listen", address)
         assert "--allow-non-vsock" in (caught.value.hint or "")
 
     @pytest.mark.parametrize("address", [UnixAddress("/x"), TcpAddress("localhost", 1)])
-    def test_refuses_a_proxy_that_is_no_vsock(self, address: Address) -> None:
+    def test_refuses_a_proxy_other_than_vsock(self, address: Address) -> None:
         with pytest.raises(InputError, match=r"^--proxy: expected a vsock address, got "):
             settings(proxy=str(address)).kms_options()
 

@@ -95,23 +95,23 @@ def test_encrypt_delivers_nothing_and_is_the_same_under_every_delivery() -> None
 class TestUserData:
     @pytest.mark.parametrize("delivery", [Delivery.REPLY, Delivery.DIGEST])
     @pytest.mark.parametrize("requested", [None, b""])
-    def test_without_a_clients_own_is_the_delivery(self, delivery: Delivery, requested: bytes | None) -> None:
+    def test_is_only_the_delivery_if_the_client_sends_none(self, delivery: Delivery, requested: bytes | None) -> None:
         assert (
             Deliverer(delivery).user_data(AttestationRequest(user_data=requested)) == f"deliver={delivery}\n".encode()
         )
 
     @given(st.binary(max_size=400))
-    def test_first_line_is_the_enclaves_whatever_the_client_asks_for(self, requested: bytes) -> None:
+    def test_first_line_is_the_enclaves_own_whatever_the_client_sends(self, requested: bytes) -> None:
         for key, own in ((None, b"deliver=reply\n"), (b"", b"deliver=reply key=caller\n")):
             user_data = Deliverer().user_data(AttestationRequest(user_data=requested, public_key=key))
             assert user_data == own + requested
             assert split_delivery_line(user_data) == (own, requested)
 
     def test_fills_the_document_and_no_more(self) -> None:
-        room = MAX_ATTESTED_BYTES - len(b"deliver=digest\n")
-        assert len(DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(room))) or b"") == MAX_ATTESTED_BYTES
-        with pytest.raises(RequestError, match=rf"UserData: expected at most {room} bytes, got {room + 1}$"):
-            DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(room + 1)))
+        left = MAX_ATTESTED_BYTES - len(b"deliver=digest\n")
+        assert len(DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(left))) or b"") == MAX_ATTESTED_BYTES
+        with pytest.raises(RequestError, match=rf"UserData: expected at most {left} bytes, got {left + 1}$"):
+            DIGESTS_ONLY.user_data(AttestationRequest(user_data=bytes(left + 1)))
 
     @pytest.mark.parametrize("requested", [None, b"", b"mine", bytes(MAX_ATTESTED_BYTES)])
     @pytest.mark.parametrize("public_key", [None, b"a key"])
@@ -162,7 +162,7 @@ class TestParseDelivery:
         assert (delivery, program) == (Delivery.EXEC, Program(("/app/sign", "--key", "-"), self.LIMITS))
 
     @pytest.mark.parametrize("name", ["reply", "digest"])
-    def test_takes_the_others_without_one(self, name: str) -> None:
+    def test_accepts_the_others_without_one(self, name: str) -> None:
         assert parse_delivery(name, None, (), self.LIMITS) == (Delivery(name), None)
 
     @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ class TestParseDelivery:
         with pytest.raises(InputError, match=r"^--deliver"):
             parse_delivery(name, program, arguments, self.LIMITS)
 
-    def test_arguments_do_not_show(self) -> None:
+    def test_arguments_are_not_shown(self) -> None:
         assert "hunter2" not in repr(Program(("/app/sign", "--pin", "hunter2")))
 
 
 class AnsweringRegions(KmsRegions):
-    """A KMS that gives the secret to whoever asks, and counts how often."""
+    """A KMS that gives the secret to every caller, and counts the calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -207,7 +207,7 @@ class AnsweringCaller(KmsCaller):
 
 
 def ask(deliverer: Deliverer, message: JsonObject) -> tuple[JsonObject, int]:
-    """Return the reply of a session to one request, and how often KMS was asked."""
+    """Return a session's reply to one request, and the number of calls to KMS."""
     clients = AnsweringRegions()
     session = Session(Enclave(clients, None, {}, lambda *_: b"", lambda _: (), deliverer))
     session.take(b'{"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSecretAccessKey": "x"}').answer()
@@ -225,7 +225,7 @@ class TestSession:
         assert (reply["Status"], reply["Code"], calls) == ("Error", "InvalidRequest", 0)
         assert reply["Message"].startswith("Could not decrypt ciphertext: this enclave returns only the digest")
 
-    def test_failure_of_the_program_is_an_error_with_a_code_of_its_own(self) -> None:
+    def test_failure_of_the_program_has_its_own_error_code(self) -> None:
         def fail(_secret: bytes) -> bytes:
             raise DeliveryError("program sign: exited with code 3", hint="look")
 

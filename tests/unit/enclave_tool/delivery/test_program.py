@@ -1,4 +1,4 @@
-"""Real processes: every run must end, and leave none behind."""
+"""Tests with real processes: every run must end and leave no process running."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from vsock_wire.errors import InputError
 
 SECRET = b"hunter2 hunter2"
 AMPLE_S = 20.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 MARK = f"9{os.getpid()}.5"
-"""Seconds that only processes of these tests sleep, and no other process of the machine."""
+"""A number of seconds for which only processes of these tests sleep."""
 
 
 def shell(script: str, *, time_s: float = AMPLE_S, memory_mib: int = 512) -> ProgramRunner:
@@ -48,7 +48,7 @@ def marked_processes() -> set[int]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
+def _no_process_is_left() -> Iterator[None]:
     yield
     assert marked_processes() == set()
 
@@ -88,8 +88,8 @@ class TestGoodProgram:
         assert shell("cat >&2; echo done").run(SECRET) == b"done\n"
         assert capfd.readouterr() == ("", "")
 
-    def test_ignores_no_signal_for_a_start(self) -> None:
-        """Python ignores SIGPIPE, who starts a server with nohup SIGHUP, and a child would inherit either."""
+    def test_starts_without_ignored_signals(self) -> None:
+        """Python ignores SIGPIPE, nohup makes a server ignore SIGHUP, and a child would inherit both."""
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             ignored = shell("cat >/dev/null; grep SigIgn /proc/self/status").run(SECRET).split()[1]
@@ -100,8 +100,8 @@ class TestGoodProgram:
     def test_leaves_no_core_dump(self) -> None:
         assert shell("cat >/dev/null; ulimit -Hc").run(SECRET) == b"0\n"
 
-    def test_several_run_side_by_side(self) -> None:
-        """Each waits until all have started, so one after the other would never end."""
+    def test_several_run_concurrently(self) -> None:
+        """Each waits until all have started, so they would never end if they ran one after the other."""
         count = 4
         gates = [os.pipe() for _ in range(count)]
         paths = [f"/proc/{os.getpid()}/fd/{write_end}" for _, write_end in gates]
@@ -119,7 +119,7 @@ class TestGoodProgram:
                     os.close(descriptor)
         assert outputs == [b"secret %d " % i + b"\n" * count for i in range(count)]
 
-    def test_costs_no_descriptor(self) -> None:
+    def test_leaks_no_descriptor(self) -> None:
         runner = shell("cat")
         runner.run(SECRET)
         before = open_descriptors()
@@ -131,13 +131,13 @@ class TestGoodProgram:
 
 
 class TestContainment:
-    def test_program_that_hangs_is_ended_in_time(self) -> None:
+    def test_program_that_hangs_is_killed_in_time(self) -> None:
         started = time.monotonic()
         with pytest.raises(DeliveryError, match=r"^program sh: did not end within 0.3 s$"):
             shell(f"cat; sleep {MARK}", time_s=0.3).run(SECRET)
         assert time.monotonic() - started < 5.0
 
-    def test_program_that_will_not_be_asked_to_end_is_ended(self) -> None:
+    def test_program_that_ignores_signals_is_killed(self) -> None:
         with pytest.raises(DeliveryError, match="did not end within"):
             shell(f"trap '' TERM INT HUP; cat; while :; do sleep {MARK}; done", time_s=0.3).run(SECRET)
 
@@ -159,7 +159,7 @@ class TestContainment:
         ["yes", "cat; yes | cat", f"(setsid yes &); sleep {MARK}"],
         ids=["itself", "by a pipeline", "from a session of its own"],
     )
-    def test_program_that_floods_its_output_is_ended(self, script: str) -> None:
+    def test_program_that_floods_its_output_is_killed(self, script: str) -> None:
         with pytest.raises(DeliveryError, match=rf"wrote more than {MAX_OUTPUT_BYTES} bytes of output$"):
             shell(script).run(SECRET)
 
@@ -168,15 +168,15 @@ class TestContainment:
             shell(f"cat >/dev/null; head -c {MAX_OUTPUT_BYTES + 1} /dev/zero").run(SECRET)
 
     @pytest.mark.parametrize("script", ["echo fine", "exec <&-; echo fine"])
-    def test_program_that_reads_nothing_is_told_so(self, script: str) -> None:
+    def test_program_that_reads_nothing_is_an_error(self, script: str) -> None:
         with pytest.raises(DeliveryError, match="left 15 bytes of the secret unread"):
             shell(script).run(SECRET)
 
-    def test_program_that_reads_a_part_is_told_so(self) -> None:
+    def test_program_that_reads_only_a_part_is_an_error(self) -> None:
         with pytest.raises(DeliveryError, match="left 10 bytes of the secret unread"):
             shell("dd bs=1 count=5 2>/dev/null").run(SECRET)
 
-    def test_program_that_neither_reads_nor_ends_is_ended_however_long_the_secret(self) -> None:
+    def test_program_that_neither_reads_nor_ends_is_killed_however_long_the_secret(self) -> None:
         with pytest.raises(DeliveryError, match="did not end within"):
             shell(f"sleep {MARK}", time_s=0.3).run(bytes(200_000))
 
@@ -187,7 +187,7 @@ class TestContainment:
             python(script, memory_mib=100).run(SECRET)
         assert "100 MiB" in (caught.value.hint or "")
 
-    def test_processes_that_outlive_the_program_are_ended_with_it(self) -> None:
+    def test_processes_that_would_outlive_the_program_are_killed(self) -> None:
         script = (
             "import os, sys\ndata = sys.stdin.read()\nready, tell = os.pipe()\n"
             "for leave in (lambda: None, os.setsid, os.setpgrp):\n    if os.fork() == 0:\n        leave()\n"
@@ -197,15 +197,15 @@ class TestContainment:
         )
         assert python(script).run(SECRET) == SECRET
 
-    def test_output_ends_with_the_program_though_a_process_of_it_holds_the_pipe(self) -> None:
+    def test_output_ends_with_the_program_even_if_a_child_holds_the_pipe(self) -> None:
         assert shell(f"cat; (setsid sleep {MARK} &)").run(SECRET) == SECRET
 
-    def test_program_that_forks_without_end_is_ended(self) -> None:
-        """A tree that would stop at 512, lest a failure here takes the machine down."""
+    def test_program_that_forks_endlessly_is_killed(self) -> None:
+        """The tree of processes would stop at 512, so that a failure does not take the machine down."""
         with pytest.raises(DeliveryError, match=rf"^program \S+: started more than {MAX_PROCESSES} processes$"):
             python(f"import os, time; [os.fork() for _ in range(9)]; time.sleep({MARK})").run(SECRET)
 
-    def test_processes_that_leave_group_and_session_are_counted_and_ended(self) -> None:
+    def test_processes_that_leave_group_and_session_are_counted_and_killed(self) -> None:
         script = (
             "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        os.setsid()\n"
             f"        if os.fork() == 0:\n            time.sleep({MARK})\n        os._exit(0)\ntime.sleep({MARK})"
@@ -213,7 +213,7 @@ class TestContainment:
         with pytest.raises(DeliveryError, match="started more than"):
             python(script).run(SECRET)
 
-    def test_program_that_kills_its_supervisor_gives_nothing_and_dies_with_it(self) -> None:
+    def test_program_that_kills_its_supervisor_delivers_nothing_and_is_killed(self) -> None:
         with pytest.raises(DeliveryError, match="its supervisor did not report how it ended"):
             shell(f"cat; kill -9 $PPID; exec sleep {MARK}").run(SECRET)
         for process in marked_processes():  # killed by the kernel, perhaps not yet gone
@@ -248,13 +248,13 @@ class TestContainment:
 
 class TestStart:
     @pytest.mark.parametrize("name", ["missing", "folder", "not-executable"])
-    def test_with_what_is_no_program_fails(self, tmp_path: Path, name: str) -> None:
+    def test_without_an_executable_program_fails(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "not-executable").touch(mode=0o644)
         with pytest.raises(InputError, match=r"^--deliver-exec: not an executable file: /"):
             ProgramRunner(Program((str(tmp_path / name),)))
 
-    def test_of_a_file_that_the_kernel_does_not_take_is_an_error(self, tmp_path: Path) -> None:
+    def test_of_a_file_that_the_kernel_cannot_execute_is_an_error(self, tmp_path: Path) -> None:
         file = tmp_path / "program"
         file.write_bytes(b"\x7fELF of no machine")
         file.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The server's ways to KMS, to a canned one."""
+"""The server's connections to a canned KMS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the server try again at once."""
+    """Let the server retry without a pause."""
     monkeypatch.setattr("enclave_tool.kms.regional.time.sleep", lambda _: None)
 
 
@@ -33,7 +33,7 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[KMSClient]]:
-    """Every boto3 client that is made, closed in the end."""
+    """Every boto3 client that is created; all are closed at the end."""
     made: list[KMSClient] = []
 
     def record(*args: Any, **options: Any) -> KMSClient:

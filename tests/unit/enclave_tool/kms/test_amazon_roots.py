@@ -1,4 +1,4 @@
-"""The image's CA bundle: Amazon's roots, each by its fingerprint, and no other authority that could speak for KMS."""
+"""The image's CA bundle has Amazon's roots, checked by fingerprint, and no other authority."""
 
 from __future__ import annotations
 

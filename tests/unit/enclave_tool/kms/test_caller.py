@@ -84,7 +84,7 @@ class TestDecrypt:
         with pytest.raises(NsmError):
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, Attempts())
 
-    def test_closing_kms_is_kms_not_reached(self, regions: KmsRegions, kms: CannedKms) -> None:
+    def test_closed_connection_means_that_kms_is_unreachable(self, regions: KmsRegions, kms: CannedKms) -> None:
         kms.answer = lambda _: None
         with pytest.raises(KmsUnreachableError):
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, Attempts())
@@ -121,9 +121,7 @@ class TestDecrypt:
     @pytest.mark.parametrize(
         "body", [b"[]", b'"text"', b"17", b"null", b"{", b"\xff\xfe", b'{"CiphertextForRecipient": "!"}']
     )
-    def test_answer_that_is_not_kmss_is_an_error_of_ours(
-        self, regions: KmsRegions, kms: CannedKms, body: bytes
-    ) -> None:
+    def test_malformed_response_is_a_tool_error(self, regions: KmsRegions, kms: CannedKms, body: bytes) -> None:
         kms.answer = lambda _: Answer(body)
         with pytest.raises(ToolError):
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, Attempts())

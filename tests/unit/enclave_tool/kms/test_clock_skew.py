@@ -32,7 +32,7 @@ EXPIRED = "Signature expired: 20250101T000000Z is now earlier than 20250101T0010
 
 
 class ShiftedKms:
-    """Judges the time of each signature by a clock of its own, as KMS does."""
+    """Checks the time of each signature against its own clock, as KMS does."""
 
     def __init__(self, kms: CannedKms, sealed: str) -> None:
         self.offset = timedelta()
@@ -99,7 +99,7 @@ def test_call_is_signed_again_by_kmss_time_and_the_offset_is_a_warning(
     assert abs(second - first - shifted.offset) <= timedelta(seconds=3)
     (record,) = [record for record in caplog.records if record.name == "enclave_tool.kms.clock_skew"]
     assert record.levelno == logging.WARNING
-    # the Date header has whole seconds, and time passes on the way
+    # the Date header has whole seconds, and time passes in between
     assert abs(int(record.getMessage().split()[4]) - minutes * 60) <= 3
     assert len(kms.calls) == 2
 
@@ -154,7 +154,7 @@ def test_answer_without_a_usable_date_is_not_signed_again(
     assert len(shifted.signed_at) == 1
 
 
-def test_kms_that_is_never_content_is_asked_twice(client: KMSClient, shifted: ShiftedKms) -> None:
+def test_kms_that_refuses_every_time_is_called_twice(client: KMSClient, shifted: ShiftedKms) -> None:
     shifted.offset = timedelta(minutes=10)
     shifted.headers = lambda now: {"Date": format_datetime(now - timedelta(minutes=20), usegmt=True)}
     refusal_of(client)
@@ -182,5 +182,5 @@ def test_other_refusals_are_not_signed_again(client: KMSClient, shifted: Shifted
         ({}, False),
     ],
 )
-def test_skew_is_told_from_other_refusals(error: dict[str, Any], *, is_skew: bool) -> None:
+def test_skew_is_distinguished_from_other_refusals(error: dict[str, Any], *, is_skew: bool) -> None:
     assert is_skew_error(error) is is_skew

@@ -38,7 +38,7 @@ def ssl_error(original: Exception | str) -> SSLError:
 
 
 class TestRefusals:
-    def test_everything_kms_said_is_kept(self) -> None:
+    def test_everything_in_kmss_response_is_kept(self) -> None:
         failure = kms_failure(
             client_error("AccessDeniedException", "User: x is not authorized", HTTPStatusCode=400, RequestId="r-1"),
             PROXY,
@@ -55,17 +55,17 @@ class TestRefusals:
         assert str(failure) == "InvalidCiphertextException"
         assert "encryption context" in (failure.hint or "")
 
-    def test_refusal_without_anything_is_an_error_all_the_same(self) -> None:
+    def test_refusal_without_any_fields_is_still_an_error(self) -> None:
         failure = kms_failure(ClientError({}, "Decrypt"), PROXY)
         assert isinstance(failure, KmsError)
         assert (failure.code, failure.http_status, failure.request_id) == ("Unknown", None, None)
 
-    def test_flood_and_terminal_escapes_of_the_peer_are_kept_off(self) -> None:
+    def test_long_texts_and_terminal_escapes_of_the_peer_are_removed(self) -> None:
         failure = kms_failure(client_error("Bad\x1b[2J", "\n" + "A" * 100_000), PROXY)
         assert str(failure).isprintable()
         assert len(str(failure)) < MAX_KMS_TEXT_CHARS + 100
 
-    def test_flood_in_the_code_is_cut_as_well(self) -> None:
+    def test_long_code_is_truncated_as_well(self) -> None:
         assert len(str(kms_failure(client_error("A" * 100_000), PROXY))) < MAX_KMS_TEXT_CHARS
 
     @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ class TestProxy:
         assert "vsock-proxy" in (failure.hint or "")
 
     @pytest.mark.parametrize("kind", [EndpointConnectionError, ConnectTimeoutError])
-    def test_without_a_cause_it_is_the_time(self, kind: type[EndpointConnectionError]) -> None:
+    def test_without_a_cause_it_is_a_timeout(self, kind: type[EndpointConnectionError]) -> None:
         failure = kms_failure(kind(endpoint_url=URL), PROXY)
         assert str(failure) == "connect to proxy vsock://3:8000: no answer in time"
 
@@ -111,7 +111,7 @@ class TestTls:
         "original",
         [ssl.SSLEOFError(8, "EOF occurred"), ssl.SSLZeroReturnError(6, "closed"), ConnectionResetError(104, "x")],
     )
-    def test_closed_connection_is_kms_not_reached(self, original: Exception) -> None:
+    def test_connection_closed_in_the_handshake_means_that_kms_is_unreachable(self, original: Exception) -> None:
         failure = kms_failure(ssl_error(original), PROXY)
         assert isinstance(failure, KmsUnreachableError)
         assert "allowlist" in (failure.hint or "")
@@ -124,7 +124,7 @@ class TestTls:
         assert isinstance(failure, TlsError)
         assert str(failure).isprintable()
 
-    def test_error_without_a_cause_is_an_error_all_the_same(self) -> None:
+    def test_tls_error_without_a_cause_is_still_an_error(self) -> None:
         assert isinstance(kms_failure(SSLError(endpoint_url=URL, error=Exception()), PROXY), ToolError)
 
 
@@ -136,12 +136,12 @@ class TestOthers:
             ConnectionClosedError(endpoint_url=URL),
         ],
     )
-    def test_failure_behind_the_proxy_is_kms_not_reached(self, error: BotoCoreError) -> None:
+    def test_failure_behind_the_proxy_means_that_kms_is_unreachable(self, error: BotoCoreError) -> None:
         failure = kms_failure(error, PROXY)
         assert isinstance(failure, KmsUnreachableError)
         assert type(error).__name__ in str(failure)
 
-    def test_own_refusal_of_botocore_is_no_network_failure(self) -> None:
+    def test_botocores_own_refusal_is_not_a_network_failure(self) -> None:
         failure = kms_failure(ParamValidationError(report="Invalid length for parameter KeyId"), PROXY)
         assert not isinstance(failure, TransportError)
 

@@ -35,7 +35,7 @@ class TestProxy:
 
 
 class TestMistakes:
-    """Each is reported when the options are made, not by the first call."""
+    """Each is reported when the options are created, not by the first call."""
 
     @pytest.mark.parametrize(
         ("field", "value", "expected"),
@@ -62,7 +62,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("field", ["connect_timeout_s", "read_timeout_s"])
     @pytest.mark.parametrize("seconds", [0, -1.0, math.inf, math.nan])
-    def test_timeout_that_is_none_is_a_value_error(self, field: str, seconds: float) -> None:
+    def test_invalid_timeout_is_a_value_error(self, field: str, seconds: float) -> None:
         wrong: Any = {field: seconds}
         with pytest.raises(ValueError, match=f"^{field}: expected a number of seconds greater than 0, got "):
             KmsOptions(**wrong)
@@ -76,7 +76,7 @@ class TestMistakes:
         with pytest.raises(ValueError, match="pass either ca_file or tls, not both"):
             KmsOptions(ca_file="ca.pem", tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
-    def test_endpoint_host_that_is_none_is_an_input_error(self) -> None:
+    def test_malformed_endpoint_host_is_an_input_error(self) -> None:
         with pytest.raises(InputError, match=r"^endpoint_host: expected a host name"):
             KmsOptions(endpoint_host="http://kms.local")
 

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.usefixtures("no_pauses", "made")
 
 
 class TestAttempts:
-    """Which failures are tried again, how often, and in what time."""
+    """Which failures are retried, how often, and within what time."""
 
-    def test_one_is_counted_where_one_was_enough(
+    def test_one_is_counted_if_one_was_enough(
         self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey
     ) -> None:
         kms.answer = sealing(recipient_key)
@@ -47,7 +47,7 @@ class TestAttempts:
             None,
         ],
     )
-    def test_a_failure_that_passes_is_tried_again(
+    def test_a_temporary_failure_is_retried(
         self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey, failure: Answer | None
     ) -> None:
         sealed, failures = sealing(recipient_key), iter([failure, failure])
@@ -72,7 +72,7 @@ class TestAttempts:
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, attempts)
         assert attempts.count == 1
 
-    def test_no_try_begins_once_the_time_is_over(
+    def test_no_attempt_starts_after_the_timeout(
         self, regions: KmsRegions, kms: CannedKms, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("random.random", lambda: 1.0)
@@ -99,10 +99,8 @@ class TestAttempts:
         assert 0.2 < waited_s < 3.0
         assert attempts.count == 1
 
-    def test_quota_of_retries_is_given_back(
-        self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey
-    ) -> None:
-        """botocore lends 500 in all, 5 to 14 for each retry, and gets it back with an answer that is good."""
+    def test_retry_quota_is_returned(self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey) -> None:
+        """botocore's quota is 500. A retry takes 5 to 14 of it, and a good response returns that."""
         caller, sealed = regions.caller(CREDENTIALS, REGION), sealing(recipient_key)
         for _ in range(120):
             failures = iter([Answer(b"", 503)])

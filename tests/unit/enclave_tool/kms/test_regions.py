@@ -53,7 +53,7 @@ class TestCallers:
             regions.caller(CREDENTIALS, region)
         assert [client.meta.region_name for client in made] == [REGION, "eu-west-1", "eu-west-2", "eu-west-1"]
 
-    def test_caller_of_a_dropped_region_still_serves_who_holds_it(
+    def test_caller_of_a_dropped_region_still_works(
         self, regions: KmsRegions, kms: CannedKms, recipient_key: RecipientKey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(kms_regions, "MAX_REGIONS", 1)
@@ -70,7 +70,7 @@ class TestCallers:
             regions.caller(CREDENTIALS, region)
         assert caught.value.code is EnclaveCode.CLIENT_FAILED
 
-    def test_refused_region_leaves_those_that_are_there(
+    def test_refused_region_leaves_existing_ones_in_place(
         self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch, made: list[KMSClient]
     ) -> None:
         monkeypatch.setattr(kms_regions, "MAX_REGIONS", 2)
@@ -81,7 +81,7 @@ class TestCallers:
         regions.caller(CREDENTIALS, REGION)
         assert len(made) == 1
 
-    def test_ready_caller_is_given_while_another_is_being_made(
+    def test_existing_caller_is_returned_while_another_is_being_created(
         self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         regions.caller(CREDENTIALS, REGION)
@@ -101,7 +101,7 @@ class TestCallers:
         may_go_on.set()
         thread.join()
 
-    def test_threads_that_come_at_once_share_one(self, regions: KmsRegions, made: list[KMSClient]) -> None:
+    def test_concurrent_threads_share_one(self, regions: KmsRegions, made: list[KMSClient]) -> None:
         start = threading.Barrier(6)
 
         def ask() -> None:

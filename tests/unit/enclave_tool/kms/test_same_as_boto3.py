@@ -1,4 +1,4 @@
-"""The server's own path and the boto3 client of the library send the same, and make the same of every answer."""
+"""The server's own calls and the library's boto3 client send the same requests and handle responses alike."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses", "made")
 
 
 class TestSameAsBoto3:
-    """The server's own path and the boto3 client of the library send the same, and make the same of every answer."""
+    """The server's own calls and the library's boto3 client send the same requests and handle responses alike."""
 
     @pytest.fixture(autouse=True)
     def _sealed(self, kms: CannedKms, recipient_key: RecipientKey) -> None:
@@ -92,7 +92,7 @@ class TestSameAsBoto3:
         with pytest.raises(ToolError) as ours:
             regions.caller(CREDENTIALS, REGION).call_kms(REQUEST, Attempts())
         requests = len(kms.calls)
-        with pytest.raises(Exception) as theirs:  # noqa: PT011 - whichever it is
+        with pytest.raises(Exception) as theirs:  # noqa: PT011 - any exception
             library.decrypt(CiphertextBlob=b"c")
         assert len(kms.calls) == 2 * requests
         expected = theirs.value
@@ -100,5 +100,5 @@ class TestSameAsBoto3:
             expected = kms_failure(expected, kms.address)
         if isinstance(expected, ToolError):
             assert (type(ours.value), str(ours.value)) == (type(expected), str(expected))
-        else:  # what botocore's parser stumbles over has no one type
+        else:  # botocore's parser raises various types
             assert isinstance(ours.value, RecipientError)

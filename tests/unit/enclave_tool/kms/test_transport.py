@@ -34,7 +34,7 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True, params=[BySession, ByPool])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every test of this file see to both: they must not differ."""
+    """Run every test of this file with both, because they must behave alike."""
     monkeypatch.setattr(proxy_sessions, "way", request.param)
 
 
@@ -69,7 +69,7 @@ class TestVerifiedPeer:
     def test_kept_connection_that_was_closed_is_replaced(self, session: Session, kms: CannedKms) -> None:
         fetch(session)
         kms.drop_connections()
-        while True:  # the other end's close may take a moment to arrive; until then a request fails
+        while True:  # the close of the other end may take a moment to arrive; until then, a request fails
             try:
                 assert fetch(session)[0] == 200
                 break
@@ -163,7 +163,7 @@ class TestRefusedPeer:
         assert isinstance(cause, TransportError)
         assert "no such file or directory" in str(cause)
 
-    def test_silent_peer_ends_with_the_read_time_out(self, kms: CannedKms, bundle: str) -> None:
+    def test_silent_peer_ends_after_the_read_timeout(self, kms: CannedKms, bundle: str) -> None:
         is_over = threading.Event()
 
         def wait(_call: Call) -> None:
@@ -186,12 +186,12 @@ class TestSizeOfAnswers:
         kms.answer = lambda _: Answer(b"x" * MAX_KMS_ANSWER_BYTES)
         assert fetch(session) == (200, b"x" * MAX_KMS_ANSWER_BYTES)
 
-    def test_told_length_over_the_limit_is_refused_before_the_body(self, session: Session, kms: CannedKms) -> None:
+    def test_content_length_over_the_limit_is_refused_before_the_body(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: Answer(b"", headers={"Content-Length": str(MAX_KMS_ANSWER_BYTES + 1)})
         with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
             fetch(session)
 
-    def test_chunks_without_end_are_refused_at_the_limit_and_the_next_request_served(
+    def test_endless_chunks_are_refused_at_the_limit_and_the_next_request_is_served(
         self, session: Session, kms: CannedKms
     ) -> None:
         body = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
@@ -210,7 +210,7 @@ class TestSizeOfAnswers:
 
 
 class _Unsized(Answer):
-    """An answer that does not tell its length."""
+    """A response without a Content-Length."""
 
     def to_http(self) -> bytes:
         head, _, body = super().to_http().partition(b"\r\n\r\n")
@@ -220,10 +220,10 @@ class _Unsized(Answer):
 
 class TestNegotiation:
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    def test_server_that_offers_sessions_to_resume_sees_each_connection_verified_anew(
+    def test_server_that_offers_session_resumption_is_verified_on_each_connection(
         self, short_dir: Path, authority: ThrowawayAuthority, bundle: str, version: ssl.TLSVersion
     ) -> None:
-        """No session is kept, so none made before can stand for a certificate."""
+        """No session is kept, so an earlier one cannot replace the check of a certificate."""
         context = authority.server_context(HOST)
         context.minimum_version = context.maximum_version = version
         with serving(short_dir, context) as server, new_session(server.address, tls_context(bundle)) as session:
@@ -234,7 +234,7 @@ class TestNegotiation:
             assert context.session_stats()["hits"] == 0
             assert context.session_stats()["accept_good"] >= 2
 
-    def test_server_that_would_speak_http_2_gets_http_1_1(
+    def test_server_that_supports_http_2_gets_http_1_1(
         self, short_dir: Path, authority: ThrowawayAuthority, bundle: str
     ) -> None:
         context = authority.server_context(HOST)

@@ -1,4 +1,4 @@
-"""What the transport records of a call that is to be explained, against what the other end saw."""
+"""Compares what the transport records of a traced call with what the other end saw."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_new_connection_is_recorded_with_what_was_checked(session: Session, kms:
     assert tls.elapsed_ms > 0
 
 
-def test_kept_connection_is_recorded_as_such_also_where_the_call_that_opened_it_was_not(
+def test_kept_connection_is_recorded_as_such_even_if_the_call_that_opened_it_was_not(
     session: Session, kms: CannedKms
 ) -> None:
     fetch(session)
@@ -62,7 +62,7 @@ def test_kept_connection_is_recorded_as_such_also_where_the_call_that_opened_it_
 def test_connection_that_replaces_a_kept_one_is_new(session: Session, kms: CannedKms) -> None:
     fetch(session)
     kms.drop_connections()
-    while True:  # the other end's close may take a moment to arrive; until then a request fails
+    while True:  # the close of the other end may take a moment to arrive; until then, a request fails
         try:
             tls, _ = explained_fetch(session)
             break
@@ -80,9 +80,12 @@ def test_answer_is_recorded_with_the_bytes_that_the_other_end_saw(session: Sessi
 
 
 @pytest.mark.parametrize("length", ["", "x", "-0", "+2", "2x", "0x2", "2, 2", "\u0662", "1_0"])
-def test_length_that_is_no_number_counts_as_none(session: Session, kms: CannedKms, length: str) -> None:
+def test_length_other_than_a_number_counts_as_none(session: Session, kms: CannedKms, length: str) -> None:
     kms.answer = lambda _: Answer({}, headers={"Content-Length": length, "Connection": "close"})
-    with recording() as steps, suppress(BotoCoreError, HTTPException):  # the body is read behind what is told
+    with (
+        recording() as steps,
+        suppress(BotoCoreError, HTTPException),
+    ):  # reading the body fails after the length is recorded
         fetch(session)
     answered = steps[-1]
     assert isinstance(answered, KmsAnswered)
@@ -95,7 +98,7 @@ def test_answer_without_a_request_id_has_none(session: Session, kms: CannedKms) 
     assert answered.request_id == ""
 
 
-def test_texts_of_the_other_end_are_cut_to_what_a_step_may_hold(session: Session, kms: CannedKms) -> None:
+def test_texts_of_the_other_end_are_truncated_to_fit_into_a_step(session: Session, kms: CannedKms) -> None:
     kms.answer = lambda _: Answer({}, headers={"x-amzn-RequestId": "i" * 5_000})
     steps = list(explained_fetch(session))
     assert parse_evidence({"Evidence": encode_evidence(steps)}) == steps

@@ -75,7 +75,7 @@ class TestRequests:
         )
         assert len(request) <= MAX_REQUEST_BYTES
 
-    def test_field_over_its_limit_is_a_programmers_mistake(self) -> None:
+    def test_field_over_its_limit_is_a_programming_error(self) -> None:
         with pytest.raises(ValueError, match=r"^public_key_der: expected at most 1024 bytes, got 1025$"):
             encode_attestation_request(public_key_der=bytes(1_025))
         with pytest.raises(ValueError, match=r"^user_data: expected at most 1024 bytes, got 1025$"):
@@ -120,7 +120,7 @@ class TestResponses:
     @pytest.mark.parametrize(
         "code", [None, 3, b"x", [], {}, {"a": 1}, 1.5, pytest.param(2**16_000, id="huge"), "x" * 5_000, "\x1b[2J"]
     )
-    def test_error_of_another_form_is_refused_shortly(self, name: str, code: object) -> None:
+    def test_malformed_error_is_refused_with_a_short_text(self, name: str, code: object) -> None:
         assert len(str(refusal_of(name, cbor2.dumps({"Error": code})))) < 150
 
     @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ class TestResponses:
 
 
 class TestNesting:
-    """Of a response: the fields of a request are two maps inside each other."""
+    """Nesting of a response; the fields of a request are two nested maps."""
 
     @pytest.mark.parametrize("container", [b"\x81", b"\xa1\x00", b"\xd9\xd9\xf7"], ids=["array", "map", "tag"])
     def test_is_taken_up_to_the_limit_and_refused_beyond(self, container: bytes) -> None:

@@ -34,7 +34,7 @@ DOCUMENT = bytes(range(256)) * 18
 
 
 class FakeDriver:
-    """Does to the two iovecs what the kernel's driver does, through the same pointers."""
+    """Reads and writes the two iovecs as the kernel's driver does, through the same pointers."""
 
     def __init__(self) -> None:
         self.answer: bytes = attestation_answer(DOCUMENT)
@@ -99,7 +99,7 @@ class TestDevice:
         driver.answer = attestation_answer(b"short")
         assert device.attestation_document() == b"short"
 
-    def test_random_gathers_as_many_answers_as_it_takes(self, device: Nsm, driver: FakeDriver) -> None:
+    def test_random_collects_as_many_responses_as_needed(self, device: Nsm, driver: FakeDriver) -> None:
         driver.answer = cbor2.dumps({"GetRandom": {"random": b"r" * 100}})
         assert device.random(250) == b"r" * 250
         assert driver.requests == [cbor2.dumps("GetRandom")] * 3
@@ -145,14 +145,14 @@ class TestOpen:
         with pytest.raises(NsmError, match="is a directory"):
             open_nsm(tmp_path)
 
-    def test_file_that_is_no_device_fails_closed(self, tmp_path: Path) -> None:
+    def test_file_other_than_a_device_fails_closed(self, tmp_path: Path) -> None:
         (tmp_path / "nsm").write_bytes(attestation_answer(b"forged"))
         with open_nsm(tmp_path / "nsm") as nsm, pytest.raises(NsmError):
             nsm.attestation_document()
 
 
 class ScriptedSimulator:
-    """Takes one length-prefixed request per connection and answers with the bytes of the test."""
+    """Accepts one length-prefixed request per connection, and responds with the test's bytes."""
 
     def __init__(self, address: UnixAddress, answer: Callable[[bytes], bytes]) -> None:
         self.requests: list[bytes] = []
@@ -215,7 +215,7 @@ def serve_once_and_end_with_the_next_request(listener: socket.socket, reads_the_
     sock, _ = listener.accept()
     with sock:
         sock.sendall(framed(SIMULATED.answer(receive_request(sock))))
-        has_another = bool(sock.recv(1, socket.MSG_PEEK))  # from here on the client has looked at it, and sent
+        has_another = bool(sock.recv(1, socket.MSG_PEEK))  # by now the client has checked the connection and sent
         if has_another and reads_the_request:
             receive_request(sock)
     return int(has_another)
@@ -236,7 +236,7 @@ def receive_request(sock: socket.socket) -> bytes:
 
 
 class TestUnixCarrier:
-    def test_carries_the_same_bytes_behind_a_length(self, simulate: Simulate) -> None:
+    def test_carries_the_same_bytes_after_their_length(self, simulate: Simulate) -> None:
         nsm, simulator = simulate(lambda _: framed(attestation_answer(DOCUMENT)))
         with nsm:
             assert not nsm.is_device
@@ -267,7 +267,7 @@ class TestUnixCarrier:
             nsm.describe()
 
     @pytest.mark.parametrize("answer", [b"", b"{}", b"\xa1\x65Error\x6fInvalidArgument"])
-    def test_answer_that_is_none_is_an_nsm_error(self, simulate: Simulate, answer: bytes) -> None:
+    def test_malformed_answer_is_an_nsm_error(self, simulate: Simulate, answer: bytes) -> None:
         nsm, _ = simulate(lambda _: framed(answer))
         with nsm, pytest.raises(NsmError):
             nsm.describe()
@@ -293,7 +293,7 @@ class TestUnixCarrier:
             assert [cbor2.loads(cbor2.loads(document)[2])["nonce"] for document in documents] == nonces
             assert 1 <= count_connections(server) <= 8
 
-    def test_module_that_was_started_anew_is_asked_anew(self, short_dir: Path) -> None:
+    def test_restarted_module_is_called_on_a_new_connection(self, short_dir: Path) -> None:
         address = UnixAddress(str(short_dir / "nsm"))
         with contextlib.ExitStack() as stack:
             with NsmServer(SIMULATED, address):
@@ -302,13 +302,13 @@ class TestUnixCarrier:
             with NsmServer(SIMULATED, address):
                 nsm.describe()
 
-    def test_second_answer_to_a_request_is_not_the_first_to_the_next(self, short_dir: Path) -> None:
+    def test_second_response_to_a_request_is_not_taken_for_the_next_one(self, short_dir: Path) -> None:
         ours, theirs = socket.socketpair()
         carrier = _SocketCarrier(UnixAddress(str(short_dir / "nobody")))
         carrier._kept.append((os.getpid(), ours))
         with theirs:
             theirs.sendall(framed(b"late"))
-            with pytest.raises(TransportError, match="no such file"):  # so it dials again
+            with pytest.raises(TransportError, match="no such file"):  # so it connects again
                 carrier.exchange(b"request")
 
     def test_a_fork_does_not_use_the_connections_of_its_parent(self, short_dir: Path) -> None:
@@ -354,7 +354,7 @@ class TestUnixCarrier:
                     nsm.describe()
                 serving.result()
             listener.settimeout(0)
-            with pytest.raises(BlockingIOError):  # it was not asked again
+            with pytest.raises(BlockingIOError):  # the request was not sent again
                 listener.accept()
 
     def test_connection_that_breaks_while_writing_is_an_nsm_error(

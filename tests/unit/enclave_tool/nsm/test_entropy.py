@@ -68,7 +68,7 @@ def test_simulated_module_is_asked_for_nothing_and_credits_nothing(kernel: FakeK
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EFAULT])
-def test_kernel_that_refuses_ends_the_start(kernel: FakeKernel, number: int) -> None:
+def test_kernel_that_refuses_prevents_the_start(kernel: FakeKernel, number: int) -> None:
     kernel.error = OSError(number, os.strerror(number))
     with pytest.raises(NsmError, match=r"^NSM entropy: the kernel did not accept it: ") as caught:
         seed_kernel_entropy(device_nsm())
@@ -76,13 +76,13 @@ def test_kernel_that_refuses_ends_the_start(kernel: FakeKernel, number: int) -> 
     assert "CAP_SYS_ADMIN" in (caught.value.hint or "")
 
 
-def test_module_that_refuses_ends_the_start(kernel: FakeKernel) -> None:
+def test_module_that_refuses_prevents_the_start(kernel: FakeKernel) -> None:
     with pytest.raises(NsmError, match="refused with InternalError"):
         seed_kernel_entropy(ScriptedNsm(cbor2.dumps({"Error": "InternalError"}), is_device=True))
     assert kernel.calls == []
 
 
-def test_missing_random_device_ends_the_start(
+def test_missing_random_device_prevents_the_start(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(entropy, "RANDOM_DEVICE", tmp_path / "none")
@@ -92,7 +92,7 @@ def test_missing_random_device_ends_the_start(
 
 
 def test_seed_of_full_size_passes_pythons_own_ioctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With the real fcntl.ioctl, on a file that knows no such request: it must be the kernel that says no."""
+    """Uses the real fcntl.ioctl on a file that does not know the request: the kernel must refuse it, not Python."""
     (tmp_path / "random").touch()
     monkeypatch.setattr(entropy, "RANDOM_DEVICE", tmp_path / "random")
     with pytest.raises(NsmError, match="inappropriate ioctl"):

@@ -1,4 +1,4 @@
-"""Where ``open_nsm`` takes the module to be."""
+"""Where ``open_nsm`` looks for the module."""
 
 from __future__ import annotations
 

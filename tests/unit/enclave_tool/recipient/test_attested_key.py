@@ -27,11 +27,11 @@ class TestRecipientKey:
         assert isinstance(public_key, rsa.RSAPublicKey)
         assert (public_key.key_size, public_key.public_numbers().e) == (2_048, 65_537)
 
-    def test_every_key_is_another(self, recipient_key: RecipientKey, other_recipient_key: RecipientKey) -> None:
+    def test_every_key_is_different(self, recipient_key: RecipientKey, other_recipient_key: RecipientKey) -> None:
         assert recipient_key.identifier != other_recipient_key.identifier
 
     @pytest.mark.parametrize("bits", [0, 1_024, 2_047, 8_192])
-    def test_other_sizes_than_kmss_are_a_programmers_mistake(self, bits: int) -> None:
+    def test_sizes_other_than_kmss_are_a_programming_error(self, bits: int) -> None:
         with pytest.raises(ValueError, match="key_bits: expected one of"):
             RecipientKey.generate(bits)
 
@@ -44,7 +44,7 @@ class TestRecipientKey:
         assert repr(recipient_key) == f"RecipientKey({recipient_key.identifier.hex()})"
         assert str(recipient_key) == repr(recipient_key)
 
-    def test_private_half_cannot_be_pickled(self, recipient_key: RecipientKey) -> None:
+    def test_private_key_cannot_be_pickled(self, recipient_key: RecipientKey) -> None:
         with pytest.raises(TypeError):
             pickle.dumps(recipient_key)
 
@@ -80,7 +80,7 @@ class TestDocument:
         recipient = Recipient(scripted_nsm, key=recipient_key)
         assert [recipient.document() for _ in range(3)] == [b"document 1", b"document 2", b"document 3"]
 
-    def test_serves_again_within_its_age_and_not_beyond(
+    def test_is_reused_within_its_age_and_not_beyond(
         self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [1_000.0]
@@ -131,7 +131,7 @@ class TestDocument:
         scripted_nsm.carrier.answer = good
         assert recipient.document() == b"document 2"
 
-    def test_many_threads_share_one_that_is_young_enough(self, recipient_key: RecipientKey) -> None:
+    def test_many_threads_share_one_that_is_recent_enough(self, recipient_key: RecipientKey) -> None:
         may_answer = threading.Event()
 
         def slow(_request: bytes) -> bytes:
@@ -188,7 +188,7 @@ class TestRecording:
             documents = [recipient.document() for _ in range(2)]
         assert told_documents(steps) == [(documents[0], False), (documents[1], False)]
 
-    def test_document_that_serves_again_is_recorded_as_reused_until_its_age(
+    def test_reused_document_is_recorded_as_reused_until_its_age(
         self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [1_000.0]
@@ -204,7 +204,7 @@ class TestRecording:
             (b"document 2", True),
         ]
 
-    def test_document_made_for_somebody_else_than_kms_is_recorded_too(
+    def test_document_for_another_verifier_than_kms_is_recorded_too(
         self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
     ) -> None:
         recipient = Recipient(scripted_nsm, key=recipient_key, max_document_age_s=60)
@@ -213,13 +213,13 @@ class TestRecording:
             recipient.document()
         assert told_documents(steps) == [(document, False), (b"document 2", False)]
 
-    def test_document_that_could_not_be_had_is_not_recorded(self, recipient_key: RecipientKey) -> None:
+    def test_failed_document_is_not_recorded(self, recipient_key: RecipientKey) -> None:
         recipient = Recipient(ScriptedNsm(cbor2.dumps({"Error": "InternalError"})), key=recipient_key)
         with recording() as steps, pytest.raises(NsmError):
             recipient.document()
         assert steps == []
 
-    def test_opening_is_recorded_with_size_and_key_and_nothing_of_the_plaintext(
+    def test_opening_is_recorded_with_size_and_key_but_without_the_plaintext(
         self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
     ) -> None:
         sealed = seal(recipient_key, b"plaintext")
@@ -264,7 +264,7 @@ class TestMistakes:
         assert str(caught.value) == text
 
     @pytest.mark.parametrize("age_s", [-1, math.nan])
-    def test_age_that_is_none_is_a_value_error(
+    def test_invalid_age_is_a_value_error(
         self, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm, age_s: float
     ) -> None:
         with pytest.raises(ValueError, match=r"^max_document_age_s: expected 0 or more seconds, got "):

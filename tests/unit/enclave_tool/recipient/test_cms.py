@@ -133,7 +133,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("size", [0, 1, 15, 17, 33])
     @pytest.mark.parametrize("form", ContentForm)
-    def test_content_of_no_whole_blocks_is_named(self, parts: Parts, size: int, form: ContentForm) -> None:
+    def test_content_without_whole_blocks_is_named(self, parts: Parts, size: int, form: ContentForm) -> None:
         ber = write_message(replace(parts, encrypted_content=bytes(size)), replace(KMS_SHAPE, content_form=form))
         assert refusal_of(ber).endswith(f"encrypted content: expected whole AES blocks, got {size} bytes")
 
@@ -160,10 +160,10 @@ class TestRefusals:
             tlv(0x30, tlv(6, b"\xff" * 5_000)),
         ],
     )
-    def test_other_bytes_are_refused_in_one_text(self, ber: bytes) -> None:
+    def test_other_bytes_are_refused_with_one_text(self, ber: bytes) -> None:
         assert refusal_of(ber) == NOT_ENVELOPED
 
-    def test_field_behind_the_last_one_is_refused(self, parts: Parts) -> None:
+    def test_field_after_the_last_one_is_refused(self, parts: Parts) -> None:
         assert refusal_of(write_message(parts, replace(KMS_SHAPE, extra=tlv(0xA1, b"")))) == NOT_ENVELOPED
 
     def test_huge_version_is_refused(self, parts: Parts) -> None:

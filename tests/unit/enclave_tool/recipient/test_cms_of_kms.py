@@ -61,7 +61,7 @@ def with_content(message: bytes, content: bytes, sizes: tuple[int, ...] = (1_000
 
 
 class TestShape:
-    """What the pattern reads, pyasn1 reads too, and the same; pyasn1 is the judge."""
+    """Whatever the pattern reads, pyasn1 must read with the same result."""
 
     @pytest.mark.parametrize("form", [RecipientForm.KMS, RecipientForm.PRIMITIVE])
     @pytest.mark.parametrize("size", [0, 15, 16, 111, 112, 128, 239, 240, 991, 992, 1_000, 1_999, 2_000, 4_096])
@@ -110,7 +110,7 @@ class TestShape:
         assert read_kms_shape(ber) is None
         assert parse_enveloped_data(ber) == read_ber(ber)
 
-    def test_every_single_byte_change_is_read_alike_or_not_at_all(self, of_kms: bytes) -> None:
+    def test_every_single_byte_change_gives_the_same_result_or_none(self, of_kms: bytes) -> None:
         read, headers = 0, header_positions(of_kms)
         for position in range(len(of_kms)):
             for change in (0x01, 0x80, 0xFF):
@@ -124,7 +124,7 @@ class TestShape:
         assert read > 900  # the identifier, the key, the IV and the content may hold anything
 
     @pytest.mark.parametrize("count", [1, 2, 16])
-    def test_bytes_more_or_fewer_anywhere_are_read_alike_or_not_at_all(self, of_kms: bytes, count: int) -> None:
+    def test_inserted_or_deleted_bytes_give_the_same_result_or_none(self, of_kms: bytes, count: int) -> None:
         for position in range(len(of_kms)):
             for mutated in (
                 of_kms[:position] + bytes(count) + of_kms[position:],
@@ -154,7 +154,7 @@ class TestShape:
 
     @given(data=st.data())
     @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_rewritten_stretches_are_read_alike_or_not_at_all(self, of_kms: bytes, data: st.DataObject) -> None:
+    def test_rewritten_stretches_give_the_same_result_or_none(self, of_kms: bytes, data: st.DataObject) -> None:
         position = data.draw(st.integers(0, len(of_kms) - 1))
         stretch = data.draw(st.binary(min_size=1, max_size=8))
         mutated = of_kms[:position] + stretch + of_kms[position + data.draw(st.integers(0, 8)) :]

@@ -1,4 +1,4 @@
-"""Messages that somebody else wrote: OpenSSL, and KMS itself."""
+"""Messages from other implementations: OpenSSL, and KMS itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.vectors import real_vectors
 
 
 def openssl_message(folder: Path, key: rsa.RSAPrivateKey, plaintext: bytes, *options: str) -> bytes:
-    """Have OpenSSL, an independent writer, make a message for ``key``."""
+    """Return a message for ``key`` from OpenSSL, an independent implementation."""
     openssl = shutil.which("openssl")
     assert openssl, "the openssl command is needed to make samples: on Debian, apt-get install openssl"
     key_file, certificate = folder / "key.pem", folder / "certificate.pem"

@@ -25,7 +25,7 @@ ORDER = [HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.KMS, HopName.TLS, 
 
 
 class Module(ScriptedNsm):
-    """Answers as a sound module does, but for what the test changes."""
+    """Responds as a working module does, except for what the test changes."""
 
     def __init__(self) -> None:
         self.random = lambda count_bytes: os.urandom(count_bytes)  # type: ignore[method-assign]  # noqa: PLW0108 - typed
@@ -56,7 +56,7 @@ def bundle(authority: ThrowawayAuthority, tmp_path: Path) -> str:
 
 
 def survey(module: Module, key: RecipientKey, proxy: UnixAddress, bundle: str) -> dict[HopName, Hop]:
-    """Return the hops; they must come each once, in the order of the way."""
+    """Return the hops, and check that each occurs once and in order."""
     surveyor = Surveyor(module, Recipient(module, key=key), KmsOptions(proxy=proxy, ca_file=bundle))
     hops = list(surveyor.survey(URL))
     assert [hop.name for hop in hops] == ORDER
@@ -64,7 +64,7 @@ def survey(module: Module, key: RecipientKey, proxy: UnixAddress, bundle: str) -
 
 
 def only_failure(hops: dict[HopName, Hop]) -> Hop:
-    """Return the one hop that failed; all before it on its way hold, all behind it were skipped."""
+    """Return the one hop that failed, and check that those before it are ok and those after it were skipped."""
     (failed,) = [hop for hop in hops.values() if hop.state is HopState.FAILED]
     way = ORDER[:2] if failed.name in ORDER[:2] else ORDER[2:]
     place = way.index(failed.name)
@@ -73,7 +73,7 @@ def only_failure(hops: dict[HopName, Hop]) -> Hop:
     return failed
 
 
-def test_every_hop_that_holds_is_ok(module: Module, recipient_key: RecipientKey, kms: CannedKms, bundle: str) -> None:
+def test_every_working_hop_is_ok(module: Module, recipient_key: RecipientKey, kms: CannedKms, bundle: str) -> None:
     kms.answer = lambda _: Answer({}, status=404, headers=date())
     hops = survey(module, recipient_key, kms.address, bundle)
     assert {hop.state for hop in hops.values()} == {HopState.OK}
@@ -84,7 +84,7 @@ def test_every_hop_that_holds_is_ok(module: Module, recipient_key: RecipientKey,
 
 
 class TestModule:
-    def test_that_refuses_fails_and_entropy_is_not_looked_at(
+    def test_that_refuses_fails_and_entropy_is_not_checked(
         self, module: Module, recipient_key: RecipientKey, kms: CannedKms, bundle: str
     ) -> None:
         module.carrier.answer = cbor2.dumps({"Error": "InternalError"})
@@ -103,7 +103,7 @@ class TestModule:
             HopName.ENTROPY, "restart the enclave; do not use keys made in this one",
         )  # fmt: skip
 
-    def test_beside_a_kernel_without_entropy_fails(
+    def test_with_a_kernel_without_entropy_fails(
         self,
         module: Module,
         recipient_key: RecipientKey,
@@ -128,7 +128,7 @@ class TestClock:
         kms.answer = lambda _: Answer({}, headers=date(offset_s))
         hop = survey(module, recipient_key, kms.address, bundle)[HopName.CLOCK]
         assert hop.state is HopState.OK
-        assert ("ahead of" if offset_s > 0 else "behind") in hop.detail
+        assert ("ahead of the enclave's" if offset_s > 0 else "behind the enclave's") in hop.detail
 
     @pytest.mark.parametrize("offset_s", [-303, 303])
     def test_beyond_it_fails(
@@ -140,7 +140,7 @@ class TestClock:
         assert "expected at most 300 s" in failed.detail
 
     @pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}])
-    def test_that_kms_does_not_tell_fails(
+    def test_without_a_date_from_kms_fails(
         self, module: Module, recipient_key: RecipientKey, kms: CannedKms, bundle: str, headers: dict[str, str]
     ) -> None:
         kms.answer = lambda _: Answer({}, headers=headers)
@@ -151,7 +151,7 @@ class TestClock:
 
 @contextlib.contextmanager
 def saying(data: bytes, short_dir: Path) -> Iterator[UnixAddress]:
-    """Take one connection, say ``data`` on it, and close it."""
+    """Accept one connection, send ``data`` on it, and close it."""
     address = UnixAddress(str(short_dir / "saying"))
     with listen_socket(address) as listener:
 
@@ -194,7 +194,7 @@ class TestWayToKms:
         with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n", short_dir) as plain:
             assert only_failure(survey(module, recipient_key, plain, bundle)).name is HopName.TLS
 
-    def test_to_a_peer_that_hangs_up_behind_tls_fails_at_kms(
+    def test_to_a_peer_that_hangs_up_after_the_handshake_fails_at_kms(
         self, module: Module, recipient_key: RecipientKey, kms: CannedKms, bundle: str
     ) -> None:
         kms.answer = lambda _: None

@@ -61,7 +61,7 @@ class TestSetClient:
             (None, "", "us-east-1"),
         ],
     )
-    def test_region_of_one_side_counts_and_without_any_kmstools_default(
+    def test_region_of_one_side_is_used_or_else_kmstools_default(
         self, regions: ScriptedRegions, enclave_region: str | None, instance_region: str | None, expected: str
     ) -> None:
         session = new_session(regions, enclave_region)
@@ -98,7 +98,7 @@ class TestSetClient:
         assert ask(new_session(regions), DECRYPT)["Message"] == "Client not initialized"
         assert ask(ready, DECRYPT)["Status"] == "Ok"
 
-    def test_reply_and_log_hold_no_credential(
+    def test_reply_and_log_contain_no_credential(
         self, session: Session, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
         caplog.set_level(logging.DEBUG)
@@ -128,7 +128,7 @@ class TestId:
         assert "Id" not in ask(session, {"Operation": "Describe"})
 
     @pytest.mark.parametrize("request_id", [7, [], {}, True, "x" * 65])
-    def test_of_wrong_form_is_refused_and_not_echoed(self, session: Session, request_id: object) -> None:
+    def test_malformed_one_is_refused_and_not_echoed(self, session: Session, request_id: object) -> None:
         reply = ask(session, {"Operation": "Describe", "Id": request_id})
         assert (reply["Status"], reply["Message"]) == ("Error", "Id is wrong type")
         assert "Id" not in reply
@@ -142,7 +142,7 @@ class TestId:
 
 
 class TestDescribe:
-    def test_tells_of_the_enclave_without_a_client(self, regions: ScriptedRegions) -> None:
+    def test_describes_the_enclave_without_a_client(self, regions: ScriptedRegions) -> None:
         reply = ask(new_session(regions, "eu-west-1"), {"Operation": "Describe"})
         assert reply.pop("UptimeS") >= 0
         assert reply == {"Status": "Ok", "Version": "1", "ModuleId": "i-1-enc1", "Region": "eu-west-1"}
@@ -182,7 +182,7 @@ class TestAnswer:
 
 
 class TestRealClients:
-    """Requests that only a real botocore client judges."""
+    """Requests that only a real botocore client can check."""
 
     @pytest.fixture
     def ready(self, recipient_key: RecipientKey, short_dir: Any) -> Session:
@@ -208,7 +208,7 @@ class TestRealClients:
         assert ask(ready, {**DECRYPT, **fields})["Code"] in ("InvalidRequest", "ProxyUnreachable")
 
     @pytest.mark.parametrize("token", ["theToken\r\nX-Evil: 1", "theToken\u20ac", "theToken\0"])
-    def test_token_that_no_header_can_hold_is_refused_without_showing_it(
+    def test_token_that_does_not_fit_a_header_is_refused_without_showing_it(
         self, ready: Session, token: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG, "enclave_tool")
@@ -225,7 +225,7 @@ class TestChooseRegion:
         with pytest.raises(RequestError, match=r"^Could not set region correctly, check configuration\.$"):
             choose_region("us-east-1", region)
 
-    def test_without_any_is_kmstools(self) -> None:
+    def test_default_is_kmstools(self) -> None:
         assert choose_region(None, None) == "us-east-1"
 
 
@@ -245,7 +245,7 @@ class TestGetAttestationDocument:
 
 
 class TestDiagnose:
-    def test_hops_to_the_endpoint_of_the_region_are_told_without_credentials(self, session: Session) -> None:
+    def test_hops_to_the_endpoint_of_the_region_are_reported_without_credentials(self, session: Session) -> None:
         diagnosis = parse_diagnosis(ask(session, {"Operation": "Diagnose", "AwsRegion": "eu-west-1"}))
         assert diagnosis.kms_host == "kms.eu-west-1.amazonaws.com"
         assert diagnosis.hops == tuple(survey("https://kms.eu-west-1.amazonaws.com"))

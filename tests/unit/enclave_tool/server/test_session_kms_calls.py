@@ -1,4 +1,4 @@
-"""Calls of KMS in the conversation of one connection."""
+"""Calls to KMS on one connection."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class TestDecrypt:
     @pytest.mark.parametrize(
         ("field", "timeout_s"), [({}, None), ({"TimeoutS": 1.5}, 1.5), ({"TimeoutS": 86_400}, 86_400.0)]
     )
-    def test_time_for_kms_is_what_the_request_says(
+    def test_timeout_for_kms_comes_from_the_request(
         self, ready: Session, regions: ScriptedRegions, field: dict[str, float], timeout_s: float | None
     ) -> None:
         ask(ready, {**DECRYPT, **field})
@@ -158,7 +158,7 @@ class TestDecrypt:
         assert reply["Message"] == f"Could not decrypt ciphertext: {error}"
         assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", code, service)
 
-    def test_error_of_kms_travels_whole(self, ready: Session, regions: ScriptedRegions) -> None:
+    def test_error_of_kms_is_passed_on_completely(self, ready: Session, regions: ScriptedRegions) -> None:
         regions.behaviour = raising(
             KmsError(
                 "AccessDeniedException", "User: x is not authorized", http_status=400, request_id="r-1", hint="look"
@@ -175,7 +175,7 @@ class TestDecrypt:
             "Tries": 1,
         }
 
-    def test_internal_error_gives_neither_text_nor_log_of_it(
+    def test_internal_error_shows_its_text_neither_in_the_reply_nor_in_the_log(
         self, ready: Session, regions: ScriptedRegions, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
@@ -192,7 +192,7 @@ class TestDecrypt:
         regions.behaviour = good
         assert ask(ready, DECRYPT)["Status"] == "Ok"
 
-    def test_unknown_error_of_ours_is_not_called_a_bad_message(self) -> None:
+    def test_unknown_tool_error_is_not_called_a_bad_message(self) -> None:
         assert refuse(ToolError("something else")).code != "InvalidMessage"
 
 

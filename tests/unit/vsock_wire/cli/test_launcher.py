@@ -26,7 +26,7 @@ MISSING_LIBRARY = "tool: error: a required library is not installed\nhint: pip i
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of a program, made by the test; forgotten afterwards."""
+    """A program's package that the test creates; it is unloaded afterwards."""
     folder = tmp_path / "some_tool"
     folder.mkdir()
     folder.joinpath("__init__.py").touch()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class UsageFaultError(Exception):
-    """Plays click's."""
+    """Stands in for click's base class of usage errors."""
 
     def format_message(self) -> str:
         return "No such option: --nope."
@@ -57,7 +57,7 @@ class TestRunProgram:
     def test_exit_code_is_the_commands(self, returned: object, code: int) -> None:
         assert outcome_of(lambda: returned) == code
 
-    def test_error_of_ours_is_printed_with_its_hint(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_tool_error_is_printed_with_its_hint(self, capsys: pytest.CaptureFixture[str]) -> None:
         error = TransportError("connect to", "vsock://16:3000", "no answer", hint="is it running?")
         assert outcome_of(raising(error)) == 3
         assert capsys.readouterr() == (
@@ -65,7 +65,7 @@ class TestRunProgram:
             "tool: error: connect to vsock://16:3000: no answer\nhint: is it running?\n",
         )
 
-    def test_usage_error_is_printed_in_the_house_style(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_usage_error_is_printed_like_a_tool_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert outcome_of(raising(UsageFaultError())) == 2
         assert capsys.readouterr() == (
             "",
@@ -95,7 +95,7 @@ class TestRunProgram:
 
 
 class TestStandardOutput:
-    """In a process of its own, because the interpreter's end is part of the matter."""
+    """Runs in a separate process, because the interpreter's shutdown is part of the test."""
 
     program = (
         "import atexit, sys, click\n"
@@ -140,14 +140,14 @@ class TestStandardOutput:
             os.close(writer)
         assert (code, err) == (1, "")
 
-    def test_that_is_full_is_an_error_and_no_bug(self) -> None:
+    def test_that_is_full_is_an_error_but_not_a_bug(self) -> None:
         with Path("/dev/full").open("wb") as full:
             code, err = self.run(full.fileno())
         assert (code, err) == (1, "tool: error: standard output: no space left on device\n")
 
 
 class TestReportError:
-    def test_subject_stands_before_the_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_subject_comes_before_the_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         report_error("tool", ToolError("bad"), subject="line 3")
         assert capsys.readouterr().err == "tool: error: line 3: bad\n"
 
@@ -174,7 +174,7 @@ class TestSetUpLogging:
             level("%s", level.__name__[0])
         assert [line[-1] for line in capsys.readouterr().err.splitlines()] == list(expected)
 
-    def test_other_libraries_say_nothing_even_at_the_most_verbose(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_libraries_log_nothing_even_at_maximum_verbosity(self, capsys: pytest.CaptureFixture[str]) -> None:
         set_up_logging("package", verbosity=9)
         logging.getLogger("botocore.auth").error("the session token")
         assert capsys.readouterr().err == ""

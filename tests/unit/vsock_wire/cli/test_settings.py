@@ -19,7 +19,7 @@ class Own(Group):
     length: int | None
 
 
-def test_fields_are_those_of_all_classes_the_inherited_ones_first() -> None:
+def test_fields_of_all_classes_are_listed_inherited_ones_first() -> None:
     @dataclass
     class Plain:
         first: int
@@ -55,7 +55,7 @@ def test_command_gets_its_settings_and_has_the_options_in_order(capsys: pytest.C
     assert capsys.readouterr().out == "x 2 3\n"
 
 
-def test_option_that_is_no_field_is_an_argument_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_option_without_a_field_is_passed_as_a_separate_argument(capsys: pytest.CaptureFixture[str]) -> None:
     @click.command()
     @with_settings(Group, click.argument("name"), click.option("-v", "--verbose", count=True), LENGTH)
     def show(settings: Group, *, length: int | None) -> None:

@@ -14,7 +14,7 @@ EVERY_OPTION = {name: value for name, value in vars(shared_options).items() if i
 
 
 def values_of(arguments: list[str], *options: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return what a command with ``options`` is called with."""
+    """Return the arguments with which a command with ``options`` is called."""
 
     @click.command()
     @with_options(options)
@@ -37,7 +37,7 @@ def test_click_takes_every_option_and_it_has_its_help(name: str) -> None:
     assert option.help
 
 
-def test_change_counts_for_the_one_that_asks_for_it() -> None:
+def test_change_affects_only_the_option_declared_with_it() -> None:
     with pytest.raises(click.MissingParameter):
         values_of([], KEY_ID.declare(click.option, required=True))
     assert values_of([], KEY_ID.declare(click.option)) == {"key_id": None}
@@ -61,7 +61,7 @@ class TestEncryptionContext:
         }
 
     @pytest.mark.parametrize("entry", ["a", "=1", ""])
-    def test_entry_that_is_none_is_an_error_of_usage_that_names_option_and_form(self, entry: str) -> None:
+    def test_malformed_entry_is_a_usage_error_that_names_option_and_form(self, entry: str) -> None:
         with pytest.raises(click.UsageError) as caught:
             values_of(["--encryption-context", entry], ENCRYPTION_CONTEXT.declare(click.option))
         assert caught.value.format_message() == (

@@ -10,7 +10,7 @@ from vsock_wire.cli.streams import read_file, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError
 
 
-def test_file_of_the_most_bytes_is_read_and_one_more_is_refused(tmp_path: Path) -> None:
+def test_file_of_the_maximum_size_is_read_and_a_larger_one_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"12345")
     assert read_file(str(file), "it", max_bytes=5) == b"12345"
@@ -18,7 +18,7 @@ def test_file_of_the_most_bytes_is_read_and_one_more_is_refused(tmp_path: Path) 
         read_file(file, "it", max_bytes=4)
 
 
-def test_file_that_cannot_be_read_is_an_error_of_usage_that_names_it(tmp_path: Path) -> None:
+def test_unreadable_file_is_a_usage_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^it: .*/missing: no such file or directory$") as caught:
         read_file(tmp_path / "missing", "it", max_bytes=4)
     assert caught.value.exit_code is ExitCode.USAGE

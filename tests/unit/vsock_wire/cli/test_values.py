@@ -17,7 +17,7 @@ from vsock_wire.errors import ExitCode, InputError
 from vsock_wire.protocol.json_codec import encode_base64
 
 NOT_UTF_8 = "a=\udcff"
-"""How Python holds an argument that is not UTF-8."""
+"""How Python represents an argument that is not UTF-8."""
 
 
 class TestParseSeconds:
@@ -26,7 +26,7 @@ class TestParseSeconds:
         assert parse_seconds(text) == float(text)
 
     @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e20", "86401", "", "x", "1 s"])
-    def test_refuses_what_no_clock_can_wait_for(self, text: str) -> None:
+    def test_refuses_times_that_no_clock_can_wait_for(self, text: str) -> None:
         with pytest.raises(InputError, match=r"^seconds: expected a number from 0 to 86400, got"):
             parse_seconds(text)
 
@@ -37,11 +37,11 @@ class TestParseTimeout:
         assert parse_timeout(text) == float(text)
 
     @pytest.mark.parametrize("text", ["0", "0.0009", "1e-9"])
-    def test_refuses_what_a_socket_takes_for_no_wait_at_all(self, text: str) -> None:
+    def test_refuses_a_time_so_short_that_a_socket_would_not_wait(self, text: str) -> None:
         with pytest.raises(InputError, match=r"^timeout: expected at least 0\.001 seconds, got "):
             parse_timeout(text)
 
-    def test_refuses_what_is_no_number(self) -> None:
+    def test_refuses_text_other_than_a_number(self) -> None:
         with pytest.raises(InputError, match=r"^seconds: expected a number"):
             parse_timeout("soon")
 
@@ -82,14 +82,14 @@ class TestParseEncryptionContext:
         assert parse_encryption_context(()) == {}
 
     @pytest.mark.parametrize("second", ["1", "2"])
-    def test_name_that_is_there_twice_is_refused(self, second: str) -> None:
+    def test_name_that_occurs_twice_is_refused(self, second: str) -> None:
         with pytest.raises(InputError, match=r"^--encryption-context: a name is given twice$"):
             parse_encryption_context((("a", "1"), ("a", second)))
 
 
 class TestParseBase64:
     @given(st.binary(max_size=100), st.integers(1, 20))
-    def test_blanks_and_line_breaks_do_not_matter(self, data: bytes, line_chars: int) -> None:
+    def test_blanks_and_line_breaks_are_ignored(self, data: bytes, line_chars: int) -> None:
         text = encode_base64(data)
         lines = [text[start : start + line_chars] for start in range(0, len(text), line_chars)]
         assert parse_base64("it", "\r\n ".join(lines).encode("ascii")) == data

@@ -109,7 +109,7 @@ class TestParseAddress:
         path = "x" * MAX_UNIX_PATH_BYTES
         assert parse_address(f"unix:{path}") == UnixAddress(path)
 
-    def test_takes_a_file_name_that_is_no_utf_8(self) -> None:
+    def test_accepts_a_file_name_that_is_not_utf_8(self) -> None:
         assert parse_address("unix:/tmp/\udcff") == UnixAddress("/tmp/\udcff")
 
     @given(
@@ -139,5 +139,5 @@ class TestVsockAddress:
         with pytest.raises(InputError, match=what):
             vsock_address(cid, port)
 
-    def test_any_cid_shows_as_a_word(self) -> None:
+    def test_any_cid_is_shown_as_a_word(self) -> None:
         assert str(VsockAddress(CID_ANY, 3000)) == "vsock://any:3000"

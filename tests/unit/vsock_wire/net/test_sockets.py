@@ -23,17 +23,17 @@ from vsock_wire.net.sockets import (
 )
 
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 
 
 def in_time(function: Callable[[], socket.socket]) -> socket.socket | BaseException:
-    """Return what ``function`` returns or raises; fail when it hangs."""
+    """Return what ``function`` returns or raises; fail if it hangs."""
     results: list[socket.socket | BaseException] = []
 
     def run() -> None:
         try:
             results.append(function())
-        except BaseException as error:  # noqa: BLE001 - handed to the test
+        except BaseException as error:  # noqa: BLE001 - passed to the test
             results.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -59,7 +59,7 @@ class TestUnix:
                 assert bound_address(listener, address) == address
 
     @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
-    def test_socket_file_is_its_owners_only_whatever_the_umask(self, short_dir: Path, mask: int) -> None:
+    def test_socket_file_is_only_for_its_owner_whatever_the_umask(self, short_dir: Path, mask: int) -> None:
         path = short_dir / "s"
         old_mask = os.umask(mask)
         try:
@@ -104,7 +104,7 @@ class TestUnix:
         assert isinstance(error, TransportError)
         assert str(error).endswith("address already in use")
 
-    def test_file_that_is_no_socket_is_not_removed(self, short_dir: Path) -> None:
+    def test_file_other_than_a_socket_is_not_removed(self, short_dir: Path) -> None:
         path = short_dir / "s"
         path.write_text("precious")
         with pytest.raises(TransportError, match="address already in use"):
@@ -191,7 +191,7 @@ class TestTcp:
 
 
 class TestVsock:
-    """Without a hypervisor: what the socket calls are given, and what becomes of their errors."""
+    """Works without a hypervisor: checks the arguments of the socket calls, and how their errors are reported."""
 
     class FakeSocket(socket.socket):
         error: OSError | None = None
@@ -265,7 +265,7 @@ class TestVsock:
         assert "no vsock" in (caught.value.hint or "")
 
 
-def test_close_quietly_of_a_socket_whose_peer_has_gone_is_no_error() -> None:
+def test_close_quietly_accepts_a_socket_that_the_peer_has_closed() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     close_quietly(ours)
@@ -291,7 +291,7 @@ class TestLocalVsockCid:
         assert "seccomp" in str(caught.value.hint)
 
     @pytest.mark.parametrize("device", ["missing", "file"])
-    def test_is_unknown_where_the_device_does_not_tell_it(
+    def test_is_unknown_if_the_device_does_not_report_it(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str
     ) -> None:
         tmp_path.joinpath("file").write_bytes(b"no device")

@@ -37,7 +37,7 @@ def sent(*hops: Hop, host: str = "kms.example") -> JsonObject:
 
 
 @given(st.lists(HOPS, max_size=MAX_HOPS), TEXT)
-def test_hops_come_out_as_they_went_in(hops: list[Hop], host: str) -> None:
+def test_hops_survive_encoding_and_parsing(hops: list[Hop], host: str) -> None:
     assert parse_diagnosis(sent(*hops, host=host)) == Diagnosis(host, tuple(hops))
 
 
@@ -55,19 +55,19 @@ def test_skipped_hop_names_the_one_before_it() -> None:
     assert Hop.skipped(HopName.TLS, HopName.PROXY).detail == "not checked, because proxy failed"
 
 
-def test_text_too_long_is_cut_before_it_travels() -> None:
+def test_long_text_is_truncated_before_it_is_sent() -> None:
     (hop,) = parse_diagnosis(sent(Hop(HopName.NSM, HopState.FAILED, "x" * 5_000, "y" * 5_000))).hops
     assert (hop.detail, hop.hint) == ("x" * MAX_HOP_TEXT_CHARS, "y" * MAX_HOP_TEXT_CHARS)
 
 
-def test_hops_of_unknown_names_are_left_out() -> None:
+def test_hops_with_unknown_names_are_ignored() -> None:
     reply = sent(Hop(HopName.NSM, HopState.OK, "seen"))
     reply["Hops"] += [{"Hop": "foreseen"}, {"Hop": None}, {"Hop": []}, {}]
     assert [hop.name for hop in parse_diagnosis(reply).hops] == [HopName.NSM]
 
 
 @pytest.mark.parametrize("hops", [None, "x", {}, [1], [None], [{}] * (MAX_HOPS + 1)])
-def test_what_is_no_list_of_hops_is_refused(hops: object) -> None:
+def test_anything_but_a_list_of_hops_is_refused(hops: object) -> None:
     with pytest.raises(WireError, match=f"reply: Hops: expected a list of at most {MAX_HOPS} objects"):
         parse_diagnosis({"KmsHost": "x", "Hops": hops})
 
@@ -81,7 +81,7 @@ def test_what_is_no_list_of_hops_is_refused(hops: object) -> None:
         ("ElapsedMs", float("nan")),
     ],
 )  # fmt: skip
-def test_field_that_is_wrong_is_refused_by_name(field: str, wrong: object) -> None:
+def test_wrong_field_is_refused_by_name(field: str, wrong: object) -> None:
     reply = sent(Hop(HopName.NSM, HopState.OK, "seen", "hint", 1.0))
     reply["Hops"][0][field] = wrong
     with pytest.raises(WireError, match=f"reply: {field}: expected "):
@@ -89,6 +89,6 @@ def test_field_that_is_wrong_is_refused_by_name(field: str, wrong: object) -> No
 
 
 @pytest.mark.parametrize("host", [None, 1, "x" * (MAX_HOP_TEXT_CHARS + 1)])
-def test_host_that_is_no_text_is_refused(host: object) -> None:
+def test_host_other_than_text_is_refused(host: object) -> None:
     with pytest.raises(WireError, match="reply: KmsHost: expected "):
         parse_diagnosis({"KmsHost": host, "Hops": []})

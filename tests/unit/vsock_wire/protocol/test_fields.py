@@ -44,7 +44,7 @@ REFUSED: dict[Kind, list[Any]] = {
 
 
 @pytest.mark.parametrize(("kind", "value"), [(kind, value) for kind, values in REFUSED.items() for value in values])
-def test_value_of_another_form_is_refused_by_name_and_not_quoted(kind: Kind, value: Any) -> None:
+def test_malformed_value_is_refused_by_name_and_not_quoted(kind: Kind, value: Any) -> None:
     with pytest.raises(FieldError, match=r"^F: (expected |not standard base64)") as caught:
         read_named_field(FIELDS[kind], {"F": value})
     assert repr(value) not in str(caught.value)
@@ -52,7 +52,7 @@ def test_value_of_another_form_is_refused_by_name_and_not_quoted(kind: Kind, val
 
 @pytest.mark.parametrize("kind", FIELDS)
 @pytest.mark.parametrize("message", [{}, {"F": None}])
-def test_absent_field_is_none_and_an_error_where_it_is_required(kind: Kind, message: dict[str, None]) -> None:
+def test_absent_field_is_none_and_an_error_if_it_is_required(kind: Kind, message: dict[str, None]) -> None:
     assert read_named_field(FIELDS[kind], message) is None
     with pytest.raises(FieldError, match=r"^F: required, but missing$"):
         read_named_field(FIELDS[kind]._replace(is_required=True), message)
@@ -62,7 +62,7 @@ def test_absent_field_is_none_and_an_error_where_it_is_required(kind: Kind, mess
     ("value", "text"),
     [(None, "Message does not contain a Ciphertext"), ("AQI", "Ciphertext not a base64 string")],
 )
-def test_faults_of_the_ciphertext_have_kmstools_texts(value: str | None, text: str) -> None:
+def test_errors_about_the_ciphertext_have_kmstools_texts(value: str | None, text: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_named_field(Field("Ciphertext", Kind.BYTES, 3, is_required=True), {"Ciphertext": value})
     assert str(caught.value) == text
@@ -85,6 +85,6 @@ class TestReplyBytes:
         assert reply_bytes({}, "F") is reply_bytes({"F": None}, "F") is None
 
     @pytest.mark.parametrize("value", ["AQI", 1, False, ["AQID"], {}])
-    def test_of_another_form_are_refused_by_name(self, value: object) -> None:
+    def test_malformed_values_are_refused_by_name(self, value: object) -> None:
         with pytest.raises(WireError, match=r"^reply: F: (expected base64 text, got|not standard base64)"):
             reply_bytes({"F": value}, "F")

@@ -14,7 +14,7 @@ messages = st.binary(max_size=40).map(lambda data: data.replace(b"\0", b"x"))
 
 
 def drain(decoder: FrameDecoder) -> list[bytes | str]:
-    """Return the frames that are ready, and the text of each error in its place."""
+    """Return the frames that are ready, with the text of an error in the position of its frame."""
     results: list[bytes | str] = []
     while True:
         try:
@@ -37,7 +37,7 @@ def decode_pieces(pieces: list[bytes], max_message_bytes: int = MAX_MESSAGE_BYTE
 
 
 class CountingBuffer(bytearray):
-    """Counts the bytes that ``find`` has to look at."""
+    """Counts the bytes that ``find`` scans."""
 
     scanned = 0
 
@@ -52,7 +52,7 @@ class TestEncodeFrame:
     def test_ends_the_message_with_one_nul(self) -> None:
         assert encode_frame(b"{}") == b"{}\0"
 
-    def test_takes_a_message_at_the_limit_and_no_longer(self) -> None:
+    def test_accepts_a_message_at_the_limit_but_no_longer_one(self) -> None:
         assert len(encode_frame(b"x" * MAX_MESSAGE_BYTES)) == MAX_MESSAGE_BYTES + 1
         with pytest.raises(WireError, match=r"^message: expected at most 65536 bytes, got 65537$"):
             encode_frame(b"x" * (MAX_MESSAGE_BYTES + 1))
@@ -119,13 +119,13 @@ class TestFrameDecoder:
     def test_takes_a_message_at_the_limit(self) -> None:
         assert decode_pieces([b"x" * MAX_MESSAGE_BYTES, b"\0"]) == [b"x" * MAX_MESSAGE_BYTES]
 
-    def test_rejects_frame_over_limit_as_soon_as_it_is(self) -> None:
+    def test_rejects_a_frame_as_soon_as_it_exceeds_the_limit(self) -> None:
         assert decode_pieces([b"x" * MAX_MESSAGE_BYTES, b"x"]) == ["Message size too large."]
 
     @pytest.mark.parametrize(
         "pieces", [[b"x" * 11 + b"\0{}\0"], [b"x" * 11, b"xx", b"\0{}\0"], [b"x" * 30, b"\0", b"{}\0"]]
     )
-    def test_goes_on_behind_a_frame_over_limit(self, pieces: list[bytes]) -> None:
+    def test_continues_after_a_frame_over_the_limit(self, pieces: list[bytes]) -> None:
         assert decode_pieces(pieces, 10) == [MESSAGE_TOO_LARGE, b"{}"]
 
     def test_reports_an_endless_message_once_and_stays_small(self) -> None:
@@ -138,7 +138,7 @@ class TestFrameDecoder:
             assert len(decoder._buffer) == 0
         assert results == [MESSAGE_TOO_LARGE]
 
-    def test_byte_wise_sender_costs_linear_time(self) -> None:
+    def test_sender_of_single_bytes_costs_linear_time(self) -> None:
         decoder = FrameDecoder()
         buffer = CountingBuffer()
         decoder._buffer = buffer

@@ -25,7 +25,7 @@ from vsock_wire.protocol.vocabulary import EnclaveCode, RequestError
 
 
 def depth_of(value: object) -> int:
-    """Return how many objects and arrays are inside each other in ``value``."""
+    """Return the nesting depth of objects and arrays in ``value``."""
     if isinstance(value, dict):
         return 1 + max(map(depth_of, value.values()), default=0)
     return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
@@ -150,7 +150,7 @@ class TestDecodeMessage:
         with pytest.raises(ValueError, match=r"^nested deeper than 32$"):
             decode_json("[" * MAX_DEPTH + encoded + "]" * MAX_DEPTH)
 
-    def test_many_brackets_side_by_side_are_no_nesting(self) -> None:
+    def test_many_brackets_next_to_each_other_are_not_nesting(self) -> None:
         assert decode_json("[" + "[],{}," * 1_000 + "[]]") == [*[[], {}] * 1_000, []]
 
     @given(st.text('[]{}"\\\\a,:1 ', max_size=60))
@@ -163,7 +163,7 @@ class TestDecodeMessage:
     @pytest.mark.parametrize(
         "text", ['"' + '\\"' * 32_000, '"' * 65_536, '{"a":"' + "[" * 65_000, "[]," * 21_000, "\\" * 65_536]
     )
-    def test_text_made_to_cost_time_costs_little(self, text: str) -> None:
+    def test_text_built_to_cost_much_time_costs_little(self, text: str) -> None:
         started = time.thread_time()
         with pytest.raises(ValueError, match=r"^[A-Z]"):  # the parser's own, which comes after the count
             decode_json(text)
@@ -177,7 +177,7 @@ class TestDecodeMessage:
         assert str(refusal_of(b'{"a":' + b"9" * 60_000 + b"}")) == "Error reading JSON object"
 
     @pytest.mark.parametrize("data", [b"[]", b'"text"', b"1", b"true", b'[{"Operation":"Decrypt"}]'])
-    def test_tells_other_json_from_no_json(self, data: bytes) -> None:
+    def test_distinguishes_other_json_from_malformed_json(self, data: bytes) -> None:
         assert str(refusal_of(data)) == "JSON is wrong type"
 
     def test_answers_null_as_kmstool_does(self) -> None:

@@ -42,7 +42,7 @@ class TestParseDecrypt:
         )
 
     @pytest.mark.parametrize("context", [None, {}])
-    def test_takes_null_or_empty_context_for_none(self, context: object) -> None:
+    def test_treats_a_null_or_empty_context_as_none(self, context: object) -> None:
         assert parse_kms_request(
             Operation.DECRYPT, {"Ciphertext": "AQID", "EncryptionContext": context}
         ) == decrypt_request(b"\1\2\3")
@@ -72,12 +72,12 @@ class TestParseDecrypt:
             {},
         ],
     )
-    def test_refuses_what_is_no_base64(self, text: object) -> None:
+    def test_refuses_text_other_than_base64(self, text: object) -> None:
         with pytest.raises(RequestError, match=r"^Ciphertext not a base64 string$") as caught:
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": text})
         assert str(text) not in (caught.value.hint or "") or len(str(text)) < 2
 
-    def test_takes_the_longest_ciphertext_of_kms_and_no_longer(self) -> None:
+    def test_accepts_kmss_longest_ciphertext_but_no_longer_one(self) -> None:
         longest = bytes(MAX_CIPHERTEXT_BYTES)
         assert (
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": encode_base64(longest)}).parameters["CiphertextBlob"]
@@ -91,7 +91,7 @@ class TestParseDecrypt:
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": ""})
 
     @pytest.mark.parametrize("context", ["a=1", 1, 0, False, "", [], [["a", "1"]], {"a": 1}, {"a": None}, {"a": {}}])
-    def test_refuses_a_context_that_is_no_object_of_strings(self, context: object) -> None:
+    def test_refuses_a_context_other_than_an_object_of_strings(self, context: object) -> None:
         with pytest.raises(RequestError, match=r"^Could not decrypt ciphertext: EncryptionContext: expected"):
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": "AQID", "EncryptionContext": context})
 
@@ -104,7 +104,7 @@ class TestParseDecrypt:
     @pytest.mark.parametrize(
         "tokens", ["abc", {}, 1, False, [1], [None], ["x", 2], ["x"] * (MAX_GRANT_TOKENS + 1), [""]]
     )
-    def test_refuses_what_are_no_grant_tokens(self, tokens: object) -> None:
+    def test_refuses_malformed_grant_tokens(self, tokens: object) -> None:
         with pytest.raises(RequestError, match=r"^Could not decrypt ciphertext: GrantTokens: expected"):
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": "AQID", "GrantTokens": tokens})
 
@@ -195,7 +195,7 @@ class TestEveryOperation:
             with pytest.raises(RequestError, match=str(spec.most)):
                 parse_kms_request(operation, encode_kms_request(request))
 
-    def test_reply_arrives_as_kms_gave_it(self, operation: Operation) -> None:
+    def test_reply_arrives_as_kms_sent_it(self, operation: Operation) -> None:
         spec = KMS_OPERATIONS[operation]
         answer = {field.parameter: VALUES[field.kind] for field in spec.reply}
         secret = None
@@ -205,7 +205,7 @@ class TestEveryOperation:
         expected = {field.name: VALUES[field.kind] for field in spec.reply}
         assert parse_kms_result(operation, reply) == KmsResult(secret, expected)  # type: ignore[arg-type]
 
-    def test_no_field_of_kms_that_is_not_in_the_table_goes_out(self, operation: Operation) -> None:
+    def test_fields_of_kms_outside_the_table_are_not_sent(self, operation: Operation) -> None:
         spec = KMS_OPERATIONS[operation]
         answer = {"Plaintext": b"x", "PrivateKeyPlaintext": b"x", "SharedSecret": b"x", "ResponseMetadata": {}}
         reply = encode_kms_result(operation, answer)

@@ -70,7 +70,7 @@ class TestParseRequestId:
         assert parse_request_id({}) is None
 
     @pytest.mark.parametrize("request_id", ["x" * (MAX_ID_CHARS + 1), 1, 0, False, [], {}, 1.5])
-    def test_refuses_what_is_no_short_string(self, request_id: object) -> None:
+    def test_refuses_anything_but_a_short_string(self, request_id: object) -> None:
         with pytest.raises(RequestError, match=r"^Id is wrong type$"):
             parse_request_id({"Id": request_id})
 
@@ -87,16 +87,16 @@ class TestParseSetClient:
         assert parse_set_client(message) == SetClient(Credentials("AKID", "secret"))
 
     @pytest.mark.parametrize("token", [None, ""])
-    def test_takes_null_or_empty_token_for_none(self, token: str | None) -> None:
+    def test_treats_a_null_or_empty_token_as_none(self, token: str | None) -> None:
         assert parse_set_client({**self.message, "AwsSessionToken": token}).credentials.session_token is None
 
     @pytest.mark.parametrize("region", [None, ""])
-    def test_takes_null_or_empty_region_for_none(self, region: str | None) -> None:
+    def test_treats_a_null_or_empty_region_as_none(self, region: str | None) -> None:
         assert parse_set_client({**self.message, "AwsRegion": region}).region is None
 
     @pytest.mark.parametrize("name", ["AwsAccessKeyId", "AwsSecretAccessKey"])
     @pytest.mark.parametrize("value", [None, "", 1, True, ["AKID"], {"a": "b"}])
-    def test_refuses_a_key_that_is_no_text(self, name: str, value: object) -> None:
+    def test_refuses_a_key_other_than_text(self, name: str, value: object) -> None:
         with pytest.raises(RequestError, match=r"^Could not read credentials$") as caught:
             parse_set_client({**self.message, name: value})
         assert name in (caught.value.hint or "")

@@ -6,7 +6,7 @@ from vsock_wire.protocol.recording import is_recording, record, recording
 
 
 class TestRecording:
-    def test_outside_of_one_nothing_is_kept(self) -> None:
+    def test_nothing_is_kept_outside_a_recording(self) -> None:
         record("a step")
         with recording() as steps:
             pass
@@ -21,7 +21,7 @@ class TestRecording:
                 record(step)
         assert steps == [1, 2, 3]
 
-    def test_inner_one_keeps_its_steps_and_the_outer_one_goes_on_behind_it(self) -> None:
+    def test_inner_recording_keeps_its_steps_and_the_outer_one_continues_after_it(self) -> None:
         with recording() as outer:
             record(1)
             with recording() as inner:
@@ -42,7 +42,7 @@ class TestRecording:
             thread.join()
         assert (is_recording_there, steps) == ([False], [])
 
-    def test_two_threads_at_once_keep_their_own(self) -> None:
+    def test_concurrent_threads_keep_their_own_steps(self) -> None:
         both_record = threading.Barrier(2, timeout=10)
         kept: dict[int, list[object]] = {}
 

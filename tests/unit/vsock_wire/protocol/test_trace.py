@@ -48,7 +48,7 @@ def encoded(step: EnclaveStep, **changed: Any) -> JsonObject:
 
 class TestOnTheWire:
     @given(st.lists(any_step, max_size=5))
-    def test_every_step_comes_out_as_it_went_in(self, steps: list[EnclaveStep]) -> None:
+    def test_every_step_survives_encoding_and_parsing(self, steps: list[EnclaveStep]) -> None:
         reply = decode_message(encode_message({"Status": "Ok", "Evidence": encode_evidence(steps)}))
         assert parse_evidence(reply) == steps
 
@@ -63,22 +63,22 @@ class TestOnTheWire:
             {"Step": "Attested", "Document": "ZG9jdW1lbnQ=", "IsReused": False, "ElapsedMs": 1.5},
         ]
 
-    def test_what_else_was_recorded_does_not_travel(self) -> None:
+    def test_other_recorded_steps_are_not_sent(self) -> None:
         assert parse_evidence({"Evidence": encode_evidence(["a step of the instance", OPENED, None])}) == [OPENED]
 
     def test_reply_without_evidence_has_no_steps(self) -> None:
         assert parse_evidence({"Status": "Ok"}) == []
 
     @pytest.mark.parametrize("name", ["Rebooted", "opened", "", None, 5, ["Opened"], {"Opened": 1}, ...])
-    def test_step_of_an_unknown_kind_is_left_out(self, name: object) -> None:
+    def test_step_of_an_unknown_kind_is_ignored(self, name: object) -> None:
         reply = encoded(OPENED, Step=name)
         reply["Evidence"] += encode_evidence([ANSWERED])
         assert parse_evidence(reply) == [ANSWERED]
 
-    def test_field_that_is_not_known_is_left_out(self) -> None:
+    def test_unknown_field_is_ignored(self) -> None:
         assert parse_evidence(encoded(OPENED, More="of a newer enclave")) == [OPENED]
 
-    def test_most_steps_are_taken_and_one_more_is_refused(self) -> None:
+    def test_maximum_number_of_steps_is_accepted_and_one_more_is_refused(self) -> None:
         most = encode_evidence([OPENED]) * MAX_STEPS
         assert len(parse_evidence({"Evidence": most})) == MAX_STEPS
         with pytest.raises(WireError, match="reply: Evidence: expected a list of at most 64 objects"):
@@ -122,7 +122,7 @@ def _refused_values() -> list[Any]:
 
 
 @pytest.mark.parametrize(("step", "name", "value"), _refused_values())
-def test_field_that_is_not_of_its_form_is_refused_by_name(step: EnclaveStep, name: str, value: object) -> None:
+def test_malformed_field_is_refused_by_name(step: EnclaveStep, name: str, value: object) -> None:
     wire_name = name.title().replace("_", "")
     assert wire_name in encode_evidence([step])[0]
     with pytest.raises(WireError, match=rf'reply: Evidence: "{type(step).__name__}": {wire_name}: expected a '):
@@ -136,7 +136,7 @@ def test_milliseconds_may_be_whole(value: float) -> None:
     assert isinstance(step.elapsed_ms, float)
 
 
-def test_cut_text_is_what_a_step_may_hold() -> None:
+def test_cut_text_fits_into_a_step() -> None:
     step = dataclasses.replace(OPENED, key_identifier=cut_text("x" * 1_000))
     assert parse_evidence({"Evidence": encode_evidence([step])}) == [step]
     assert cut_text(None) == "None"

@@ -19,7 +19,7 @@ def test_operations_are_those_of_kms_and_four_of_our_own() -> None:
     assert set(Operation) - set(KMS_OPERATIONS) == {"SetClient", "GetAttestationDocument", "Describe", "Diagnose"}
 
 
-def test_codes_of_kms_and_of_the_enclave_are_told_apart() -> None:
+def test_codes_of_kms_and_of_the_enclave_differ() -> None:
     assert EXPIRED_TOKEN in KMS_REFUSAL_CODES
     assert set(EnclaveCode).isdisjoint(KMS_REFUSAL_CODES)
     assert len(set(EnclaveCode)) == len(EnclaveCode)
@@ -42,7 +42,7 @@ def test_texts_of_kmstool_are_as_kmstool_writes_them() -> None:
     }
 
 
-def test_names_of_fields_are_told_apart() -> None:
+def test_names_of_fields_differ() -> None:
     names = ("TRIES", "EXPLAIN", "EVIDENCE", "CREDENTIALS_HELD", "STATUS_OK", "STATUS_ERROR")
     values = [getattr(vocabulary, name) for name in names]
     assert len({*values, "Operation", "Status", "Id", "Message"}) == len(values) + 4

@@ -12,7 +12,7 @@ from vsock_wire.protocol.frames import MAX_MESSAGE_BYTES
 from vsock_wire.rpc.connection import MessageConnection
 
 TIMEOUT_S = 10.0
-"""Never waited for by a test that passes."""
+"""Passing tests never wait this long."""
 
 
 @pytest.fixture
@@ -78,12 +78,12 @@ class TestReceive:
         assert receive(connection) == b"good"
         thread.join()
 
-    def test_silence_ends_with_the_idle_time(self, connection: MessageConnection) -> None:
+    def test_silence_ends_after_the_idle_timeout(self, connection: MessageConnection) -> None:
         with pytest.raises(TransportError, match=r"no progress within 0.05 s$") as caught:
             receive(connection, idle=0.05)
         assert caught.value.exit_code is ExitCode.UNREACHABLE
 
-    def test_half_a_message_ends_with_the_message_time_not_the_idle_time(
+    def test_half_a_message_ends_after_the_message_timeout_not_the_idle_timeout(
         self, connection: MessageConnection, peer: socket.socket
     ) -> None:
         peer.sendall(b"half")
@@ -107,9 +107,7 @@ class TestReceive:
         is_over.set()
         thread.join()
 
-    def test_stop_reading_ends_a_wait_and_leaves_writing(
-        self, connection: MessageConnection, peer: socket.socket
-    ) -> None:
+    def test_stop_reading_ends_a_wait_but_not_writing(self, connection: MessageConnection, peer: socket.socket) -> None:
         results: list[bytes | None] = []
         thread = threading.Thread(target=lambda: results.append(receive(connection)))
         thread.start()
@@ -149,7 +147,7 @@ class TestSend:
         assert data.endswith(b"\0")
         assert json.loads(data[:-1]) == {"Status": "Ok", "Message": "\u00e9"}
 
-    def test_to_a_peer_that_has_gone_is_a_transport_error(
+    def test_to_a_peer_that_closed_the_connection_is_a_transport_error(
         self, connection: MessageConnection, peer: socket.socket
     ) -> None:
         peer.close()
@@ -173,6 +171,6 @@ class TestSend:
         assert peer.recv(100) == b"{}\0"
 
 
-def test_close_twice_is_no_error(connection: MessageConnection) -> None:
+def test_close_can_be_called_twice(connection: MessageConnection) -> None:
     connection.close()
     connection.close()

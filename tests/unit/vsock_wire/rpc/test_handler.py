@@ -48,11 +48,11 @@ def answer(handler: RequestHandler, **message: object) -> JsonObject:
 
 
 class TestRequestHandler:
-    def test_fields_come_out_as_a_reply_that_says_ok(self) -> None:
+    def test_fields_become_a_reply_with_status_ok(self) -> None:
         assert answer(Echo(), Operation="X", n=1) == {"Status": "Ok", "Echo": {"Operation": "X", "n": 1}}
 
     @pytest.mark.parametrize("request_id", ["", "a-1", "x" * 64])
-    def test_id_is_echoed_and_not_handed_on(self, request_id: str) -> None:
+    def test_id_is_echoed_and_not_passed_on(self, request_id: str) -> None:
         handler = Echo()
         assert answer(handler, Operation="X", Id=request_id)["Id"] == request_id
         assert handler.prepared == [{"Operation": "X"}]
@@ -61,7 +61,7 @@ class TestRequestHandler:
         assert "Id" not in answer(Echo(), Operation="X")
 
     @pytest.mark.parametrize("frame", [b"", b"{", b"[]", b"null", b'{"Id":5}', b'{"Id":"%s"}' % (b"x" * 65), b"\xff"])
-    def test_frame_that_is_no_request_is_refused_and_nothing_is_prepared(self, frame: bytes) -> None:
+    def test_frame_other_than_a_request_is_refused_and_nothing_is_prepared(self, frame: bytes) -> None:
         handler = Echo()
         job = handler.take(frame)
         reply = job.answer()
@@ -70,7 +70,7 @@ class TestRequestHandler:
         assert not job.is_independent
         assert handler.prepared == []
 
-    def test_error_of_ours_is_reported_with_its_hint_and_the_id(self) -> None:
+    def test_tool_error_is_reported_with_its_hint_and_the_id(self) -> None:
         handler = Echo(raising(WireError("broken", hint="mend it")))
         assert answer(handler, Operation="X", Id="7") == {
             "Status": "Error",
@@ -134,7 +134,7 @@ class TestRequestHandler:
         assert performed == ["b", "a"]
 
     @pytest.mark.parametrize("error", [None, WireError("broken"), KeyError("bug")])
-    def test_steps_come_with_the_reply_whatever_it_says(self, error: Exception | None) -> None:
+    def test_steps_are_sent_with_any_reply(self, error: Exception | None) -> None:
         def perform() -> Outcome:
             record(OPENED)
             if error is not None:
@@ -143,14 +143,14 @@ class TestRequestHandler:
 
         assert answer(Echo(perform), Explain=True)["Evidence"] == encode_evidence([OPENED])
 
-    def test_explain_that_is_no_boolean_is_refused_with_the_id(self) -> None:
+    def test_explain_other_than_a_boolean_is_refused_with_the_id(self) -> None:
         reply = answer(Echo(raising(AssertionError("it was performed"))), Explain="yes", Id="7")
         assert (reply["Status"], reply["Id"]) == ("Error", "7")
         assert reply["Message"] == "refused: Explain: expected true or false, got str"
 
 
 class TestExplained:
-    def test_request_that_asks_gets_the_steps_behind_the_reply(self) -> None:
+    def test_request_that_asks_gets_the_steps_after_the_reply(self) -> None:
         def answer() -> JsonObject:
             record(ATTESTED)
             record("a step of the instance")
@@ -170,7 +170,7 @@ class TestExplained:
     def test_call_without_steps_has_an_empty_list(self) -> None:
         assert explained({"Explain": True}, lambda: {"Status": "Ok"}) == {"Status": "Ok", "Evidence": []}
 
-    def test_evidence_that_the_reply_brings_along_is_replaced(self) -> None:
+    def test_evidence_already_in_the_reply_is_replaced(self) -> None:
         assert explained({"Explain": True}, lambda: {"Evidence": "forged"}) == {"Evidence": []}
 
     @pytest.mark.parametrize("message", [{}, {"Explain": False}])
@@ -194,7 +194,7 @@ class TestExplained:
         with pytest.raises(RequestError, match="Explain: expected true or false, got "):
             explained({"Explain": wanted}, answer)
 
-    def test_recording_ends_where_the_answer_raises(self) -> None:
+    def test_recording_ends_if_the_answer_raises(self) -> None:
         def answer() -> JsonObject:
             raise WireError("broken")
 

@@ -12,9 +12,9 @@ from vsock_wire.rpc import server as server_module
 
 
 class TestIndependentRequests:
-    """Those with an Id, here."""
+    """Here, these are requests with an Id."""
 
-    def test_are_answered_side_by_side_and_as_they_are_done(self, start: StartServer) -> None:
+    def test_are_answered_concurrently_and_as_soon_as_they_are_done(self, start: StartServer) -> None:
         may_answer = {number: threading.Event() for number in range(4)}
 
         def answer(request: JsonObject) -> JsonObject:
@@ -28,7 +28,7 @@ class TestIndependentRequests:
                 may_answer[number].set()
                 assert client.receive() == {"Status": "Ok", "Id": number}
 
-    def test_no_more_than_the_limit_are_in_work(self, start: StartServer) -> None:
+    def test_no_more_than_the_limit_are_in_progress(self, start: StartServer) -> None:
         in_work, most, may_answer = [], [0], threading.Event()
 
         def answer(request: JsonObject) -> JsonObject:
@@ -50,7 +50,7 @@ class TestIndependentRequests:
         assert sorted(answered) == list(range(3 * MAX_IN_FLIGHT))
         assert most[0] == MAX_IN_FLIGHT
 
-    def test_one_without_an_id_is_answered_before_what_comes_behind_it_is_read(self, start: StartServer) -> None:
+    def test_one_without_an_id_is_answered_before_the_next_one_is_read(self, start: StartServer) -> None:
         with start().connect() as client:
             client.sock.sendall(b"".join(b'{"n":%d}\0{"Id":%d}\0' % (number, number) for number in range(50)))
             replies = [reply for reply in (client.receive() for _ in range(100)) if reply]
@@ -59,7 +59,7 @@ class TestIndependentRequests:
         for number in range(49):
             assert replies.index({"Status": "Ok", "n": number}) < replies.index({"Status": "Ok", "Id": number})
 
-    def test_are_answered_in_order_where_there_are_no_threads_left(
+    def test_are_answered_in_order_if_no_threads_remain(
         self, start: StartServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(server_module, "MAX_SIDE_THREADS", 0)
@@ -67,7 +67,7 @@ class TestIndependentRequests:
             client.sock.sendall(b"".join(b'{"Id":%d}\0' % number for number in range(50)))
             assert [client.receive() for _ in range(50)] == [{"Status": "Ok", "Id": number} for number in range(50)]
 
-    def test_a_client_that_goes_with_many_in_work_leaves_nothing_behind(self, start: StartServer) -> None:
+    def test_a_client_that_leaves_with_many_in_progress_leaves_no_threads(self, start: StartServer) -> None:
         may_answer = threading.Event()
 
         def answer(request: JsonObject) -> JsonObject:
@@ -86,7 +86,7 @@ class TestIndependentRequests:
             time.sleep(0.01)
         assert threading.active_count() <= before
 
-    def test_a_bug_in_one_costs_the_connection_only(self, start: StartServer) -> None:
+    def test_a_bug_in_one_costs_only_the_connection(self, start: StartServer) -> None:
         def answer(request: JsonObject) -> JsonObject:
             if request.get("Id") == 1:
                 raise KeyError("the plaintext is hunter2")

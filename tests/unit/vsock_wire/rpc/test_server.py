@@ -29,7 +29,7 @@ from vsock_wire.rpc.server import Limits, MessageServer
 
 
 class TestManyClients:
-    def test_fifty_at_once_are_answered_at_once_and_each_with_its_own(self, start: StartServer) -> None:
+    def test_fifty_concurrent_clients_each_get_their_own_answer_at_once(self, start: StartServer) -> None:
         all_are_in = threading.Barrier(50, timeout=TIMEOUT_S)
 
         def meet(request: JsonObject) -> JsonObject:
@@ -49,7 +49,7 @@ class TestManyClients:
             client.sock.sendall(b"".join(b'{"n":%d}\0' % number for number in range(100)))
             assert [client.receive() for _ in range(100)] == [{"Status": "Ok", "n": number} for number in range(100)]
 
-    def test_each_connection_has_a_conversation_of_its_own(self, short_dir: Path) -> None:
+    def test_each_connection_has_its_own_session(self, short_dir: Path) -> None:
         made: list[int] = []
 
         def new_session() -> Conversation:
@@ -160,7 +160,7 @@ class TestBadClients:
             stop_sending.set()
             thread.join()
 
-    def test_conversation_that_fails_costs_its_own_connection_only_and_shows_no_text(
+    def test_session_that_fails_costs_only_its_own_connection_and_shows_no_text(
         self, start: StartServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
         def fail(request: JsonObject) -> JsonObject:
@@ -192,9 +192,9 @@ class TestLimitPerHost:
             with server.connect() as next_one, contextlib.suppress(TransportError):
                 if (next_one.ask(n=4) or {}).get("n") == 4:
                     return
-        raise AssertionError("no room was made")
+        raise AssertionError("the connection that ended still counts")
 
-    def test_hosts_do_not_take_from_each_other(self, start: StartServer) -> None:
+    def test_hosts_do_not_use_up_each_others_limit(self, start: StartServer) -> None:
         server = start(address=TcpAddress("127.0.0.1", 0), max_connections_per_cid=1)
         with server.connect() as one, socket.socket() as other:
             assert one.ask(n=1) == {"Status": "Ok", "n": 1}
@@ -225,7 +225,7 @@ class TestLimit:
             assert third.receive() is None
             assert first.ask(n=4) == {"Status": "Ok", "n": 4}
 
-    def test_place_of_a_client_that_left_is_given_to_another(self, start: StartServer) -> None:
+    def test_client_that_leaves_makes_way_for_another(self, start: StartServer) -> None:
         server = start(max_connections=1)
         with server.connect() as first:
             assert first.ask(n=1)
@@ -238,7 +238,7 @@ class TestLimit:
                 assert reply["Code"] == "TooManyConnections"
         pytest.fail("no place became free")
 
-    def test_crowd_over_the_limit_delays_nobody(self, start: StartServer) -> None:
+    def test_many_clients_over_the_limit_delay_nobody(self, start: StartServer) -> None:
         server = start(max_connections=1)
         with server.connect() as first:
             assert first.ask(n=1)
@@ -249,7 +249,7 @@ class TestLimit:
         assert server.is_serving
 
     @pytest.mark.parametrize("max_connections", [1, 10])
-    def test_system_without_room_for_a_thread_turns_the_client_away_and_serves_on(
+    def test_failure_to_start_a_thread_turns_the_client_away_and_the_server_continues(
         self, start: StartServer, monkeypatch: pytest.MonkeyPatch, max_connections: int
     ) -> None:
         server = start(max_connections=max_connections)
@@ -279,7 +279,7 @@ class TestLimit:
 
 
 class TestDrain:
-    def test_request_under_way_is_finished_and_answered(self, start: StartServer) -> None:
+    def test_request_in_progress_is_finished_and_answered(self, start: StartServer) -> None:
         is_asked, may_answer = threading.Event(), threading.Event()
 
         def wait(request: JsonObject) -> JsonObject:
@@ -312,7 +312,7 @@ class TestDrain:
             client.sock.sendall(b'{"n"')
             server.stop()
 
-    def test_request_that_never_ends_is_left_after_the_time(self, start: StartServer) -> None:
+    def test_request_that_never_ends_is_abandoned_after_the_timeout(self, start: StartServer) -> None:
         is_asked, is_over = threading.Event(), threading.Event()
 
         def hang(request: JsonObject) -> JsonObject:
@@ -328,7 +328,7 @@ class TestDrain:
             is_over.set()
             client.receive()
 
-    def test_no_connection_is_accepted_any_more(self, start: StartServer) -> None:
+    def test_no_more_connections_are_accepted(self, start: StartServer) -> None:
         server = start()
         server.stop()
         with pytest.raises(TransportError, match="connect to"):

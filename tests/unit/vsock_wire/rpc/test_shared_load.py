@@ -15,7 +15,7 @@ def test_a_count_is_seen_by_other_processes() -> None:
     assert load.total() == 70_000
 
 
-def test_who_serves_more_than_another_is_ahead() -> None:
+def test_worker_that_serves_more_than_another_is_ahead() -> None:
     load = SharedLoad(2)
     assert not load.is_ahead(0)
     load.set(0, 1)

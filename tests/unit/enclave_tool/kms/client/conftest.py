@@ -1,4 +1,4 @@
-"""One KMS and one client for all tests of a file, because making a client costs a quarter of a second."""
+"""One KMS and one client for all tests of a file, because creating a client takes a quarter of a second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shared_world(authority: ThrowawayAuthority, recipient_key: RecipientKey) -> 
 
 @pytest.fixture
 def world(shared_world: ClientWorld) -> ClientWorld:
-    """The shared one, as if nothing had happened yet."""
+    """The shared world, reset to its initial state."""
     shared_world.kms.forget()
     shared_world.nsm.carrier.forget()
     return shared_world

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class TestLeakingAnswers:
     @pytest.mark.parametrize("operation", sorted(ATTESTED))
     @pytest.mark.parametrize("is_sealed_too", [True, False])
-    def test_plaintext_in_the_clear_is_refused_and_shows_nowhere(
+    def test_plaintext_in_the_clear_is_refused_and_shown_nowhere(
         self, client: KMSClient, kms: CannedKms, recipient_key: RecipientKey, operation: str, *, is_sealed_too: bool
     ) -> None:
         field = PLAINTEXT_FIELDS[operation]
@@ -56,7 +56,7 @@ class TestLeakingAnswers:
         with pytest.raises(RecipientError, match="the response has neither"):
             ATTESTED[operation](client)
 
-    def test_empty_plaintext_beside_the_sealed_one_is_no_leak(
+    def test_empty_plaintext_next_to_the_sealed_one_is_not_a_leak(
         self, client: KMSClient, kms: CannedKms, recipient_key: RecipientKey
     ) -> None:
         kms.answer = sealing(recipient_key, Plaintext=None)
@@ -119,7 +119,7 @@ class TestErrorAnswers:
         assert kms.connections == 0
 
 
-def test_debug_log_of_ours_shows_neither_plaintext_nor_credentials(
+def test_our_debug_log_shows_neither_plaintext_nor_credentials(
     client: KMSClient, kms: CannedKms, recipient_key: RecipientKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "enclave_tool")

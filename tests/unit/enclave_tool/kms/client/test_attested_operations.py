@@ -39,7 +39,7 @@ class TestAttestedOperations:
         }
 
     @pytest.mark.parametrize("operation", sorted(ATTESTED))
-    def test_puts_the_plaintext_where_callers_of_boto3_look(
+    def test_puts_the_plaintext_into_boto3s_field(
         self, client: KMSClient, kms: CannedKms, recipient_key: RecipientKey, operation: str
     ) -> None:
         kms.answer = sealing(recipient_key, CiphertextBlob=encoded(b"blob"))
@@ -75,7 +75,7 @@ class TestAttestedOperations:
             client.generate_random(NumberOfBytes=1)
         assert [call.document for call in kms.calls] == [b"document 1", b"document 2", b"document 3"]
 
-    def test_sends_all_parameters_along(self, client: KMSClient, kms: CannedKms, recipient_key: RecipientKey) -> None:
+    def test_sends_all_parameters(self, client: KMSClient, kms: CannedKms, recipient_key: RecipientKey) -> None:
         kms.answer = sealing(recipient_key)
         client.decrypt(CiphertextBlob=b"c", EncryptionContext={"a": "1"}, KeyId="k", GrantTokens=["t"])
         fields = {key: value for key, value in kms.calls[0].fields.items() if key != "Recipient"}
@@ -102,7 +102,7 @@ class TestAttestedOperations:
             )
         assert kms.calls == []
 
-    def test_failing_module_keeps_the_call_from_being_made(
+    def test_failing_module_prevents_the_call(
         self, client: KMSClient, kms: CannedKms, scripted_nsm: ScriptedNsm
     ) -> None:
         scripted_nsm.carrier.answer = b"\xa1\x65Error\x6dInternalError"
@@ -143,7 +143,7 @@ class TestAttestedOperations:
 
 class TestOtherOperations:
     @pytest.mark.parametrize("operation", sorted(UNATTESTED))
-    def test_carries_no_recipient_and_leaves_the_answer_alone(
+    def test_sends_no_recipient_and_leaves_the_response_unchanged(
         self, client: KMSClient, kms: CannedKms, scripted_nsm: ScriptedNsm, operation: str
     ) -> None:
         kms.answer = lambda _: Answer({"KeyId": "arn:key", "CiphertextBlob": encoded(b"blob")})

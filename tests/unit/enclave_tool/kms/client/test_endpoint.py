@@ -116,7 +116,7 @@ class TestEndpoint:
             client.close()
             assert kms.calls[0].headers["host"] == "kms.local:4443"
 
-    def test_peer_that_cannot_show_it_is_kms_gets_no_request(
+    def test_peer_that_cannot_prove_it_is_kms_gets_no_request(
         self, kms: CannedKms, tls: ssl.SSLContext, recipient: Recipient
     ) -> None:
         client = attested_kms_client(
@@ -127,7 +127,7 @@ class TestEndpoint:
         client.close()
         assert kms.calls == []
 
-    def test_proxy_that_is_not_there_is_an_endpoint_error_that_names_it(
+    def test_missing_proxy_is_an_endpoint_error_that_names_it(
         self, short_dir: Path, tls: ssl.SSLContext, recipient: Recipient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
@@ -145,7 +145,7 @@ class TestEndpoint:
     def test_proxy_that_is_down_is_named_and_tried_as_often_as_any_endpoint(
         self, tls: ssl.SSLContext, recipient: Recipient, monkeypatch: pytest.MonkeyPatch, mode: Any
     ) -> None:
-        """The exception is one of botocore's own, so that the retry rules of every mode know it."""
+        """The exception is botocore's own, so that it is retried in every retry mode."""
         dialled: list[object] = []
 
         def refuse(address: object, **_: object) -> None:

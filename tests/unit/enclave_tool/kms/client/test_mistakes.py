@@ -1,4 +1,4 @@
-"""What a caller of the library gets wrong is reported by the call that is wrong, in words that name the argument."""
+"""The call that gets an argument wrong reports a caller's mistake, and names the argument."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestAttestedKmsClient:
         assert CREDENTIALS.secret_access_key not in str(caught.value)
 
     @pytest.mark.parametrize("argument", ["proxy", "tls", "endpoint_host", "clock", "connect_timeout_s"])
-    def test_what_belongs_to_the_options_is_no_argument(self, recipient: Recipient, argument: str) -> None:
+    def test_field_of_the_options_is_not_an_argument(self, recipient: Recipient, argument: str) -> None:
         loose: Any = {argument: None}
         with pytest.raises(TypeError, match=argument):
             attested_kms_client(recipient, region=REGION, **loose)
@@ -79,13 +79,13 @@ class TestAttestClient:
         client = boto3.client("kms", region_name=REGION)
         attest_client(client, recipient)
         for second in (recipient, Recipient(ScriptedNsm(), key=other_recipient_key)):
-            with pytest.raises(ValueError, match=r"^client: it is attested already"):
+            with pytest.raises(ValueError, match=r"^client: already attested"):
                 attest_client(client, second)
         client.close()
 
     def test_on_a_client_that_is_attested_from_the_start_is_a_value_error(self, recipient: Recipient) -> None:
         client = attested_kms_client(recipient, region=REGION, credentials=CREDENTIALS)
-        with pytest.raises(ValueError, match=r"^client: it is attested already"):
+        with pytest.raises(ValueError, match=r"^client: already attested"):
             attest_client(client, recipient)
         client.close()
 
@@ -96,11 +96,13 @@ class TestAttestClient:
         other.close()
 
     @pytest.mark.parametrize("client", [None, "kms", boto3, object()], ids=["none", "text", "module", "object"])
-    def test_on_what_is_no_client_is_a_type_error(self, recipient: Recipient, client: Any) -> None:
+    def test_on_anything_but_a_client_is_a_type_error(self, recipient: Recipient, client: Any) -> None:
         with pytest.raises(TypeError, match=r"^client: expected a boto3 client of KMS, got "):
             attest_client(client, recipient)
 
-    def test_for_what_is_no_recipient_is_a_type_error_and_leaves_the_client_alone(self, recipient: Recipient) -> None:
+    def test_for_anything_but_a_recipient_is_a_type_error_and_leaves_the_client_unchanged(
+        self, recipient: Recipient
+    ) -> None:
         client = boto3.client("kms", region_name=REGION)
         key: Any = recipient.key
         with pytest.raises(TypeError, match=r"^recipient: expected a Recipient, got RecipientKey$"):
