@@ -86,9 +86,7 @@ def _read_fields(descriptor: int) -> JsonObject:
     except OSError as error:
         raise CredentialsError(f"{provider}: {(error.strerror or str(error)).lower()}", provider=provider) from error
     if len(data) > MAX_CREDENTIALS_BYTES:
-        raise CredentialsError(
-            f"{provider}: expected at most {MAX_CREDENTIALS_BYTES} bytes, got more", provider=provider
-        )
+        raise CredentialsError(f"{provider}: larger than {MAX_CREDENTIALS_BYTES} bytes", provider=provider)
     try:
         message = decode_message(data)
     except RequestError:

@@ -203,7 +203,7 @@ def encrypt(
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     plaintext = read_standard_input(MAX_PLAINTEXT_BYTES, credentials_fd=settings.credentials_fd)
     if not plaintext:
-        raise InputError(f"standard input: expected 1 to {MAX_PLAINTEXT_BYTES} bytes to encrypt, got nothing")
+        raise InputError("standard input: empty")
     parameters = {"KeyId": key_id, "Plaintext": plaintext, "EncryptionAlgorithm": encryption_algorithm}
     call_and_print(settings, Operation.ENCRYPT, parameters, encryption_context)
 

@@ -81,7 +81,7 @@ def attested_kms_client(
     expect_type("session", session, (boto3.Session, type(None)), "a boto3.Session")
     expect_type("options", options, (KmsOptions, type(None)), "KmsOptions")
     if not region:
-        raise ValueError("region: expected the name of an AWS region, such as us-east-1, got empty text")
+        raise ValueError("region: empty; pass the name of an AWS region, such as us-east-1")
     if credentials is not None and session is not None:
         raise ValueError("pass either credentials or session, not both: a session has credentials of its own")
     recipient = recipient or Recipient(open_nsm())

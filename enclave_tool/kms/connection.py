@@ -160,7 +160,7 @@ class ProxyConnection(AWSHTTPSConnection):
         response.stream = stream  # what botocore reads a body by
 
     def _too_large(self) -> TransportError:
-        return TransportError("read answer from", self.host, f"expected at most {MAX_KMS_ANSWER_BYTES} bytes, got more")
+        return TransportError("read response from", self.host, f"larger than {MAX_KMS_ANSWER_BYTES} bytes")
 
     def _describe_tls(self) -> TlsConnected:
         tls = cast("ssl.SSLSocket", self.sock)

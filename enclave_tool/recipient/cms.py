@@ -201,7 +201,7 @@ def _only_recipient(recipients: Any) -> Any:
     _expect("OAEP mask generation", str(parameters["maskGenAlgorithm"]["algorithm"]), _MGF1)
     _expect("MGF1 hash", str(parameters["maskGenAlgorithm"]["parameters"]["algorithm"]), _SHA256)
     if parameters["pSourceAlgorithm"].isValue:
-        _expect("OAEP label", bytes(parameters["pSourceAlgorithm"]["parameters"]).hex(), "")
+        _expect("OAEP label", bytes(parameters["pSourceAlgorithm"]["parameters"]).hex() or "none", "none")
     return recipient
 
 

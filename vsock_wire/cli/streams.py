@@ -57,5 +57,5 @@ def read_file(path: str | Path, what: str, *, max_bytes: int) -> bytes:
         except OSError as error:
             raise InputError(f"{what}: {path}: {(error.strerror or str(error)).lower()}") from error
     if len(data) > max_bytes:
-        raise InputError(f"{what}: expected at most {max_bytes} bytes, got more")
+        raise InputError(f"{what}: larger than {max_bytes} bytes")
     return data

@@ -100,7 +100,7 @@ class TestFindCredentials:
         try:
             os.write(descriptor, b" " * 65_537)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            with pytest.raises(CredentialsError, match="expected at most 65536 bytes, got more"):
+            with pytest.raises(CredentialsError, match="larger than 65536 bytes"):
                 find_credentials(settings(descriptor), {})
         finally:
             os.close(descriptor)

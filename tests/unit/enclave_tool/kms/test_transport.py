@@ -188,7 +188,7 @@ class TestSizeOfAnswers:
 
     def test_content_length_over_the_limit_is_refused_before_the_body(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: Answer(b"", headers={"Content-Length": str(MAX_KMS_ANSWER_BYTES + 1)})
-        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+        with pytest.raises(HTTPClientError, match=r"read response from .*: larger than 131072 bytes"):
             fetch(session)
 
     def test_endless_chunks_are_refused_at_the_limit_and_the_next_request_is_served(
@@ -197,7 +197,7 @@ class TestSizeOfAnswers:
         body = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
         chunked = {"Transfer-Encoding": "chunked"}
         kms.answer = lambda _: _Unsized(body * (MAX_KMS_ANSWER_BYTES // 0x1000 + 16), headers=chunked)
-        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+        with pytest.raises(HTTPClientError, match=r"read response from .*: larger than 131072 bytes"):
             fetch(session)
         kms.answer = lambda _: Answer({})
         assert fetch(session) == (200, b"{}")
@@ -205,7 +205,7 @@ class TestSizeOfAnswers:
 
     def test_one_chunk_of_any_size_is_refused_at_the_limit(self, session: Session, kms: CannedKms) -> None:
         kms.answer = lambda _: _Unsized(b"7fffffff\r\n" + b"x" * 500_000, headers={"Transfer-Encoding": "chunked"})
-        with pytest.raises(HTTPClientError, match="expected at most 131072 bytes, got more"):
+        with pytest.raises(HTTPClientError, match=r"read response from .*: larger than 131072 bytes"):
             fetch(session)
 
 

@@ -47,7 +47,7 @@ class TestAttestedKmsClient:
             attested_kms_client(recipient, **without_region)
 
     def test_empty_region_is_a_value_error(self, recipient: Recipient) -> None:
-        with pytest.raises(ValueError, match=r"^region: expected the name of an AWS region, such as us-east-1"):
+        with pytest.raises(ValueError, match=r"^region: empty"):
             attested_kms_client(recipient, region="", credentials=CREDENTIALS)
 
     def test_credentials_together_with_a_session_are_a_value_error(self, recipient: Recipient) -> None:
