@@ -76,7 +76,7 @@ class _Commands(CommandGroup):
 @click.version_option(version_text(), prog_name=PROGRAM)
 @with_options(ENCLAVE_OPTIONS, DECRYPT_OPTIONS, LOG_OPTIONS)
 def command(**_options: object) -> None:
-    """Decrypt CIPHERTEXT with AWS KMS inside an enclave, and print the result.
+    """Decrypt CIPHERTEXT with AWS KMS, through an enclave, and print the result.
 
     CIPHERTEXT is base64 text; - reads it from standard input. AWS credentials
     come from the environment, from this instance's role (IMDSv2), or from

@@ -1,4 +1,4 @@
-"""The command that decrypts one ciphertext, or many, inside the enclave."""
+"""The command that decrypts one ciphertext, or many, through the enclave."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class TestReadCiphertext:
 
         stream = Endless()
         with pytest.raises(InputError, match=r"^CIPHERTEXT: longer than 65536 bytes of base64 text$"):
-            read_ciphertext(stream)  # type: ignore[arg-type] # as much of a BinaryIO as is used
+            read_ciphertext(stream)  # type: ignore[arg-type] # has the used part of BinaryIO
         assert stream.given <= MAX_TEXT_BYTES + 1
 
 
@@ -81,12 +81,12 @@ class TestReadLines:
         assert list(LineReader(io.BytesIO(b""))) == []
 
     @pytest.mark.parametrize("length", [MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, MAX_TEXT_BYTES * 3 + 7])
-    def test_line_too_long_is_an_error_in_its_place_and_the_next_one_is_read(self, length: int) -> None:
+    def test_too_long_line_is_an_error_in_its_place_and_the_next_one_is_read(self, length: int) -> None:
         before, too_long, after = LineReader(io.BytesIO(b"a\n" + b"x" * length + b"\nb\n"))
         assert (before, after) == (b"a\n", b"b\n")
         assert isinstance(too_long, InputError)
 
-    def test_line_too_long_at_the_end_is_an_error(self) -> None:
+    def test_too_long_line_at_the_end_is_an_error(self) -> None:
         (too_long,) = LineReader(io.BytesIO(b"x" * (MAX_TEXT_BYTES + 1)))
         assert isinstance(too_long, InputError)
 
@@ -94,7 +94,7 @@ class TestReadLines:
         line = b"x" * (MAX_TEXT_BYTES - 1) + b"\n"
         assert list(LineReader(io.BytesIO(line * 2))) == [line] * 2
 
-    def test_lines_are_yielded_as_they_come(self) -> None:
+    def test_lines_are_yielded_as_they_arrive(self) -> None:
         read_end, write_end = os.pipe()
         with os.fdopen(read_end, "rb") as stream, os.fdopen(write_end, "wb", buffering=0) as writer:
             lines = LineReader(stream)
@@ -102,7 +102,7 @@ class TestReadLines:
             writer.write(b"a\nb")
             assert lines.is_ready()
             assert next(lines) == b"a\n"
-            assert not lines.is_ready()  # half a line is none
+            assert not lines.is_ready()  # half a line does not count
             writer.write(b"c\n" + b"x" * (MAX_TEXT_BYTES - 20_000))
             assert next(lines) == b"bc\n"
             assert not lines.is_ready()

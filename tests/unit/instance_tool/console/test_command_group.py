@@ -12,7 +12,7 @@ COUNT = click.option("-v", count=True)
 
 
 def program(default: str | None = None) -> CommandGroup:
-    """Return a group of which ``show`` and ``nested show`` print their options, and ``flagless`` lacks one."""
+    """Return a group whose commands ``show`` and ``nested show`` print their options; ``flagless`` lacks --flag."""
 
     class Group(CommandGroup):
         default_command = default
@@ -82,12 +82,12 @@ def test_option_that_the_command_does_not_have_is_refused(arguments: str, capsys
 
 
 @pytest.mark.parametrize(("arguments", "error"), [("--nope show", click.NoSuchOption), ("", click.UsageError)])
-def test_what_the_group_does_not_know_is_refused(
+def test_unknown_option_and_missing_command_are_refused(
     arguments: str, error: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(error):
         run(arguments, capsys)
 
 
-def test_help_before_a_name_is_that_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_before_a_name_shows_the_help_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help show", capsys).startswith("Usage: tool [OPTIONS] COMMAND [ARGS]...")

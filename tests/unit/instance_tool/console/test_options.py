@@ -1,4 +1,4 @@
-"""Each command has the options that it uses and no others, wherever they stand."""
+"""Each command accepts the options that it uses and no others, before or after its name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ VALUES = {
     "--key-id": "k",
     "--encryption-algorithm": "SYMMETRIC_DEFAULT",
 }
-"""Of the options that may stand before a command's name; those that are not here are flags."""
+"""Values for the options that may come before a command's name; options that are not listed are flags."""
 NOT_THERE = [(name, option) for name, options in OPTIONS.items() for option in sorted(OPTIONS["decrypt"] - options)]
 
 
@@ -66,7 +66,7 @@ def test_command_has_these_options_and_no_others(name: str) -> None:
     assert options_of(command, name) == OPTIONS[name]
 
 
-def test_command_below_a_command_has_these_options_and_no_others() -> None:
+def test_subcommand_has_these_options_and_no_others() -> None:
     policy = command.get_command(click.Context(command), "policy")
     assert isinstance(policy, click.Group)
     assert options_of(policy, "explain") == OPTIONS["policy explain"]

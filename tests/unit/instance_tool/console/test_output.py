@@ -28,7 +28,7 @@ class TestRaw:
         assert "hunter" not in f"{caught.value!r} {caught.value.hint}"
 
     @pytest.mark.parametrize("plaintext", [b"", b"a\rb", b"a\0b", "\u2028".encode()])
-    def test_anything_else_is_taken_in_a_batch(self, plaintext: bytes) -> None:
+    def test_anything_else_is_accepted_in_a_batch(self, plaintext: bytes) -> None:
         assert encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.RAW, line_number=1) == plaintext
 
 
@@ -48,14 +48,14 @@ class TestJson:
             "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
         }
 
-    def test_leaves_out_what_an_old_enclave_does_not_say(self) -> None:
+    def test_leaves_out_fields_that_an_older_enclave_does_not_send(self) -> None:
         assert json.loads(encode_result(Operation.DECRYPT, decrypt_result(b""), OutputFormat.JSON)) == {"Plaintext": ""}
 
     def test_names_the_line_of_a_batch(self) -> None:
         assert json.loads(encode_result(Operation.DECRYPT, RESULT, OutputFormat.JSON, line_number=7))["Line"] == 7
 
     @given(st.text(max_size=20))
-    def test_is_one_printable_line_whatever_a_peer_has_put_into_it(self, key_id: str) -> None:
+    def test_is_one_printable_line_whatever_a_peer_sends(self, key_id: str) -> None:
         encoded = encode_result(Operation.DECRYPT, decrypt_result(b"x", key_id), OutputFormat.JSON)
         assert encoded.decode("ascii").isprintable()
         assert json.loads(encoded)["KeyId"] == key_id

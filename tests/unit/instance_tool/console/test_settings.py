@@ -28,7 +28,7 @@ CONNECTION: dict[str, Any] = {
         ({}, "vsock://17:4000", VsockAddress(17, 4_000)),
     ],
 )
-def test_enclave_is_where_the_options_say_or_else_the_environment(
+def test_enclave_comes_from_the_options_or_else_the_environment(
     options: dict[str, Any], variable: str | None, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if variable is not None:
@@ -44,7 +44,7 @@ def test_enclave_is_where_the_options_say_or_else_the_environment(
         ({"enclave": "nonsense"}, "address"),
     ],
 )
-def test_enclave_that_is_not_said_or_said_twice_is_refused(
+def test_missing_or_ambiguous_enclave_is_refused(
     options: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENCLAVE_VARIABLE, "")
@@ -57,7 +57,7 @@ def settings(address: Address, *, region: str | None = None, profile: str | None
 
 
 class Serve:
-    """Answers as kmstool-instance serve does, and remembers which operations it was asked for."""
+    """Answers like kmstool-instance serve, and remembers the operations of its requests."""
 
     def __init__(self, description: Message) -> None:
         self.asked: list[str] = []
@@ -75,7 +75,7 @@ DESCRIPTION: Message = {"Status": "Ok", "CredentialsHeld": True, "Region": "us-e
 
 class TestPeerWithCredentials:
     @pytest.mark.parametrize("region", [None, "us-east-1"])
-    def test_is_sent_none_and_none_are_looked_for(self, short_dir: Path, region: str | None) -> None:
+    def test_is_sent_no_credentials_and_none_are_looked_up(self, short_dir: Path, region: str | None) -> None:
         serve = Serve(DESCRIPTION)
         with (
             ScriptedEnclave(short_dir, serve) as enclave,
@@ -94,7 +94,9 @@ class TestPeerWithCredentials:
             ({"region": "eu-west-1"}, '^--region: unix:.* uses "us-east-1", got "eu-west-1"$'),
         ],
     )
-    def test_is_not_asked_for_others(self, short_dir: Path, options: dict[str, str], words: str) -> None:
+    def test_options_for_other_credentials_or_another_region_are_refused(
+        self, short_dir: Path, options: dict[str, str], words: str
+    ) -> None:
         with ScriptedEnclave(short_dir, Serve(DESCRIPTION)) as enclave, pytest.raises(InputError, match=words):
             settings(enclave.address, **options).new_client_with_credentials()
 
@@ -110,7 +112,7 @@ def test_enclave_on_a_unix_socket_needs_credentials_from_here(short_dir: Path, d
     assert serve.asked == ["Describe"]
 
 
-def test_refusal_to_describe_itself_is_raised(short_dir: Path) -> None:
+def test_error_reply_to_describe_is_raised(short_dir: Path) -> None:
     busy = {"Status": "Error", "Message": "Too many connections", "Code": "TooManyConnections"}
     with ScriptedEnclave(short_dir, Serve(busy)) as enclave, pytest.raises(EnclaveError, match="Too many"):
         settings(enclave.address).new_client_with_credentials()
