@@ -34,7 +34,16 @@ OPTIONS = {
     "genkeypair": CONNECTION | RESULT | KEY | {"--explain", "--key-pair-spec"},
     "genrandom": CONNECTION | RESULT | {"--length", "--no-newline"},
     "policy": {"--measurements", "--role", "--admin", "--pcr", "--operation", "--enable-iam-policies"},
-    "policy explain": {"--policy", "--document", "--operation", "--role", "--encryption-context", "--output"},
+    "policy explain": {
+        "--policy",
+        "--document",
+        "--operation",
+        "--key-arn",
+        "--context-key",
+        "--role",
+        "--encryption-context",
+        "--output",
+    },
     "serve": CONNECTION | CREDENTIALS | {"--socket", "--enclave-connections", "--max-connections", "--idle-timeout"},
     "verify": EXPECTATIONS | {"--at", "--nonce", "--user-data", "--public-key", "--output"},
 }
