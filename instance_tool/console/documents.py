@@ -34,6 +34,7 @@ KEY_WARNING = (
     "the public key is not the enclave's own: a caller gave it, and the enclave says so; encrypt to it only if you"
     " know who has its private key"
 )
+KEY_HINT = "something between here and the enclave put a key into the request"
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s(.*?)-----END PUBLIC KEY-----", re.DOTALL)
 
 EXPECTATION_OPTIONS = (
@@ -68,6 +69,7 @@ class Expectations:
         user_data: what it must hold, without the line that kmstool-enclave puts in front.
         is_user_data_bare: whether that line must be absent.
         public_key: what it must hold; PEM text stands for the DER in it as well.
+        is_own_key: whether the key must be the enclave's own, as far as its line says.
     """
 
     root_sha256: bytes
@@ -81,6 +83,7 @@ class Expectations:
     user_data: bytes | None = None
     is_user_data_bare: bool = False
     public_key: bytes | None = None
+    is_own_key: bool = False
 
 
 class ExpectationSettings(Settings):
@@ -205,6 +208,8 @@ def verify_and_warn(document: bytes, expected: Expectations) -> VerifiedDocument
     if fields.is_debug:
         report_warning(DEBUG_WARNING)
     if expected.public_key is None and names_key_of_caller(fields.user_data or b""):
+        if expected.is_own_key:
+            raise AttestationError("public_key", "expected the enclave's own key, got one of a caller", hint=KEY_HINT)
         report_warning(KEY_WARNING)
     return VerifiedDocument(
         fields,
