@@ -132,7 +132,7 @@ def policy(settings: PolicySettings) -> None:
         "--policy", "policy_file", required=True, metavar="FILE",
         help="The key policy, or what aws kms get-key-policy printed; - reads standard input.",
     ),
-    click.option("--document", required=True, metavar="FILE", help="Attestation document: CBOR, hexadecimal or base64."),
+    click.option("--document", required=True, metavar="FILE", help="Attestation document: CBOR, hex or base64."),
     click.option(
         "--operation", multiple=True, type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME",
         default=ATTESTED_OPERATIONS,
