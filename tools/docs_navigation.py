@@ -15,6 +15,7 @@ SECTIONS = {
             "use-the-command.md",
             "migrate-from-c.md",
             "key-policy.md",
+            "check-key-policy.md",
             "keep-plaintext-inside.md",
             "verify-attestation.md",
             "verify-from-python.md",
@@ -51,6 +52,7 @@ STACKED_CHARS = 150
 ABOUT_ERRORS = frozenset({"how-to/troubleshoot.md", "reference/errors.md"})
 BOOST = 2
 """Pages that the search ranks higher, by this factor: a reader who pastes an error text wants one of them."""
+_COMMENT_AT_TOP = re.compile(r"\A(?:<!--.*?-->\s*)+", re.DOTALL)
 _NEEDS = re.compile(r"^\*\*Needs [\w-]+\*\*", re.MULTILINE)
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _CELL = re.compile(r"<td([^>]*)>")
@@ -90,7 +92,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> s
             return match[0]
         return f"{match[1]} (`{target.relative_to(root.parent)}`)"
 
-    return _NEEDS.sub(r"\g<0>{ .needs }", _LINK.sub(name_if_outside, markdown))
+    titled = _COMMENT_AT_TOP.sub("", markdown)  # mkdocs takes a title only from the first line
+    return _NEEDS.sub(r"\g<0>{ .needs }", _LINK.sub(name_if_outside, titled))
 
 
 def on_page_content(html: str, **_: object) -> str:
