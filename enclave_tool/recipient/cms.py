@@ -200,8 +200,8 @@ def _only_recipient(recipients: Any) -> Any:
     _expect("OAEP hash", str(parameters["hashAlgorithm"]["algorithm"]), _SHA256)
     _expect("OAEP mask generation", str(parameters["maskGenAlgorithm"]["algorithm"]), _MGF1)
     _expect("MGF1 hash", str(parameters["maskGenAlgorithm"]["parameters"]["algorithm"]), _SHA256)
-    if parameters["pSourceAlgorithm"].isValue:
-        _expect("OAEP label", bytes(parameters["pSourceAlgorithm"]["parameters"]).hex() or "none", "none")
+    if parameters["pSourceAlgorithm"].isValue and bytes(parameters["pSourceAlgorithm"]["parameters"]):
+        raise CmsError(f"{SUBJECT}: OAEP label: not empty")
     return recipient
 
 

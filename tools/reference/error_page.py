@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from tools.reference.error_texts import ErrorText, error_texts
 from tools.reference.markdown import code, generated_note, table
 from tools.reference.sources import Sources
+from vsock_wire.cli.program import _as_input_error as usage_error_of
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 
 _INTRODUCTION = """\
 # Errors
@@ -36,8 +38,13 @@ codes.
 | `internal error: {{class}}; this is a bug, at:`<br>The place follows. Please report it. | a bug (1) |
 | `{{program}}: needs: pip install 'nitro-kmstool[{{extra}}]'` | a library is not installed (2) |
 | `{{path}}: {{reason of the system}}` | `OSError` (1) |
-| `{{what the command line lacks}}`<br>hint: `{{command}} --help shows what it takes` | wrong usage (2) |
-"""
+| `{{what is wrong with the command line}}`<br>hint: `{usage_hint}` | wrong usage (2) |
+
+## KMS requests
+
+What goes wrong with a request to KMS follows the first words of the error:
+
+{failures}"""
 _TITLES = {
     "instance_tool": "Parent instance",
     "enclave_tool": "Enclave",
@@ -53,13 +60,20 @@ def error_page() -> str:
     errors = error_texts(Sources.read())
     example = next(error for error in errors if error.module == "instance_tool.console.settings" and error.hint)
     example_text = f"kmstool-instance: error: {example.text}\nhint: {example.hint}"
-    parts = [generated_note("make man"), _INTRODUCTION.format(example=example_text)]
+    usage_hint = usage_error_of("{command}", Exception("text")).hint
+    introduction = _INTRODUCTION.format(example=example_text, usage_hint=usage_hint, failures=_failures())
+    parts = [generated_note("make man"), introduction]
     for package, title in _TITLES.items():
         parts.append(f"## {title}\n")
         of_package = [error for error in errors if error.module.partition(".")[0] == package]
         for module, of_module in itertools.groupby(of_package, key=lambda error: error.module):
             parts += [f"### {module}\n", _table(of_module)]
     return "\n".join(parts)
+
+
+def _failures() -> str:
+    rows = [(code(f"{spec.failure}: {{error}}"), f"`{operation}`") for operation, spec in KMS_OPERATIONS.items()]
+    return table(("Error", "Operation"), rows)
 
 
 def _table(errors: Iterable[ErrorText]) -> str:

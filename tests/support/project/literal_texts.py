@@ -16,7 +16,7 @@ ERRORS = {member.__name__ for member in classes() if issubclass(member, ToolErro
 
 
 def texts(source: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line, kind and text of every literal first text and hint of an error of ours that is raised or made."""
+    """Yield line, kind and text of every text and hint of the project's errors that is a literal."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in ERRORS:
             continue

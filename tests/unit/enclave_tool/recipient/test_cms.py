@@ -110,7 +110,7 @@ class TestRefusals:
             ({"mask_hash_algorithm": "1.3.14.3.2.26"}, "MGF1 hash: expected 2.16.840.1.101.3.4.2.1"),
             ({"content_algorithm": "2.16.840.1.101.3.4.1.2"}, "content encryption algorithm: expected 2.16.840.1.101"),
             ({"content_algorithm": "2.16.840.1.101.3.4.1.46"}, "content encryption algorithm: expected"),
-            ({"label": b"label"}, "OAEP label: expected none, got 6c6162656c"),
+            ({"label": b"label"}, "OAEP label: not empty"),
             ({"version": 1}, "EnvelopedData version: expected one of (0, 2), got 1"),
             ({"version": -1}, "EnvelopedData version: expected"),
             ({"version": 3}, "EnvelopedData version: expected"),
