@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nitro_attestation.key_policy.conditions.condition import Condition
+from nitro_attestation.key_policy.conditions.condition import Condition, holds
 from nitro_attestation.key_policy.conditions.keys import IMAGE_KEY, is_attestation_key, is_wrong_key
 from nitro_attestation.key_policy.conditions.operators import parse_operator
 from nitro_attestation.key_policy.context import pcr_key, requester_of
@@ -201,7 +201,7 @@ def _reasons(statement: Statement, kind: GapKind, ways: list[Way]) -> Iterable[s
     attested = [way for way in ways if way.action not in _OTHER_WAYS]
     match kind:
         case GapKind.NO_DOCUMENT if attested and conditions:
-            yield from map(_holds_without_document, conditions)
+            yield from (_holds_without_document(each) for each in conditions if holds(each, None))
         case GapKind.NO_DOCUMENT if attested:
             yield "it has no condition on the attestation"
         case GapKind.NITRO_TPM:

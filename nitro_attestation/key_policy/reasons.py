@@ -18,7 +18,7 @@ from nitro_attestation.key_policy.conditions.keys import (
 from nitro_attestation.key_policy.conditions.operators import NULL
 from nitro_attestation.key_policy.context import pcr_index
 from nitro_attestation.key_policy.evaluation import AccessRequest, StatementResult
-from nitro_attestation.key_policy.model import Effect
+from nitro_attestation.key_policy.model import EVERY_RESOURCE, Effect
 from nitro_attestation.key_policy.principals import PrincipalMatch
 from nitro_attestation.measurements import PCR_BYTES, SIGNER_PCR
 from nitro_attestation.quoting import quoted
@@ -46,6 +46,18 @@ def explain_mismatch(result: StatementResult, request: AccessRequest) -> str | N
     is_for_account = result.principal_match is PrincipalMatch.ACCOUNT and statement.effect is Effect.ALLOW
     if is_for_account and result.matches is not False:
         return "it names the whole account: IAM policies, which are not looked at here, have the last word"
+    return _explain_open_element(result, request) if result.matches is None else None
+
+
+def _explain_open_element(result: StatementResult, request: AccessRequest) -> str | None:
+    """Return why it is not known whether an element other than Condition fits a request."""
+    statement = result.statement
+    if result.principal_match is PrincipalMatch.UNSETTLED and statement.is_not_principal:
+        return "AWS checks the session, the role and the account of the caller, and NotPrincipal does not name them all"
+    if result.principal_match is PrincipalMatch.UNSETTLED:
+        return "it names a session of the caller's role: --role with the ARN of the session says which one calls"
+    if request.key_arn is None and EVERY_RESOURCE not in statement.resources:
+        return f"it is about {', '.join(statement.resources)}: --key-arn says which key this is"
     return None
 
 
@@ -64,7 +76,7 @@ def explain_condition(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str
     if is_wrong_key(result.condition.key):
         return _explain_unknown_key(result.condition.key)
     if not result.is_known:
-        return f"what a request says of it is not known here: --context-key {result.condition.key}=VALUE tells"
+        return f"what a request says of it is not known here: --context-key {result.condition.key}=VALUE adds it"
     return _explain_case(result) if result.actual is not None else _explain_absent(key)
 
 

@@ -23,7 +23,7 @@ _RESULTS = {
     Outcome.DEPENDS: "nobody else can perform any of these operations, and whether this enclave can is not settled",
     Outcome.DENIED: "this enclave can perform none of these operations",
 }
-_TRUTHS = {True: "holds", False: "fails", None: "is open"}
+_TRUTHS = {True: "holds", False: "fails", None: "depends"}
 _MATCHES = {True: "applies", False: "does not apply", None: "may apply"}
 
 
@@ -111,6 +111,7 @@ def _statement_lines(statement: StatementExplanation) -> Iterator[str]:
     result = statement.result
     effect = result.statement.effect or "neither Allow nor Deny"
     yield f"{result.statement.label}, {effect}: {_MATCHES[result.matches]}"
+    yield from (f"  cannot be evaluated: {problem}" for problem in result.statement.problems)
     if result.mismatch is not None and not result.conditions:
         yield f"  {result.mismatch}"
     if statement.why is not None:

@@ -75,7 +75,7 @@ class ConditionResult:
 
     def __str__(self) -> str:
         got = "no such key in the request" if self.actual is None else self.actual
-        got = got if self.is_known else "what is not known here"
+        got = got if self.is_known else "an unknown value"
         return f"{self.condition.operator} {self.condition.key}: expected {_wanted(self.condition)}, got {got}"
 
 
