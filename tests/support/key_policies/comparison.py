@@ -7,12 +7,15 @@ For each policy, three things:
    request, to which the oracle must give that verdict; and whatever the open keys say, the oracle must give no other.
 3. Everybody else's requests. Every way around the attestation comes with a request, which the oracle must allow; and
    where the package found no way, the oracle must allow no request that is made up at random.
+
+``python -m tests.support.key_policies.comparison POLICIES`` prints the figures.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -124,3 +127,17 @@ def _attacks(
     for document in other_documents(search.named, PCRS):
         model = RequestModel("kms:Decrypt", source.choice(requesters), document.pcrs, document.tpm_pcrs, KEY_ARN)
         yield model, document.kind
+
+
+def main() -> int:
+    """Compare on as many policies as the command line says, and print how it went."""
+    policies = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    comparison = compare(0, policies)
+    print(comparison)
+    for disagreement in comparison.disagreements[:3]:
+        print(disagreement)
+    return 1 if comparison.disagreements else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
