@@ -1,6 +1,6 @@
-# `make demo` shows the whole flow on this machine; `make test` runs every test. Both set up what they need in .venv.
+# `make demo` shows the whole flow on this machine; `make test` runs every test. Both install what they need into .venv.
 PYTHON ?= python3
-# Tools are started by the hundred, as pip installs them: with their bytecode kept.
+# Tests start tools by the hundred, so keep their bytecode, as pip does.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,41 +11,42 @@ SOURCES := $(PACKAGES) tests bench tools examples
 .PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
 .PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
-	@echo "make install  the virtual environment in .venv; every other target does that first where it needs it"
-	@echo "make demo    a ciphertext through an attested KMS Decrypt and back, on this machine, step by step"
-	@echo "make test    every test; at the end it says which suites ran and which could not (PYTEST_ARGS=... for one pytest)"
-	@echo "make test-fast  unit tests, architecture and the text of the documentation, within a minute"
-	@echo "make test-pythons  the unit tests under each of Python 3.11, 3.12 and 3.13 that is found, such as by pyenv"
-	@echo "make fuzz    every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
-	@echo "make bench   measure the tools against their targets (about 10 minutes; JSON=FILE writes the figures there too)"
-	@echo "make profile where the time of a decrypt goes in the enclave"
-	@echo "make docs    the documentation as a site to read in a browser, site/index.html; warnings are errors"
-	@echo "make man     write the manual pages and the shells' completions in share/ anew (also: make completion)"
-	@echo "make install-manual  manual pages and completions for PREFIX=~/.local"
-	@echo "make soak    decrypts for 20 minutes or 1,000,000 times: memory and descriptors must stay flat"
-	@echo "make attack  honest clients beside 500 connections that attack: none may lose anything"
-	@echo "make kill-rounds  kill -9 of each part in turn, 200 times, while instances decrypt"
-	@echo "make lint    ruff and mypy --strict"
-	@echo "make public-api  the names that other projects may import, each with what it is"
-	@echo "make format  rewrite the sources in the project's format"
-	@echo "make images  the enclave's and the instance's image, by docker, podman or buildah (docs/how-to/build-images.md)"
-	@echo "make verify-reproducible   each image twice from the start, compared file by file"
-	@echo "make eif     the enclave image file and its measurements.json, by nitro-cli"
-	@echo "make policy  the key policy for it: ROLE=ARN ADMIN=ARN"
-	@echo "make run-enclave, console, describe   nitro-cli's own, for CID=16 CPUS=2 MEMORY=512"
-	@echo "make validate  what is in deploy/ against the schemas of Kubernetes and CloudFormation, and by systemd"
-	@echo "make sbom    what the enclave's and the instance's packages are, as CycloneDX, in build/sbom/"
-	@echo "make audit   whether a vulnerability of a locked package is known"
-	@echo "make dist    wheel and sdist in dist/"
-	@echo "make lock    choose and hash-lock all dependencies anew"
-	@echo "make clean   remove the virtual environment and every cache"
+	@echo "make install       set up .venv; every other target does this first if it needs it"
+	@echo "make demo          decrypt with attestation on this machine, step by step, without AWS"
+	@echo "make test          run every test, and list the suites that ran (PYTEST_ARGS=... runs pytest once with these)"
+	@echo "make test-fast     unit tests, architecture and documentation, within a minute"
+	@echo "make test-pythons  unit tests under each of Python 3.11, 3.12 and 3.13 found in PATH or pyenv"
+	@echo "make lint          ruff and mypy --strict"
+	@echo "make format        rewrite the sources in the project's format"
+	@echo "make docs          build the documentation site, site/index.html; warnings are errors"
+	@echo "make man           generate the manual pages, shell completions and reference pages (also: make completion)"
+	@echo "make install-manual  install manual pages and completions under PREFIX=~/.local"
+	@echo "make public-api    list the names that other projects may import, each with a description"
+	@echo "make fuzz          fuzz every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
+	@echo "make bench         measure the tools against their targets, 10 minutes (JSON=FILE also writes the figures)"
+	@echo "make profile       show where the enclave spends the time of a decrypt"
+	@echo "make soak          decrypt for 20 minutes or 1,000,000 times; memory and descriptors must stay flat"
+	@echo "make attack        run honest clients next to 500 attacking connections; no request may be lost"
+	@echo "make kill-rounds   kill -9 each part in turn, 200 times, while instances decrypt"
+	@echo "make images        build the enclave's and the instance's image with docker, podman or buildah (docs/how-to/build-images.md)"
+	@echo "make verify-reproducible  build each image twice from scratch and compare them file by file"
+	@echo "make image-report  show what takes up space in the images"
+	@echo "make eif           build the enclave image file and its measurements.json with nitro-cli"
+	@echo "make policy        write the key policy for it: ROLE=ARN ADMIN=ARN"
+	@echo "make run-enclave   run it with nitro-cli: CID=16 CPUS=2 MEMORY=512 DEBUG=1; also: make console, make describe"
+	@echo "make validate      check deploy/ against the schemas of Kubernetes and CloudFormation, and with systemd"
+	@echo "make sbom          list the packages of both images as CycloneDX, in build/sbom/"
+	@echo "make audit         check the locked packages for known vulnerabilities"
+	@echo "make dist          build wheel and sdist in dist/"
+	@echo "make lock          resolve all dependencies again and lock them by hash"
+	@echo "make clean         remove the virtual environments and every cache"
 
-# The distribution was called kmstool: with both installed, pytest would load the plugin twice and give up.
+# The distribution used to be called kmstool; with both installed, pytest would load the plugin twice and give up.
 $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: expected Python >= 3.11, got $$($(PYTHON) --version 2>&1); call make PYTHON=/path/to/python3.11" >&2; exit 2; }
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 or later is needed; run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || \
-		{ echo "error: no virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
+		{ echo "error: $(PYTHON) cannot create a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing the locked packages into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip uninstall -qq --disable-pip-version-check --yes kmstool
@@ -57,14 +58,14 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/kmstool-sim demo
 
-# With PYTEST_ARGS it is one pytest with these arguments.
+# With PYTEST_ARGS, run pytest once with these arguments.
 test: $(STAMP)
 	@$(if $(PYTEST_ARGS),$(BIN)/pytest $(PYTEST_ARGS),$(BIN)/python -m tests.run)
 
 test-fast: $(STAMP)
 	@$(BIN)/python -m tests.run --fast
 
-# In virtual environments beside .venv; a Python that is not here is named and left out.
+# In virtual environments next to .venv; reports and skips a Python that is not installed.
 test-pythons: $(STAMP)
 	@$(BIN)/python -m tools.pythons
 
@@ -98,7 +99,7 @@ man: $(STAMP)
 
 completion: man
 
-# For the shells and man of this user: bash and fish look there by themselves.
+# For this user's shells and man: bash and fish look there without configuration.
 install-manual:
 	@mkdir -p $(or $(PREFIX),$(HOME)/.local)/share
 	@cp -R share/. $(or $(PREFIX),$(HOME)/.local)/share/
@@ -136,7 +137,7 @@ IMAGE_PYTHON = $(PYTHON) -m tools.images.make
 images:
 	@$(IMAGE_PYTHON) build
 
-# PLANT=1 makes everything in the second build a second younger, which has to be found.
+# PLANT=1 makes every file of the second build one second newer, which the comparison must find.
 verify-reproducible:
 	@$(IMAGE_PYTHON) verify $(if $(PLANT),--plant $(PLANT))
 
@@ -151,12 +152,12 @@ MEMORY ?= 512
 NITRO_CLI ?= nitro-cli
 nitro-cli:
 	@command -v $(NITRO_CLI) >/dev/null || { \
-	echo "error: $(NITRO_CLI): not found; it runs on an EC2 instance with enclaves: dnf install aws-nitro-enclaves-cli" >&2; \
+	echo "error: $(NITRO_CLI): not found; on an EC2 instance with enclaves: dnf install aws-nitro-enclaves-cli" >&2; \
 	exit 2; }
-NEEDS_EIF = @[ -e $(EIF) ] || { echo "error: $(EIF): not there yet; call make eif first" >&2; exit 2; }
+NEEDS_EIF = @[ -e $(EIF) ] || { echo "error: $(EIF): not found; run make eif first" >&2; exit 2; }
 
-# nitro-cli asks Docker for the image. Whatever built it, it is loaded anew: what Docker has by that name may be older.
-# It empties the file before it builds, so that a failure would leave an older image's measurements beside nothing.
+# nitro-cli takes the image from Docker. Load it whichever program built it, because Docker's image of that name may be
+# older. nitro-cli empties the output file first, so write to .part: a failure must not leave measurements without an image.
 eif: nitro-cli images
 	@docker load --quiet --input build/images/enclave.tar
 	@$(NITRO_CLI) build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file $(EIF).part > $(MEASUREMENTS).part
@@ -165,8 +166,8 @@ eif: nitro-cli images
 	@echo "$(EIF); its measurements: $(MEASUREMENTS)"
 
 policy: $(STAMP)
-	@[ -e $(MEASUREMENTS) ] || { echo "error: $(MEASUREMENTS): not there yet; call make eif first" >&2; exit 2; }
-	@[ "$(ROLE)" ] && [ "$(ADMIN)" ] || { echo "error: expected make policy ROLE=ARN ADMIN=ARN" >&2; exit 2; }
+	@[ -e $(MEASUREMENTS) ] || { echo "error: $(MEASUREMENTS): not found; run make eif first" >&2; exit 2; }
+	@[ "$(ROLE)" ] && [ "$(ADMIN)" ] || { echo "error: ROLE and ADMIN are not both set; run make policy ROLE=ARN ADMIN=ARN" >&2; exit 2; }
 	@$(BIN)/kmstool-instance policy --measurements $(MEASUREMENTS) $(ROLE:%=--role %) $(ADMIN:%=--admin %)
 
 run-enclave: nitro-cli
@@ -179,7 +180,7 @@ console: nitro-cli
 describe: nitro-cli
 	@$(NITRO_CLI) describe-enclaves
 
-# In an environment of its own: what judges the files would triple the other one.
+# In its own environment: the validators would triple the size of .venv.
 VALIDATION := $(VENV)-validation
 validate:
 	@[ -e $(VALIDATION)/bin/cfn-lint ] || $(PYTHON) -m venv $(VALIDATION)
@@ -205,7 +206,7 @@ sbom: $(SUPPLY)/bin/pip-audit
 audit: $(STAMP) $(SUPPLY)/bin/pip-audit
 	@$(BIN)/python -m tools.audit $(SUPPLY)/bin/pip-audit requirements/enclave.txt requirements/instance.txt requirements/dev.txt
 
-# From what is committed, so that --version can say which commit it is.
+# Built from the committed state, so that --version can name the commit.
 dist: $(STAMP)
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build

@@ -43,8 +43,8 @@ class Chain:
 
     Attributes:
         socket_path: where kmstool-enclave listens.
-        enclave_pid: of its first process.
-        other_pids: of vsock-proxy and the stand-ins.
+        enclave_pid: its first process.
+        other_pids: vsock-proxy and the stand-ins.
         started_at: when that process was started, by time.perf_counter.
     """
 
@@ -59,15 +59,15 @@ class Chain:
 
 @dataclass
 class Run:
-    """What one run came to.
+    """The result of one run.
 
     Attributes:
-        clients: connections that each ask again as soon as they have an answer.
+        clients: connections that each send the next request as soon as they have a response.
         workers: processes of kmstool-enclave.
-        decrypts: how many were answered with the plaintext.
-        elapsed_s: in how long.
-        enclave_cpu_s: processor time of all workers in it.
-        latencies_ms: from each request to its answer.
+        decrypts: number of responses with the plaintext.
+        elapsed_s: duration of the run.
+        enclave_cpu_s: processor time of all workers during it.
+        latencies_ms: from each request to its response.
     """
 
     clients: int
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def cpu_ms(self) -> float:
-        """Processor time of the enclave for one decrypt."""
+        """Processor time that one decrypt takes in the enclave."""
         return 1_000 * self.enclave_cpu_s / self.decrypts
 
     def percentile_ms(self, percent: int) -> float:
@@ -97,11 +97,11 @@ def chain(
     """Start all tools.
 
     Args:
-        options: more of kmstool-enclave's.
+        options: more options of kmstool-enclave.
         workers: its number of processes.
-        delay_s: seconds that KMS takes for each answer.
-        cpus: for kmstool-enclave alone, where they are given, and the others for the rest.
-        wait: whether until kmstool-enclave listens.
+        delay_s: seconds that KMS takes for each response.
+        cpus: if given, CPUs for kmstool-enclave alone; everything else uses the others.
+        wait: whether to wait until kmstool-enclave listens.
     """
     everything = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="kmb") as name, contextlib.ExitStack() as stack:
@@ -134,7 +134,7 @@ def chain(
 
 
 def run(chain: Chain, *, clients: int, workers: int, duration_s: float, warm_up_s: float = 1.0) -> Run:
-    """Have ``clients`` connections ask without pause for ``duration_s``."""
+    """Send requests without pause on ``clients`` connections for ``duration_s``."""
     result = Run(clients, workers)
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for _ in range(clients):
@@ -148,7 +148,7 @@ def run(chain: Chain, *, clients: int, workers: int, duration_s: float, warm_up_
 
 
 def count(chain: Chain, decrypts: int, *, clients: int) -> list[float]:
-    """Have that many decrypts made; return the resident MiB of all workers after each tenth."""
+    """Make that many decrypts; return the resident MiB of all workers after each tenth of them."""
     memory = []
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for _ in range(clients):
@@ -163,7 +163,7 @@ def count(chain: Chain, decrypts: int, *, clients: int) -> list[float]:
 
 
 class Client:
-    """One connection with at most one request under way."""
+    """One connection with at most one open request."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -175,7 +175,7 @@ class Client:
         self._sock.sendall(REQUEST)
 
     def latency_ms(self) -> float | None:
-        """Read what has come; return how long the answer took, once all of it is there."""
+        """Read what has arrived; return how long the response took, once it is complete."""
         chunk = self._sock.recv(65_536)
         assert chunk, "kmstool-enclave has closed the connection"
         self._data += chunk
@@ -187,7 +187,7 @@ class Client:
 
 
 def connect(path: str) -> socket.socket:
-    """Return a connection that has its credentials."""
+    """Return a connection that has sent its credentials."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
     sock.sendall(SET_CLIENT)
@@ -199,7 +199,7 @@ def connect(path: str) -> socket.socket:
 
 
 def ask(sock: socket.socket) -> float:
-    """Have one decrypt made; return how many milliseconds it took."""
+    """Make one decrypt; return how many milliseconds it took."""
     client = Client(sock)
     client.ask()
     while (latency_ms := client.latency_ms()) is None:
@@ -228,13 +228,18 @@ def _load(selector: selectors.BaseSelector, result: Run, duration_s: float) -> N
 
 
 def measure_rates(report: Report) -> None:
-    """Measure decrypts per second, beside what RSA alone takes of the same processors."""
+    """Measure decrypts per second, compared with bare RSA on the same processors."""
     cpus = sorted(os.sched_getaffinity(0))
     lone = {cpus[-1]} if len(cpus) > 1 else None
     settings = [
-        ("1 worker with a CPU of its own", 1, lone, ()),
-        ("the same, a document serves 60 s", 1, lone, ("--attestation-max-age", "60")),
-        (f"{len(cpus)} workers on the CPUs of everything else", len(cpus), None, ("--attestation-max-age", "60")),
+        ("1 worker with its own CPU", 1, lone, ()),
+        ("the same, one document used for 60 s", 1, lone, ("--attestation-max-age", "60")),
+        (
+            f"{len(cpus)} workers on the same CPUs as the rest",
+            len(cpus),
+            None,
+            ("--attestation-max-age", "60"),
+        ),
     ]
     for title, workers, cpus_alone, options in settings:
         report.begin(f"decrypts through the whole chain: {title} (median of {RATE_ROUNDS} rounds)")
@@ -256,7 +261,7 @@ def _report_rate(report: Report, clients: int, taken: list[tuple[Run, float]], *
     report.add(f"{clients} clients", median(lambda run, _: run.rate), "1/s")
     report.add(f"{clients} clients: rate / bare RSA rate of one CPU", 100 * median(lambda run, bare: run.rate / bare),
                "%", target)  # fmt: skip
-    report.add(f"{clients} clients: RSA's part of the enclave's processor time",
+    report.add(f"{clients} clients: RSA's share of the enclave's processor time",
                100 * median(lambda run, bare: 1_000 / bare / run.cpu_ms), "%")  # fmt: skip
     report.add(f"{clients} clients: p50", median(lambda run, _: run.percentile_ms(50)), "ms")
     report.add(f"{clients} clients: p99", median(lambda run, _: run.percentile_ms(99)), "ms")
@@ -266,8 +271,8 @@ def _report_rate(report: Report, clients: int, taken: list[tuple[Run, float]], *
 
 
 def measure_endurance(report: Report) -> None:
-    """Measure what a long life does to memory, and a long connection to the cost of a decrypt."""
-    report.begin("a long life")
+    """Measure memory after many decrypts, and the cost of a decrypt on a long connection."""
+    report.begin("long runs")
     with chain("--attestation-max-age", "60") as running:
         memory = count(running, LONG_RUN, clients=8)
         report.add(f"resident memory after {LONG_RUN // 10:,} decrypts", memory[0], "MiB")
@@ -276,12 +281,12 @@ def measure_endurance(report: Report) -> None:
         with connect(running.socket_path) as sock:
             latencies = [ask(sock) for _ in range(LONG_CONNECTION)]
         early, late = (statistics.median(part) for part in (latencies[1:1_001], latencies[-1_000:]))
-        report.add(f"a decrypt at the end of {LONG_CONNECTION:,} on a connection / at the begin", late / early, "",
+        report.add(f"a decrypt at the end of {LONG_CONNECTION:,} on a connection / at the start", late / early, "",
                    "<= 1.1")  # fmt: skip
 
 
 def bare_rsa_rate(duration_s: float) -> float:
-    """Return RSA-2048 OAEP decrypts per second of processor time, by the same library, of one core."""
+    """Return RSA-2048 OAEP decrypts per second of processor time, with the same library, on one core."""
     key = rsa.generate_private_key(65_537, 2_048)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     ciphertext = key.public_key().encrypt(bytes(32), oaep)

@@ -1,4 +1,4 @@
-"""Figures as a table on the screen and as JSON: each with its unit, and with its target where there is one."""
+"""Figures as a table on the terminal and as JSON: each with its unit and, if it has one, its target."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Figure:
     Attributes:
         name: what was measured.
         value: the median of its runs.
-        unit: of the value; empty for a ratio.
-        target: the bound it is to keep, such as "<= 8"; empty where there is none.
+        unit: unit of the value; empty for a ratio.
+        target: the bound that it should meet, such as "<= 8"; empty if there is none.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Figure:
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the target is kept; None where there is none."""
+        """Whether the target is met; None if there is none."""
         if not self.target:
             return None
         relation, bound = self.target.split()
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass
 class Report:
-    """All results of a run, printed as they come."""
+    """All results of a run, printed as they come in."""
 
     figures: list[Figure] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Report:
 
 
 def machine() -> dict[str, object]:
-    """Say where the figures were taken."""
+    """Print which machine the figures come from."""
     models = [line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")]
     return {
         "cpu": models[0] if models else platform.machine(),

@@ -2,7 +2,7 @@
 
 Results: docs/explanation/performance.md.
 
-Everything that is compared runs in turns, so that what else the machine does meets both sides.
+Everything that is compared runs in turns, so that other load on the machine affects both sides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.whole_process import measure_batch, measure_instance, measure_start
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     arguments = parser.parse_args()
     with _kept_bytecode():
         report = _measure()
@@ -32,7 +32,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _kept_bytecode() -> Iterator[None]:
-    """Have every process keep its bytecode in a folder of this run, as pip would have installed it."""
+    """Make every process keep its bytecode in a folder of this run, as if pip had installed it."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = folder

@@ -1,7 +1,7 @@
-"""Runs a command, and writes what it took as JSON: `python measured_run.py FILE COMMAND...`.
+"""Runs a command, and writes the time and memory that it took as JSON: `python measured_run.py FILE COMMAND...`.
 
-A process of its own, because Linux counts into a child's peak memory what its parent had in memory when it forked it,
-and a bench has a lot.
+It is a separate process because Linux counts the parent's memory at the fork into a child's peak memory, and a bench
+uses a lot of memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Linux tells about a process."""
+"""What Linux reports about a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time a process has had, in user and kernel mode, in seconds."""
+    """Return the processor time that a process has used, in user and kernel mode, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -19,12 +19,12 @@ def children(pid: int) -> list[int]:
 
 
 def resident_mib(pid: int) -> float:
-    """Return its resident memory, pages that it shares with others included."""
+    """Return its resident memory, including pages that it shares with others (RSS)."""
     return _kib(Path(f"/proc/{pid}/status"), "VmRSS:") / 1_024
 
 
 def proportional_mib(pid: int) -> float:
-    """Return its resident memory, of shared pages only its part."""
+    """Return its resident memory, with its share of shared pages (PSS)."""
     return _kib(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") / 1_024
 
 

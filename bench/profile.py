@@ -14,20 +14,20 @@ from bench.chain import chain, run
 DURATION_S = 20
 SAMPLES_PER_S = 500
 WAITING = re.compile(r"\b(_receive_some|SSLSocket\.read|read \(ssl\.py)")
-"""Innermost frames that wait for somebody else nearly all of their time; py-spy takes some such waits for work."""
+"""Innermost frames that nearly always wait for another process; py-spy counts some such waits as work."""
 PARTS = {
     "RSA and AES": r"decrypt_enveloped_data",
     "reading CMS": r"enclave_tool/recipient/cms\.py|pyasn1/",
     "NSM": r"enclave_tool/nsm/|cbor2/",
     "TLS": r"\(ssl\.py",
     "signature": r"botocore/auth\.py|enclave_tool/kms/clock_skew\.py",
-    "HTTP: headers of the answer": r"\(email/|parse_headers",
+    "HTTP: headers of the response": r"\(email/|parse_headers",
     "HTTP: the rest": r"urllib3/|\(http/client\.py|botocore/(httpsession|awsrequest)\.py|kms/(transport|connection)\.",
-    "botocore: parameters and answer": r"botocore/",
+    "botocore: parameters and response": r"botocore/",
     "messages: the connection": r"vsock_wire/rpc/|vsock_wire/protocol/frames\.py",
     "messages: JSON": r"\(json/|vsock_wire/protocol/",
 }
-"""Parts by what the innermost of their frames looks like, the first that fits."""
+"""Parts by a pattern for their innermost frame; the first match counts."""
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
              "--rate", str(SAMPLES_PER_S), "--format", "raw", "--output", str(output)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
-        # One client: with more, py-spy takes threads that wait for each other for working ones.
+        # One client: with more, py-spy counts threads that wait for each other as working.
         result = run(running, clients=1, workers=1, duration_s=DURATION_S)
         _, errors = sampler.communicate()
         assert sampler.returncode == 0, errors.decode()
@@ -54,7 +54,7 @@ def count_parts(samples: str) -> Counter[str]:
     """Count samples by part.
 
     Args:
-        samples: py-spy's raw format: a stack, outermost frame first, and how often it was seen.
+        samples: py-spy's raw format: a stack, outermost frame first, and its number of samples.
     """
     parts: Counter[str] = Counter()
     for line in samples.splitlines():

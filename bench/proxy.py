@@ -3,8 +3,8 @@
 Results: docs/explanation/proxy-relay.md.
 
 All relay a unix socket to TCP on loopback, because few machines have both a vsock and a peer on it. socat is Debian's.
-AWS's proxy takes part where AWS_VSOCK_PROXY names its binary; it speaks only vsock, so it runs with a small library
-preloaded (bench/vsock_over_unix.c, compiled here) that turns its vsock listener into a unix socket and nothing else.
+AWS's proxy takes part if AWS_VSOCK_PROXY names its binary. It supports only vsock, so it runs with a small preloaded
+library (bench/vsock_over_unix.c, compiled here) that only turns its vsock listener into a unix socket.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def running(contestant: Contestant, port: int) -> Iterator[tuple[str, int]]:
         ) as process:
             path = str(folder / "8000")
             while not is_listening(path):
-                assert process.poll() is None, f"{contestant.name} ended with {process.returncode}"
+                assert process.poll() is None, f"{contestant.name} exited with code {process.returncode}"
                 time.sleep(0.01)
             try:
                 yield path, process.pid
@@ -99,7 +99,7 @@ def running(contestant: Contestant, port: int) -> Iterator[tuple[str, int]]:
 
 
 def is_listening(path: str) -> bool:
-    """Look into /proc, because a connection would be one the upstream does not expect."""
+    """Look into /proc, because the upstream would not expect a test connection."""
     return any(line.endswith(path) for line in Path("/proc/net/unix").read_text().splitlines())
 
 
@@ -176,7 +176,7 @@ def visit(path: str, times: int, failures: SimpleQueue[int]) -> None:
 
 
 def connection_rate(contestant: Contestant) -> float:
-    """Return connections per second, each with one request and one answer."""
+    """Return connections per second, each with one request and one response."""
     context = get_context("fork")
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as far:
         server: Process = context.Process(target=serve_echo, args=(far,))  # type: ignore[assignment]
@@ -200,7 +200,7 @@ def connection_rate(contestant: Contestant) -> float:
 
 
 def idle_memory(contestant: Contestant) -> float:
-    """Return MiB of resident memory, shared pages counted in part (PSS), of all its processes at IDLE connections."""
+    """Return MiB of resident memory (PSS) of all its processes at IDLE connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as far, contextlib.ExitStack() as stack:
         path, pid = stack.enter_context(running(contestant, far.getsockname()[1]))
         far.settimeout(5)
@@ -257,7 +257,7 @@ def main() -> None:
 def take_figures(
     measure: Callable[[Contestant], float], everybody: list[Contestant], rounds: int
 ) -> list[float | None]:
-    """Return the median of each contestant; they take turns, so that what else the machine does meets all of them."""
+    """Return the median of each contestant; they take turns, so that other load on the machine affects all of them."""
     taken: dict[str, list[float]] = {who.name: [] for who in everybody}
     for _ in range(rounds):
         for who in everybody:

@@ -2,8 +2,8 @@
 
 Results: docs/explanation/proxy-relay.md.
 
-Each candidate relays a unix socket to TCP in a process of its own, as vsock-proxy does with a vsock; the sender and the
-receiver are two more processes. CPU is the relay's own, user and system, per GiB.
+Each candidate relays a unix socket to TCP in its own process, as vsock-proxy does with a vsock; the sender and the
+receiver are two more processes. CPU is the relay's, user and system, per GiB.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ async def relay_readiness(client: socket.socket, upstream: socket.socket, make: 
 
 
 def relay_epoll(client: socket.socket, upstream: socket.socket, chunk_bytes: int) -> None:
-    """The least a readiness loop can cost: no timers, one connection."""
+    """The minimal cost of a readiness loop: no timers, one connection."""
     poll = select.epoll()
     movers = {client.fileno(): (client, upstream), upstream.fileno(): (upstream, client)}
     for descriptor in movers:
@@ -143,7 +143,7 @@ def candidate(name: str) -> Callable[[socket.socket, socket.socket], object]:
     how, _, size = name.partition("/")
     runner: Callable[..., object] = asyncio.run
     if how.endswith("uvloop"):
-        import uvloop  # noqa: PLC0415 - only where it is measured
+        import uvloop  # noqa: PLC0415 - only if it is measured
 
         runner = uvloop.run
     if how.startswith("streams"):

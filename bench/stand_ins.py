@@ -1,7 +1,7 @@
-"""KMS and the NSM at next to no cost, so that they are not what is measured.
+"""Stand-ins for KMS and the NSM that cost next to nothing, so that the bench does not measure them.
 
-The first answer of each kind is real: a document that the simulated NSM signed, and a CiphertextForRecipient made for
-the public key in it. Each is kept and given again to whoever sends the same bytes. Nothing is checked: no signature, no
+The first response of each kind is real: a document that the simulated NSM signed, and a CiphertextForRecipient for the
+public key in it. Each is stored, and returned to anyone who sends the same bytes. Nothing is checked: no signature, no
 policy, no document. For benches only.
 """
 
@@ -42,7 +42,7 @@ _LENGTH = struct.Struct(">I")
 
 @contextlib.contextmanager
 def child(work: Callable[[], Any]) -> Iterator[int]:
-    """Run ``work`` in a process of its own; yield its id, and kill it in the end."""
+    """Run ``work`` in its own process; yield the process id, and kill it at the end."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -68,7 +68,7 @@ def kept_nsm(address: UnixAddress) -> Callable[[], None]:
         selector.register(sock, selectors.EVENT_READ, lambda: answer(selector, sock))
 
     def answer(selector: selectors.BaseSelector, sock: socket.socket) -> None:
-        request = sock.recv(MAX_REQUEST_BYTES + _LENGTH.size)[_LENGTH.size :]  # which comes whole
+        request = sock.recv(MAX_REQUEST_BYTES + _LENGTH.size)[_LENGTH.size :]  # which arrives in one piece
         if not request:
             selector.unregister(sock)
             sock.close()
@@ -87,11 +87,11 @@ def kept_nsm(address: UnixAddress) -> Callable[[], None]:
 
 
 class KeptKms:
-    """A TLS server that gives every Decrypt the same answer for the same document.
+    """A TLS server that gives every Decrypt with the same document the same response.
 
     Args:
         authority: signs its certificate.
-        delay_s: seconds it takes for each answer, for the time on the way to KMS and back.
+        delay_s: seconds that each response takes, to simulate the time to KMS and back.
     """
 
     def __init__(self, authority: TlsAuthority, *, delay_s: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""One kmstool-instance from its start to its end, many in one batch, and kmstool-enclave up to its first answer."""
+"""One kmstool-instance from start to exit, many decrypts in one batch, and kmstool-enclave up to its first response."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ print(json.dumps({name: 1000 * (at - before) for (_, before), (name, at) in zip(
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one process: wall and processor time in seconds, most resident memory in MiB, and its standard output."""
+    """The outcome of one process: wall and processor time in seconds, peak memory in MiB, and its standard output."""
 
     wall_s: float
     cpu_s: float
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def run(arguments: list[str], environment: dict[str, str], stdin: Path = Path(os.devnull)) -> Outcome:
-    """Run a process to its end; it must succeed."""
+    """Run a process until it exits; it must succeed."""
     with tempfile.NamedTemporaryFile() as usage, stdin.open("rb") as source:
         command = [sys.executable, "-S", str(MEASURED_RUN), usage.name, *arguments]
         result = subprocess.run(command, stdin=source, stdout=subprocess.PIPE, env=environment, check=True)
@@ -78,14 +78,14 @@ def run(arguments: list[str], environment: dict[str, str], stdin: Path = Path(os
 
 @contextlib.contextmanager
 def metadata_service() -> Iterator[dict[str, str]]:
-    """Run a simulated IMDSv2; yield the environment that leads to it."""
+    """Run a simulated IMDSv2; yield environment variables that point to it."""
     with tempfile.TemporaryDirectory(prefix="kmi") as folder, SimulatedAccount(Path(folder)) as account:
         yield clean_environment(account.imds_environment)
 
 
 def measure_instance(report: Report) -> float:
-    """Measure single decrypts, with credentials from IMDSv2; return how many of them a second has room for."""
-    report.begin("one kmstool-instance, credentials from IMDSv2, the enclave up (median of interleaved runs)")
+    """Measure single decrypts, with credentials from IMDSv2; return how many fit into a second."""
+    report.begin("one kmstool-instance, credentials from IMDSv2, enclave running (median of interleaved runs)")
     with chain() as running, metadata_service() as environment:
         address = f"unix:{running.socket_path}"
         ciphertext_b64 = base64.b64encode(bytes(200)).decode()
@@ -108,7 +108,7 @@ def measure_instance(report: Report) -> float:
 
 
 def measure_batch(report: Report, single_rate: float) -> None:
-    """Measure --batch, against as many single processes."""
+    """Measure --batch, compared with the same number of single processes."""
     report.begin("kmstool-instance --batch, one connection")
     with chain() as running, metadata_service() as environment, tempfile.TemporaryDirectory() as folder:
         address = f"unix:{running.socket_path}"
@@ -120,7 +120,7 @@ def measure_batch(report: Report, single_rate: float) -> None:
     report.add("lines per second / single processes per second", rate / single_rate, "", ">= 30")
     report.add(f"peak memory with {FLAT_LINES[0]:,} lines", short, "MiB")
     report.add(f"peak memory with {FLAT_LINES[1]:,} lines", long, "MiB")
-    report.add("peak memory, the many / the few", long / short, "", "<= 1.05")
+    report.add("peak memory, many lines / few lines", long / short, "", "<= 1.05")
 
 
 def _batch(arguments: list[str], environment: dict[str, str], folder: Path, lines: int) -> Outcome:
@@ -132,7 +132,7 @@ def _batch(arguments: list[str], environment: dict[str, str], folder: Path, line
 
 
 def measure_start(report: Report) -> None:
-    """Measure from the start of kmstool-enclave to its listening and to its first decrypt."""
+    """Measure from the start of kmstool-enclave until it listens and until its first decrypt."""
     report.begin("start of kmstool-enclave (median)")
     listening, answering = [], []
     for _ in range(STARTS):
@@ -144,7 +144,7 @@ def measure_start(report: Report) -> None:
                 ask(client)
                 answering.append(time.perf_counter() - running.started_at)
     report.add("process start to listening", statistics.median(listening), "s")
-    report.add("process start to the first answer with a plaintext", statistics.median(answering), "s", "<= 1.5")
+    report.add("process start to the first response with a plaintext", statistics.median(answering), "s", "<= 1.5")
     for workers in (1, 2):
         with chain(workers=workers) as running:
             for _ in range(8):
@@ -153,7 +153,7 @@ def measure_start(report: Report) -> None:
             resident = statistics.median(map(resident_mib, running.workers()))
             proportional = statistics.median(map(proportional_mib, running.workers()))
         report.add(f"resident memory per worker, {workers} of them (RSS)", resident, "MiB", "<= 90")
-        report.add("  of it, shared pages counted in part (PSS)", proportional, "MiB")
+        report.add("  of it, with its share of shared pages (PSS)", proportional, "MiB")
     report.add("bytes of the packages in the enclave's environment", _installed_mib(), "MiB")
 
 
@@ -165,12 +165,12 @@ def _connect_as_soon_as_possible(running: Chain) -> socket.socket:
 
 
 def _installed_mib() -> float:
-    """Return the size of every file that the enclave's locked packages install, as they are installed here."""
+    """Return the size of all files that the enclave's locked packages have installed here."""
     names = [line.partition("==")[0].split("[")[0] for line in ENCLAVE_REQUIREMENTS.read_text().splitlines()
              if "==" in line]  # fmt: skip
     total = 0
     for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of another platform
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a package for another platform
             for file in importlib.metadata.files(name) or []:
                 path = Path(str(file.locate()))
                 total += path.stat().st_size if path.is_file() else 0

@@ -1,6 +1,6 @@
-"""An enclave application: takes messages from the parent, and signs them with a secret that never leaves.
+"""An enclave application: signs messages from the parent with a secret that never leaves the enclave.
 
-usage: enclave_application.py LISTEN [NSM PROXY CA_FILE]   such as vsock://any:5000, and without Nitro the simulator's
+usage: enclave_application.py LISTEN [NSM PROXY CA_FILE]   such as vsock://any:5000; without Nitro, the simulator's
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_REQUEST_BYTES = 65_536
 
 
 def make_client(region: str, credentials: Credentials, nsm: str = "", proxy: str = "", ca_file: str = "") -> KMSClient:
-    """Return the client that is right in an enclave, or one for the simulator where its addresses are given."""
+    """Return a client for an enclave, or one for the simulator if its addresses are given."""
     if not nsm:
         return attested_kms_client(region=region, credentials=credentials)
     options = KmsOptions(proxy=proxy, ca_file=ca_file)

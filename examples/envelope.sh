@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: envelope.sh seal FILE | envelope.sh open FILE
-# seal writes FILE.key, a data key encrypted by KMS, and FILE.enc; open writes FILE's content to standard output.
+# seal writes FILE.key, a data key encrypted by KMS, and FILE.enc; open writes the content of FILE to standard output.
 set -eu
 umask 077
 command=$1 file=$2
@@ -16,7 +16,7 @@ seal)
             PLAINTEXT:) echo "$value" > "$data_key" ;;
             esac
         done
-    # CBC does not authenticate: whoever changes FILE.enc changes what comes out. Where that matters, use age or gpg here.
+    # CBC does not authenticate: anyone who changes FILE.enc changes the result. If that matters, use age or gpg instead.
     openssl enc -aes-256-cbc -pbkdf2 -salt -pass "file:$data_key" -in "$file" -out "$file.enc"
     ;;
 open)

@@ -1,7 +1,7 @@
-"""Asks a database of known vulnerabilities about every locked package: ``python -m tools.audit PIP_AUDIT FILE...``.
+"""Checks every locked package against a database of known vulnerabilities: ``python -m tools.audit PIP_AUDIT FILE...``.
 
-pip-audit itself calls a package that its database does not know harmless, and fails where it cannot reach the database.
-Neither is an answer: both are said here, and only a vulnerability fails.
+pip-audit itself treats a package that its database does not know as harmless, and fails if it cannot reach the
+database. Neither answers the question, so this program reports both, and only a vulnerability makes it fail.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Audit:
-    """Of one file of requirements.
+    """The audit of one requirements file.
 
     Attributes:
-        clean: how many packages the database knows no vulnerability of.
-        unknown: packages that were not audited, each with why.
-        vulnerable: a line for each vulnerability.
+        clean: number of packages without a known vulnerability.
+        unknown: packages that were not audited, each with the reason.
+        vulnerable: one line per vulnerability.
     """
 
     clean: int
@@ -32,7 +32,7 @@ class Audit:
 
 
 def main() -> None:
-    """Audit each file, say what was found, and exit with 1 where there is a vulnerability."""
+    """Audit each file, print the findings, and exit with 1 if there is a vulnerability."""
     pip_audit, *files = sys.argv[1:]
     found = False
     for name in files:
@@ -63,7 +63,7 @@ def parse_audit(report: Mapping[str, Any]) -> Audit:
     """Read pip-audit's report.
 
     Raises:
-        KeyError, TypeError: it has another form.
+        KeyError, TypeError: it has an unexpected form.
     """
     clean, unknown, vulnerable = 0, list[str](), list[str]()
     for package in report["dependencies"]:
@@ -77,7 +77,7 @@ def parse_audit(report: Mapping[str, Any]) -> Audit:
 
 
 def describe(name: str, audit: Audit) -> Iterator[str]:
-    """Yield what is to be told of an audit, a line each."""
+    """Yield the report of an audit, line by line."""
     yield from (f"{name}: VULNERABLE: {line}" for line in audit.vulnerable)
     if audit.unknown:
         yield f"{name}: {len(audit.unknown)} not audited, such as {audit.unknown[0]}"

@@ -1,4 +1,4 @@
-"""Puts the commit that a wheel or an sdist is built from beside the version: hatchling calls this at each build."""
+"""Stores the commit in a wheel or an sdist, for ``--version`` to show; hatchling calls this at each build."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ COMMIT_FILE = "vsock_wire/commit.txt"
 
 
 class CommitHook(BuildHookInterface[Any]):
-    """Adds COMMIT_FILE where git knows the commit; an sdist has the file already, and its wheel takes it from there."""
+    """Adds COMMIT_FILE if git knows the commit; a wheel built from an sdist takes the file from there."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the file; not for an editable install, whose commit changes."""
+        """Add the file, except to an editable install, because its commit changes."""
         commit = read_commit(Path(self.root))
         if version == "editable" or not commit:
             return
@@ -28,13 +28,13 @@ class CommitHook(BuildHookInterface[Any]):
         build_data["force_include"][file.name] = COMMIT_FILE
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - hatchling's
-        """Remove what was written for the build."""
+        """Remove the file that was written for the build."""
         if hasattr(self, "_written"):
             self._written.unlink()
 
 
 def read_commit(root: Path) -> str:
-    """Return the first 12 digits of the commit that ``root`` is at, with "+changes" where files differ, or nothing."""
+    """Return the first 12 digits of ``root``'s commit, plus "+changes" if files differ, or an empty string."""
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "--short=12", "HEAD")

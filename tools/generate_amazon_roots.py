@@ -1,9 +1,9 @@
-"""Write the CA bundle of the enclave's image: Amazon's five root certificates alone, taken from certifi's.
+"""Write the CA bundle of the enclave's image: only Amazon's five root certificates, taken from certifi's bundle.
 
-With it no other public authority can speak for KMS. Run it after a change of ROOTS: ``python
-tools/generate_amazon_roots.py``. A test compares its output with the file that is checked in. European Sovereign Cloud
-certificates follow Amazon Root CA 1, 3 and 4 by cross-signing, says Amazon; for a region whose KMS shows another
-authority's certificate, give ``--ca-file`` a bundle of your own.
+With it, no other public authority can certify KMS. Run it after a change of ROOTS: ``python
+tools/generate_amazon_roots.py``. A test compares its output with the file that is checked in. According to Amazon,
+European Sovereign Cloud certificates chain to Amazon Root CA 1, 3 and 4 by cross-signing. For a region with another
+authority's certificate on KMS, pass your own bundle to ``--ca-file``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Root(NamedTuple):
     """One root certificate.
 
     Attributes:
-        subject: RFC 4514.
-        public_key_sha256: of the SubjectPublicKeyInfo.
-        certificate_sha256: of the certificate's DER.
+        subject: in the form of RFC 4514.
+        public_key_sha256: SHA-256 of the SubjectPublicKeyInfo.
+        certificate_sha256: SHA-256 of the certificate's DER.
     """
 
     subject: str
@@ -71,7 +71,8 @@ ROOTS = (
     ),
 )
 """Source of subjects and public keys: the repository of Amazon Trust Services (https://www.amazontrust.com/repository/),
-which recommends all five for trust stores of one's own. Of the certificates: certifi's, which hold these keys."""
+which recommends all five for custom trust stores. Source of the certificates: certifi, whose certificates have these
+keys."""
 
 
 def amazon_roots(bundle_pem: bytes) -> str:
@@ -81,7 +82,7 @@ def amazon_roots(bundle_pem: bytes) -> str:
         bundle_pem: certificates to choose from.
 
     Raises:
-        ValueError: a root is not in it, or one of that name has another key or is another certificate.
+        ValueError: a root is missing, or the one with its name has another key or is another certificate.
     """
     by_subject = {root.subject: root for root in ROOTS}
     found: dict[str, str] = {}
@@ -93,12 +94,12 @@ def amazon_roots(bundle_pem: bytes) -> str:
             found[root.subject] = certificate.public_bytes(Encoding.PEM).decode("ascii")
     missing = [root.subject for root in ROOTS if root.subject not in found]
     if missing:
-        raise ValueError(f"bundle: expected a certificate of {missing[0]}, got none")
+        raise ValueError(f"bundle: no certificate of {missing[0]}")
     return HEADER + "".join(f"\n# {root.subject}\n{found[root.subject]}" for root in ROOTS)
 
 
 def _certificates_der(bundle_pem: bytes) -> list[bytes]:
-    """Return those that hold a root's common name."""
+    """Return those that contain a root's common name."""
     blocks = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", bundle_pem.decode(), re.DOTALL)
     names = [root.subject.removeprefix("CN=").partition(",")[0].encode("ascii") for root in ROOTS]
     ders = map(ssl.PEM_cert_to_DER_cert, blocks)

@@ -1,7 +1,7 @@
-"""Write the proxy's built-in allowlist, all KMS endpoints of all partitions, from botocore's endpoint data.
+"""Write the proxy's built-in allowlist from botocore's endpoint data: all KMS endpoints of all partitions.
 
-Run it after botocore has been updated: ``python tools/generate_kms_endpoints.py``. A test compares its output with
-the file that is checked in, so that neither goes its own way.
+Run it after updating botocore: ``python tools/generate_kms_endpoints.py``. A test compares its output with the file
+that is checked in, so that the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def kms_allowlist() -> str:
 
 def _hosts(provider: EndpointProvider, region: str) -> Iterator[str]:
     if re.fullmatch(r".*-global", region):
-        return  # a pseudo region of services that have no regions; KMS has
+        return  # a pseudo region for services without regions; KMS has regions
     for dual_stack, fips in itertools.product((False, True), repeat=2):
         try:
             endpoint = provider.resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack)
         except BotoCoreError:
-            continue  # this partition has no such variant
+            continue  # this partition does not have the variant
         host = urlsplit(endpoint.url).hostname
         if host is None:
             raise ValueError(f"{region}: expected a URL with a host name, got {endpoint.url}")

@@ -1,4 +1,4 @@
-"""Prints the public names of the project, each with its first line of documentation: ``python -m tools.public_api``."""
+"""Prints the project's public names, each with the first line of its docstring: ``python -m tools.public_api``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 
 PUBLIC_PACKAGES = ("enclave_tool", "nitro_attestation", "instance_tool.client", "nitro_simulator")
-"""Packages with an ``__all__``. Everything else in the distribution is internal."""
+"""Packages with a public ``__all__``. Everything else in the distribution is internal."""
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def public_names(package: str) -> Iterator[tuple[str, str]]:
-    """Yield each public name of ``package`` and what it is, in the order of ``__all__``."""
+    """Yield each public name of ``package`` and its description, in the order of ``__all__``."""
     module = importlib.import_module(package)
     for name in module.__all__:
         value = getattr(module, name)

@@ -1,7 +1,7 @@
-"""Run the unit tests under each supported Python that is found here: ``python -m tools.pythons``.
+"""Runs the unit tests under each supported Python on this machine: ``python -m tools.pythons``.
 
-Each gets a virtual environment of its own beside the project's, with the same locked packages, which is kept until what
-it is made of changes. The Python that runs this is left out: `make test` uses it.
+Each gets its own virtual environment next to .venv, with the same locked packages, which is kept until its inputs
+change. The Python that runs this program is left out: `make test` uses it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ WANTED_VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python.
+    """A Python interpreter.
 
     Attributes:
-        version: all of it, such as 3.12.1.
+        version: full version, such as 3.12.1.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Interpreter:
 
     @property
     def minor(self) -> str:
-        """The version up to the part that the language changes with, such as 3.12."""
+        """The first two parts of the version, such as 3.12."""
         return minor_of(self.version)
 
 
@@ -47,7 +47,7 @@ def minor_of(version: str) -> str:
 
 
 def find(minor: str, environment: Mapping[str, str]) -> Interpreter | None:
-    """Return a working Python of a version: one in PATH, or the newest that pyenv has."""
+    """Return a working Python of a version: from PATH, or the newest in pyenv."""
     for path in _candidates(minor, environment):
         version = _version_of(path)
         if version is not None and minor_of(version) == minor:
@@ -68,16 +68,16 @@ def _release_of(path: Path) -> list[int]:
 
 
 def _version_of(path: Path) -> str | None:
-    """Ask a Python for its version: what pyenv puts into PATH may stand for one that is not chosen."""
+    """Ask a Python for its version, because pyenv's stand-in in PATH may name one that is not selected."""
     done = subprocess.run([path, "-c", WANTED_VERSION], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def environment_for(interpreter: Interpreter) -> Path:
-    """Return the Python of the virtual environment for an interpreter, made if it is not there or outdated.
+    """Return the Python of an interpreter's virtual environment, which is created if missing or outdated.
 
     Raises:
-        subprocess.CalledProcessError: it cannot be made; the program's own output says why.
+        subprocess.CalledProcessError: it cannot be created; the program's own output says why.
     """
     folder = ROOT / f".venv-{interpreter.minor}"
     python, stamp = folder / "bin" / "python", folder / ".installed"
@@ -104,7 +104,7 @@ def _digest(interpreter: Interpreter) -> str:
 
 
 def main() -> int:
-    """Run the tests, say which versions were found, and return the exit code."""
+    """Run the tests, print which versions were found, and return the exit code."""
     own = minor_of(sys.version.split()[0])
     found = {minor: find(minor, os.environ) for minor in SUPPORTED if minor != own}
     interpreters = [interpreter for interpreter in found.values() if interpreter]
@@ -120,7 +120,7 @@ def main() -> int:
 
 
 def describe(own: str, found: Mapping[str, Interpreter | None], failed: list[str]) -> str:
-    """Return the line that says which versions the unit tests ran under."""
+    """Return the summary line: the versions that the unit tests ran under."""
     parts = [f"{own} by make test", *(f"{python.version} found" for python in found.values() if python)]
     parts += [f"{minor} not found" for minor, python in found.items() if python is None]
     parts += [f"FAILED under {version}" for version in failed]

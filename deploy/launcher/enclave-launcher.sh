@@ -1,12 +1,12 @@
 #!/bin/sh
-# Runs one enclave for as long as this process lives: enclave-launcher.sh, with EIF, CID, CPUS and MEMORY (MiB) in the
-# environment. Ends with 1 when the enclave is gone, so that systemd or Kubernetes starts it anew; at SIGTERM the enclave
-# is terminated first. nitro-cli itself returns as soon as an enclave runs, and tells nobody when it ends.
+# Runs one enclave for as long as this process lives, with EIF, CID, CPUS and MEMORY (MiB) from the environment. Exits
+# with code 1 when the enclave is gone, so that systemd or Kubernetes starts it again. On SIGTERM it first terminates the
+# enclave. nitro-cli itself returns as soon as an enclave runs, and does not report when it ends.
 set -eu
-: "${EIF:?expected the path of an enclave image file}" "${CID:?expected a vsock CID, such as 16}"
+: "${EIF:?not set; set it to a file built by make eif}" "${CID:?not set; set it to a vsock CID, such as 16}"
 POLL_S=${POLL_S:-5}
 
-# Until the enclave has an id nobody can terminate it, so that a signal waits for that.
+# Nothing can terminate the enclave until it has an id, so a signal waits for that.
 stopping=''
 trap 'stopping=1' TERM INT
 
@@ -14,7 +14,7 @@ started=$(nitro-cli run-enclave --eif-path "$EIF" --enclave-cid "$CID" \
     --cpu-count "${CPUS:-2}" --memory "${MEMORY:-512}")
 enclave=$(printf '%s\n' "$started" | sed -n 's/.*"EnclaveID": *"\([^"]*\)".*/\1/p' | head -n 1)
 [ -n "$enclave" ] || {
-    echo "error: nitro-cli run-enclave: expected an EnclaveID in what it printed, got none" >&2
+    echo "error: nitro-cli run-enclave: no EnclaveID in its output" >&2
     exit 1
 }
 
@@ -26,10 +26,10 @@ trap terminate TERM INT
 [ -z "$stopping" ] || terminate
 echo "enclave $enclave runs with CID $CID"
 
-# A shell runs its trap only between commands, or while it waits.
+# A shell runs its traps only between commands or during wait.
 while nitro-cli describe-enclaves | grep -qF "\"$enclave\""; do
     sleep "$POLL_S" &
     wait $!
 done
-echo "error: enclave $enclave has ended; nitro-cli console shows why, for one in debug mode" >&2
+echo "error: enclave $enclave has ended; for one in debug mode, nitro-cli console shows why" >&2
 exit 1

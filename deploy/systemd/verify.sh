@@ -1,5 +1,5 @@
 #!/bin/sh
-# Has systemd judge the units here, where their programs and the units of AWS need not be installed: sh verify.sh
+# Has systemd check the units on a machine without their programs and AWS's units: sh verify.sh
 set -eu
 command -v systemd-analyze >/dev/null || {
     echo "deploy/systemd: not verified: no systemd-analyze here" >&2
@@ -13,4 +13,4 @@ done
 printf '[Service]\nExecStart=/bin/true\n' >"$folder/nitro-enclaves-allocator.service"
 found=$(systemd-analyze verify --man=no "$folder"/*.service "$folder"/*.socket 2>&1) || { echo "$found" >&2; exit 1; }
 [ -z "$found" ] || { echo "$found" >&2; exit 1; }
-echo "deploy/systemd: systemd takes the units"
+echo "deploy/systemd: systemd accepts the units"

@@ -124,5 +124,5 @@ def test_what_is_missing_is_named(launcher: Launcher, name: str) -> None:
     process = launcher.start(**{name: ""})
     _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 2
-    assert f"{name}: expected" in err
+    assert f"{name}: not set; set it to a" in err
     assert launcher.calls() == []

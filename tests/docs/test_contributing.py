@@ -10,7 +10,7 @@ import sys
 from tests.support.project.doc_blocks import ROOT, read_blocks
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-NAMED_IN_FILE = re.compile(r"`([\w/]+\.py)`: (?:its (?:row|name) in )?`(\w+)`")
+NAMED_IN_FILE = re.compile(r"`([\w/]+\.py)`: (?:add (?:it|its name|its row|the name|a row) to |extend )`(\w+)`")
 
 
 def test_targets_and_tests_that_are_named_exist() -> None:

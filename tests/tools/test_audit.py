@@ -19,7 +19,7 @@ BAD = {
 
 
 def stand_in(folder: Path, *, stdout: str = "", stderr: str = "", exit_code: int = 0) -> str:
-    """Write a program in pip-audit's place."""
+    """Write a program to run instead of pip-audit."""
     program = folder / "pip-audit"
     program.write_text(
         f"#!{sys.executable}\nimport sys\n"
@@ -57,7 +57,7 @@ def test_vulnerability_fails_and_is_named_with_its_fix(
     )
 
 
-def test_package_that_the_database_does_not_know_is_not_called_clean(
+def test_package_unknown_to_the_database_is_not_called_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = stand_in(tmp_path, stdout=report(SKIPPED, CLEAN), stderr="No known vulnerabilities found")
@@ -70,7 +70,7 @@ def test_package_that_the_database_does_not_know_is_not_called_clean(
 
 
 @pytest.mark.parametrize("stdout", ["", "no JSON", "{}", '{"dependencies": [{}]}'])
-def test_database_out_of_reach_is_said_and_fails_nothing(
+def test_unreachable_database_is_reported_but_not_a_failure(
     stdout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = stand_in(tmp_path, stdout=stdout, stderr="Traceback\nConnectionError: no route", exit_code=1)

@@ -1,4 +1,4 @@
-"""Which program builds the images, and with which options, with stand-ins that work in one way only."""
+"""The choice of image builder and its options, with stand-ins that work in only one way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(folder: Path) -> Install:
-    """Put a stand-in into the only folder of PATH; return the file with its calls."""
+    """Put a stand-in into the only folder in PATH; return the file that records its calls."""
 
     def write(name: str, *, works_with: str = "") -> Path:
         calls = folder / f"{name}.calls"
@@ -50,7 +50,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {"PATH": str(folder / "bin")}
 
 
-def test_docker_that_answers_is_taken_first_and_as_it_is(install: Install, environment: dict[str, str]) -> None:
+def test_working_docker_is_chosen_first_and_without_options(install: Install, environment: dict[str, str]) -> None:
     calls, others = install("docker"), [install("podman"), install("buildah")]
     builder = choose_builder(environment)
     assert (builder.name, builder.options, builder.build_options) == ("docker", (), ())
@@ -58,7 +58,7 @@ def test_docker_that_answers_is_taken_first_and_as_it_is(install: Install, envir
     assert not any(other.exists() for other in others)
 
 
-def test_docker_that_does_not_answer_leaves_it_to_the_next(install: Install, environment: dict[str, str]) -> None:
+def test_docker_that_does_not_answer_is_skipped(install: Install, environment: dict[str, str]) -> None:
     install("docker", works_with=NEVER)
     install("buildah")
     assert str(choose_builder(environment)) == "buildah"
@@ -91,13 +91,13 @@ def test_storage_driver_and_isolation_are_the_first_that_work(
     assert removal == " ".join((*options, "rmi", builder_choice.PROBE_TAG))
 
 
-def test_one_that_works_nowhere_is_named_with_each_reason(install: Install, environment: dict[str, str]) -> None:
+def test_error_names_every_attempt_and_its_reason(install: Install, environment: dict[str, str]) -> None:
     install("docker", works_with=NEVER)
     install("buildah", works_with=NEVER)
     with pytest.raises(NoBuilderError) as caught:
         choose_builder(environment)
     first, *tried, hint = str(caught.value).splitlines()
-    assert first == "no builder of images works here:"
+    assert first == "no image builder works here:"
     reason = "Error: buildah may not do that"
     assert tried == [
         "  docker: Error: docker may not do that",
@@ -110,7 +110,7 @@ def test_one_that_works_nowhere_is_named_with_each_reason(install: Install, envi
     assert "apt-get install buildah" in hint
 
 
-def test_one_that_does_not_answer_holds_up_nothing(
+def test_builder_that_does_not_answer_does_not_block(
     folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = folder / "bin" / "docker"
@@ -147,14 +147,14 @@ class TestVariables:
         assert (builder.options, builder.build_options) == (("--root", "/elsewhere"), CHROOT)
         assert all(line.startswith("--root /elsewhere ") for line in calls.read_text("utf-8").splitlines())
 
-    def test_options_that_are_empty_are_options_too(self, install: Install, environment: dict[str, str]) -> None:
+    def test_empty_options_are_used_too(self, install: Install, environment: dict[str, str]) -> None:
         install("buildah", works_with="--isolation chroot")
         with pytest.raises(NoBuilderError) as caught:
             choose_builder(environment | {"BUILD_OPTIONS": ""})
         assert "--isolation" not in str(caught.value)
 
 
-def test_command_line_prints_why_there_is_none(
+def test_command_line_prints_why_no_builder_works(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("BUILDER", "BUILDER_OPTIONS", "BUILD_OPTIONS"):
@@ -163,4 +163,4 @@ def test_command_line_prints_why_there_is_none(
     with pytest.raises(SystemExit) as caught:
         find_builder()
     assert caught.value.code == 1
-    assert capsys.readouterr().err.startswith("error: no builder of images works here:\n  docker: not found\n")
+    assert capsys.readouterr().err.startswith("error: no image builder works here:\n  docker: not found\n")

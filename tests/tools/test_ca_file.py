@@ -1,4 +1,4 @@
-"""The file of authorities that an image is built with."""
+"""The CA file that an image is built with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.images.builder import CA_FILE, ca_files
 ROOT = Path(__file__).parents[2]
 
 
-def test_that_of_the_dockerfile_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_is_that_of_the_dockerfile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CA_FILE", raising=False)
     assert re.findall(r"^ARG CA_FILE=(.*)$", (ROOT / "Dockerfile.enclave").read_text("utf-8"), re.MULTILINE) == [
         CA_FILE
@@ -21,7 +21,7 @@ def test_that_of_the_dockerfile_unless_another_is_named(monkeypatch: pytest.Monk
     assert ca_files("instance") == []
 
 
-def test_nothing_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_means_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CA_FILE", "")
     assert ca_files("enclave") == []
 
@@ -36,7 +36,7 @@ def test_nothing_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
         "deploy/../deploy/amazon-roots.pem",
     ],
 )
-def test_what_the_build_cannot_see_is_refused_before_it(
+def test_file_that_the_build_cannot_see_is_refused_before_the_build(
     ca_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CA_FILE", ca_file)

@@ -1,7 +1,7 @@
-"""The Makefile's targets for nitro-cli, with a stand-in that keeps what it is given and prints what AWS documents.
+"""The Makefile's targets for nitro-cli, with a stand-in that records its arguments and prints what AWS documents.
 
 Source: AWS Nitro Enclaves user guide, "nitro-cli build-enclave", "run-enclave", "console", "describe-enclaves". Whether
-nitro-cli itself takes these command lines has to be seen on an instance with enclaves.
+nitro-cli itself accepts these command lines has yet to be tested on an instance with enclaves.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def targets(tmp_path: Path) -> Targets:
     return Targets(tmp_path)
 
 
-def test_eif_keeps_the_measurements_and_policy_takes_them(targets: Targets) -> None:
+def test_eif_keeps_the_measurements_and_policy_uses_them(targets: Targets) -> None:
     done = targets.make("eif")
     assert done.returncode == 0, done.stderr
     assert targets.seen() == [
@@ -93,22 +93,22 @@ def test_eif_that_fails_leaves_no_measurements(targets: Targets) -> None:
 
 def test_eif_that_fails_keeps_the_older_one_and_its_measurements(targets: Targets) -> None:
     targets.eif.write_text("older", "utf-8")
-    targets.measurements.write_text("of the older", "utf-8")
+    targets.measurements.write_text("the older measurements", "utf-8")
     assert targets.make("eif", FAIL="1").returncode == 2
     assert targets.eif.read_text("utf-8") == "older"
-    assert targets.measurements.read_text("utf-8") == "of the older"
+    assert targets.measurements.read_text("utf-8") == "the older measurements"
 
 
 def test_policy_before_eif_or_without_roles_says_what_is_missing(targets: Targets) -> None:
     done = targets.make("policy", f"ROLE={ROLE}", f"ADMIN={ADMIN}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "not there yet; call make eif first" in done.stderr
+    assert "not found; run make eif first" in done.stderr
     targets.measurements.write_text("{}", "utf-8")
-    assert "expected make policy ROLE=ARN ADMIN=ARN" in targets.make("policy").stderr
+    assert "run make policy ROLE=ARN ADMIN=ARN" in targets.make("policy").stderr
 
 
 def test_run_enclave_passes_its_variables_on(targets: Targets) -> None:
-    assert "call make eif first" in targets.make("run-enclave").stderr
+    assert "run make eif first" in targets.make("run-enclave").stderr
     targets.eif.touch()
     assert targets.make("run-enclave", "CID=20", "CPUS=4", "MEMORY=1024").returncode == 0
     assert targets.make("run-enclave", "DEBUG=1").returncode == 0
@@ -119,15 +119,15 @@ def test_run_enclave_passes_its_variables_on(targets: Targets) -> None:
     ]
 
 
-def test_console_and_describe_are_nitro_clis_own(targets: Targets) -> None:
+def test_console_and_describe_call_nitro_cli(targets: Targets) -> None:
     assert targets.make("console").returncode == targets.make("describe").returncode == 0
     assert targets.seen() == ["console --enclave-name kmstool-enclave", "describe-enclaves"]
 
 
 @pytest.mark.parametrize("target", ["eif", "run-enclave", "console", "describe"])
-def test_without_nitro_cli_it_is_named_and_nothing_else_is_done(target: str, targets: Targets) -> None:
+def test_missing_nitro_cli_is_reported_and_nothing_else_happens(target: str, targets: Targets) -> None:
     assert shutil.which("no-such-nitro-cli") is None
     done = targets.make(target, "NITRO_CLI=no-such-nitro-cli")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no-such-nitro-cli: not found; it runs on an EC2 instance with enclaves")
+    assert done.stderr.startswith("error: no-such-nitro-cli: not found; on an EC2 instance with enclaves:")
     assert targets.seen() == []

@@ -1,4 +1,4 @@
-"""Which Pythons the unit tests run under, with stand-ins that tell a version."""
+"""Which Pythons the unit tests run under, with stand-ins that print a version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.pythons import Interpreter, describe, find
 
 
 def stand_in(path: Path, version: str | None) -> Path:
-    """Write a Python that tells a version, or, as a shim of pyenv, that no version is chosen."""
+    """Write a Python that prints a version or, like a shim of pyenv, reports that no version is selected."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\necho {version}\n" if version else "#!/bin/sh\nexit 127\n", "utf-8")
     path.chmod(0o755)
@@ -31,7 +31,7 @@ def test_one_in_path_comes_first(tmp_path: Path, environment: dict[str, str]) ->
     assert find("3.12", environment) == Interpreter(path, "3.12.1")
 
 
-def test_newest_of_pyenv_is_taken_where_path_has_a_shim_only(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_newest_of_pyenv_is_used_if_path_has_only_a_shim(tmp_path: Path, environment: dict[str, str]) -> None:
     stand_in(tmp_path / "bin/python3.12", None)
     stand_in(tmp_path / ".pyenv/versions/3.12.9/bin/python", "3.12.9")
     newest = stand_in(tmp_path / ".pyenv/versions/3.12.10/bin/python", "3.12.10")
@@ -43,14 +43,12 @@ def test_pyenv_may_be_elsewhere(tmp_path: Path, environment: dict[str, str]) -> 
     assert find("3.13", environment | {"PYENV_ROOT": str(tmp_path / "pyenv")}) == Interpreter(path, "3.13.0")
 
 
-def test_one_of_another_version_is_not_taken(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_another_version_is_not_used(tmp_path: Path, environment: dict[str, str]) -> None:
     stand_in(tmp_path / "bin/python3.13", "3.14.0")
     assert find("3.13", environment) is None
 
 
-def test_environment_is_made_again_only_when_what_it_is_made_of_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_is_recreated_only_when_its_inputs_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
     def run(command: list[object], **_: object) -> None:

@@ -1,4 +1,4 @@
-"""The run of all suites: no failure, and nothing that was left out, may look like success."""
+"""The run of all suites: neither a failure nor a skipped test may look like success."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLUGIN = ("-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.tom
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """A file of a suite called ``tmp``: it is the run of the whole project that has the plugin."""
+    """A file in a suite called ``tmp``; only a run of the whole project loads the plugin."""
     path = tmp_path / "test_sample.py"
     path.write_text(SAMPLE, "utf-8")
     return path

@@ -1,4 +1,4 @@
-"""Reads an image from the archive that docker save, podman save and buildah push write: files, and how it starts."""
+"""Reads an image from an archive of docker save, podman save or buildah push: its files, and how it starts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 WHITEOUT = ".wh."
-"""In front of the name of what a layer removes. Source: OCI image specification, layer.md."""
+"""Prefix of the name of a file that a layer removes. Source: OCI image specification, layer.md."""
 STARTS_BY = ("Cmd", "Entrypoint", "Env", "User", "WorkingDir")
-"""What of an image's configuration says how it is started; nitro-cli measures command and environment, too."""
+"""Fields of an image's configuration that define how it starts; nitro-cli also measures command and environment."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a root file system.
+    """One file in a root file system.
 
     Attributes:
         mode: permission bits, with set-user-ID and the like.
-        owner: user and group, by number.
-        time_s: of the last change, seconds since the epoch.
-        content: SHA-256 of a file's bytes in hexadecimal, or what a link leads to, or nothing.
-        size_bytes: of a file.
+        owner: numeric user and group.
+        time_s: last change, in seconds since the epoch.
+        content: SHA-256 of a file's bytes in hexadecimal, or the target of a link, or empty.
+        size_bytes: size of a file.
     """
 
     kind: str
@@ -38,27 +38,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Image:
-    """An image: its files by path, without a slash in front, and how it is started."""
+    """An image: its files by path, without a leading slash, and how it starts."""
 
     entries: dict[str, Entry]
     start: dict[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> list[str]:
-        """Program and arguments."""
+        """Program and arguments that the image starts with."""
         return [*(self.start.get("Entrypoint") or []), *(self.start.get("Cmd") or [])]
 
     @property
     def environment(self) -> list[str]:
-        """As NAME=VALUE."""
+        """Environment variables as NAME=VALUE."""
         return list(self.start.get("Env") or [])
 
 
 def read_image(path: Path) -> Image:
-    """Return the image in an archive, all layers applied.
+    """Return the image in an archive, with all layers applied.
 
     Raises:
-        ValueError: the archive holds another number of images than one.
+        ValueError: the archive does not contain exactly one image.
         OSError: it cannot be read.
     """
     entries: dict[str, Entry] = {}
@@ -75,20 +75,20 @@ def read_files(path: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Yield each file of an image with its bytes, in the order of its layers.
 
     Raises:
-        ValueError: a layer removes files, which images of ours, of one layer, do not.
+        ValueError: a layer removes files; our images have one layer and never do.
     """
     with tarfile.open(path) as archive:
         for name in _manifest(archive)["Layers"]:
             with _open_layer(archive, name) as layer:
                 for member in layer:
                     if PurePosixPath(member.name).name.startswith(WHITEOUT):
-                        raise ValueError(f"{name}: expected a layer that removes nothing, got {member.name}")
+                        raise ValueError(f"{name}: the layer removes {member.name}")
                     file = layer.extractfile(member) if member.isreg() else None
                     yield member, file.read() if file else b""
 
 
 def differences(first: Image, second: Image) -> Iterator[str]:
-    """Yield one line for each thing in which two images differ: how they start, then path by path."""
+    """Yield one line per difference between two images: how they start, then path by path."""
     for name in STARTS_BY:
         if first.start.get(name) != second.start.get(name):
             yield f"{name}: {first.start.get(name)!r}, then {second.start.get(name)!r}"
@@ -118,7 +118,7 @@ def _manifest(archive: tarfile.TarFile) -> Mapping[str, Any]:
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     file = archive.extractfile(name)
     if file is None:
-        raise ValueError(f"{name}: expected a file, got something else")
+        raise ValueError(f"{name}: not a file")
     return file
 
 

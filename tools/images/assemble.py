@@ -1,8 +1,8 @@
-"""Assembles the root file system of an image from what one program needs: run by the Dockerfiles, in their build stage.
+"""Assembles an image's root file system from what one program needs; the Dockerfiles run it in their build stage.
 
-Python's interpreter, the shared libraries that it and its extensions name, the standard library, the locked packages,
-and some packages of this project. Nothing else: no shell, no package manager, no pip, no file with set-user-ID. The
-same inputs give the same files with the same modes, owners and times.
+It contains Python's interpreter, the shared libraries that it and its extensions name, the standard library, the locked
+packages, and some packages of this project. It contains nothing else: no shell, no package manager, no pip, no file
+with set-user-ID. The same inputs give the same files with the same modes, owners and times.
 
 Standard library only, because it runs before anything is installed.
 """
@@ -27,24 +27,24 @@ UNUSED_STANDARD_LIBRARY = (
     "sitecustomize.py", "sqlite3", "test", "tkinter", "turtle.py", "turtledemo", "unittest",
     "venv", "xmlrpc",
 )  # fmt: skip
-"""What no program of ours imports: interpreters of source, drawing, installers, databases, and what serves tests."""
+"""Modules that our programs never import: interpreters of source, drawing, installers, databases, and test code."""
 UNUSED_EXTENSIONS = (
     "_tkinter*", "_test*", "_xxtestfuzz*", "_ctypes_test*", "xxlimited*", "readline*", "_curses*", "_dbm*", "_sqlite3*",
     "nis.*",
 )  # fmt: skip
-"""Those beside the above that would bring libraries along: databases, terminals, Kerberos."""
+"""Further modules that would pull in libraries: databases, terminals, Kerberos."""
 UNUSED_IN_PACKAGES = ("*/tests", "*/test", "*/testing", "bin", "boto3/examples", "*.pyi", "py.typed", "*/INSTALLER")
 BOTOCORE_DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
 """Read for every service. Source: botocore's loaders, session and retries modules."""
 EMPTY_FOLDERS = {"dev": 0o755, "proc": 0o755, "sys": 0o755, "run": 0o755, "tmp": 0o1777, "root": 0o700}
-"""Where an init process mounts what it has to, and what programs expect to be there."""
+"""Mount points for an init process, and directories that programs expect."""
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n",
     "etc/group": "root:x:0:\nnonroot:x:65532:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 PACKAGES_FILE = "usr/share/kmstool/packages.tsv"
-"""In the image: kind, name and version of everything that is in it, for whoever judges it."""
+"""A list in the image: kind, name and version of everything in it, for auditors."""
 MEASURED_MODE = {True: 0o755, False: 0o644}
 
 
@@ -73,18 +73,18 @@ def main() -> None:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--root", type=Path, required=True, help="folder that becomes the root file system")
-    parser.add_argument("--packages", type=Path, required=True, help="folder with the locked packages, by pip --target")
-    parser.add_argument("--own", action="append", type=Path, default=[], help="package of this project to take along")
-    parser.add_argument("--service", action="append", default=[], help="AWS service whose botocore data is kept")
-    parser.add_argument("--program", action="append", default=[], help="NAME=MODULE:FUNCTION, put into /usr/bin")
-    parser.add_argument("--ca-file", help="PEM bundle that takes the place of botocore's")
-    parser.add_argument("--commit", default="", help="what --version shows beside the version")
+    parser.add_argument("--packages", type=Path, required=True, help="folder of locked packages, from pip --target")
+    parser.add_argument("--own", action="append", type=Path, default=[], help="package of this project to include")
+    parser.add_argument("--service", action="append", default=[], help="AWS service to keep botocore's data for")
+    parser.add_argument("--program", action="append", default=[], help="NAME=MODULE:FUNCTION, installed in /usr/bin")
+    parser.add_argument("--ca-file", help="PEM bundle to use instead of botocore's")
+    parser.add_argument("--commit", default="", help="commit for --version to show")
     parser.add_argument("--time", type=int, required=True, help="time of every file, in seconds since the epoch")
     return parser.parse_args()
 
 
 def _interpreter() -> Path:
-    """Return the path of Python itself, not of a virtual environment's link or of another link to it."""
+    """Return the path of Python itself, not of a link to it, such as a virtual environment's."""
     return Path(os.path.realpath(sys.executable))
 
 
@@ -109,7 +109,7 @@ def _copy_standard_library(root: Path) -> Iterator[Path]:
 
 
 def _copy_packages(packages: Path, site: Path, *, services: list[str]) -> None:
-    """Copy what pip installed, without tests, launchers and the data of services that are not asked for."""
+    """Copy what pip installed, without tests, launchers and the data of services that are not wanted."""
     shutil.copytree(packages, site, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for pattern in UNUSED_IN_PACKAGES:
         for path in sorted(site.rglob(pattern) if "/" not in pattern else site.glob(pattern)):
@@ -131,7 +131,7 @@ def _copy_own(packages: Iterable[Path], site: Path, *, commit: str) -> None:
 
 
 def _write_program(root: Path, name: str, target: str) -> None:
-    """Write a launcher. Python runs isolated: no variable of the environment and no other folder adds code to it."""
+    """Write a launcher. Python runs isolated: no environment variable and no other folder can add code to it."""
     module, _, function = target.partition(":")
     path = root / "usr/bin" / name
     _write(path, f"#!{_interpreter()} -I\nfrom {module} import {function}\n\n{function}()\n")
@@ -139,7 +139,7 @@ def _write_program(root: Path, name: str, target: str) -> None:
 
 
 def _copy_shared_libraries(root: Path) -> list[Path]:
-    """Copy every library that an executable or a library in ``root`` names, by the name that is looked for."""
+    """Copy every library that an executable or library in ``root`` needs, under the name that the loader uses."""
     copied: list[Path] = []
     for path in sorted(root.rglob("*")):
         if path.is_symlink() or not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
@@ -147,7 +147,7 @@ def _copy_shared_libraries(root: Path) -> list[Path]:
         listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
         missing = re.findall(r"^\s*(\S+) => not found", listed.stdout, re.MULTILINE)
         if missing:
-            sys.exit(f"error: {path}: expected its libraries to be installed, got no {', '.join(missing)}")
+            sys.exit(f"error: {path}: libraries not installed: {', '.join(missing)}")
         for library in re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed.stdout, re.MULTILINE):
             source = Path(library)
             if not library.startswith(f"{root}/") and not root.joinpath(library[1:]).exists():
@@ -156,7 +156,7 @@ def _copy_shared_libraries(root: Path) -> list[Path]:
 
 
 def _copy(source: Path, root: Path) -> Path:
-    """Copy one file to the same path under ``root``, following links; return where it really was."""
+    """Copy one file to the same path under ``root``, following links; return its real path."""
     target = root / source.relative_to("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -165,7 +165,7 @@ def _copy(source: Path, root: Path) -> Path:
 
 
 def _debian_packages(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield kind, name and version of the packages that own ``paths``; nothing where dpkg does not know them."""
+    """Yield kind, name and version of the packages that own ``paths``, except those that dpkg does not know."""
     for path in {form for copied in paths for form in (copied, copied.resolve())}:
         for form in (str(path), str(path).removeprefix("/usr")):
             owner = subprocess.run(["dpkg-query", "--search", form], capture_output=True, text=True, check=False)
@@ -184,15 +184,15 @@ def _wheels(site: Path) -> Iterator[str]:
 
 
 def _compile(root: Path) -> None:
-    """Write bytecode that is never compared with its source again: what the image holds is what is measured.
+    """Write bytecode that Python never compares with its source: the image is measured, so it cannot change.
 
-    Bytecode of the usual kind holds the source's time; and Python would have to look at each source file.
+    The default kind of bytecode contains the time of the source, and Python would have to check each source file.
     """
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     for folder in sorted({path.parent for path in root.rglob("*.py")}):
         shown = f"/{folder.relative_to(root)}"
         if not compileall.compile_dir(folder, maxlevels=0, ddir=shown, quiet=1, invalidation_mode=mode):
-            sys.exit(f"error: {shown}: expected Python source that compiles, got other text")
+            sys.exit(f"error: {shown}: not valid Python source")
 
 
 def _normalise(root: Path, *, time_s: int) -> None:

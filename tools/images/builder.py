@@ -15,15 +15,15 @@ IMAGES = {
     "enclave": ("Dockerfile.enclave", ("vsock_wire", "enclave_tool", "requirements/enclave.txt")),
     "instance": ("Dockerfile.instance", ("vsock_wire", "instance_tool", "vsock_proxy", "requirements/instance.txt")),
 }
-"""Each image's Dockerfile, and what beside it, the assembling script and CA_FILE decides its content."""
+"""For each image, its Dockerfile, and the other files that determine its content besides assemble.py and CA_FILE."""
 ASSEMBLY = "tools/images/assemble.py"
 LOCAL_BASE = "localhost/kmstool-base"
 BUILD_ARGUMENTS = ("REGION", "ENDPOINT", "PROXY_PORT", "CA_FILE", "PIP_INDEX_URL")
-"""Passed on from the environment where they are set there, if only to nothing."""
+"""Passed on from the environment if set there, even if empty."""
 CA_FILE = "deploy/amazon-roots.pem"
-"""The Dockerfile's own CA_FILE, which takes no bundle but one of this folder: see .dockerignore."""
+"""The Dockerfile's default CA_FILE; a bundle must be in this folder (see .dockerignore)."""
 SECRETS = {"pip_ca": ("PIP_CERT", "SSL_CERT_FILE"), "pip_conf": ("PIP_CONFIG_FILE",)}
-"""Files of this machine that pip needs in the build, and the variables that name them."""
+"""Files on this machine that pip needs in the build, and the variables that name them."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Builder:
     Attributes:
         program: its path.
         name: docker, podman or buildah.
-        options: in front of every command.
-        build_options: of the build alone.
+        options: go before every command.
+        build_options: for the build command only.
     """
 
     program: str
@@ -46,11 +46,11 @@ class Builder:
         return " ".join((self.name, *self.options, *self.build_options))
 
     def build_command(self) -> list[str]:
-        """Return the start of a command that builds an image of a Dockerfile."""
+        """Return the start of a command that builds an image from a Dockerfile."""
         return [self.program, *self.options, "bud" if self.name == "buildah" else "build"]
 
     def run(self, *arguments: str) -> None:
-        """Run it; its own output is what explains a failure.
+        """Run it; its own output explains a failure.
 
         Raises:
             SystemExit: it failed.
@@ -62,10 +62,10 @@ class Builder:
 
         Args:
             image: its name.
-            tag: what the result is called.
+            tag: name of the result.
             base: the base image.
-            cached: whether steps of an earlier build may serve; buildah keeps none unless BUILD_OPTIONS has --layers.
-            plant_s: seconds added to the time of every file, to show that a difference is found.
+            cached: whether to reuse steps of an earlier build; buildah keeps them only if BUILD_OPTIONS has --layers.
+            plant_s: seconds to add to the time of every file, to show that the comparison finds a difference.
 
         Raises:
             SystemExit: the build failed, or CA_FILE names a file that the build cannot see.
@@ -78,14 +78,14 @@ class Builder:
         arguments = [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
         for secret, path in _secrets().items():
             arguments += ["--secret", f"id={secret},src={path}"]
-        if self.name != "docker":  # which takes the time of what it copies from SOURCE_DATE_EPOCH
+        if self.name != "docker":  # docker uses SOURCE_DATE_EPOCH as the time of what it copies
             arguments += ["--timestamp", str(time_s)]
         arguments += [] if cached else ["--no-cache"]
         arguments += ["--file", str(ROOT / dockerfile), "--tag", tag, str(ROOT)]
         self._run([*self.build_command(), *self.build_options, *arguments], {"DOCKER_BUILDKIT": "1"})
 
     def save(self, tag: str, archive: Path) -> None:
-        """Write an image as an archive, in the place of an older one."""
+        """Write an image to an archive, which replaces an older one."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.unlink(missing_ok=True)
         if self.name == "buildah":
@@ -94,13 +94,13 @@ class Builder:
             self.run("save", "--output", str(archive), tag)
 
     def has(self, tag: str) -> bool:
-        """Tell whether there is an image of that name."""
+        """Return whether an image with that name exists."""
         verb = ["inspect", "--type", "image"] if self.name == "buildah" else ["image", "inspect"]
         command = [self.program, *self.options, *verb, tag]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def import_base(self, archive: Path, tag: str) -> None:
-        """Make an image of a root file system's archive."""
+        """Create an image from a root file system's archive."""
         if self.name != "buildah":
             self.run("import", str(archive), tag)
             return
@@ -110,7 +110,7 @@ class Builder:
         self.run("commit", "--quiet", "--rm", container, tag)
 
     def remove(self, tag: str) -> None:
-        """Remove an image if it is there."""
+        """Remove an image if it exists."""
         subprocess.run([self.program, *self.options, "rmi", tag], capture_output=True, check=False)
 
     def _run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -120,10 +120,10 @@ class Builder:
 
 
 def find_base(builder: Builder, work: Path) -> str:
-    """Return the base image: BASE_IMAGE of the environment, or one made here of Debian's packages.
+    """Return the base image: BASE_IMAGE from the environment, or one built here from Debian's packages.
 
     Raises:
-        SystemExit: BASE_IMAGE names no digest, so that tomorrow it may be another image.
+        SystemExit: BASE_IMAGE has no digest, so it may be another image tomorrow.
     """
     base = os.environ.get("BASE_IMAGE")
     if base:
@@ -133,24 +133,24 @@ def find_base(builder: Builder, work: Path) -> str:
     if not builder.has(LOCAL_BASE):
         archive = work / "base.tar"
         print(
-            f"making {LOCAL_BASE} of Debian's packages; BASE_IMAGE=NAME@sha256:DIGEST takes one of a registry ...",
+            f"building {LOCAL_BASE} from Debian's packages; BASE_IMAGE=NAME@sha256:DIGEST uses a registry's ...",
             flush=True,
         )
         work.mkdir(parents=True, exist_ok=True)
         script = Path(__file__).with_name("base_image.sh")
         made = subprocess.run(["sh", str(script), str(archive), "0", os.environ.get("DEBIAN_MIRROR", "")], check=False)
         if made.returncode:
-            fail("the base image could not be made")
+            fail("the base image could not be built")
         builder.import_base(archive, LOCAL_BASE)
         archive.unlink()
     return LOCAL_BASE
 
 
 def source_of(image: str) -> tuple[str, int]:
-    """Return the commit that last changed what an image is made of, and its time in seconds since the epoch.
+    """Return the commit that last changed the image's content, and its time in seconds since the epoch.
 
-    Not the newest commit: a change to a page of text must not change what key policies trust. Changes that are not
-    committed show as "+changes" behind it.
+    It is not the newest commit, because a change to documentation must not change what key policies trust. "+changes"
+    after the commit marks uncommitted changes.
     """
     dockerfile, sources = IMAGES[image]
     paths = [dockerfile, ASSEMBLY, *sources, *ca_files(image)]
@@ -162,10 +162,10 @@ def source_of(image: str) -> tuple[str, int]:
 
 
 def ca_files(image: str) -> list[str]:
-    """Return the bundle of authorities that goes into an image, or none where its botocore keeps its own.
+    """Return the CA bundle for an image, or an empty string to keep that of botocore.
 
     Raises:
-        SystemExit: CA_FILE of the environment names a file that the build cannot see.
+        SystemExit: CA_FILE in the environment names a file that the build cannot see.
     """
     ca_file = os.environ.get("CA_FILE", CA_FILE)
     if image != "enclave" or not ca_file:
@@ -180,7 +180,7 @@ def ca_files(image: str) -> list[str]:
 
 
 def fail(reason: str) -> NoReturn:
-    """End with a message."""
+    """Exit with an error message."""
     print(f"error: {reason}", file=sys.stderr)
     raise SystemExit(1)
 

@@ -1,8 +1,8 @@
 """Chooses the program that builds the images, and the options that it needs on this machine.
 
 What a container may do depends on the machine: overlay file systems need rights that a container may lack, and buildah
-and podman start an OCI runtime for each step unless they isolate it by chroot. So each combination is tried on a build
-of one small step, from what isolates most to what needs least, and the first that works is taken.
+and podman start an OCI runtime for each step unless they isolate it by chroot. So this module tries each combination on
+a build with one small step, from the most isolated to the least demanding, and uses the first that works.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ BUILDERS = ("docker", "podman", "buildah")
 Choices: TypeAlias = tuple[tuple[str, ...], ...]
 STORAGE: Choices = ((), ("--storage-driver", "vfs"))
 ISOLATION: Choices = ((), ("--isolation", "chroot"))
-"""Of podman and buildah; docker's daemon has its own settings."""
+"""Options of podman and buildah; docker's daemon has its own settings."""
 PROBE_TAG = "localhost/kmstool-probe"
 PROBE_TIMEOUT_S = 60.0
-"""A probe takes half a second; a daemon that does not answer must not hold up everything."""
+"""A probe takes half a second; a daemon that does not answer must not block everything."""
 MOST_SHOWN = 300
 
 
 class NoBuilderError(Exception):
-    """No builder works here; the text names each that was tried, and why it failed."""
+    """No builder works here; the text names each one tried and why it failed."""
 
 
 def find_builder() -> Builder:
     """Return the builder that ``choose_builder`` finds.
 
     Raises:
-        SystemExit: there is none.
+        SystemExit: none works.
     """
     try:
         return choose_builder(os.environ)
@@ -49,8 +49,8 @@ def choose_builder(environment: Mapping[str, str]) -> Builder:
     """Return the first builder that works here.
 
     Args:
-        environment: BUILDER names the only program to look at; BUILDER_OPTIONS and BUILD_OPTIONS, even if empty, are
-            used as they are instead of what would be tried.
+        environment: BUILDER names the only program to try; BUILDER_OPTIONS and BUILD_OPTIONS, even if empty, replace
+            the options to try.
 
     Raises:
         NoBuilderError: none works.
@@ -69,8 +69,8 @@ def choose_builder(environment: Mapping[str, str]) -> Builder:
             failures.append(f"{builder}: {reason}")
     tried = "\n".join(f"  {failure}" for failure in failures)
     raise NoBuilderError(
-        f"no builder of images works here:\n{tried}\nhint: on Debian, apt-get install buildah; or name a program and "
-        "its options by BUILDER, BUILDER_OPTIONS and BUILD_OPTIONS (docs/how-to/build-images.md)"
+        f"no image builder works here:\n{tried}\nhint: on Debian, apt-get install buildah; or set BUILDER, "
+        "BUILDER_OPTIONS and BUILD_OPTIONS (docs/how-to/build-images.md)"
     )
 
 
@@ -87,7 +87,7 @@ def _choices(variable: str, choices: Choices, name: str, environment: Mapping[st
 
 
 def _reason_against(builder: Builder) -> str:
-    """Return why a builder cannot be used, or nothing."""
+    """Return why a builder cannot be used, or an empty string."""
     if builder.name == "docker":
         return _failure([builder.program, *builder.options, "info"])
     with tempfile.TemporaryDirectory(prefix="kmstool-probe-") as folder:
@@ -95,7 +95,7 @@ def _reason_against(builder: Builder) -> str:
 
 
 def _failure_of_a_build(builder: Builder, folder: Path) -> str:
-    """Run a program of this machine as the one step of a build: that takes storage and isolation, and no network."""
+    """Run a program of this machine as the only step of a build, which needs storage and isolation but no network."""
     step = shutil.which("true") or "/bin/true"
     for file in (step, *_libraries(step)):
         copy = folder / file.lstrip("/")
@@ -110,7 +110,7 @@ def _failure_of_a_build(builder: Builder, folder: Path) -> str:
 
 
 def _libraries(program: str) -> list[str]:
-    """Return the files that a program is linked with, none if it is static."""
+    """Return the files that a program is linked against, none if it is static."""
     try:
         done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _libraries(program: str) -> list[str]:
 
 
 def _failure(command: list[str]) -> str:
-    """Run a command, and return what it says of its failure; nothing if it succeeds."""
+    """Run a command and return what it reports about a failure, or an empty string if it succeeds."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False

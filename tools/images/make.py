@@ -1,4 +1,4 @@
-"""What the Makefile's targets for images do: build them, save them, compare two builds, say what is in one."""
+"""The Makefile's targets for images: build and save them, compare two builds, report what is in one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tools.images.builder_choice import find_builder
 WORK = Path("build/images")
 SHOWN_DIFFERENCES = 20
 MOST_BYTES = 80 << 20
-"""For the enclave's image beyond what a base of libc and Python has."""
+"""Limit on the enclave's image, without libc and Python."""
 BASE_PREFIXES = ("lib", "lib64", "usr/lib", "usr/bin/python")
 """libc, Python, and the libraries that Python is linked with."""
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the command that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("build", "verify", "report"))
     parser.add_argument("images", nargs="*", default=list(IMAGES))
-    parser.add_argument("--plant", type=int, default=0, metavar="SECONDS", help="add them to the second build's times")
+    parser.add_argument("--plant", type=int, default=0, metavar="SECONDS", help="make the second build's files newer")
     options = parser.parse_args()
     if options.action == "report":
         for image in options.images:
@@ -42,7 +42,7 @@ def tag(image: str) -> str:
 
 
 def saved(image: str) -> Path:
-    """Return where an image is saved."""
+    """Return the path that an image is saved to."""
     return WORK / f"{image}.tar"
 
 
@@ -50,11 +50,11 @@ def build(builder: Builder, image: str, base: str) -> None:
     """Build an image and save it."""
     builder.build(image, tag(image), base=base, cached=True)
     builder.save(tag(image), saved(image))
-    print(f"{tag(image)}: built by {builder}; as an archive in {saved(image)}")
+    print(f"{tag(image)}: built with {builder}, saved to {saved(image)}")
 
 
 def verify(builder: Builder, image: str, base: str, plant_s: int) -> None:
-    """Build an image twice from the start, and compare every file.
+    """Build an image twice from scratch, and compare every file.
 
     Raises:
         SystemExit: the builds differ; the files are named.
@@ -69,15 +69,15 @@ def verify(builder: Builder, image: str, base: str, plant_s: int) -> None:
     for line in found[:SHOWN_DIFFERENCES]:
         print(f"{image}: {line}")
     if found:
-        fail(f"{image}: two builds of the same source differ in {len(found)} things")
+        fail(f"{image}: two builds of the same source have {len(found)} differences")
     print(f"{image}: {len(builds[0].entries)} files of two builds have the same bytes, modes, owners and times")
 
 
 def report(image: str, content: Image) -> None:
-    """Say what takes the space in an image, and fail where it holds what it must not.
+    """Print what takes up space in an image, and fail if it contains what it must not.
 
     Raises:
-        SystemExit: there is a file with set-user-ID or set-group-ID, or too much of everything.
+        SystemExit: a file has set-user-ID or set-group-ID, or the image is too large.
     """
     for part, size in sizes_by_part(content).most_common():
         print(f"{image}\t{size / (1 << 20):6.1f} MiB\t{part}")
@@ -87,11 +87,11 @@ def report(image: str, content: Image) -> None:
     privileged = privileged_paths(content)
     print(f"{image}\tset-user-ID or set-group-ID: {', '.join(privileged) or 'none'}")
     if privileged or size > MOST_BYTES:
-        fail(f"{image}: expected no privileged file and at most {MOST_BYTES >> 20} MiB beyond the base, got more")
+        fail(f"{image}: has privileged files, or more than {MOST_BYTES >> 20} MiB beyond the base")
 
 
 def sizes_by_part(image: Image) -> Counter[str]:
-    """Return the bytes of an image's files by what they belong to."""
+    """Return the size of an image's files by what they belong to."""
     sizes: Counter[str] = Counter()
     for path, entry in image.entries.items():
         sizes[_part(path)] += entry.size_bytes
@@ -99,7 +99,7 @@ def sizes_by_part(image: Image) -> Counter[str]:
 
 
 def beyond_base_bytes(image: Image) -> int:
-    """Return the bytes of an image beyond what a base of libc and Python has."""
+    """Return the size of an image without libc and Python."""
     return sum(size for part, size in sizes_by_part(image).items() if not part.startswith("base: "))
 
 
@@ -109,11 +109,11 @@ def privileged_paths(image: Image) -> list[str]:
 
 
 def _part(path: str) -> str:
-    _, separator, behind = path.partition("dist-packages/")
+    _, separator, tail = path.partition("dist-packages/")
     if not separator:
-        _, separator, behind = path.partition("site-packages/")
+        _, separator, tail = path.partition("site-packages/")
     if separator:
-        name = behind.partition("/")[0]
+        name = tail.partition("/")[0]
         return name.partition("-")[0] if name.endswith(".dist-info") else name.partition(".")[0]
     if path.startswith(BASE_PREFIXES) or path.startswith("usr/local/lib"):
         library = "/python3" in path

@@ -59,7 +59,7 @@ def error_texts(sources: Sources) -> list[ErrorText]:
 
 
 def _kind(name: str, place: Place) -> type | None:
-    """Return the class of which ``place`` makes an instance that reports a failure."""
+    """Return the class that ``place`` makes an instance of to report a failure."""
     found = getattr(click if ast.unparse(place.call.func).startswith("click.") else place.module, name, None)
     if name == "ValueError":
         found = ValueError

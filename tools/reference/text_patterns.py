@@ -19,7 +19,7 @@ from tools.reference.sources import Place, Sources, bound_arguments, last_name
 MAX_TEXTS = 16
 """Of one expression."""
 _MAX_DEPTH = 8
-"""Of functions and names in a chain."""
+"""Maximum number of functions and names in a chain."""
 _CONSTANT = re.compile(r"[\w.]+(?: [-+*] \d+| \| \w+)?|(?:', '|' or ')\.join\([\w.]+\)")
 """Expressions whose value a reader of the sources would put in: names, sums and unions of them, lists of them."""
 
