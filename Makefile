@@ -16,7 +16,7 @@ help:
 	@echo "make test          run every test, and list the suites that ran (PYTEST_ARGS=... runs pytest once with these)"
 	@echo "make test-fast     unit tests, architecture and documentation, within a minute"
 	@echo "make test-pythons  unit tests under each of Python 3.11, 3.12 and 3.13 found in PATH or pyenv"
-	@echo "make lint          ruff and mypy --strict"
+	@echo "make lint          ruff, mypy --strict, spelling, and the format of Markdown"
 	@echo "make format        rewrite the sources in the project's format"
 	@echo "make docs          build the documentation site, site/index.html; warnings are errors"
 	@echo "make man           generate the manual pages, shell completions and reference pages (also: make completion)"
@@ -73,6 +73,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
+	@$(BIN)/python -m tools.proofread
 
 public-api: $(STAMP)
 	@$(BIN)/python -m tools.public_api

@@ -6,7 +6,7 @@ This package imports none of the project's others, so these two functions have t
 from __future__ import annotations
 
 QUOTED_CHARS = 64
-"""Maximum number of characters of a stranger's text that an error quotes: enough to recognise it."""
+"""Maximum number of characters of a stranger's text that an error quotes: enough to recognize it."""
 
 
 def printable(text: str) -> str:

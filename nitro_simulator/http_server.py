@@ -7,7 +7,7 @@ One thread accepts connections, and each connection has its own thread. A bad cl
 - Every wait has a timeout. The server checks the length of a body before reading it, and refuses chunked bodies.
 - If the application raises, the response is 500. The text of the exception, which may contain a secret, is neither sent
   nor logged.
-- Head and body are sent in one write: with two, Nagle's algorithm waits for the client's delayed acknowledgement.
+- Head and body are sent in one write: with two, Nagle's algorithm waits for the client's delayed acknowledgment.
 - ``close`` shuts down the sockets instead of closing them. The read in each connection's thread then returns, and that
   thread closes its socket. A connection that the application never answers (None) also waits for ``close``.
 """
@@ -203,7 +203,7 @@ class _ThreadingServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one write: two would meet Nagle's algorithm and delayed acknowledgements
+    wbufsize = -1  # head and body in one write: two would meet Nagle's algorithm and delayed acknowledgments
     disable_nagle_algorithm = True
     server: _ThreadingServer
 

@@ -102,17 +102,17 @@ def on_page_content(html: str, **_: object) -> str:
     def breakable(match: re.Match[str]) -> str:
         return _END_OF_PART.sub(r"\g<0><wbr>", match[0])
 
-    return _TABLE.sub(lambda match: _labelled(_LONG_NAME.sub(breakable, match[0])), html)
+    return _TABLE.sub(lambda match: _labeled(_LONG_NAME.sub(breakable, match[0])), html)
 
 
-def _labelled(table: str) -> str:
+def _labeled(table: str) -> str:
     titles = [_TAG.sub("", cell) for cell in re.findall(r"<th[^>]*>(.*?)</th>", table, re.DOTALL)]
     rows = re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
     if len(titles) < STACKED_COLUMNS and max(len(_TAG.sub("", row)) for row in rows) < STACKED_CHARS:
         return table
 
-    def labelled_row(match: re.Match[str]) -> str:
+    def labeled_row(match: re.Match[str]) -> str:
         labels = iter(titles)
         return _CELL.sub(lambda cell: f'<td data-label="{escape(unescape(next(labels, "")))}"{cell[1]}>', match[0])
 
-    return re.sub(r"<tr>.*?</tr>", labelled_row, table, flags=re.DOTALL).replace("<table>", "<table data-stacked>", 1)
+    return re.sub(r"<tr>.*?</tr>", labeled_row, table, flags=re.DOTALL).replace("<table>", "<table data-stacked>", 1)

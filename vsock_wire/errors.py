@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 
 PEER_TEXT_CHARS = 64
-"""Maximum number of characters of a peer's text that an error quotes: enough to recognise, too few to flood a log."""
+"""Maximum number of characters of a peer's text that an error quotes: enough to recognize, too few to flood a log."""
 
 
 class ExitCode(enum.IntEnum):

@@ -1,4 +1,4 @@
-"""kmstool-enclave-cli: one operation per run, for programs inside the enclave, with flags and labelled output."""
+"""kmstool-enclave-cli: one operation per run, for programs inside the enclave, with flags and labeled output."""
 
 from __future__ import annotations
 

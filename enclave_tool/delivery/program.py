@@ -132,7 +132,7 @@ class ProgramRunner:
                 raise self._error(f"left {unread} bytes of the secret unread")
             case ["exited", code, _]:
                 raise self._error(f"exited with code {code}", hint=self._died_hint())
-            case ["signalled", number]:
+            case ["signaled", number]:
                 raise self._error(f"was killed by {_signal_name(int(number))}", hint=self._died_hint())
             case ["forked"]:
                 raise self._error(f"started more than {MAX_PROCESSES} processes")

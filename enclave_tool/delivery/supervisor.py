@@ -6,7 +6,7 @@ not pass through it, but through a pipe that it holds open. It cannot contain a 
 
 Arguments: descriptor of the control socket, bytes of address space, maximum number of processes, then the program's
 argv. Standard input and output are the program's. The supervisor ends the run when the other end of the control socket
-closes. It writes one report to that socket: ``exited CODE UNREAD``, ``signalled NUMBER``, ``forked``, ``stopped`` or
+closes. It writes one report to that socket: ``exited CODE UNREAD``, ``signaled NUMBER``, ``forked``, ``stopped`` or
 ``failed ERRNO``.
 """
 
@@ -96,7 +96,7 @@ def _watch(program: int, control: int, wake_up: int, most_processes: int) -> str
         if ended is not None and ended.si_code == os.CLD_EXITED:
             return f"exited {ended.si_status} {_unread_bytes()}"
         if ended is not None:
-            return f"signalled {ended.si_status}"
+            return f"signaled {ended.si_status}"
         if len(_descendants()) > most_processes:
             return "forked"
 

@@ -27,7 +27,7 @@ from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
 
 NO_COLOR = "NO_COLOR"
-"""Set and not empty, it turns colours off. Source: no-color.org."""
+"""Set and not empty, it turns colors off. Source: no-color.org."""
 _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopState.SKIPPED: ("-", None)}
 
 
@@ -92,9 +92,9 @@ def doctor(settings: DoctorSettings) -> None:
 
 
 def _print(hop: Hop) -> None:
-    word, colour = _WORDS[hop.state]
+    word, color = _WORDS[hop.state]
     time = "" if hop.elapsed_ms is None else f" ({hop.elapsed_ms:,.0f} ms)"
-    click.echo(f"{click.style(f'{word:6}', fg=colour)}  {hop.name:8}  {printable(hop.detail)}{time}")
+    click.echo(f"{click.style(f'{word:6}', fg=color)}  {hop.name:8}  {printable(hop.detail)}{time}")
     if hop.hint is not None and hop.state is HopState.FAILED:
         click.echo(f"{'':6}  {'':8}  -> {printable(hop.hint)}")
 

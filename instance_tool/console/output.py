@@ -42,7 +42,7 @@ def encode_result(
 ) -> bytes:
     """Return the output for one result, without the newline after it.
 
-    With raw and base64 alike, a result with several parts becomes labelled lines of base64, and the ciphertext of
+    With raw and base64 alike, a result with several parts becomes labeled lines of base64, and the ciphertext of
     Encrypt becomes base64 without a label. A digest is hexadecimal with raw, and base64 with base64.
 
     Args:

@@ -120,7 +120,7 @@ def evaluate_policy(policy: KeyPolicy, request: AccessRequest) -> Decision:
     """Decide whether ``policy`` allows ``request``.
 
     An explicit deny wins over everything; without an Allow that applies, the answer is no. Grants, IAM policies,
-    permission boundaries and organisation policies are not looked at.
+    permission boundaries and organization policies are not looked at.
     """
     values = {key.lower(): (value,) if isinstance(value, str) else value for key, value in request.context.items()}
     results = tuple(_evaluate_statement(statement, request, values) for statement in policy.statements)

@@ -1,4 +1,4 @@
-"""docs/explanation/threat-model.md names a test for each defence: each of them is there."""
+"""docs/explanation/threat-model.md names a test for each defense: each of them is there."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TEXT = (ROOT / "docs/explanation/threat-model.md").read_text("utf-8")
 NAMED_TESTS = sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", TEXT)))
 
 
-def test_every_defence_names_a_test() -> None:
-    section = TEXT.partition("\n## Attacks and defences\n")[2].partition("\n## ")[0]
+def test_every_defense_names_a_test() -> None:
+    section = TEXT.partition("\n## Attacks and defenses\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("|") and not line.startswith(("|--", "| attack "))]
     assert len(rows) >= len(NAMED_TESTS) / 3
     assert [row for row in rows if "`tests/" not in row] == []

@@ -25,7 +25,7 @@ _TEXT_ARGUMENTS: Mapping[type, tuple[str, int]] = {ErrorReply: ("message", 0), H
 _MAX_CALLERS = 3
 """Of functions that hand a text on to each other."""
 _ENOUGH_WORDS = 4
-"""A text with as many words of its own can be recognised without what its callers put into it."""
+"""A text with as many words of its own can be recognized without what its callers put into it."""
 
 
 @dataclass(frozen=True, order=True)

@@ -22,7 +22,7 @@ SET_CLIENT = {"Operation": "SetClient", "AwsAccessKeyId": "AKIDEXAMPLE", "AwsSec
 DECRYPT = {"Operation": "Decrypt", "Ciphertext": "AQID"}
 OPENED = Opened(493, "ab" * 32, 0.5)
 
-Behaviour = Callable[[KmsRequest], dict[str, Any]]
+Behavior = Callable[[KmsRequest], dict[str, Any]]
 
 
 class ScriptedCaller(KmsCaller):
@@ -36,7 +36,7 @@ class ScriptedCaller(KmsCaller):
         self._regions.requests.append((*self._seen_as, request))
         self._regions.attempts.append(attempts)
         attempts.count += 1
-        return self._regions.behaviour(request)
+        return self._regions.behavior(request)
 
 
 class ScriptedRegions(KmsRegions):
@@ -47,7 +47,7 @@ class ScriptedRegions(KmsRegions):
         self.attempts: list[Attempts] = []
         self.made: list[tuple[Credentials, str]] = []
         self.bad_region = "nowhere-1"
-        self.behaviour: Behaviour = lambda request: decrypt_answer(
+        self.behavior: Behavior = lambda request: decrypt_answer(
             b"plain " + request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC"
         )
 
@@ -77,8 +77,8 @@ def ask(session: Session, message: Mapping[str, object]) -> dict[str, Any]:
     return session.take(encode_message(message)).answer()
 
 
-def raising(error: Exception) -> Behaviour:
-    def behaviour(_request: KmsRequest) -> dict[str, Any]:
+def raising(error: Exception) -> Behavior:
+    def behavior(_request: KmsRequest) -> dict[str, Any]:
         raise error
 
-    return behaviour
+    return behavior

@@ -254,8 +254,8 @@ class TestOneTextForKeyAndPaddingFailures:
         assert failure_of(recipient_key, write_message(wrong)) == CANNOT_OPEN
 
     def test_key_encrypted_under_a_label(self, recipient_key: RecipientKey) -> None:
-        labelled = parts_for(recipient_key, PLAINTEXT, label=b"label")
-        assert failure_of(recipient_key, write_message(labelled)) == CANNOT_OPEN
+        labeled = parts_for(recipient_key, PLAINTEXT, label=b"label")
+        assert failure_of(recipient_key, write_message(labeled)) == CANNOT_OPEN
 
     @pytest.mark.parametrize("last", [0, 17, 255])
     def test_padding_of_impossible_length(self, recipient_key: RecipientKey, last: int) -> None:

@@ -121,7 +121,7 @@ class TestId:
         assert ask(session, {**message, "Id": "request 7"})["Id"] == "request 7"
 
     def test_is_echoed_with_an_internal_error(self, ready: Session, regions: ScriptedRegions) -> None:
-        regions.behaviour = raising(ZeroDivisionError())
+        regions.behavior = raising(ZeroDivisionError())
         assert ask(ready, {**DECRYPT, "Id": "7"})["Id"] == "7"
 
     def test_reply_has_none_without_one(self, session: Session) -> None:

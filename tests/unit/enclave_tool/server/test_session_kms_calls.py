@@ -153,7 +153,7 @@ class TestDecrypt:
     def test_failure_starts_with_kmstools_text_and_has_its_code(
         self, ready: Session, regions: ScriptedRegions, error: ToolError, code: str, service: str
     ) -> None:
-        regions.behaviour = raising(error)
+        regions.behavior = raising(error)
         reply = ask(ready, DECRYPT)
         assert reply["Message"] == f"Could not decrypt ciphertext: {error}"
         assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", code, service)
@@ -179,17 +179,17 @@ class TestDecrypt:
         self, ready: Session, regions: ScriptedRegions, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        regions.behaviour = raising(KeyError("the plaintext is hunter2"))
+        regions.behavior = raising(KeyError("the plaintext is hunter2"))
         reply = ask(ready, DECRYPT)
         assert reply == {"Status": "Error", "Message": "Internal error", "Code": "InternalError", "Service": "enclave"}
         assert "KeyError" in caplog.text
         assert "hunter2" not in caplog.text
 
     def test_session_serves_on_after_an_internal_error(self, ready: Session, regions: ScriptedRegions) -> None:
-        good = regions.behaviour
-        regions.behaviour = raising(ZeroDivisionError())
+        good = regions.behavior
+        regions.behavior = raising(ZeroDivisionError())
         assert ask(ready, DECRYPT)["Status"] == "Error"
-        regions.behaviour = good
+        regions.behavior = good
         assert ask(ready, DECRYPT)["Status"] == "Ok"
 
     def test_unknown_tool_error_is_not_called_a_bad_message(self) -> None:
@@ -198,12 +198,12 @@ class TestDecrypt:
 
 class TestOtherOperations:
     def test_data_key_is_delivered_with_its_ciphertext(self, ready: Session, regions: ScriptedRegions) -> None:
-        regions.behaviour = lambda _: {"Plaintext": b"\1", "CiphertextBlob": b"\2", "KeyId": "arn"}
+        regions.behavior = lambda _: {"Plaintext": b"\1", "CiphertextBlob": b"\2", "KeyId": "arn"}
         reply = ask(ready, {"Operation": "GenerateDataKey", "KeyId": "k", "KeySpec": "AES_256"})
         assert reply == {"Status": "Ok", "Message": "AQ==", "CiphertextBlob": "Ag==", "KeyId": "arn", "Tries": 1}
 
     def test_failure_starts_with_the_text_of_the_operation(self, ready: Session, regions: ScriptedRegions) -> None:
-        regions.behaviour = raising(NsmError("Attestation", "no such device"))
+        regions.behavior = raising(NsmError("Attestation", "no such device"))
         reply = ask(ready, {"Operation": "GenerateRandom", "NumberOfBytes": 8})
         assert reply["Message"] == "Could not generate random bytes: NSM Attestation: no such device"
 
@@ -213,21 +213,21 @@ class TestOtherOperations:
 
 class TestExplain:
     def test_reply_has_the_steps_of_this_very_request(self, ready: Session, regions: ScriptedRegions) -> None:
-        def behaviour(request: KmsRequest) -> dict[str, Any]:
+        def behavior(request: KmsRequest) -> dict[str, Any]:
             record(OPENED)
             return decrypt_answer(request.parameters["CiphertextBlob"], "key-arn", "SYMMETRIC")
 
-        regions.behaviour = behaviour
+        regions.behavior = behavior
         for _ in range(2):
             assert parse_evidence(ask(ready, {**DECRYPT, "Explain": True})) == [OPENED]
         assert "Evidence" not in ask(ready, DECRYPT)
 
     def test_refusal_has_the_steps_up_to_it(self, ready: Session, regions: ScriptedRegions) -> None:
-        def behaviour(_request: KmsRequest) -> dict[str, Any]:
+        def behavior(_request: KmsRequest) -> dict[str, Any]:
             record(OPENED)
             raise CmsError("cannot be opened")
 
-        regions.behaviour = behaviour
+        regions.behavior = behavior
         reply = ask(ready, {**DECRYPT, "Explain": True})
         assert (reply["Status"], parse_evidence(reply)) == ("Error", [OPENED])
 

@@ -112,7 +112,7 @@ def test_required_field_missing_or_null_is_refused_by_name(name: str) -> None:
     assert refusal(signed(good_fields() | {name: None})).field == name
 
 
-def test_nitrotpm_document_is_recognised() -> None:
+def test_nitrotpm_document_is_recognized() -> None:
     fields = good_fields()
     fields["nitrotpm_pcrs"] = fields.pop("pcrs")
     error = refusal(signed(fields))
