@@ -25,7 +25,7 @@ def test_every_page_keeps_the_rules_for_markdown() -> None:
     assert markdown_faults([path for path, _ in texts() if path.endswith(".md")]) == []
 
 
-@pytest.mark.parametrize("word", ["receive", "separate", "behavior", "occurred"])
+@pytest.mark.parametrize("word", ["recieve", "seperate", "behaviour", "occured"])
 def test_misspelling_is_found(word: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\nA {word} in a line.\n")
