@@ -5,7 +5,7 @@ Opening it takes two steps, which do not trust each other's input:
 
 1. ``parse_enveloped_data`` reads the fields. KMS writes three shapes, all with indefinite lengths and always with the
    same algorithms. They differ in the encrypted content: one primitive value, one OCTET STRING or, above SEGMENT_BYTES,
-   several. ``read_kms_shape`` recognises them byte for byte with a pattern, at a hundredth of the cost of parsing BER.
+   several. ``read_kms_shape`` recognizes them byte for byte with a pattern, at a hundredth of the cost of parsing BER.
    ``read_ber`` parses every other message, and a test checks that both give the same result. It uses pyasn1 with a
    schema of the whole message. The usual two steps, which pass through an untyped ANY, do not work: pyasn1 loses the
    end-of-contents octets inside an ANY.
