@@ -159,7 +159,7 @@ class TestDecrypt:
         assert (reply["Status"], reply["Code"], reply["Service"]) == ("Error", code, service)
 
     def test_error_of_kms_is_passed_on_completely(self, ready: Session, regions: ScriptedRegions) -> None:
-        regions.behaviour = raising(
+        regions.behavior = raising(
             KmsError(
                 "AccessDeniedException", "User: x is not authorized", http_status=400, request_id="r-1", hint="look"
             )
