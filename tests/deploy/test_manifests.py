@@ -101,7 +101,7 @@ class TestKubernetes:
         folder.mkdir()
         folder.chmod(MODE_OF_EMPTY_DIR)
         address = UnixAddress(str(folder / socket.name))
-        with pytest.raises(InputError, match="others may write to"), listen_private_socket(address):
+        with pytest.raises(InputError, match="is writable by other users"), listen_private_socket(address):
             pass
         here = {
             str(socket.parent): str(folder),
