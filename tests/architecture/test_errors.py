@@ -1,4 +1,4 @@
-"""One root for every error of ours, and an exit code for each; the library nitro_attestation has its own root."""
+"""One base class for all our errors, and an exit code for each; nitro_attestation has its own base class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def exceptions(*packages: str) -> list[type[BaseException]]:
     return [member for member in classes(*packages) if issubclass(member, BaseException)]
 
 
-def test_every_exception_of_ours_is_below_the_root() -> None:
+def test_all_our_exceptions_derive_from_the_base_class() -> None:
     roots = (ToolError, NitroAttestationError)
     strays = {error for error in exceptions() if not issubclass(error, roots) and not error.__name__.startswith("_")}
     assert strays == set()

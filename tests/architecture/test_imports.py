@@ -115,7 +115,7 @@ def is_module(package: str, name: str) -> bool:
 
 
 def modules_named_in(source: str) -> Iterator[str]:
-    """Yield modules of ours that a string names, to be imported or patched later."""
+    """Yield our modules that a string names, to be imported or patched later."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             parts = node.value.split(".")

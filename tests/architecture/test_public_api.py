@@ -97,7 +97,7 @@ class TestPackage:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
         assert done.stdout.splitlines() == [package.partition(".")[0], ""]
 
-    def test_every_type_of_ours_in_a_signature_can_be_imported(self, package: str) -> None:
+    def test_all_our_types_in_a_signature_can_be_imported(self, package: str) -> None:
         leaks = SignatureReader(PACKAGES).leaks(package, PUBLIC_PACKAGES)
         assert sorted(f"{leak.where} mentions {leak.module}.{leak.name}" for leak in leaks) == []
 

@@ -16,7 +16,7 @@ from tests.support.project.packages import ROOT, classes, source_files
 
 SECRET = re.compile(r"secret|token|plaintext|password|private|content_key|credential", re.IGNORECASE)
 HARMLESS = re.compile(r"ttl|timeout|expires|issued|_at$|_s$|_id$|path|name|grant_tokens|max_|has_|is_", re.IGNORECASE)
-"""Names that only speak of a secret. Grant tokens are no secrets: KMS API reference, "Grant tokens are not secret"."""
+"""Names that only mention a secret. Grant tokens are not secret: KMS API reference, "Grant tokens are not secret"."""
 
 TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
 

@@ -50,7 +50,7 @@ def test_source_holds_nothing_of_a_developers_machine(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_silenced_rule_has_its_reason_beside_or_above_it(path: Path) -> None:
+def test_silenced_rule_has_its_reason_next_to_or_above_it(path: Path) -> None:
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         if match := re.search(r"#\s*(?:noqa: [A-Z0-9, ]+|type: ignore\[[\w, -]+\])(.*)$", line):

@@ -219,7 +219,7 @@ class TestCloudFormation:
         assert data["MetadataOptions"]["HttpTokens"] == "required"
 
     @pytest.mark.parametrize("name", LAUNCH_TEMPLATES)
-    def test_allocator_is_configured_behind_the_mark_that_it_reads_from(self, name: str) -> None:
+    def test_allocator_is_configured_after_the_mark_that_it_reads_from(self, name: str) -> None:
         (line,) = (
             line for line in user_data(name).splitlines() if line.endswith("> /etc/nitro_enclaves/allocator.yaml")
         )

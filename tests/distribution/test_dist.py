@@ -63,7 +63,7 @@ def test_wheel_of_the_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path,
     assert _files(again) == _files(wheel)
 
 
-def test_wheel_holds_the_packages_and_nothing_of_this_checkout_beside(wheel: Path) -> None:
+def test_wheel_contains_the_packages_and_nothing_else_from_this_checkout(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         folders = {name.partition("/")[0] for name in archive.namelist()}
     packages = {"vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator"}

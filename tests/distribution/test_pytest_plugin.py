@@ -177,5 +177,5 @@ class TestWithoutTheExtra:
         assert outcome(done) == "1 passed, 1 error"
         assert f"fixture '{name}' not found" in done.stdout
 
-    def test_naming_the_plugin_is_no_error(self, bare: Environment, tmp_path: Path) -> None:
+    def test_naming_the_plugin_is_not_an_error(self, bare: Environment, tmp_path: Path) -> None:
         assert outcome(bare.pytest(tmp_path, OWN_SIMULATOR, "-p", "nitro_simulator.pytest_plugin")) == "1 passed"

@@ -1,6 +1,6 @@
 """Write the seeds that the fuzzer starts from: ``python -m tests.fuzz.make_corpus``.
 
-Once made they stay, since their keys and certificates are new each time; what was found later lies beside them.
+Once made they stay, since their keys and certificates are new each time; later findings are added next to them.
 """
 
 from __future__ import annotations

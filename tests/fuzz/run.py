@@ -1,4 +1,4 @@
-"""Fuzz one target, guided by coverage: ``python -m tests.fuzz.run TARGET`` and libFuzzer's own options behind it."""
+"""Fuzz one target, guided by coverage: ``python -m tests.fuzz.run TARGET`` with libFuzzer's options after it."""
 
 from __future__ import annotations
 

@@ -74,13 +74,13 @@ def kernel() -> Path:
 
 @pytest.fixture(scope="module")
 def boot_of_one_kernel(archive: Path, kernel: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Boot:
-    """Boot the image with its parent beside it on the same kernel."""
+    """Boot the image with its parent on the same kernel."""
     ramdisk = tmp_path_factory.mktemp("one") / "ramdisk"
     arguments = ["--parent-cid", str(CID_LOCAL), *COMMAND_ARGUMENTS]
     write_ramdisk(ramdisk, init=programs / "init", image=read_image(archive), archive=archive, arguments=arguments)
     with Guest(kernel) as guest:
-        beside = _enclave_side(programs, CID_LOCAL, guest, parent=guest)
-        script = f"{beside} &\ncd {shlex.quote(str(ROOT))}\nexec {shlex.join(_parent_side(CID_LOCAL, guest))}\n"
+        enclave_side = _enclave_side(programs, CID_LOCAL, guest, parent=guest)
+        script = f"{enclave_side} &\ncd {shlex.quote(str(ROOT))}\nexec {shlex.join(_parent_side(CID_LOCAL, guest))}\n"
         guest.boot_ramdisk(ramdisk, script)
         return _outcome(enclave=guest, parent=guest)
 

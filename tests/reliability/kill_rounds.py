@@ -33,7 +33,7 @@ MOST_DELAY_S = 1.5
 TIMEOUT_S = 20
 """What each client is given by --timeout."""
 DEADLINE_S = TIMEOUT_S + 5
-"""By then each has ended: the time-out, and the start of a Python process."""
+"""Each has ended by then: the timeout, and the start of a Python process."""
 RESTART_S = 15.0
 """By then a part is there again."""
 PLAINTEXT = b"what survives every kill"

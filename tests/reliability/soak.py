@@ -24,8 +24,8 @@ GROWTH_DESCRIPTORS = 2
 
 
 @click.command()
-@click.option("--decrypts", default=1_000_000, show_default=True, help="Stop after so many.")
-@click.option("--seconds", default=1_200.0, show_default=True, help="Stop after so long.")
+@click.option("--decrypts", default=1_000_000, show_default=True, help="Number of decrypts to stop after.")
+@click.option("--seconds", default=1_200.0, show_default=True, help="Seconds to stop after.")
 def main(decrypts: int, seconds: float) -> None:
     """Soak a proxy and an enclave of several workers; exit code 1 where one grows or a decrypt fails."""
     seen: dict[int, list[Held]] = defaultdict(list)

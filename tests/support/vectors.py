@@ -1,4 +1,4 @@
-"""Data of real enclaves and of KMS, where the folder that holds it exists beside the project; it is not copied here."""
+"""Data of real enclaves and of KMS, if its folder exists next to the project's; it is not copied here."""
 
 from __future__ import annotations
 

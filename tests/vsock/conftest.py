@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(GuestReporter(config, Path(os.environ[REPORTS_VARIABLE])))
 
 
-@pytest.hookimpl(trylast=True)  # behind -k, -m and the like
+@pytest.hookimpl(trylast=True)  # after -k, -m and the like
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the place; if that is the guest, put a stand-in for each test that will run there."""
     config.stash[PLACE] = Place.HERE if REPORTS_VARIABLE in os.environ else availability.choose_place()

@@ -1,4 +1,4 @@
-"""vsock-proxy with real AF_VSOCK on one side and TCP on the other: what unix sockets cannot tell of it."""
+"""vsock-proxy with real AF_VSOCK on one side and TCP on the other: what unix sockets cannot show."""
 
 from __future__ import annotations
 

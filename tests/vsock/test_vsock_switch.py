@@ -18,20 +18,20 @@ def test_a_packet_is_read_as_it_was_written(packet: Packet) -> None:
     assert parse_packet(packet.encode() + b"what else lies in the buffer") == packet
 
 
-@pytest.mark.parametrize("room_bytes", [HEADER.size + 1, 3_732, HEADER.size + len(DATA) - 1])
-def test_what_has_no_room_in_a_buffer_goes_into_the_next_ones(packet: Packet, room_bytes: int) -> None:
+@pytest.mark.parametrize("capacity_bytes", [HEADER.size + 1, 3_732, HEADER.size + len(DATA) - 1])
+def test_what_does_not_fit_into_a_buffer_goes_into_the_next_ones(packet: Packet, capacity_bytes: int) -> None:
     parts: list[Packet] = []
     rest: Packet | None = packet
     while rest is not None:
-        part, rest = rest.split(room_bytes)
-        assert len(part.encode()) <= room_bytes
+        part, rest = rest.split(capacity_bytes)
+        assert len(part.encode()) <= capacity_bytes
         parts.append(parse_packet(part.encode()))
     assert b"".join(part.data for part in parts) == DATA
     assert {part[:4] for part in parts} == {packet[:4]}
     assert sum(part.size_bytes for part in parts) == packet.size_bytes
 
 
-def test_what_has_room_is_not_split(packet: Packet) -> None:
+def test_what_fits_is_not_split(packet: Packet) -> None:
     assert packet.split(HEADER.size + len(DATA)) == (packet, None)
 
 

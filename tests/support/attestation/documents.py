@@ -28,7 +28,7 @@ ROOT_ARN = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 @functools.cache
 def authority() -> AttestationAuthority:
-    """The one behind all of these documents. It is a day old, so that documents can be made in the past too."""
+    """The authority that signs all these documents. It is a day old, so that documents can be made in the past too."""
     return AttestationAuthority.create(at=datetime.now(UTC) - timedelta(days=1))
 
 

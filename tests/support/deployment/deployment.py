@@ -38,7 +38,7 @@ def credential_variables(credentials: Credentials) -> dict[str, str]:
 
 @dataclass
 class Deployment:
-    """A simulated account with the proxy and the enclave's server running; further ones can be started beside them."""
+    """A simulated account with the proxy and the enclave's server running; more can be started."""
 
     account: SimulatedAccount
     stack: contextlib.ExitStack
@@ -68,7 +68,7 @@ class Deployment:
         )
 
     def start_serve(self, name: str = "serve", *options: str, enclave: str = "enclave") -> processes.Tool:
-        """Start kmstool-instance serve, with the credentials of the simulated IMDS, in place of an enclave's server."""
+        """Start kmstool-instance serve, with the credentials of the simulated IMDS, instead of an enclave's server."""
         address = commands.enclave_address(self.account, name)
         return self._start(
             name,

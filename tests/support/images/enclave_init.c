@@ -2,7 +2,7 @@
  *
  * Its ramdisk has the layout of an enclave image file's: /init, the image's command in /cmd and environment in /env, one
  * entry a line, and its root file system in /rootfs. As the init of Nitro Enclaves does, it mounts what programs
- * expect, changes the root, and starts the command as its child. Beside it runs what the parent instance has: SCRIPT, by
+ * expect, changes the root, and starts the command as its child. Next to it runs what the parent instance has: SCRIPT, by
  * a shell, on the host's files. The guest powers off when SCRIPT ends.
  */
 #define _GNU_SOURCE
@@ -90,13 +90,13 @@ int main(void) {
         for (int folder = 0; folder < 3; folder++)
             mount_at(kernels[folder], roots[root], kernels[folder], NULL, MS_BIND, NULL);
 
-    pid_t beside = fork();
-    if (beside == 0) {
+    pid_t companion = fork();
+    if (companion == 0) {
         char *shell[] = {"sh", script, NULL}, *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
         start("/host", shell, environment);
     }
     for (int waited = 0; access("/dev/nsm", F_OK) != 0; waited += 10) {
-        if (waited > NSM_WAIT_MS || waitpid(beside, NULL, WNOHANG) == beside)
+        if (waited > NSM_WAIT_MS || waitpid(companion, NULL, WNOHANG) == companion)
             end("/dev/nsm");
         nanosleep(&pause_time, NULL);
     }
@@ -112,7 +112,7 @@ int main(void) {
         pid_t ended = wait(&status);
         if (ended == enclave)
             printf("init: the command ended, status %#x\n", status);
-        if (ended == beside || ended < 0)
+        if (ended == companion || ended < 0)
             end(NULL);
     }
 }

@@ -1,4 +1,4 @@
-# What stands on the host's files beside an enclave's image in its guest: sh enclave_side.sh DEVICE CID RAM PARENT_OUT
+# What stands on the host's files next to an enclave's image in its guest: sh enclave_side.sh DEVICE CID RAM PARENT_OUT
 #
 # DEVICE is the program that plays /dev/nsm, asking a module that listens at the parent, CID. RAM/run is the image's
 # /run; PARENT_OUT is where the parent side puts KMS's authority as soon as it is ready.

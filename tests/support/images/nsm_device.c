@@ -1,7 +1,7 @@
 /* A character device /dev/nsm for a guest, in user space: nsm_device CID PORT.
  *
  * Takes the real ioctl, as the kernel's driver does, and brings each request to a simulated Nitro Security Module that
- * listens on vsock, behind 4 bytes of length. For tests only: nothing here is isolated from anything.
+ * listens on vsock, after 4 bytes of length. For tests only: nothing here is isolated from anything.
  */
 #define FUSE_USE_VERSION 31
 #include <arpa/inet.h>
@@ -64,7 +64,7 @@ static void open_device(fuse_req_t request, struct fuse_file_info *file) {
 
 /* The kernel calls three times: for the structure, for what it points to, and then with all of it. */
 static void answer_ioctl(fuse_req_t request, int command, void *argument, struct fuse_file_info *file, unsigned flags,
-                         const void *data, size_t size, size_t room) {
+                         const void *data, size_t size, size_t capacity) {
     (void)file, (void)flags;
     struct nsm_raw raw;
     struct iovec structure = {argument, sizeof raw};
@@ -82,7 +82,7 @@ static void answer_ioctl(fuse_req_t request, int command, void *argument, struct
         fuse_reply_err(request, EMSGSIZE);
         return;
     }
-    if (size < sizeof raw + raw.request.iov_len || room < sizeof raw + raw.response.iov_len) {
+    if (size < sizeof raw + raw.request.iov_len || capacity < sizeof raw + raw.response.iov_len) {
         struct iovec in[] = {structure, raw.request}, out[] = {structure, raw.response};
         fuse_reply_ioctl_retry(request, in, 2, out, 2);
         return;

@@ -23,7 +23,7 @@ def write_ramdisk(ramdisk: Path, *, init: Path, image: Image, archive: Path, arg
         init: a static program that becomes the first process.
         image: how the image starts.
         archive: its files.
-        arguments: behind the image's own command.
+        arguments: to append to the image's own command.
     """
     with ramdisk.open("wb") as file:
         writer = _Writer(file)

@@ -2,7 +2,7 @@
 
 The reader goes by the text of annotations, so that it sees type aliases and names imported for type checkers only. It
 looks at functions and their overloads, at methods, properties and fields of classes (inherited ones too), at annotated
-attributes and those that ``__init__`` makes of a class of ours, and at base classes.
+attributes and those that ``__init__`` makes from our classes, and at base classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DUNDERS = frozenset({"__init__", "__call__", "__enter__", "__iter__", "__next__"
 
 @dataclass(frozen=True)
 class Mention:
-    """A type of ours in a public signature.
+    """One of our types in a public signature.
 
     Attributes:
         where: the public name, and the member that mentions the type.
@@ -48,7 +48,7 @@ class SignatureReader:
         self._ours = frozenset(ours)
 
     def mentions(self, package: str) -> Iterator[Mention]:
-        """Yield every type of ours that a public name of ``package`` mentions, as often as it is mentioned."""
+        """Yield each of our types that a public name of ``package`` mentions, as often as it is mentioned."""
         module = importlib.import_module(package)
         for name in module.__all__:
             yield from self._of(f"{package}.{name}", getattr(module, name))
@@ -104,7 +104,7 @@ class SignatureReader:
                 yield from self._in_annotation(where, variant.__module__, annotation)
 
     def _of_attributes(self, where: str, init: typing.Any) -> Iterator[Mention]:
-        """Yield what ``__init__`` says of public attributes: by an annotation, or by calling a class of ours."""
+        """Yield what ``__init__`` says about public attributes: by an annotation, or by calling one of our classes."""
         try:
             source = textwrap.dedent(inspect.getsource(init))
         except OSError:  # made by the dataclass decorator: the fields say it all
@@ -146,7 +146,7 @@ def _value_of(mention: Mention) -> object:
 
 
 def _undecorated(value: object) -> object:
-    """Return the function behind a pytest fixture or a decorator."""
+    """Return the function that a pytest fixture or a decorator wraps."""
     return getattr(value, "_fixture_function", None) or getattr(value, "__wrapped__", value)
 
 

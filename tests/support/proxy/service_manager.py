@@ -43,7 +43,7 @@ class ServiceManager:
             return heard
 
     def hand_over(self, sock: socket.socket) -> int:
-        """Pass ``sock`` on, and return its number; whoever takes it closes it."""
+        """Pass on ``sock``, and return its number; the receiver closes it."""
         number = sock.detach()
         self._monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
         self._monkeypatch.setenv("LISTEN_FDS", "1")

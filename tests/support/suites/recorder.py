@@ -45,7 +45,7 @@ class SuiteRecorder:
             self._suite_of(report.nodeid).failed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the line, or leave it to whoever wants the figures in a file."""
+        """Print the line, or save the figures to a file if one is wanted."""
         suites = self._finished_suites()
         path = self._config.getoption(OPTION)
         if path:

@@ -33,7 +33,7 @@ INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
 COMPILER = "cc"
 WIDE_XSTATE_SOURCE = Path(__file__).parent / "wide_xstate.c"
 WIDE_XSTATE_FLAG = "amx_tile"
-"""The CPU's name, in /proc/cpuinfo, for the state that the kernel has no room for."""
+"""The CPU's name, in /proc/cpuinfo, for the state that the kernel has no space for."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -152,6 +152,6 @@ def _wide_xstate(root: Path) -> dict[str, str]:
 
 
 def _memory_location(root: Path) -> dict[str, str]:
-    """Return the variable that keeps the guest's memory in a file, where shared memory has not enough room for it."""
-    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= MEMORY_MIB << 20
-    return {} if has_room else {"TMPDIR": str(root)}
+    """Return the variable that keeps the guest's memory in a file, if shared memory has too little space for it."""
+    has_space = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= MEMORY_MIB << 20
+    return {} if has_space else {"TMPDIR": str(root)}

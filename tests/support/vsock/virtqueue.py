@@ -60,7 +60,7 @@ class Buffer(NamedTuple):
     writable: list[memoryview]
 
     @property
-    def room_bytes(self) -> int:
+    def capacity_bytes(self) -> int:
         """How much the device may write."""
         return sum(map(len, self.writable))
 

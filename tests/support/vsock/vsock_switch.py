@@ -60,10 +60,10 @@ class Packet(NamedTuple):
         """Return it as it lies in a buffer."""
         return HEADER.pack(*self[:-1]) + self.data
 
-    def split(self, room_bytes: int) -> tuple[Packet, Packet | None]:
-        """Return the part that has room in a buffer, and what is left for the next."""
-        room_bytes -= HEADER.size
-        first, rest = self.data[:room_bytes], self.data[room_bytes:]
+    def split(self, capacity_bytes: int) -> tuple[Packet, Packet | None]:
+        """Return the part that fits into a buffer, and what is left for the next."""
+        capacity_bytes -= HEADER.size
+        first, rest = self.data[:capacity_bytes], self.data[capacity_bytes:]
         return self._with(first), self._with(rest) if rest else None
 
     def refusal(self) -> Packet:
@@ -150,7 +150,7 @@ class Device:
     Args:
         cid: of the guest.
         route: takes what it sends.
-        selector: told of what the device waits for.
+        selector: registers what the device waits for.
     """
 
     def __init__(self, cid: int, route: Callable[[Packet], None], selector: selectors.BaseSelector) -> None:
@@ -181,7 +181,7 @@ class Device:
     def _fill_buffers(self, _: object = None) -> None:
         queue = self._queues[RECEIVE]
         for buffer in queue.take() if self._waiting else ():
-            part, rest = self._waiting.popleft().split(buffer.room_bytes)
+            part, rest = self._waiting.popleft().split(buffer.capacity_bytes)
             if rest is not None:
                 self._waiting.appendleft(rest)
             queue.give_back(buffer, _fill(buffer, part.encode()))
