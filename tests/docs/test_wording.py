@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.wording import RULES, find_faults
+from tests.support.project.packages import ROOT
+from tools.wording import RULES, find_faults, texts
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,23 @@ def test_names_in_code_count_as_words() -> None:
 def test_every_rule_says_what_to_write_instead() -> None:
     assert all(rule.name and rule.instead for rule in RULES)
     assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+DONE = (
+    "vsock_proxy/",
+    "nitro_simulator/",
+    "bench/",
+    "tools/",
+    "deploy/",
+    "examples/",
+    ".ci/",
+    "Makefile",
+    "CHANGELOG.md",
+)
+"""Folders and files whose text has been rewritten."""
+
+
+def test_rewritten_text_stays_free_of_forbidden_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = [str(fault) for path, text in texts() if path.startswith(DONE) for fault in find_faults(path, text)]
+    assert found == []

@@ -1,7 +1,7 @@
 """The enclave's image as the root of a guest kernel: its own command, real vsock, the real ioctl on a character device.
 
 Its parent is on the same kernel, or on another, whose CID is 3 while the enclave's is 16, as on EC2. KMS and the module
-behind the device are simulated, and PCR0 is what the simulation says: real ones are AWS's.
+that serves the device are simulated, and PCR0 is what the simulation says: real ones are AWS's.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
  *
  * It keeps a process's floating-point state in a buffer of fixed size, made for AVX-512. Since Linux 5.16 the host's
  * PTRACE_SETREGSET takes NT_X86_XSTATE only whole (arch/x86/kernel/fpu/regset.c, xstateregs_set), which with AMX is
- * 11 KiB; given less it says EFAULT, and the guest panics. So here what lies behind the guest's buffer is read from the
+ * 11 KiB; given less it says EFAULT, and the guest panics. So here what lies after the guest's buffer is read from the
  * host first and written back unchanged: the tile registers, which a guest's process has no permission to use.
  *
  * Preloaded into linux.uml, where one thread calls ptrace; static memory is safe, and its stacks are small.
