@@ -49,14 +49,15 @@ def mutations() -> Iterator[Mutation]:
     yield from expectation_mutations()
 
 
+CUTS = 40
 NO_BYTES: tuple[object, ...] = (None, True, 7, "text", [], {1: -35})
 NO_INDEXES: tuple[object, ...] = ("0", b"0", None, 0.5)
 
 
 def decoding_mutations() -> Iterator[Mutation]:
     step = VerificationStep.DECODING
-    for length in range(0, len(GOOD), 101):
-        yield Mutation(f"cut after {length} bytes", step, "COSE_Sign1", GOOD[:length])
+    for part in range(CUTS):  # by parts, because the length of a document varies with its ECDSA signatures
+        yield Mutation(f"cut after {part} of {CUTS} parts", step, "COSE_Sign1", GOOD[: len(GOOD) * part // CUTS])
     for name, document in (
         ("more bytes", GOOD + b"\0"),
         ("tag of COSE_Mac0", b"\xd1" + GOOD),
@@ -66,9 +67,9 @@ def decoding_mutations() -> Iterator[Mutation]:
         ("a map", cbor2.dumps({0: GOOD})),
     ):
         yield Mutation(name, step, "COSE_Sign1", document)
-    for position, part in enumerate(("protected header", "unprotected header", "payload", "signature")):
+    for position, name in enumerate(("protected header", "unprotected header", "payload", "signature")):
         for value in NO_BYTES:
-            yield Mutation(f"{part} {value!r}", step, part, resealed(position, value))
+            yield Mutation(f"{name} {value!r}", step, name, resealed(position, value))
     for header in ({1: -7}, {1: -36}, {1: "ES384"}, {1: -35, 4: b"kid"}, {}):
         yield Mutation(f"algorithm {header!r}", step, "protected header", resealed(0, cbor2.dumps(header)))
     for size in (0, 64, 95, 97, 132):
