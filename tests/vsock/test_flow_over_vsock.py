@@ -205,7 +205,7 @@ def test_doctor_finds_every_hop_in_order_over_real_vsock(tools: Tools) -> None:
     report = json.loads(done.stdout)
     assert (done.returncode, done.stderr, report["Ok"]) == (0, b"", True)
     assert [hop["Hop"] for hop in report["Hops"]] == list(HopName)
-    assert report["Hops"][0]["Detail"].startswith("sockets can be made here; ")
+    assert report["Hops"][0]["Detail"].startswith("this instance can open vsock sockets; ")
 
 
 def test_page_shows_what_explain_prints_for_a_decrypt(tools: Tools) -> None:
