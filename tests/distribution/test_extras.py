@@ -49,7 +49,7 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def missing_library_message(script: str) -> str:
     """Return what a script prints without its libraries; a C name stands for the program of the same name."""
     program, extra = script.replace("_", "-"), EXTRA_OF[script]
-    return f"{program}: error: a required library is not installed\nhint: pip install 'nitro-kmstool[{extra}]'\n"
+    return f"{program}: needs: pip install 'nitro-kmstool[{extra}]'\n"
 
 
 def test_every_console_script_is_looked_at() -> None:

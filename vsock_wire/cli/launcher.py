@@ -18,8 +18,9 @@ DISTRIBUTION = "nitro-kmstool"
 def launch(program: str, module: str, *, extra: str) -> NoReturn:
     """Run the function ``main`` of a program's module and end the process.
 
-    If a library is not installed, prints an error with the hint ``pip install 'nitro-kmstool[EXTRA]'`` to standard
-    error and exits with ExitCode.USAGE. This can happen late, when a command loads a library that only it needs.
+    If a library is not installed, prints the one line ``PROGRAM: needs: pip install 'nitro-kmstool[EXTRA]'`` to
+    standard error and exits with ExitCode.USAGE. This can happen late, when a command loads a library that only it
+    needs.
 
     Args:
         program: the console script's name.
@@ -32,10 +33,7 @@ def launch(program: str, module: str, *, extra: str) -> NoReturn:
         if not is_missing_library(error):
             raise
     if sys.stderr is not None:
-        print(
-            f"{program}: error: a required library is not installed\nhint: pip install '{DISTRIBUTION}[{extra}]'",
-            file=sys.stderr,
-        )
+        print(f"{program}: needs: pip install '{DISTRIBUTION}[{extra}]'", file=sys.stderr)
     sys.exit(ExitCode.USAGE)
 
 

@@ -21,7 +21,7 @@ def main():
 """
 
 
-MISSING_LIBRARY = "tool: error: a required library is not installed\nhint: pip install 'nitro-kmstool[some]'\n"
+MISSING_LIBRARY = "tool: needs: pip install 'nitro-kmstool[some]'\n"
 
 
 @pytest.fixture
