@@ -93,7 +93,7 @@ docs: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@$(BIN)/python -m tools.site_search site
-	@echo "site/index.html"
+	@echo "site/index.html; its search needs a server: python3 -m http.server --bind 127.0.0.1 --directory site"
 
 man: $(STAMP)
 	@$(BIN)/python -m tools.generate_manual

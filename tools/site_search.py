@@ -1,7 +1,8 @@
 """Checks that the site's search finds the page for each of 20 error texts: ``python -m tools.site_search site``.
 
 The texts are those that a reader copies from a terminal: with the program's name and with values. The search is done by
-lunr, with the settings and the ranking of the site's own search (mkdocs-material, workers/search, ``Search.search``).
+lunr, with the settings and the ranking of the site's own search (mkdocs-material, workers/search, ``Search.search``;
+docs/site.js takes the colons out of a query first).
 One of the pages that explain errors must be among the first results, and one section of it must have most of the words:
 all but values and the program's name.
 """
