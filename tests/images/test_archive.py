@@ -76,7 +76,7 @@ class TestReadFiles:
         assert [(member.name, content) for member, content in files] == [("f", b""), ("f/a", b"1"), ("l", b"")]
 
     def test_layer_that_removes_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"expected a layer that removes nothing, got \.wh\.a"):
+        with pytest.raises(ValueError, match=r"the layer removes \.wh\.a"):
             list(read_files(write_archive(tmp_path / "a", {".wh.a": b""})))
 
 
