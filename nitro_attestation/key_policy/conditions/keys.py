@@ -141,7 +141,7 @@ _KEYS = (
     ConditionKey("aws:CurrentTime", Family.DATE, Presence.ALWAYS),
     ConditionKey("aws:Ec2InstanceSourcePrivateIPv4", Family.IP_ADDRESS),
     ConditionKey("aws:Ec2InstanceSourceVpc"),
-    ConditionKey("aws:EpochTime", Family.DATE, Presence.ALWAYS),
+    ConditionKey("aws:EpochTime", Family.NUMERIC, Presence.ALWAYS),
     ConditionKey("aws:FederatedProvider"),
     ConditionKey("aws:MultiFactorAuthAge", Family.NUMERIC),
     ConditionKey("aws:MultiFactorAuthPresent", Family.BOOLEAN),

@@ -62,8 +62,9 @@ def _candidates(family: Family, texts: list[str]) -> Iterator[str]:
         case Family.NUMERIC:
             yield from (f"{number:f}" for number in _around(map(read_number, texts)))
         case Family.DATE:
-            times = (time for time in _around(map(read_date, texts)) if _EARLIEST <= time <= _LATEST)
-            yield from (_date_text(time) for time in times)
+            times = [time for time in _around(map(read_date, texts)) if _EARLIEST <= time <= _LATEST]
+            yield from map(_date_text, times)
+            yield from (f"{time:f}" for time in times)
         case Family.IP_ADDRESS:
             yield from _addresses(texts)
         case Family.BINARY:

@@ -55,6 +55,7 @@ class Domain:
         is_multivalued: whether a request can have several values of it at once.
         required: values that a request with the key has in any case.
         earliest: for a time, the earliest one, in seconds since 1970.
+        family: what kind of value it has, where that is known: every value is one of these.
     """
 
     choices: tuple[Value, ...] | None = None
@@ -65,6 +66,7 @@ class Domain:
     is_multivalued: bool = False
     required: tuple[str, ...] = ()
     earliest: int | None = None
+    family: Family | None = None
 
     @property
     def only_value(self) -> Value:
@@ -78,6 +80,9 @@ class Domain:
 
 
 _DIGESTS = PatternList([digest_tokens(DIGEST_DIGITS, HEX_DIGITS)], is_wanted=True)
+_ANY_VALUES = {Family.NUMERIC: "0", Family.DATE: "2026-01-01T00:00:00Z", Family.IP_ADDRESS: "198.51.100.1"}
+_IS_NUMBER = {Family.NUMERIC: True, Family.DATE: False, Family.IP_ADDRESS: False}
+"""Whether values of a kind are numbers. A date in seconds since 1970 is one: aws:EpochTime, not aws:CurrentTime."""
 _SOME_TEXT = PatternList([wildcard_tokens("?*")], is_wanted=True)
 
 ABSENT = Domain(choices=(None,))
@@ -214,6 +219,8 @@ def _find_one(domain: Domain, tests: list[_Test]) -> str | None:
     compared = [(test.comparison.family, test.values) for test in tests]
     if domain.earliest is not None:
         compared += [(family, (str(domain.earliest),)) for family in (Family.DATE, Family.NUMERIC)]
+    elif domain.family in _ANY_VALUES:
+        compared.append((domain.family, (_ANY_VALUES[domain.family],)))
     for value in candidate_digests(compared) if domain.is_digest else candidate_values(compared):
         if _is_possible(domain, shapes, value) and all(test.is_passed_by(value) for test in tests):
             return value
@@ -227,6 +234,9 @@ def _is_possible(domain: Domain, shapes: Iterable[PatternList], value: str) -> b
         seconds = read_date(value) or read_number(value)
         if seconds is None or seconds < domain.earliest:
             return False
+    is_number = read_number(value) is not None
+    if domain.family in _IS_NUMBER and is_number is not _IS_NUMBER[domain.family]:
+        return False
     return value not in domain.excluded and all(_matches(shape, value) for shape in shapes)
 
 

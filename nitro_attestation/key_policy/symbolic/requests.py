@@ -35,6 +35,8 @@ _PCR = re.compile(re.escape(ATTESTATION_PREFIX.lower()) + "(?P<tpm>nitrotpm)?pcr
 _KEY_ARN = re.compile(r"arn:[^:]+:kms:(?P<region>[^:]+):(?P<account>[0-9]{12}):key/.+", re.ASCII)
 _BOOLEANS = (("true",), ("false",))
 _ALL_REQUESTS = {"aws:securetransport": "true", "kms:keyagreementalgorithm": "ECDH"}
+_TYPES = {family: family for family in (Family.NUMERIC, Family.DATE, Family.IP_ADDRESS)}
+"""Kinds of values that are told from each other. All others are texts."""
 _TIMES: dict[str, Callable[[int], str]] = {
     "aws:currenttime": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}",
     "aws:epochtime": str,
@@ -125,7 +127,7 @@ class RequestModel:
             return ABSENT
         if is_attestation_key(key):
             return self._attestation_domain(key)
-        return self._identity_domain(key) or self._request_domain(key) or self._general_domain(info)
+        return self._identity_domain(key) or self._request_domain(key, info) or self._general_domain(info)
 
     def _pseudo_domain(self, key: str) -> Domain:
         if key != RESOURCE:
@@ -153,11 +155,12 @@ class RequestModel:
         found = _IDENTITY_DOMAINS.get(key)
         return None if found is None else found(requester)
 
-    def _request_domain(self, key: str) -> Domain | None:
+    def _request_domain(self, key: str, info: ConditionKey) -> Domain | None:
         if key in _ALL_REQUESTS:
             return known(_ALL_REQUESTS[key])
         if key in _TIMES and self.at is not None:
-            return known(_TIMES[key](self.at)) if self.is_own else Domain(may_be_absent=False, earliest=self.at)
+            later = Domain(may_be_absent=False, earliest=self.at, family=_TYPES.get(info.family))
+            return known(_TIMES[key](self.at)) if self.is_own else later
         if self.is_own and key.startswith(_ENCRYPTION_CONTEXT):
             return ABSENT
         if self.is_own and key in _OWN_REQUESTS:
@@ -172,7 +175,9 @@ class RequestModel:
         is_always_there = info.presence is Presence.ALWAYS
         if info.family is Family.BOOLEAN:
             return Domain(choices=_BOOLEANS if is_always_there else (None, *_BOOLEANS))
-        return Domain(may_be_absent=not is_always_there, is_multivalued=info.is_multivalued)
+        return Domain(
+            may_be_absent=not is_always_there, is_multivalued=info.is_multivalued, family=_TYPES.get(info.family)
+        )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -23,11 +23,12 @@ SAMPLES = ("x", ZEROS, OTHER_DIGEST, "vpce-1", "red", "test", "o-example1234")
 
 
 TYPED_SAMPLES = {
-    Family.DATE: ["2026-06-01T00:00:00Z", "2024-02-29T11:00:00.5Z", "1780272000", "1700000000", "1709200000.5"],
+    Family.DATE: ["2026-06-01T00:00:00Z", "2024-02-29T11:00:00.5Z", "2025-01-01T00:00:00Z", "2031-12-31T23:59:59Z"],
     Family.NUMERIC: ["0", "99.5", "100", "3600", "3600.5", "-1"],
     Family.IP_ADDRESS: ["10.1.2.3", "10.255.255.255", "203.0.113.0", "198.51.100.1", "2001:db8::1", "::1"],
 }
 """AWS gives a key values of one kind only."""
+TIMES = ["1780272000", "1700000000", "1699999999", "1709200000.5", "1580515200"]
 
 
 def depends_on_more_than_keys(witness: Mapping[str, Value]) -> bool:
@@ -70,7 +71,7 @@ def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random
         else:
             found = find_value(domain, frozenset())
             info = find_condition_key(key)
-            typed = TYPED_SAMPLES.get(info.family) if info is not None else None
+            typed = TIMES if key == "aws:epochtime" else TYPED_SAMPLES.get(info.family) if info is not None else None
             tries = [source.choice(typed or [*SAMPLES, *named]) for _ in range(6)]
             fitting = [value for value in tries if fits(model, key, value)]
             values[key] = (fitting[0],) if fitting else found.value if found else None

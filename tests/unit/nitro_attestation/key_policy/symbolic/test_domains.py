@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nitro_attestation.key_policy.conditions.condition import Condition, holds
+from nitro_attestation.key_policy.conditions.operators import Family
 from nitro_attestation.key_policy.symbolic.domains import (
     ABSENT,
     ANYTHING,
@@ -88,3 +89,21 @@ def test_other_operators_on_digests_are_not_judged() -> None:
 )
 def test_bits_that_a_pattern_leaves_open(conditions: list[tuple[str, list[str], bool]], bits: int) -> None:
     assert round(open_bits(_literals(*conditions)), 3) == bits
+
+
+@pytest.mark.parametrize(
+    ("family", "conditions", "is_there_one"),
+    [
+        (Family.NUMERIC, [("DateLessThan", ["2026-01-01"], True), ("NumericLessThan", ["1767225600"], True)], True),
+        (Family.NUMERIC, [("DateLessThan", ["2026-01-01"], True), ("NumericLessThan", ["1767225600"], False)], False),
+        (Family.NUMERIC, [("NumericLessThan", ["5"], False), ("NumericGreaterThanEquals", ["5"], False)], False),
+        (Family.DATE, [("DateLessThan", ["2026-01-01"], False), ("DateGreaterThan", ["2025-01-01"], False)], False),
+        (Family.IP_ADDRESS, [("IpAddress", ["0.0.0.0/0"], False), ("IpAddress", ["::/0"], False)], False),
+    ],
+)
+def test_key_of_one_kind_has_no_values_of_another(
+    family: Family, conditions: list[tuple[str, list[str], bool]], is_there_one: bool
+) -> None:
+    domain = Domain(may_be_absent=False, family=family)
+    assert (find_value(domain, _literals(*conditions)) is not None) is is_there_one
+    assert find_value(domain, frozenset()) is not None
