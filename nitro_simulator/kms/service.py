@@ -17,8 +17,7 @@ from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
-from nitro_simulator.kms import key_management as kms_management
-from nitro_simulator.kms import key_use as kms_crypto
+from nitro_simulator.kms import key_management, key_use
 from nitro_simulator.kms.call import Call
 from nitro_simulator.kms.journal import OK, Journal, JournalEntry
 from nitro_simulator.kms.keys import SYMMETRIC_DEFAULT, KeyStore, KmsKey
@@ -33,23 +32,23 @@ AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
 """Takes an operation and the JSON of its response, and returns what to send instead."""
 
 OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
-    "CreateAlias": kms_management.create_alias,
-    "CreateKey": kms_management.create_key,
-    "Decrypt": kms_crypto.decrypt,
-    "DeriveSharedSecret": kms_crypto.derive_shared_secret,
-    "DescribeKey": kms_management.describe_key,
-    "DisableKey": kms_management.disable_key,
-    "EnableKey": kms_management.enable_key,
-    "Encrypt": kms_crypto.encrypt,
-    "GenerateDataKey": kms_crypto.generate_data_key,
-    "GenerateDataKeyPair": kms_crypto.generate_data_key_pair,
-    "GenerateDataKeyWithoutPlaintext": kms_crypto.generate_data_key_without_plaintext,
-    "GenerateRandom": kms_crypto.generate_random,
-    "GetKeyPolicy": kms_management.get_key_policy,
-    "GetPublicKey": kms_management.get_public_key,
-    "ListKeys": kms_management.list_keys,
-    "PutKeyPolicy": kms_management.put_key_policy,
-    "ReEncrypt": kms_crypto.re_encrypt,
+    "CreateAlias": key_management.create_alias,
+    "CreateKey": key_management.create_key,
+    "Decrypt": key_use.decrypt,
+    "DeriveSharedSecret": key_use.derive_shared_secret,
+    "DescribeKey": key_management.describe_key,
+    "DisableKey": key_management.disable_key,
+    "EnableKey": key_management.enable_key,
+    "Encrypt": key_use.encrypt,
+    "GenerateDataKey": key_use.generate_data_key,
+    "GenerateDataKeyPair": key_use.generate_data_key_pair,
+    "GenerateDataKeyWithoutPlaintext": key_use.generate_data_key_without_plaintext,
+    "GenerateRandom": key_use.generate_random,
+    "GetKeyPolicy": key_management.get_key_policy,
+    "GetPublicKey": key_management.get_public_key,
+    "ListKeys": key_management.list_keys,
+    "PutKeyPolicy": key_management.put_key_policy,
+    "ReEncrypt": key_use.re_encrypt,
 }
 """Every operation of the simulator, by AWS's name."""
 _CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")

@@ -38,7 +38,6 @@ class PolicySearch:
     def __init__(self, policy: KeyPolicy, request: RequestModel) -> None:
         self.allows = _cases(policy, request, Effect.ALLOW)
         self.denies = _cases(policy, request, Effect.DENY)
-        self._request = request
         self._search = Search(request.domain, canonical_key)
         self._no_deny = [_clause(case) for case in self.denies]
 
