@@ -46,7 +46,7 @@ _EXIT_CODES = {
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+", re.ASCII)
 _SIGNER_WARNING = f"not every image is signed: the policy asks none of them for PCR{SIGNER_PCR}"
 _IAM_WARNING = (
-    "the policy lets account {account} decide by its IAM policies: whoever they allow kms:PutKeyPolicy can take the"
+    "the policy lets account {account} decide by its IAM policies: anyone they allow kms:PutKeyPolicy can take the"
     " attestation out of it"
 )
 
@@ -173,7 +173,7 @@ def explain(settings: ExplainSettings) -> None:
           --operation Decrypt --context-key aws:SourceVpce=vpce-1
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if settings.policy_file == settings.document == STANDARD_INPUT:
-        raise InputError("--policy and --document: expected standard input for one of them, got it for both")
+        raise InputError("--policy and --document: only one of them can be standard input")
     key_policy = _read_policy(settings.policy_file)
     data = read_file(settings.document, "document", max_bytes=MAX_DOCUMENT_FILE_BYTES)
     document = parse_unverified_document(decode_document_file(data))
@@ -220,7 +220,7 @@ def _read_images(settings: PolicySettings) -> list[dict[int, bytes]]:
             hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
         )
     if settings.measurements.count(STANDARD_INPUT) > 1:
-        raise InputError("--measurements: expected standard input at most once, got it several times")
+        raise InputError("--measurements: only one of them can be standard input")
     files = [read_file(path, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES) for path in settings.measurements]
     images = [identifying_pcrs(parse_measurements(file), given) for file in files] or [given]
     if len({SIGNER_PCR in pcrs for pcrs in images}) > 1:

@@ -107,7 +107,7 @@ class ExpectationSettings(Settings):
         paths = {**more, "--expect": self.expect, "--root": self.root}
         first, *others = [name for name, path in paths.items() if path == STANDARD_INPUT] or [""]
         if others:
-            raise InputError(f"{first} and {others[0]}: expected standard input for one of them, got it for both")
+            raise InputError(f"{first} and {others[0]}: only one of them can be standard input")
 
     def expectations(self, *, at: datetime | None, is_at_present: bool, has_time_option: bool) -> Expectations:
         """Return what these options expect of a document, without what it must hold.

@@ -44,7 +44,7 @@ def decode_strict_cbor(data: bytes) -> object:
         raise ValueError("expected well-formed CBOR without tags and duplicate keys, got other bytes") from None
     trailing_bytes = len(stream.read())
     if trailing_bytes:
-        raise ValueError(f"expected nothing behind the CBOR item, got {trailing_bytes} more bytes")
+        raise ValueError(f"expected nothing after the CBOR item, got {trailing_bytes} more bytes")
     return item
 
 

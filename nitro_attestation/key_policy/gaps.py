@@ -91,7 +91,8 @@ class Access:
 
     Attributes:
         gaps: ways around the attestation, in the order of the statements.
-        notes: what else the policy lets in on purpose: images that it names beside this one, or whoever signs images.
+        notes: what else the policy lets in on purpose: images that it names besides this one, or anyone who signs
+            images.
     """
 
     gaps: tuple[Gap, ...]
@@ -177,7 +178,7 @@ def _note(way: Way, beside: Mapping[int, frozenset[str]]) -> str | None:
     if not digests or not all(digest in beside[index] for index, digest in digests.items()):
         return None
     images = " and ".join(f"PCR{index} {digest}" for index, digest in digests.items())
-    return f"{label} takes another image too, which it names beside this one: {images}"
+    return f"{label} takes another image too, which it names besides this one: {images}"
 
 
 def _gap(statement: Statement, kind: GapKind, ways: list[Way], image_reasons: tuple[str, ...]) -> Gap:

@@ -62,7 +62,7 @@ def test_two_images_give_one_policy_that_lets_both_in(tmp_path: Path, capsys: py
     ]
     for image in (PCRS, NEXT):
         assert _explain(tmp_path, text, "--role", ROLE_ARN, pcrs=image) == 0
-        assert "which it names beside this one" in capsys.readouterr().out
+        assert "which it names besides this one" in capsys.readouterr().out
     assert _explain(tmp_path, text, "--role", ROLE_ARN, pcrs={0: b"\x11" * 48}) == 5
 
 
@@ -112,7 +112,7 @@ def test_measurements_that_name_no_image_say_why(tmp_path: Path, content: str, t
 
 
 def test_standard_input_is_read_once() -> None:
-    with pytest.raises(InputError, match="standard input at most once"):
+    with pytest.raises(InputError, match="--measurements: only one of them can be standard input"):
         _run("--measurements", "-", "--measurements", "-", *ROLES)
 
 
