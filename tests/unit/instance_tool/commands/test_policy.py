@@ -145,7 +145,7 @@ def test_json_output_may_be_asked_for_anywhere_before(
 
 
 def test_standard_input_cannot_be_both_files(files: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="^--policy and --document: only one of them can be standard input$"):
+    with pytest.raises(InputError, match=r"^--policy and --document: only one of them can be standard input$"):
         _explain("another_image.json", files | {"document": "-"}, "--policy", "-")
 
 

@@ -335,7 +335,7 @@ def test_file_over_the_limit_is_refused(tmp_path: Path) -> None:
 
 
 def test_standard_input_cannot_be_both_files() -> None:
-    with pytest.raises(InputError, match="^FILE and --expect: only one of them can be standard input$"):
+    with pytest.raises(InputError, match=r"^FILE and --expect: only one of them can be standard input$"):
         command(args=["verify", "-", "--expect", "-"], prog_name="kmstool-instance", standalone_mode=False)
 
 
