@@ -7,6 +7,7 @@ package is internal: it has no public API, and any name in it may change. Import
 - ``config``: the allowlist and the routes from the config file, which a reload reads again.
 - ``daemon``: the process: startup, signals, systemd, metrics, and how many connections the descriptor limit allows.
 - ``server`` and ``listener``: routes and the sockets they listen on. ``server`` explains the path of a connection.
+- ``handshake``: HTTP CONNECT and the PROXY protocol, spoken before bytes are relayed.
 - ``dial``: reaching a destination: DNS, and connecting to one of its addresses.
 - ``relay``: open connections: limits, both directions of bytes, totals and log lines.
 - ``errors`` and ``logs``: base classes and texts of errors; log lines as JSON.

@@ -56,3 +56,23 @@ class DialError(ProxyError):
     """The proxy could not connect to any address of the destination."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+class ResolveTimedOutError(ResolveError):
+    """The system's resolver did not answer in time."""
+
+
+class DialTimedOutError(DialError):
+    """No address of the destination answered in time."""
+
+
+class HeadError(ProxyError):
+    """A client's CONNECT request is malformed, or too large, or came too slowly.
+
+    Attributes:
+        status: the HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"CONNECT: {message}")
+        self.status = status

@@ -60,7 +60,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "vsock_proxy": [
         {"errors", "logs"},
         {"config"},
-        {"settings"},
+        {"handshake", "settings"},
         {"dial"},
         {"relay"},
         {"listener"},

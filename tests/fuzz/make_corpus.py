@@ -38,6 +38,7 @@ def main() -> None:
         "attestation_documents": _documents(),
         "cbor": _cbor(),
         "cms": _cms(),
+        "connect_heads": _connect_heads(),
         "files": _files(),
         "frames": _frames(),
         "key_policies": _key_policies(),
@@ -147,6 +148,12 @@ def _nsm_answers() -> Seeds:
     for request in ("DescribeNSM", "GetRandom"):
         yield request.lower(), nsm.answer(cbor2.dumps(request))
     yield "error", cbor2.dumps({"Error": "InvalidArgument"})
+
+
+def _connect_heads() -> Seeds:
+    yield "name", b"CONNECT kms.us-east-1.amazonaws.com:443 HTTP/1.1\r\nHost: kms.us-east-1.amazonaws.com:443\r\n\r\n"
+    yield "literal", b"CONNECT [2001:db8::1]:8443 HTTP/1.1\r\nHost: [2001:db8::1]:8443\r\nA: \tb\r\n\r\n\x16\x03\x01"
+    yield "old", b"CONNECT 10.0.0.1:1 HTTP/1.0\r\n\r\n"
 
 
 def _proxy_configs() -> Seeds:

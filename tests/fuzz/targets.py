@@ -31,7 +31,8 @@ from nitro_attestation.measurements import parse_measurements
 from nitro_attestation.verification import verify_document
 from vsock_proxy.config.config_file import parse_config
 from vsock_proxy.config.destination import parse_destination
-from vsock_proxy.errors import ConfigError, NotAllowedError
+from vsock_proxy.errors import ConfigError, HeadError, NotAllowedError
+from vsock_proxy.handshake.connect_head import find_head_end, parse_connect_head
 from vsock_wire.errors import InputError, WireError
 from vsock_wire.net.address import parse_address
 from vsock_wire.protocol.diagnosis import parse_diagnosis
@@ -203,6 +204,17 @@ def proxy_configs(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(ConfigError, NotAllowedError):
         parse_config(text, source="fuzzed")
+
+
+@_target
+def connect_heads(data: bytes) -> None:
+    """Read the head of a CONNECT request; a request for what was read asks for the same."""
+    with contextlib.suppress(HeadError):
+        end = find_head_end(data)
+        if end is not None:
+            destination = parse_connect_head(data[:end])
+            again = f"CONNECT {destination} HTTP/1.0\r\n\r\n".encode("ascii")
+            assert parse_connect_head(again) == destination
 
 
 @_target

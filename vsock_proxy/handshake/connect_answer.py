@@ -1,0 +1,46 @@
+"""The answers to a CONNECT request (pure).
+
+An answer that refuses has its reason twice: in the status line, because most HTTP clients show nothing else of a
+refused CONNECT, and in the body, with a hint.
+"""
+
+from __future__ import annotations
+
+import http
+
+from vsock_proxy.errors import DialTimedOutError, HeadError, NotAllowedError, ResolveTimedOutError
+from vsock_wire.errors import ToolError, printable
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+"""Has neither Content-Length nor Transfer-Encoding: RFC 9110, section 9.3.6."""
+MAX_REASON_CHARS = 1_024
+"""Room for a host name, a reason and the path of a file; clients limit a status line to 65,536 bytes or less."""
+
+
+def status_of(error: ToolError) -> http.HTTPStatus:
+    """Return the status of the answer to a client whose connection failed with ``error``."""
+    if isinstance(error, HeadError):
+        return http.HTTPStatus(error.status)
+    if isinstance(error, NotAllowedError):
+        return http.HTTPStatus.FORBIDDEN
+    if isinstance(error, ResolveTimedOutError | DialTimedOutError):
+        return http.HTTPStatus.GATEWAY_TIMEOUT
+    return http.HTTPStatus.BAD_GATEWAY
+
+
+def encode_refusal(error: ToolError) -> bytes:
+    """Return the answer that tells a client why there is no tunnel; the connection closes after it."""
+    status = status_of(error)
+    reason = _ascii(str(error))[:MAX_REASON_CHARS]
+    hint = f"hint: {_ascii(error.hint)}\n" if error.hint else ""
+    body = f"vsock-proxy: error: {reason}\n{hint}".encode("ascii")
+    allow = "Allow: CONNECT\r\n" if status == http.HTTPStatus.METHOD_NOT_ALLOWED else ""
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}: {reason}\r\n"
+        f"{allow}Content-Type: text/plain; charset=us-ascii\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _ascii(text: str) -> str:
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
