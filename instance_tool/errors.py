@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import enum
 
-from vsock_wire.errors import CredentialsError, ExitCode, ToolError
+from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
 from vsock_wire.protocol.messages import ErrorReply
-from vsock_wire.protocol.vocabulary import EXPIRED_TOKEN, KMS_REFUSAL_CODES, EnclaveCode, KmstoolText, Service
+from vsock_wire.protocol.vocabulary import (
+    EXPIRED_TOKEN,
+    KMS_REFUSAL_CODES,
+    EnclaveCode,
+    KmstoolText,
+    Service,
+)
 
 MAX_REPLY_TEXT_CHARS = 4_096
 """Maximum length of an enclave's error text; the rest is cut off. KMS's own texts fit."""
@@ -16,8 +22,9 @@ INSTANCE_SERVICE = "instance"
 
 
 class InstanceCode(enum.StrEnum):
-    """Codes of errors that occur in ``kmstool-instance serve`` itself, not in the enclave."""
+    """Codes of errors that occur on the instance, not in the enclave."""
 
+    INVALID_INPUT = "InvalidInput"
     ENCLAVE_UNREACHABLE = "EnclaveUnreachable"
     ENCLAVE_UNREADABLE = "EnclaveUnreadable"
     NO_CREDENTIALS = "NoCredentials"
@@ -66,6 +73,25 @@ class EnclaveError(ToolError):
 
 class BusyError(ToolError):
     """All connections to the enclave stayed in use for as long as the caller would wait."""
+
+
+_CODES: dict[type[ToolError], str] = {
+    InputError: InstanceCode.INVALID_INPUT,
+    CredentialsError: InstanceCode.NO_CREDENTIALS,
+    TransportError: InstanceCode.ENCLAVE_UNREACHABLE,
+    WireError: InstanceCode.ENCLAVE_UNREADABLE,
+    BusyError: EnclaveCode.BUSY,
+}
+
+
+def error_code(error: ToolError) -> str | None:
+    """Return the code for programs of an error: the enclave's own, or one of InstanceCode; None if it has none.
+
+    kmstool in C sends errors without a code.
+    """
+    if isinstance(error, EnclaveError):
+        return error.reply.code
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
 
 
 def _kms_details(reply: ErrorReply) -> str:

@@ -1,5 +1,7 @@
 """Decrypting many ciphertexts on one connection: one ciphertext per input line, one result per output line, in order.
 
+Line N of the output always belongs to line N of the input: a failed line has its line in the output, too.
+
 ``_decrypt_all`` sends lines ahead through a Pipeline and yields outcomes as they arrive, ``_in_order`` sorts them by
 line number, and ``decrypt_lines`` writes them. ``_in_order`` sends back how many lines have been written, so that
 ``_decrypt_all`` never has more than MAX_IN_FLIGHT lines between the first unwritten one and the last one sent.
@@ -15,7 +17,7 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pipeline import Pipeline
 from instance_tool.console.ciphertext import parse_ciphertext
 from instance_tool.console.kms_requests import with_ciphertext
-from instance_tool.console.output import OutputFormat, encode_result
+from instance_tool.console.output import OutputFormat, encode_failed_line, encode_result
 from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
 from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT
@@ -38,8 +40,8 @@ def decrypt_lines(
     """Decrypt line by line, and write each result as soon as all earlier ones are written.
 
     Up to MAX_IN_FLIGHT lines are pending at a time, but reading the next line never delays a result that could be
-    written. A failed line is reported and leaves no line in the output; the others go on. When the connection breaks,
-    another one is opened.
+    written. A failed line is reported, and its line in the output is empty, or has the error in JSON; the others go on.
+    When the connection breaks, another one is opened.
 
     Args:
         client: client of the enclave, with credentials set.
@@ -72,9 +74,9 @@ def decrypt_lines(
                 raise _stopped_at(number, error) from error
             report(number, error)
             failed += 1
-        else:
-            write_to.write(result + b"\n")
-            write_to.flush()
+            result = encode_failed_line(error, output_format, line_number=number)
+        write_to.write(result + b"\n")
+        write_to.flush()
         show_progress(number)
     return failed
 

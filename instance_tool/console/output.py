@@ -6,8 +6,9 @@ import enum
 import json
 from typing import NamedTuple
 
+from instance_tool.errors import error_code
 from vsock_wire.cli.labels import LABELS
-from vsock_wire.errors import InputError
+from vsock_wire.errors import InputError, ToolError
 from vsock_wire.protocol.delivery import DIGEST, MESSAGE, OUTPUT
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsResult
@@ -70,6 +71,19 @@ def encode_result(
             hint="use --output base64 or --output json",
         )
     return delivered.raw
+
+
+def encode_failed_line(error: ToolError, output_format: OutputFormat, *, line_number: int) -> bytes:
+    """Return the output for a line of a batch that failed, without the newline after it: nothing, or the error in JSON.
+
+    Args:
+        error: why the line failed.
+        output_format: format of the results.
+        line_number: number of the line, from 1.
+    """
+    if output_format is not OutputFormat.JSON:
+        return b""
+    return json.dumps({"Line": line_number, "Error": str(error), "Code": error_code(error)}).encode("ascii")
 
 
 def _delivered(result: KmsResult) -> _Delivered | None:

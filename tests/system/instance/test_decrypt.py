@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from base64 import b64decode
+from pathlib import Path
+
+import pytest
 
 from nitro_simulator.kms.journal import OK
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
@@ -60,18 +64,48 @@ def test_key_id_is_passed_on_and_enforced(deployment: Deployment) -> None:
     assert b"IncorrectKeyException" in wrong.stderr or b"AccessDeniedException" in wrong.stderr
 
 
-def test_batch_prints_the_good_lines_in_order_and_names_the_broken_ones(deployment: Deployment) -> None:
+BROKEN = (17, 100, 181)
+"""Numbers of the lines of a batch that fail: text, nothing, and what KMS refuses."""
+
+
+def batch_of_200(deployment: Deployment) -> list[str]:
     lines = [deployment.encrypt(f"plaintext {number}".encode()) for number in range(1, 201)]
-    lines[16] = "not base64!"
-    lines[99] = ""
-    lines[180] = encode_base64(b"base64 of what KMS never made")
-    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin="\n".join(lines).encode() + b"\n")
-    expected = [f"plaintext {number}" for number in range(1, 201) if number not in (17, 100, 181)]
-    assert done.stdout.decode().splitlines() == expected
-    assert len(expected) == 197
-    named = [line for line in done.stderr.decode().splitlines() if line.startswith("kmstool-instance: error: line ")]
-    assert [line.split()[3] for line in named] == ["17:", "100:", "181:"]
+    for number, text in zip(BROKEN, ("not base64!", "", encode_base64(b"what KMS never made")), strict=True):
+        lines[number - 1] = text
+    return lines
+
+
+def plaintext_of(output_format: str, result: str) -> str | None:
+    """Return the plaintext of a line of output, or None if the line says that there is none."""
+    match output_format:
+        case "raw":
+            return result or None
+        case "base64":
+            return b64decode(result).decode() or None
+        case _:
+            fields = json.loads(result)
+            assert ("Plaintext" in fields) != ("Error" in fields)
+            return b64decode(fields["Plaintext"]).decode() if "Plaintext" in fields else None
+
+
+@pytest.mark.parametrize("output_format", ["raw", "base64", "json"])
+def test_paste_of_a_batchs_input_and_output_is_right_with_three_broken_lines(
+    deployment: Deployment, tmp_path: Path, output_format: str
+) -> None:
+    lines = batch_of_200(deployment)
+    inputs, outputs = tmp_path / "ciphertexts", tmp_path / "plaintexts"
+    inputs.write_text("".join(f"{line}\n" for line in lines))
+    done = deployment.instance(*CONTEXT_OPTIONS, "--batch", "--output", output_format, stdin=inputs.read_bytes())
     assert done.returncode == 1
+    outputs.write_bytes(done.stdout)
+    pasted = subprocess.run(["paste", inputs, outputs], capture_output=True, check=True, text=True).stdout
+    pairs = [line.split("\t") for line in pasted.splitlines()]
+    assert [ciphertext for ciphertext, _ in pairs] == lines
+    assert [plaintext_of(output_format, result) for _, result in pairs] == [
+        None if number in BROKEN else f"plaintext {number}" for number in range(1, 201)
+    ]
+    named = [line for line in done.stderr.decode().splitlines() if line.startswith("kmstool-instance: error: line ")]
+    assert [line.split()[3] for line in named] == [f"{number}:" for number in BROKEN]
 
 
 def test_batch_uses_one_connection(deployment: Deployment) -> None:
@@ -83,19 +117,24 @@ def test_batch_uses_one_connection(deployment: Deployment) -> None:
     assert enclave.log().count("connected") == 2  # the other connection checked that it was listening
 
 
-def test_batch_in_json_names_the_line(deployment: Deployment) -> None:
-    stdin = f"bad\n{deployment.encrypt(b'two')}\n".encode()
+def test_batch_in_json_gives_the_result_or_the_error_of_each_line(deployment: Deployment) -> None:
+    refused = encode_base64(b"what KMS never made")
+    stdin = f"bad!\n{deployment.encrypt(b'two')}\n{refused}\n".encode()
     done = deployment.instance(*CONTEXT_OPTIONS, "--batch", "--output", "json", stdin=stdin)
-    (line,) = done.stdout.splitlines()
-    assert json.loads(line)["Line"] == 2
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["Line"] for line in lines] == [1, 2, 3]
+    assert [line.get("Code") for line in lines] == ["InvalidInput", None, "InvalidCiphertextException"]
+    assert "Error" not in lines[1]
     assert done.returncode == 1
 
 
-def test_batch_refuses_a_raw_plaintext_with_a_line_break(deployment: Deployment) -> None:
-    stdin = "\n".join(deployment.encrypt(plaintext) for plaintext in (b"one line", b"two\nlines")).encode()
+def test_raw_batch_leaves_the_line_of_a_plaintext_with_a_line_break_empty(deployment: Deployment) -> None:
+    plaintexts = (b"one line", b"two\nlines", b"last")
+    stdin = "\n".join(deployment.encrypt(plaintext) for plaintext in plaintexts).encode()
     done = deployment.instance(*CONTEXT_OPTIONS, "--batch", stdin=stdin)
-    assert (done.returncode, done.stdout) == (1, b"one line\n")
+    assert (done.returncode, done.stdout) == (1, b"one line\n\nlast\n")
     assert b"line 2: plaintext: has a line break" in done.stderr
+    assert b"hint: use --output base64 or --output json" in done.stderr
 
 
 def test_a_ciphertext_of_the_largest_size_works(deployment: Deployment) -> None:
@@ -127,8 +166,6 @@ def test_bigger_recipient_keys_work(deployment: Deployment) -> None:
 
 
 def test_the_underscore_names_of_kmstool_are_the_same_programs(deployment: Deployment) -> None:
-    import subprocess
-
     from nitro_simulator.deployment.processes import tool_path
 
     for name in ("kmstool_instance", "kmstool_enclave"):

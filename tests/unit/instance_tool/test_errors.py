@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from instance_tool.errors import EnclaveError
-from vsock_wire.errors import CredentialsError, ExitCode
+from instance_tool.errors import BusyError, EnclaveError, RoleError, error_code
+from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
 from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import EnclaveCode
 
@@ -72,3 +72,20 @@ def test_long_text_and_hint_of_a_peer_are_truncated() -> None:
 
 def test_credentials_error_has_its_exit_code() -> None:
     assert CredentialsError("x").exit_code is ExitCode.NO_CREDENTIALS
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (EnclaveError(ErrorReply("x", "AccessDeniedException", "kms")), "AccessDeniedException"),
+        (EnclaveError(ErrorReply("x")), None),
+        (InputError("x"), "InvalidInput"),
+        (RoleError("x"), "NoCredentials"),
+        (TransportError("read from", "unix:/x", "closed"), "EnclaveUnreachable"),
+        (WireError("x"), "EnclaveUnreadable"),
+        (BusyError("x"), "TooManyConnections"),
+        (ToolError("x"), None),
+    ],
+)
+def test_error_has_a_code_for_programs(error: ToolError, code: str | None) -> None:
+    assert error_code(error) == code

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,14 +69,14 @@ def line(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("is_c", [False, True])
-def test_three_bad_lines_in_two_hundred_leave_the_others_in_order(short_dir: Path, *, is_c: bool) -> None:
+def test_three_bad_lines_in_two_hundred_leave_the_others_on_their_lines(short_dir: Path, *, is_c: bool) -> None:
     lines: list[bytes | InputError] = [line(f"{number:03}") for number in range(1, 201)]
     lines[16], lines[98], lines[199] = b"no base64!\n", line("bad one"), InputError("CIPHERTEXT: too long")
     conversation = Reversing(is_c=is_c)
     with ScriptedEnclave(short_dir, conversation) as enclave:
         outcome = run(enclave, lines)
-    good = [number for number in range(1, 201) if number not in (17, 99, 200)]
-    assert outcome.lines == [f"{number:03}"[::-1].encode() for number in good]
+    bad = (17, 99, 200)
+    assert outcome.lines == [b"" if number in bad else f"{number:03}"[::-1].encode() for number in range(1, 201)]
     assert [number for number, _ in outcome.reports] == [17, 99, 200]
     assert [type(error) for _, error in outcome.reports] == [InputError, EnclaveError, InputError]
     assert outcome.failed == 3
@@ -90,18 +91,28 @@ def test_fields_of_the_template_go_into_every_request(short_dir: Path) -> None:
     assert [(request["EncryptionContext"], request["KeyId"]) for request in decrypts] == [({"n": "v"}, "key")] * 2
 
 
-def test_json_output_names_the_line(short_dir: Path) -> None:
+def test_json_output_names_the_line_and_has_its_result_or_its_error(short_dir: Path) -> None:
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
-        outcome = run(enclave, [b"?\n", line("ab")], OutputFormat.JSON)
-    assert outcome.out.getvalue() == (
-        b'{"Line": 2, "Plaintext": "YmE=", "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}\n'
-    )
+        outcome = run(enclave, [b"?\n", line("ab"), line("bad one")], OutputFormat.JSON)
+    first, second, third = map(json.loads, outcome.lines)
+    assert first["Error"].startswith("CIPHERTEXT: ")
+    assert (first["Line"], first["Code"]) == (1, "InvalidInput")
+    assert second == {"Line": 2, "Plaintext": "YmE=", "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}
+    assert third["Error"].startswith("Could not decrypt ciphertext")
+    assert (third["Line"], third["Code"]) == (3, outcome.reports[1][1].reply.code)  # type: ignore[attr-defined] # an EnclaveError
 
 
-def test_plaintext_with_a_line_break_is_reported_and_not_written(short_dir: Path) -> None:
+@pytest.mark.parametrize("output_format", [OutputFormat.RAW, OutputFormat.BASE64])
+def test_failed_line_is_empty_in_the_output(short_dir: Path, output_format: OutputFormat) -> None:
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        outcome = run(enclave, [b"\n", line("ab"), b"?\n"], output_format)
+    assert outcome.out.getvalue() == b"\n%s\n\n" % (b"ba" if output_format is OutputFormat.RAW else b"YmE=")
+
+
+def test_plaintext_with_a_line_break_is_a_failed_line(short_dir: Path) -> None:
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
         outcome = run(enclave, [line("a\nb"), line("cd")])
-    assert (outcome.lines, outcome.failed) == ([b"dc"], 1)
+    assert (outcome.lines, outcome.failed) == ([b"", b"dc"], 1)
 
 
 def test_empty_input_succeeds(short_dir: Path) -> None:
@@ -203,7 +214,7 @@ def test_lost_enclave_ends_the_batch_and_names_the_line(short_dir: Path) -> None
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     assert caught.value.hint is not None
     assert [number for number, _ in outcome.reports] == [2]
-    assert outcome.lines == [b"a"]
+    assert outcome.lines == [b"a", b""]
 
 
 class Swapping(Conversation):
@@ -264,9 +275,8 @@ class TestAhead:
         with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
             outcome = run_ahead(enclave, lines)
         assert [number for number, _ in outcome.reports] == [17, 99, 100]
-        assert outcome.lines == [
-            f"{number:03}"[::-1].encode() for number in range(1, 101) if number not in (17, 99, 100)
-        ]
+        bad = (17, 99, 100)
+        assert outcome.lines == [b"" if number in bad else f"{number:03}"[::-1].encode() for number in range(1, 101)]
 
     def test_a_broken_connection_costs_none_of_many_pending_requests(self, short_dir: Path) -> None:
         class Breaking(Reversing):
@@ -290,7 +300,7 @@ class TestAhead:
             outcome = run_ahead(enclave, [line(f"{number:03}") for number in range(1, 9)])
         assert [number for number, _ in outcome.reports] == [5]
         assert "the Id does not belong to any pending request" in str(outcome.reports[0][1])
-        assert outcome.lines == [f"{number:03}"[::-1].encode() for number in range(1, 9) if number != 5]
+        assert outcome.lines == [b"" if number == 5 else f"{number:03}"[::-1].encode() for number in range(1, 9)]
 
     def test_legacy_enclaves_get_one_request_at_a_time(self, short_dir: Path) -> None:
         conversation = Reversing(is_c=True)
