@@ -38,6 +38,9 @@ _UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_U
 _REASONLESS_HINT = (
     "this enclave gives no reason (kmstool in C never does): read its console, or run this project's kmstool-enclave"
 )
+_UNKNOWN_OPERATION_HINT = (
+    "this enclave runs kmstool in C, whose only operation is Decrypt: run this project's kmstool-enclave"
+)
 
 
 class RoleError(CredentialsError):
@@ -69,6 +72,13 @@ class EnclaveError(ToolError):
     def says_operation_unknown(self) -> bool:
         """Whether the peer does not know the operation; kmstool in C sends no error codes."""
         return self.reply.code in (None, EnclaveCode.UNKNOWN_OPERATION)
+
+
+class LegacyPeerError(ToolError):
+    """The enclave runs kmstool in C, which cannot perform the request as asked.
+
+    Neither the credentials nor the request were sent.
+    """
 
 
 class BusyError(ToolError):
@@ -108,6 +118,8 @@ def _kms_details(reply: ErrorReply) -> str:
 def _hint(reply: ErrorReply) -> str | None:
     if reply.hint:
         return reply.hint[:MAX_REPLY_TEXT_CHARS]
+    if reply.code is None and reply.message == KmstoolText.UNKNOWN_OPERATION:
+        return _UNKNOWN_OPERATION_HINT
     return _REASONLESS_HINT if reply.message == KmstoolText.DECRYPT_FAILED else None
 
 

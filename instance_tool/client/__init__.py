@@ -19,7 +19,7 @@ Simple:
     EnclaveClient: ``ask_enclave``, ``describe``, ``fetch_attestation_document``. parse_address: the enclave's address.
     KmsRequest, Operation: a request, with KMS's parameter names. KmsResult: its result.
     Credentials, CredentialSource, find_credentials, FoundCredentials: fixed, or found as the tool finds them.
-    EnclaveError, TransportError, WireError, CredentialsError, InputError, ToolError: the errors.
+    EnclaveError, LegacyPeerError, TransportError, WireError, CredentialsError, InputError, ToolError: the errors.
 
 Advanced:
     Pipeline: many concurrent requests on one connection. EnclavePool, BusyError: one enclave, many threads.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from instance_tool.client.pool import EnclavePool
     from instance_tool.credentials.find import FoundCredentials, find_credentials
     from instance_tool.credentials.source import CredentialSource
-    from instance_tool.errors import BusyError, EnclaveError
+    from instance_tool.errors import BusyError, EnclaveError, LegacyPeerError
     from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
     from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress, parse_address
     from vsock_wire.protocol.delivery import Delivery
@@ -66,6 +66,7 @@ __all__ = [
     "JsonObject",
     "KmsRequest",
     "KmsResult",
+    "LegacyPeerError",
     "Operation",
     "Pipeline",
     "TcpAddress",
@@ -85,7 +86,7 @@ if not TYPE_CHECKING:  # a type checker would accept any name as one of this pac
         "instance_tool.client.pool": ("EnclavePool",),
         "instance_tool.credentials.find": ("FoundCredentials", "find_credentials"),
         "instance_tool.credentials.source": ("CredentialSource",),
-        "instance_tool.errors": ("BusyError", "EnclaveError"),
+        "instance_tool.errors": ("BusyError", "EnclaveError", "LegacyPeerError"),
         "vsock_wire.errors": (
             "CredentialsError",
             "ExitCode",

@@ -7,9 +7,10 @@ An EnclaveClient keeps one connection and remembers which credentials it sent on
 3. repeats both steps once on a new connection if the enclave has closed an idle connection;
 4. repeats both steps once with new credentials if KMS reports these as expired and others can be found.
 
-Asking KMS twice is harmless, because none of the operations used here changes anything. No other failure is retried. A
-legacy peer, kmstool in C, sends a stray second reply after each success, so the client closes the connection after each
-request to it.
+Asking KMS twice is harmless, because none of the operations used here changes anything. No other failure is retried.
+A legacy peer, kmstool in C, sends a second reply after each success. The client reads it, because otherwise SIGPIPE may
+kill such an enclave, and then closes the connection. It sends a request that needs more than kmstool in C can do, and
+the credentials before it, only after the peer has answered Describe.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import logging
 from typing import Self
 
 from instance_tool.client.connection import EnclaveConnection, connect_enclave
+from instance_tool.client.legacy_peer import SECOND_REPLY_TIMEOUT_S, is_legacy_peer, refusal_by_legacy_peer
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.errors import TransportError
@@ -71,7 +73,7 @@ class EnclaveClient:
         self._region = region
         self._has_peer_credentials = False
         self._sent: Credentials | None = None
-        self._is_legacy_peer = False
+        self._is_legacy_peer: bool | None = None
         if credentials is not None:
             self.set_credentials(credentials, region)
 
@@ -88,8 +90,8 @@ class EnclaveClient:
 
     @property
     def is_legacy_peer(self) -> bool:
-        """Whether the peer that last accepted the credentials is kmstool in C, which announces no protocol."""
-        return self._is_legacy_peer
+        """Whether the peer that answered last is kmstool in C, which announces no protocol."""
+        return self._is_legacy_peer is True
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
@@ -123,6 +125,7 @@ class EnclaveClient:
         Raises:
             CredentialsError: no credentials were found, or they have expired.
             EnclaveError: the enclave or KMS denied the request.
+            LegacyPeerError: the enclave runs kmstool in C, which would ignore a parameter or the whole request.
             TransportError: the enclave cannot be reached or stopped answering; the next request connects again.
             WireError: the peer does not speak the protocol.
         """
@@ -132,7 +135,7 @@ class EnclaveClient:
         """Send a request that needs credentials, and return the fields of its reply.
 
         Raises:
-            CredentialsError, EnclaveError, TransportError, WireError: as ``ask_enclave``.
+            CredentialsError, EnclaveError, LegacyPeerError, TransportError, WireError: as ``ask_enclave``.
         """
         message = self._bounded(message)
         try:
@@ -251,7 +254,7 @@ class EnclaveClient:
     def _connected(self) -> EnclaveConnection:
         """Return the open connection, or a new one."""
         if self._connection is None or not self._connection.is_open:
-            self._sent = None
+            self._sent = self._is_legacy_peer = None
             self._connection = connect_enclave(self._address, timeout_s=self._timeout_s)
         return self._connection
 
@@ -267,11 +270,25 @@ class EnclaveClient:
 
     def _attempt(self, message: JsonObject) -> JsonObject:
         try:
+            self._refuse_what_legacy_peer_ignores(message)
             self.send_credentials()
-            return self.exchange(message)
+            reply = self.exchange(message)
+            if self._is_legacy_peer:
+                self._connected().discard_reply(timeout_s=SECOND_REPLY_TIMEOUT_S)
+            return reply
         finally:
             if self._is_legacy_peer:
                 self.close()
+
+    def _refuse_what_legacy_peer_ignores(self, message: JsonObject) -> None:
+        refusal = None if self._has_peer_credentials else refusal_by_legacy_peer(message)
+        if refusal is None:
+            return
+        connection = self._connected()
+        if self._is_legacy_peer is None:
+            self._is_legacy_peer = is_legacy_peer(connection)
+        if self._is_legacy_peer:
+            raise refusal
 
     def _has_new_credentials(self) -> bool:
         if self._source is None or self._credentials_sent is None:

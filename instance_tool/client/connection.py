@@ -93,6 +93,11 @@ class EnclaveConnection:
         with self._closing_on_failure():
             return self._receive()[0]
 
+    def discard_reply(self, *, timeout_s: float) -> None:
+        """Read a reply that no request waits for, and ignore it; return if none arrives in time or at all."""
+        with contextlib.suppress(TransportError, WireError):
+            self._connection.receive(idle_timeout_s=timeout_s, message_timeout_s=timeout_s)
+
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
         try:

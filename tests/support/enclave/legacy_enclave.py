@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 
 OK = b'{ "Status": "Ok" }\0'
 STRAY = b'{ "Status": "Error" }\0'
+CLOSING_S = 0.1
+"""How long a client has to close before its second reply, which counts as a broken pipe."""
 
 
 @dataclass
 class LegacyEnclave:
     """Serves one client at a time with a backlog of 1, and sends a stray second reply after every success.
 
-    Its KMS reverses the bytes.
+    Its KMS reverses the bytes, and its only operations are SetClient and Decrypt.
+
+    Attributes:
+        stray_replies: how many second replies were sent to a client that was still there.
+        broken_pipes: how often a reply was written to a client that had gone, which kills the C program by SIGPIPE.
     """
 
     listener: socket.socket
     connections: int = 0
     requests: list[dict[str, object]] = field(default_factory=list)
+    stray_replies: int = 0
+    broken_pipes: int = 0
 
     @property
     def address(self) -> str:
@@ -42,17 +51,30 @@ class LegacyEnclave:
             buffer += data
             while b"\0" in buffer:
                 frame, _, buffer = buffer.partition(b"\0")
+                reply = self._answer(json.loads(frame))
                 try:
-                    sock.sendall(self._answer(json.loads(frame)))
+                    sock.sendall(reply)
+                    if b'"Message"' in reply and b'"Ok"' in reply:
+                        self._send_stray(sock)
                 except OSError:
+                    self.broken_pipes += 1
                     return
+
+    def _send_stray(self, sock: socket.socket) -> None:
+        """Send the second reply, but only after a client that closes early has closed."""
+        if select.select([sock], [], [], CLOSING_S)[0] and not sock.recv(1, socket.MSG_PEEK):
+            raise BrokenPipeError
+        sock.sendall(STRAY)
+        self.stray_replies += 1
 
     def _answer(self, request: dict[str, object]) -> bytes:
         self.requests.append(request)
         if request["Operation"] == "SetClient":
             return OK
+        if request["Operation"] != "Decrypt":
+            return b'{ "Status": "Error", "Message": "Operation not recognized" }\0'
         ciphertext = b64decode(str(request["Ciphertext"]))
         if ciphertext == b"refused":
             return b'{ "Status": "Error", "Message": "Could not decrypt ciphertext" }\0'
         message = b64encode(ciphertext[::-1]).decode()
-        return f'{{ "Status": "Ok", "Message": "{message}" }}\0'.encode() + STRAY
+        return f'{{ "Status": "Ok", "Message": "{message}" }}\0'.encode()

@@ -47,6 +47,7 @@ def test_many_ciphertexts_are_decrypted_each_on_a_connection_of_its_own(legacy_e
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.splitlines() == [ciphertext[::-1] for ciphertext in ciphertexts]
     assert legacy_enclave.connections == 20
+    assert (legacy_enclave.stray_replies, legacy_enclave.broken_pipes) == (20, 0)
 
 
 def test_an_error_without_a_reason_says_so(legacy_enclave: LegacyEnclave) -> None:
@@ -71,3 +72,52 @@ def test_fields_the_c_program_sends_are_sent_to_it(legacy_enclave: LegacyEnclave
     assert set_client["AwsRegion"] == "eu-west-1"
     assert "AwsSessionToken" not in set_client
     assert decrypt["EncryptionContext"] == {"a": "1"}
+
+
+def test_its_second_reply_is_read_before_the_connection_closes(legacy_enclave: LegacyEnclave) -> None:
+    for number in range(12):
+        ciphertext = b64encode(b"%d" % number).decode()
+        assert _instance(legacy_enclave, "--encryption-context", "a=1", ciphertext).returncode == 0
+    assert (legacy_enclave.stray_replies, legacy_enclave.broken_pipes) == (12, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--key-id", "alias/no-such-key"), "ignores the key ID"),
+        (("--encryption-algorithm", "SYMMETRIC_DEFAULT"), "ignores the encryption algorithm"),
+        (("--key-id", "a", "--encryption-algorithm", "b"), "ignores the key ID and the encryption algorithm"),
+    ],
+    ids=str,
+)
+def test_option_that_it_ignores_is_refused_before_anything_secret_is_sent(
+    legacy_enclave: LegacyEnclave, options: tuple[str, ...], reason: str
+) -> None:
+    done = _instance(legacy_enclave, *options, b64encode(b"x").decode())
+    assert (done.returncode, done.stdout) == (1, b"")
+    error, hint = done.stderr.decode().splitlines()
+    assert error == f"kmstool-instance: error: this enclave runs kmstool in C, which {reason}"
+    assert hint.startswith(f"hint: omit {options[0]}")
+    assert legacy_enclave.requests == [{"Operation": "Describe"}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("genkey", "--key-id", "alias/app"),
+        ("genkeypair", "--key-id", "alias/app", "--key-pair-spec", "RSA_2048"),
+        ("genrandom", "--length", "8"),
+        ("encrypt", "--key-id", "alias/app"),
+        ("describe",),
+        ("attest",),
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_operation_that_it_does_not_know_gets_a_hint(legacy_enclave: LegacyEnclave, arguments: tuple[str, ...]) -> None:
+    done = _instance(legacy_enclave, *arguments, stdin=b"plaintext")
+    assert (done.returncode, done.stdout) == (1, b"")
+    text = done.stderr.decode()
+    assert "runs kmstool in C" in text
+    assert "run this project's kmstool-enclave" in text
+    assert [request["Operation"] for request in legacy_enclave.requests][1:] == []
+    assert legacy_enclave.broken_pipes == 0
