@@ -61,7 +61,7 @@ def test_an_error_without_a_reason_says_so(legacy_enclave: LegacyEnclave) -> Non
 def test_a_failed_line_of_a_batch_does_not_stop_the_others(legacy_enclave: LegacyEnclave) -> None:
     stdin = b"\n".join(map(b64encode, (b"1st", b"refused", b"3rd")))
     done = _instance(legacy_enclave, "--batch", stdin=stdin)
-    assert (done.returncode, done.stdout) == (1, b"ts1\ndr3\n")
+    assert (done.returncode, done.stdout) == (1, b"ts1\n\ndr3\n")
     assert b"line 2: Could not decrypt ciphertext" in done.stderr
 
 
