@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from instance_tool.console.documents import (
+from instance_tool.console.documents import verify_and_warn
+from instance_tool.console.expectations import (
     EXPECTATION_OPTIONS,
     Expectations,
     ExpectationSettings,
     der_of_pem,
     parse_attested,
     read_public_key,
-    verify_and_warn,
 )
-from instance_tool.console.options import EXPLAIN_OPTION, OUTPUT_OPTION, with_connection
+from instance_tool.console.options import EXPLAIN_OPTION, OUTPUT_OPTION, option_once, with_connection
 from instance_tool.console.output import OutputFormat
 from instance_tool.console.perform import explaining
 from instance_tool.console.reports import attestation_errors_reported
@@ -64,10 +64,10 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
     AttestSettings,
     OUTPUT_OPTION,
     EXPLAIN_OPTION,
-    click.option("--nonce", metavar="HEX", help="What the document must hold; 32 random bytes if not given."),
-    click.option("--user-data", metavar="HEX", help="Have the document hold this as well."),
+    option_once("--nonce", metavar="HEX", help="What the document must hold; 32 random bytes if not given."),
+    option_once("--user-data", metavar="HEX", help="Have the document hold this as well."),
     click.option("--bare-user-data", is_flag=True, help="Have it hold that without the enclave's own line in front."),
-    click.option(
+    option_once(
         "--public-key", metavar="FILE", help="Have it hold this key, in DER or PEM, instead of the enclave's own."
     ),
     *EXPECTATION_OPTIONS,
@@ -122,5 +122,5 @@ def _expectations(settings: AttestSettings, request: AttestationRequest) -> Expe
         user_data=request.user_data,
         is_user_data_bare=request.is_user_data_bare,
         public_key=request.public_key,
-        is_own_key=request.public_key is None,
+        is_whole_request=True,
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from instance_tool.console.command_group import CommandGroup
-from instance_tool.console.options import CONTEXT_OPTION, REPORT_OUTPUT_OPTION
+from instance_tool.console.options import CONTEXT_OPTION, REPORT_OUTPUT_OPTION, option_once
 from instance_tool.console.output import ReportFormat
 from instance_tool.console.reports import attestation_errors_reported, report_warning
 from nitro_attestation.document.cose import parse_unverified_document
@@ -128,20 +128,20 @@ def policy(settings: PolicySettings) -> None:
 @policy.command()
 @with_settings(
     ExplainSettings,
-    click.option(
+    option_once(
         "--policy", "policy_file", required=True, metavar="FILE",
         help="The key policy, or what aws kms get-key-policy printed; - reads standard input.",
     ),
-    click.option("--document", required=True, metavar="FILE", help="Attestation document: CBOR, hex or base64."),
+    option_once("--document", required=True, metavar="FILE", help="Attestation document: CBOR, hex or base64."),
     click.option(
         "--operation", multiple=True, type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME",
         default=ATTESTED_OPERATIONS,
         help=f"What is asked for; repeatable, by default all of {', '.join(ATTESTED_OPERATIONS)}.",
     ),
-    click.option(
+    option_once(
         "--role", metavar="ARN", help="Who asks, a role or a session of it; by default the one the policy names."
     ),
-    click.option("--key-arn", metavar="ARN", help="ARN of the key: a Resource with another ARN does not count."),
+    option_once("--key-arn", metavar="ARN", help="ARN of the key: a Resource with another ARN does not count."),
     click.option(
         "--context-key", multiple=True, metavar="KEY=VALUE",
         help="A condition key of the enclave's requests, such as aws:SourceVpce=vpce-1; repeatable.",

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import click
 
-from instance_tool.console.documents import (
+from instance_tool.console.documents import verify_and_warn
+from instance_tool.console.expectations import (
     EXPECTATION_OPTIONS,
     ExpectationSettings,
     parse_attested,
     read_public_key,
-    verify_and_warn,
 )
-from instance_tool.console.options import REPORT_OUTPUT_OPTION
+from instance_tool.console.options import REPORT_OUTPUT_OPTION, option_once
 from instance_tool.console.output import ReportFormat
 from instance_tool.console.reports import attestation_errors_reported
 from nitro_attestation.document.file_format import MAX_DOCUMENT_FILE_BYTES, decode_document_file
@@ -42,14 +42,14 @@ class VerifySettings(ExpectationSettings):
 @with_settings(
     VerifySettings,
     click.argument("file", metavar="FILE"),
-    click.option(
+    option_once(
         "--at", default=NOW, show_default=True, metavar="now|document|TIME",
         help="When the certificates must be valid; TIME as 2025-06-01T12:00:00Z.",
     ),
     *EXPECTATION_OPTIONS,
-    click.option("--nonce", metavar="HEX", help="The nonce it must hold."),
-    click.option("--user-data", metavar="HEX", help="The user data it must hold."),
-    click.option("--public-key", metavar="FILE", help="The public key it must hold, in DER or PEM, or any bytes."),
+    option_once("--nonce", metavar="HEX", help="The nonce it must hold."),
+    option_once("--user-data", metavar="HEX", help="The user data it must hold."),
+    option_once("--public-key", metavar="FILE", help="The public key it must hold, in DER or PEM, or any bytes."),
     REPORT_OUTPUT_OPTION,
 )  # fmt: skip
 @attestation_errors_reported()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from vsock_wire.cli.program import set_up_logging
 from vsock_wire.cli.settings import Option, with_settings
 from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, ENCRYPTION_CONTEXT, KEY_ID, QUIET, VERBOSE
 from vsock_wire.cli.values import parse_text, parse_timeout
+from vsock_wire.errors import InputError
 from vsock_wire.protocol.vocabulary import SERVICE_PORT
 
 PROGRAM = "kmstool-instance"
@@ -83,6 +84,27 @@ DECRYPT_OPTIONS = (
     NO_NEWLINE_OPTION,
 )
 """The options of the default command, which the program's own help shows as well."""
+
+
+def option_once(*names: str, **attributes: Any) -> Option:
+    """Return a decorator for an option that decides what is trusted or compared: a second value is an error.
+
+    Options that only say where to go, such as --cid, stay with click's behavior. There the last value counts, so that
+    users can override what a shell alias contains.
+
+    Args:
+        names: as for ``click.option``.
+        attributes: as for ``click.option``.
+    """
+    default = attributes.pop("default", None)
+    listed = None if default is None else [default]
+    return click.option(*names, **attributes, multiple=True, default=listed, callback=_only_value)
+
+
+def _only_value(_ctx: click.Context, parameter: click.Parameter, values: tuple[object, ...]) -> object:
+    if len(values) > 1:
+        raise InputError(f"{parameter.opts[0]} can be given only once")
+    return values[0] if values else None
 
 
 def with_connection(

@@ -76,13 +76,15 @@ class TestTime:
     """The leaf here is valid from 3 s before the document was made."""
 
     def test_leeway_reaches_to_a_certificate_that_is_not_valid_yet_and_no_further(self) -> None:
+        fields = good_fields() | {"timestamp": int(LEAF.not_before.timestamp() * 1_000)}
+        document = signed(fields)
         for at, leeway in (
             (LEAF.not_before - DEFAULT_LEEWAY, DEFAULT_LEEWAY),
             (LEAF.not_before - SECOND, SECOND),
             (LEAF.not_before, timedelta(0)),
         ):
-            assert verify_document(GOOD, root=ROOT, at=at, leeway=leeway) == FIELDS
-            error = refusal(**_only(at=at - SECOND, leeway=leeway))
+            assert verify_document(document, root=ROOT, at=at, leeway=leeway).issued_at == LEAF.not_before
+            error = refusal(document, **_only(at=at - SECOND, leeway=leeway))
             assert (error.step, error.field) == (VerificationStep.CERTIFICATES, "certificate")
             assert error.slow_by == LEAF.not_before - at + SECOND
 
@@ -107,10 +109,17 @@ class TestTime:
         assert (error.step, error.field) == (VerificationStep.AGE, "timestamp")
         assert error.reason.endswith("got one made 5 min 1 s before")
 
-    def test_document_of_the_future_is_refused_beyond_the_leeway_where_its_age_counts(self) -> None:
-        assert verify_document(GOOD, root=ROOT, at=NOW - SECOND, max_age=SECOND, leeway=SECOND) == FIELDS
-        error = refusal(**_only(at=NOW - 2 * SECOND, max_age=SECOND, leeway=SECOND))
+    @pytest.mark.parametrize("max_age", [None, SECOND])
+    def test_document_of_the_future_is_refused_beyond_the_leeway(self, max_age: timedelta | None) -> None:
+        assert verify_document(GOOD, root=ROOT, at=NOW - SECOND, max_age=max_age, leeway=SECOND) == FIELDS
+        error = refusal(**_only(at=NOW - 2 * SECOND, max_age=max_age, leeway=SECOND))
         assert (error.step, error.field, error.slow_by) == (VerificationStep.AGE, "timestamp", 2 * SECOND)
+
+    def test_time_in_whole_seconds_may_leave_out_the_documents_milliseconds(self) -> None:
+        assert FIELDS.issued_at.microsecond
+        at = FIELDS.issued_at.replace(microsecond=0)
+        assert verify_document(GOOD, root=ROOT, at=at, leeway=timedelta(0)) == FIELDS
+        assert refusal(**_only(at=at - SECOND, leeway=timedelta(0))).field == "timestamp"
 
     @pytest.mark.parametrize(
         ("at", "leeway"),

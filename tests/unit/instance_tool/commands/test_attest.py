@@ -135,6 +135,32 @@ class TestComparison:
         assert tool.out == b""
         assert "attestation document: user_data: expected the user data that was asked for, got another" in tool.err
 
+    @pytest.mark.parametrize("data", ["", "AAAA"])
+    def test_user_data_put_in_on_the_way_are_refused_where_none_were_asked_for(
+        self, tool: Tool, options: list[str], attesting: Enclave, data: str
+    ) -> None:
+        assert tool.run("attest", *options, "--bare-user-data") == 0, tool.err
+        attesting.relay = with_fields(UserData=data)
+        assert tool.run("attest", *options, "--bare-user-data") == 1
+        assert tool.out == b""
+        assert f"user_data: expected none, got {len(decode_base64(data))} bytes" in tool.err
+        assert "hint: something between here and the enclave changed the request" in tool.err
+        assert tool.run("attest", *options) == (1 if data else 0)
+
+    def test_user_data_put_in_after_the_enclaves_line_are_refused(
+        self, tool: Tool, options: list[str], attesting: Enclave
+    ) -> None:
+        attesting.relay = with_fields(UserData="AAAA")
+        assert tool.run("attest", *options) == 1
+        assert "user_data: expected only the enclave's own line, got 17 bytes" in tool.err
+
+    def test_line_that_was_not_asked_for_is_refused_without_user_data_too(
+        self, tool: Tool, options: list[str], attesting: Enclave
+    ) -> None:
+        attesting.relay = without("BareUserData")
+        assert tool.run("attest", *options, "--bare-user-data") == 1
+        assert "user_data: expected none, got 14 bytes" in tool.err
+
     def test_line_of_the_enclave_that_was_not_asked_for_is_refused(
         self, tool: Tool, options: list[str], attesting: Enclave
     ) -> None:

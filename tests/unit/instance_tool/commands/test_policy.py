@@ -144,9 +144,15 @@ def test_json_output_may_be_asked_for_anywhere_before(
     assert json.loads(capsys.readouterr().out)["Allowed"] is False
 
 
-def test_standard_input_cannot_be_both_files(files: dict[str, str]) -> None:
+def test_standard_input_cannot_be_both_files() -> None:
     with pytest.raises(InputError, match=r"^--policy and --document: only one of them can be standard input$"):
-        _explain("another_image.json", files | {"document": "-"}, "--policy", "-")
+        _run("policy", "explain", "--policy", "-", "--document", "-")
+
+
+@pytest.mark.parametrize("option", ["--policy", "--document", "--role", "--key-arn"])
+def test_second_value_of_an_option_that_decides_is_refused(option: str) -> None:
+    with pytest.raises(InputError, match=rf"^{option} can be given only once$"):
+        _run("policy", "explain", "--policy", "a", "--document", "b", option, "a", option, "a")
 
 
 @pytest.mark.parametrize("policy", [b"\xff", b"{}", b" " * 40_000])

@@ -249,15 +249,18 @@ class TestTime:
         ):
             _verify(tmp_path, document, "--root", root, "--max-age", "120")
 
-    def test_document_of_the_future_is_refused_where_its_age_counts(self, tmp_path: Path, root: str) -> None:
+    @pytest.mark.parametrize("options", [[], ["--max-age", "60"]])
+    def test_document_of_the_future_is_refused_beyond_the_leeway(
+        self, tmp_path: Path, root: str, options: list[str]
+    ) -> None:
         module_id = "whose certificate is valid"
         make_document(module_id=module_id)
         document = make_document(module_id=module_id, clock=lambda: datetime.now(UTC) + timedelta(minutes=20))
-        _verify(tmp_path, document, "--root", root)
+        _verify(tmp_path, document, "--root", root, *options, "--leeway", "1201")
         with pytest.raises(
             ToolError, match=r"timestamp: expected a document made before .*, got one made 20 min later"
         ) as error:
-            _verify(tmp_path, document, "--root", root, "--max-age", "60")
+            _verify(tmp_path, document, "--root", root, *options)
         assert (error.value.hint or "").startswith("this clock seems to be slow by 20 min")
 
 
