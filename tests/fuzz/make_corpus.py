@@ -41,6 +41,7 @@ def main() -> None:
         "connect_heads": _connect_heads(),
         "files": _files(),
         "frames": _frames(),
+        "http_responses": _http_responses(),
         "key_policies": _key_policies(),
         "measurements": _measurements(),
         "nsm_answers": _nsm_answers(),
@@ -52,6 +53,17 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in seeds:
             (folder / name).write_bytes(seed)
+
+
+def _http_responses() -> Seeds:
+    for index, rest in enumerate(
+        (
+            b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+            b"\r\nhello",
+        )
+    ):
+        yield f"response-{index}", b"HTTP/1.1 200 OK\r\n" + rest
 
 
 def _addresses() -> Seeds:

@@ -19,6 +19,7 @@ from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.nsm.codec import decode_attestation_response, decode_describe_response, decode_random_response
 from enclave_tool.recipient.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
 from instance_tool.console.ciphertext import parse_ciphertext
+from instance_tool.credentials.http_exchange import HttpError, parse_http_response
 from nitro_attestation.document.cbor import decode_strict_cbor
 from nitro_attestation.document.cose import parse_unverified_document
 from nitro_attestation.document.file_format import decode_document_file
@@ -29,6 +30,7 @@ from nitro_attestation.key_policy.explanation import explain_policy
 from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_attestation.measurements import parse_measurements
 from nitro_attestation.verification import verify_document
+from tests.support.instance.http_oracle import MAX_ORACLE_HEADERS, response_by_http_client
 from vsock_proxy.config.config_file import parse_config
 from vsock_proxy.config.destination import parse_destination
 from vsock_proxy.errors import ConfigError, HeadError, NotAllowedError
@@ -142,6 +144,16 @@ def _numbers(value: Any) -> Iterator[float]:
 def _no_secret_in(text: str, message: JsonObject) -> None:
     secret = message["AwsSecretAccessKey"]
     assert len(secret) < 8 or secret not in text
+
+
+@_target
+def http_responses(data: bytes) -> None:
+    """Read a response of the instance metadata service: what is accepted means the same to http.client."""
+    with contextlib.suppress(HttpError):
+        response = parse_http_response(data, is_ended=True)
+        assert response is not None
+        if data.partition(b"\r\n\r\n")[0].count(b"\n") < MAX_ORACLE_HEADERS:
+            assert response_by_http_client(data) == response
 
 
 @_target

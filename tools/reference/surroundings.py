@@ -32,6 +32,7 @@ ENVIRONMENT: Mapping[str, Entries] = {
         "AWS_SHARED_CREDENTIALS_FILE": "Read by boto3 instead of ~/.aws/credentials.",
         "AWS_EC2_METADATA_DISABLED": "If true, do not ask IMDS for credentials.",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": "Where IMDS listens. Default: http://169.254.169.254.",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4 (the default), or IPv6 for http://[fd00:ec2::254].",
         "NO_COLOR": "If set, doctor prints no colors.",
     },
     "kmstool-sim": {

@@ -25,10 +25,17 @@ CREDENTIALS: dict[str, Any] = {
 
 @dataclass
 class Answer:
-    """One answer; None as a body holds the request without an answer until the server ends."""
+    """One answer.
+
+    Attributes:
+        body: None holds the request without an answer until the server ends.
+        status: of the response.
+        drips: whether the body is sent byte by byte, until the client leaves.
+    """
 
     body: bytes | None
     status: int = 200
+    drips: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -42,7 +49,12 @@ class Request:
 
 
 class ScriptedImds:
-    """IMDSv2 on a port of its own: as a healthy one, until the test changes ``answers``."""
+    """IMDSv2 on a port of its own: as a healthy one, until the test changes ``answers``.
+
+    Attributes:
+        is_dripping: set when an answer has begun to drip.
+        is_left: set when a client has left an answer that dripped.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -51,6 +63,8 @@ class ScriptedImds:
             ("GET", ROLES_PATH): Answer(b"the-role"),
             ("GET", ROLES_PATH + "the-role"): Answer(json.dumps(CREDENTIALS).encode()),
         }
+        self.is_dripping = threading.Event()
+        self.is_left = threading.Event()
         self._is_over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -101,6 +115,19 @@ class ScriptedImds:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                if answer.drips:
+                    imds._drip(self, answer.body)
+                else:
+                    self.wfile.write(answer.body)
 
         return Handler
+
+    def _drip(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        try:
+            for byte in body:
+                handler.wfile.write(bytes([byte]))
+                self.is_dripping.set()
+                if self._is_over.wait(0.01):
+                    return
+        except OSError:
+            self.is_left.set()

@@ -213,6 +213,11 @@ def _(shared: Deployment) -> Done:
     return _with_imds(shared, ImdsMode.SILENT)
 
 
+@fault("metadata that are turned off", HopName.IMDS, "--http-endpoint enabled")
+def _(shared: Deployment) -> Done:
+    return _with_imds(shared, ImdsMode.DISABLED)
+
+
 @fault("an instance without a role", HopName.ROLE, "attach an instance profile")
 def _(shared: Deployment) -> Done:
     return _with_imds(shared, ImdsMode.NO_ROLE)

@@ -10,11 +10,12 @@ EXPENSIVE = {"boto3", "botocore", "asyncio", "cryptography", "cbor2"}
 OTHERS_BUSINESS = {
     "encodings.idna",
     "hashlib",
+    "http.client",
     "instance_tool.console.batch",
     "vsock_wire.protocol.diagnosis",
     "vsock_wire.protocol.trace",
 }
-"""Used only for non-ASCII host names, digests, batches, doctor and --explain, in this order."""
+"""Used only for non-ASCII host names, digests, SDKs, batches, doctor and --explain, in this order."""
 IMPORT_LINE = re.compile(rb"import time:[^|]*\|[^|]*\|\s*(\S+)\n")
 """Source: python -X importtime; PYTHONPROFILEIMPORTTIME has the same effect."""
 

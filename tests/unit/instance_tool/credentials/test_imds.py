@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from instance_tool.credentials import http_exchange
 from instance_tool.credentials.imds import RoleCredentials, fetch_role_credentials
 from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN, TOKEN_PATH, Answer, ScriptedImds
 from vsock_wire.errors import CredentialsError, ExitCode
@@ -97,7 +98,14 @@ class TestRefusals:
         assert "expected a session token" in str(failure_of(imds.environ))
         assert len(imds.requests) == 1
 
-    @pytest.mark.parametrize("status", [401, 403, 500])
+    @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
+    def test_403_means_off_or_forbidden(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
+        imds.answers[path] = Answer(b"403 - Forbidden", 403)
+        error = failure_of(imds.environ)
+        assert str(error) == f"IMDS {imds.endpoint}: HTTP 403: IMDS is off or forbidden"
+        assert "--http-endpoint enabled" in (error.hint or "")
+
+    @pytest.mark.parametrize("status", [401, 500])
     def test_refused_role_list_is_an_error(self, imds: ScriptedImds, status: int) -> None:
         imds.answers["GET", ROLES_PATH] = Answer(b"no", status)
         assert f"HTTP {status}" in str(failure_of(imds.environ))
@@ -170,7 +178,7 @@ class TestRefusals:
         assert str(failure_of(imds.environ)).startswith("IMDS: the Expiration of the role's credentials is not")
 
     def test_redirect_is_not_followed(self, imds: ScriptedImds) -> None:
-        imds.answers["PUT", TOKEN_PATH] = Answer(b"", 302, {"Location": imds.endpoint + "/elsewhere"})
+        imds.answers["PUT", TOKEN_PATH] = Answer(b"", 302, headers={"Location": imds.endpoint + "/elsewhere"})
         assert "HTTP 302" in str(failure_of(imds.environ))
         assert len(imds.requests) == 1
 
@@ -181,19 +189,47 @@ class TestRefusals:
 
 
 class TestTransport:
-    @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
-    def test_silence_times_out_with_the_hop_limit_hint(self, imds: ScriptedImds, path: tuple[str, str]) -> None:
+    @pytest.mark.parametrize(
+        ("path", "hint"),
+        [
+            (("PUT", TOKEN_PATH), "hop limit is 2 or more"),
+            (("GET", ROLES_PATH), "overloaded"),
+            (("GET", ROLE_PATH), "overloaded"),
+        ],
+    )
+    def test_silence_times_out_and_only_that_of_the_token_suggests_the_hop_limit(
+        self, imds: ScriptedImds, path: tuple[str, str], hint: str
+    ) -> None:
         imds.answers[path] = Answer(None)
         error = failure_of(imds.environ, timeout_s=0.1)
         assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.1 s"
-        assert "hop limit" in (error.hint or "")
+        assert hint in (error.hint or "")
+
+    def test_peer_that_accepts_no_connection_is_not_blamed_on_the_hop_limit(self) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with socket.create_connection(listener.getsockname()):
+                error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint}, timeout_s=0.2)
+        assert str(error) == f"IMDS {endpoint}: no connection within 0.2 s"
+        assert error.hint == "check AWS_EC2_METADATA_SERVICE_ENDPOINT, which sets this address"
+        assert error.variable == "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+
+    @pytest.mark.parametrize("path", [("PUT", TOKEN_PATH), ("GET", ROLES_PATH), ("GET", ROLE_PATH)])
+    def test_peer_that_drips_bytes_costs_one_deadline_for_all_requests(
+        self, imds: ScriptedImds, path: tuple[str, str]
+    ) -> None:
+        """The peer goes on until the client leaves, so this test ends only if the client does."""
+        imds.answers[path] = Answer(b"x" * 60_000, drips=True)
+        error = failure_of(imds.environ, timeout_s=0.3)
+        assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.3 s"
+        assert imds.is_left.wait(30)
 
     def test_nothing_listening_is_an_error_with_a_hint(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"})
         assert "connection refused" in str(error)
-        assert "EC2 instance" in (error.hint or "")
+        assert error.hint == "check AWS_EC2_METADATA_SERVICE_ENDPOINT, which sets this address"
 
     @pytest.fixture
     def raw(self) -> Iterator[tuple[str, list[bytes]]]:
@@ -253,6 +289,7 @@ class TestTransport:
             "http://a b",
             "http://\x00",
             "http://\u20ac" + "a" * 63,
+            "http://user@127.0.0.1",
         ],
     )
     def test_invalid_endpoint_is_an_error_that_names_it(self, endpoint: str) -> None:
@@ -268,14 +305,39 @@ class TestTransport:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
         assert fetch_role_credentials({**imds.environ, "http_proxy": "http://127.0.0.1:1"}).role == "the-role"
 
-    def test_default_endpoint_is_the_link_local_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("environ", "address"),
+        [
+            ({}, ("169.254.169.254", 80)),
+            ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": ""}, ("169.254.169.254", 80)),
+            ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4"}, ("169.254.169.254", 80)),
+            ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, ("fd00:ec2::254", 80)),
+            ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv6"}, ("fd00:ec2::254", 80)),
+            (
+                {
+                    "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[::1]:81",
+                    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4",
+                },
+                ("::1", 81),
+            ),
+        ],
+    )
+    def test_endpoint_is_the_one_given_or_else_that_of_the_mode(
+        self, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], address: tuple[str, int]
+    ) -> None:
         dialled: list[object] = []
 
-        def refuse(address: object, *_: object, **__: object) -> socket.socket:
-            dialled.append(address)
+        def refuse(host: str, port: int, **_: object) -> socket.socket:
+            dialled.append((host, port))
             raise ConnectionRefusedError(111, "Connection refused")
 
-        monkeypatch.setattr(socket, "create_connection", refuse)
-        for environ in ({}, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": ""}):
-            failure_of(environ)
-        assert dialled == [(b"169.254.169.254", 80)] * 2
+        monkeypatch.setattr(http_exchange, "dial", refuse)
+        error = failure_of(environ)
+        assert dialled == [address]
+        if not environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+            assert "EC2 instance" in (error.hint or "")
+
+    def test_mode_that_does_not_exist_is_an_error_that_names_its_variable(self) -> None:
+        error = failure_of({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv5"})
+        assert str(error) == 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: expected IPv4 or IPv6, got "ipv5"'
+        assert error.variable == "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
