@@ -7,6 +7,7 @@ import enum
 from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
 from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import (
+    DRY_RUN_PASSED,
     EXPIRED_TOKEN,
     KMS_REFUSAL_CODES,
     EnclaveCode,
@@ -67,6 +68,11 @@ class EnclaveError(ToolError):
     def says_credentials_ended(self) -> bool:
         """Whether KMS rejected the credentials as expired; kmstool in C never reports that."""
         return self.reply.service == Service.KMS and self.reply.code == EXPIRED_TOKEN
+
+    @property
+    def says_dry_run_passed(self) -> bool:
+        """Whether KMS would perform the request, which asked for a dry run."""
+        return self.reply.service == Service.KMS and self.reply.code == DRY_RUN_PASSED
 
     @property
     def says_operation_unknown(self) -> bool:

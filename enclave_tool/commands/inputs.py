@@ -25,25 +25,26 @@ def read_base64(
         least_bytes: minimum number of decoded bytes.
 
     Raises:
-        InputError: the text is not standard base64 with padding, or decodes to fewer or more bytes.
+        InputError: the text is not standard base64 with padding, decodes to fewer or more bytes, or cannot be read.
     """
-    data = read_standard_input(MAX_TEXT_BYTES, credentials_fd=credentials_fd) if text == "-" else os.fsencode(text)
+    data = os.fsencode(text)
+    if text == STANDARD_INPUT:
+        check_standard_input_is_free(credentials_fd)
+        data = read_file(STANDARD_INPUT, "standard input", max_bytes=MAX_TEXT_BYTES)
     decoded = parse_base64(flag, data)
     if not least_bytes <= len(decoded) <= most_bytes:
         raise InputError(f"{flag}: expected {least_bytes} to {most_bytes} bytes, got {len(decoded)}")
     return decoded
 
 
-def read_standard_input(most_bytes: int, *, credentials_fd: int | None) -> bytes:
-    """Return all of standard input.
+def check_standard_input_is_free(credentials_fd: int | None) -> None:
+    """Check that standard input can be read for data.
 
     Args:
-        most_bytes: maximum size.
         credentials_fd: the file descriptor that the credentials are read from, if any.
 
     Raises:
-        InputError: standard input is larger than ``most_bytes``, is closed, or supplies the credentials.
+        InputError: standard input supplies the credentials.
     """
     if credentials_fd == 0:
         raise InputError("standard input: cannot be read for the data, because --credentials-fd 0 reads it")
-    return read_file(STANDARD_INPUT, "standard input", max_bytes=most_bytes)

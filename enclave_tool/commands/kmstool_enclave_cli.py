@@ -6,14 +6,24 @@ from typing import NoReturn
 
 import click
 
-from enclave_tool.commands.inputs import read_base64, read_standard_input
+from enclave_tool.commands.inputs import check_standard_input_is_free, read_base64
 from enclave_tool.commands.options import CREDENTIAL_OPTIONS, KMS_OPTIONS, NSM_OPTIONS
-from enclave_tool.commands.single_call import AttestSettings, CallSettings, attest_and_print, call_and_print
+from enclave_tool.commands.single_call import (
+    PROGRAM,
+    AttestSettings,
+    CallSettings,
+    KeyCallSettings,
+    attest_and_print,
+    call_and_print,
+)
+from vsock_wire.cli.kms_requests import read_plaintext
 from vsock_wire.cli.program import run_program
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import (
+    DRY_RUN,
     ENCRYPTION_ALGORITHM,
     ENCRYPTION_CONTEXT,
+    GRANT_TOKEN,
     KEY_ID,
     KEY_PAIR_SPEC,
     KEY_SPEC,
@@ -25,15 +35,12 @@ from vsock_wire.errors import InputError
 from vsock_wire.protocol.attestation import MAX_ATTESTED_BYTES
 from vsock_wire.protocol.kms_operations import (
     MAX_CIPHERTEXT_BYTES,
-    MAX_PLAINTEXT_BYTES,
     MAX_PUBLIC_KEY_BYTES,
     MAX_RANDOM_BYTES,
 )
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, Operation
 from vsock_wire.version import version_text
 
-PROGRAM = "kmstool-enclave-cli"
-SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
 EncryptionContext = tuple[tuple[str, str], ...]
 
 
@@ -63,7 +70,10 @@ _REGION_OPTION = click.option(
 _CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
 _KEY_ID_OPTION = KEY_ID.declare(click.option, required=True)
 _VERBOSE_OPTION = VERBOSE.declare(click.option)
-_calls_kms = with_settings(CallSettings, _REGION_OPTION, *KMS_OPTIONS, _VERBOSE_OPTION, *CREDENTIAL_OPTIONS)
+_CALL_OPTIONS = (_REGION_OPTION, *KMS_OPTIONS, _VERBOSE_OPTION, *CREDENTIAL_OPTIONS)
+_GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))
+_calls_kms = with_settings(CallSettings, *_CALL_OPTIONS)
+_uses_key = with_settings(KeyCallSettings, *_GRANT_OPTIONS, *_CALL_OPTIONS)
 
 
 @click.group(
@@ -93,9 +103,9 @@ def command() -> None:
 @KEY_ID.declare(click.option, help="KMS key that must decrypt it; required for an asymmetric key.")
 @ENCRYPTION_ALGORITHM.declare(click.option)
 @_CONTEXT_OPTION
-@_calls_kms
+@_uses_key
 def decrypt(
-    settings: CallSettings,
+    settings: KeyCallSettings,
     ciphertext: str,
     key_id: str | None,
     encryption_algorithm: str | None,
@@ -112,8 +122,6 @@ def decrypt(
     Example:
       kmstool-enclave-cli decrypt --ciphertext "$TEXT" --key-id alias/app
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if encryption_algorithm not in (None, SYMMETRIC_DEFAULT) and not key_id:
-        raise InputError("--encryption-algorithm: an asymmetric algorithm needs --key-id")
     blob = read_base64("--ciphertext", ciphertext, MAX_CIPHERTEXT_BYTES, credentials_fd=settings.credentials_fd)
     parameters = {"CiphertextBlob": blob, "KeyId": key_id, "EncryptionAlgorithm": encryption_algorithm}
     call_and_print(settings, Operation.DECRYPT, parameters, encryption_context)
@@ -123,8 +131,8 @@ def decrypt(
 @_KEY_ID_OPTION
 @KEY_SPEC.declare(click.option, type=click.Choice(["AES-256", "AES-128"]), required=True)
 @_CONTEXT_OPTION
-@_calls_kms
-def genkey(settings: CallSettings, key_id: str, key_spec: str, encryption_context: EncryptionContext) -> None:
+@_uses_key
+def genkey(settings: KeyCallSettings, key_id: str, key_spec: str, encryption_context: EncryptionContext) -> None:
     """Generate a data key and print CIPHERTEXT and PLAINTEXT.
 
     \b
@@ -139,8 +147,10 @@ def genkey(settings: CallSettings, key_id: str, key_spec: str, encryption_contex
 @_KEY_ID_OPTION
 @KEY_PAIR_SPEC.declare(click.option)
 @_CONTEXT_OPTION
-@_calls_kms
-def genkeypair(settings: CallSettings, key_id: str, key_pair_spec: str, encryption_context: EncryptionContext) -> None:
+@_uses_key
+def genkeypair(
+    settings: KeyCallSettings, key_id: str, key_pair_spec: str, encryption_context: EncryptionContext
+) -> None:
     """Generate a key pair and print CIPHERTEXT, PUBLIC_KEY and PLAINTEXT.
 
     PLAINTEXT is the private key in DER; CIPHERTEXT is that key encrypted under
@@ -171,8 +181,8 @@ def genrandom(settings: CallSettings, length: int) -> None:
 @command.command()
 @_KEY_ID_OPTION
 @click.option("--public-key", metavar="BASE64", required=True, help="Peer's public key in DER; - reads standard input.")
-@_calls_kms
-def derive(settings: CallSettings, key_id: str, public_key: str) -> None:
+@_uses_key
+def derive(settings: KeyCallSettings, key_id: str, public_key: str) -> None:
     """Derive the ECDH shared secret with a peer and print PLAINTEXT.
 
     \b
@@ -188,9 +198,9 @@ def derive(settings: CallSettings, key_id: str, public_key: str) -> None:
 @_KEY_ID_OPTION
 @ENCRYPTION_ALGORITHM.declare(click.option)
 @_CONTEXT_OPTION
-@_calls_kms
+@_uses_key
 def encrypt(
-    settings: CallSettings, key_id: str, encryption_algorithm: str | None, encryption_context: EncryptionContext
+    settings: KeyCallSettings, key_id: str, encryption_algorithm: str | None, encryption_context: EncryptionContext
 ) -> None:
     """Encrypt the bytes of standard input and print CIPHERTEXT.
 
@@ -201,9 +211,8 @@ def encrypt(
     Example:
       kmstool-enclave-cli encrypt --key-id alias/app < secret
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    plaintext = read_standard_input(MAX_PLAINTEXT_BYTES, credentials_fd=settings.credentials_fd)
-    if not plaintext:
-        raise InputError("standard input: empty")
+    check_standard_input_is_free(settings.credentials_fd)
+    plaintext = read_plaintext()
     parameters = {"KeyId": key_id, "Plaintext": plaintext, "EncryptionAlgorithm": encryption_algorithm}
     call_and_print(settings, Operation.ENCRYPT, parameters, encryption_context)
 

@@ -15,14 +15,16 @@ from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.nsm.device import open_nsm
 from enclave_tool.nsm.entropy import seed_kernel_entropy
 from enclave_tool.recipient.attested_key import Recipient
+from vsock_wire.cli.kms_requests import dry_run_ignored, report_dry_run, request_from_options
 from vsock_wire.cli.labels import LABELS
 from vsock_wire.cli.program import set_up_logging
 from vsock_wire.cli.streams import standard_output
-from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
-from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsRequest, encode_kms_result
-from vsock_wire.protocol.vocabulary import DEFAULT_REGION, Operation
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, encode_kms_result
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION, DRY_RUN_PASSED, Operation
+
+PROGRAM = "kmstool-enclave-cli"
 
 
 class OperationError(ToolError):
@@ -53,6 +55,14 @@ class CallSettings(CredentialSettings, KmsSettings):
     verbose: int
 
 
+@dataclass(frozen=True, repr=False)
+class KeyCallSettings(CallSettings):
+    """Also those of the options that all commands that use a KMS key share."""
+
+    grant_tokens: tuple[str, ...]
+    dry_run: bool
+
+
 def call_and_print(
     settings: CallSettings,
     operation: Operation,
@@ -62,8 +72,12 @@ def call_and_print(
     """Call KMS and print the result; parameters that are None are not sent."""
     set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
     options, nsm_location = settings.kms_options(), settings.nsm_location()
-    given = {**parameters, "EncryptionContext": parse_encryption_context(encryption_context) or None}
-    request = KmsRequest(operation, {name: value for name, value in given.items() if value is not None})
+    grant_tokens, dry_run = (
+        (settings.grant_tokens, settings.dry_run) if isinstance(settings, KeyCallSettings) else ((), False)
+    )
+    request = request_from_options(
+        operation, parameters, encryption_context=encryption_context, grant_tokens=grant_tokens, dry_run=dry_run
+    )
     credentials = find_credentials(settings, os.environ)
     output = standard_output()
     with open_nsm(nsm_location) as nsm:
@@ -71,8 +85,13 @@ def call_and_print(
         caller = KmsRegions(Recipient(nsm), options).caller(credentials, settings.region or DEFAULT_REGION)
         try:
             fields = encode_kms_result(operation, caller.call_kms(request, Attempts()))
+            if dry_run:
+                raise dry_run_ignored(operation)
             lines = {label: _field(operation, fields, name) for label, name in LABELS[operation].items()}
         except ToolError as error:
+            if dry_run and isinstance(error, KmsError) and error.code == DRY_RUN_PASSED:
+                report_dry_run(PROGRAM, operation)
+                return
             raise OperationError(operation, error) from error
     _write_lines(output, lines)
 

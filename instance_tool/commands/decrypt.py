@@ -10,7 +10,7 @@ from instance_tool.console.ciphertext import LineReader
 from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
 from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connection
 from instance_tool.console.perform import perform
-from instance_tool.console.settings import KeySettings, ResultSettings
+from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
 from vsock_wire.cli.program import report_error
 from vsock_wire.cli.streams import STANDARD_INPUT, standard_input, standard_output
 from vsock_wire.errors import ExitCode, InputError, ToolError
@@ -18,7 +18,7 @@ from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
 
 
-class DecryptSettings(ResultSettings, KeySettings):
+class DecryptSettings(ResultSettings, KeySettings, GrantSettings):
     """The options of ``decrypt``."""
 
     ciphertext: str | None
@@ -43,6 +43,7 @@ def decrypt(settings: DecryptSettings) -> None:
         key_id=settings.key_id,
         encryption_context=settings.encryption_context,
         encryption_algorithm=settings.encryption_algorithm,
+        grants=settings,
     )
     if settings.batch:
         _decrypt_batch(settings, template)
@@ -63,6 +64,8 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
         raise InputError("--batch reads ciphertexts from standard input: omit CIPHERTEXT")
     if settings.explain:
         raise InputError("--explain cannot be used with --batch: it explains a single call")
+    if settings.dry_run:
+        raise InputError("--dry-run cannot be used with --batch: it asks about a single call")
     if settings.no_newline:
         raise InputError("--no-newline cannot be used with --batch, which writes one result per line")
     progress = Progress(is_quiet=settings.quiet)

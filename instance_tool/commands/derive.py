@@ -7,15 +7,22 @@ from pathlib import Path
 import click
 
 from instance_tool.console.kms_requests import kms_request, required_key_id
-from instance_tool.console.options import EXPLAIN_OPTION, KEY_OPTION, NO_NEWLINE_OPTION, RESULT_OPTIONS, with_connection
+from instance_tool.console.options import (
+    EXPLAIN_OPTION,
+    GRANT_OPTIONS,
+    KEY_OPTION,
+    NO_NEWLINE_OPTION,
+    RESULT_OPTIONS,
+    with_connection,
+)
 from instance_tool.console.perform import perform
-from instance_tool.console.settings import ResultSettings
+from instance_tool.console.settings import GrantSettings, ResultSettings
 from vsock_wire.cli.streams import read_file
 from vsock_wire.protocol.kms_operations import MAX_PUBLIC_KEY_BYTES
 from vsock_wire.protocol.vocabulary import Operation
 
 
-class DeriveSettings(ResultSettings):
+class DeriveSettings(ResultSettings, GrantSettings):
     """The options of ``derive``."""
 
     explain: bool
@@ -30,6 +37,7 @@ class DeriveSettings(ResultSettings):
     *RESULT_OPTIONS,
     EXPLAIN_OPTION,
     KEY_OPTION,
+    *GRANT_OPTIONS,
     click.option(
         "--public-key", type=click.Path(path_type=Path), required=True, help="File with the peer's public key, in DER."
     ),
@@ -46,6 +54,7 @@ def derive(settings: DeriveSettings) -> None:
     request = kms_request(
         Operation.DERIVE_SHARED_SECRET,
         key_id=required_key_id(settings.key_id),
+        grants=settings,
         PublicKey=public_key_der,
         KeyAgreementAlgorithm="ECDH",
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from instance_tool.console.kms_requests import kms_request, required_key_id
-from instance_tool.console.options import EXPLAIN_OPTION, KEY_OPTIONS, RESULT_OPTIONS, with_connection
+from instance_tool.console.options import EXPLAIN_OPTION, GRANT_OPTIONS, KEY_OPTIONS, RESULT_OPTIONS, with_connection
 from instance_tool.console.perform import perform
-from instance_tool.console.settings import KeySettings, ResultSettings
+from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
 from vsock_wire.cli.shared_options import KEY_SPEC
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.kms_operations import MAX_RANDOM_BYTES
@@ -17,7 +17,7 @@ KEY_SPECS = ("AES_256", "AES_128", "AES-256", "AES-128")
 """KMS's names, then those of kmstool_enclave_cli."""
 
 
-class GenkeySettings(ResultSettings, KeySettings):
+class GenkeySettings(ResultSettings, KeySettings, GrantSettings):
     """The options of ``genkey``."""
 
     explain: bool
@@ -31,6 +31,7 @@ class GenkeySettings(ResultSettings, KeySettings):
     *RESULT_OPTIONS,
     EXPLAIN_OPTION,
     *KEY_OPTIONS,
+    *GRANT_OPTIONS,
     KEY_SPEC.declare(click.option, type=click.Choice(KEY_SPECS)),
     click.option(
         "--length", type=click.IntRange(1, MAX_RANDOM_BYTES), metavar="BYTES",
@@ -50,6 +51,7 @@ def genkey(settings: GenkeySettings) -> None:
         Operation.GENERATE_DATA_KEY,
         key_id=required_key_id(settings.key_id),
         encryption_context=settings.encryption_context,
+        grants=settings,
         KeySpec=None if settings.length else (settings.key_spec or "AES_256").replace("-", "_"),
         NumberOfBytes=settings.length,
     )

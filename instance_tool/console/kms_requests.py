@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from instance_tool.console.ciphertext import parse_ciphertext, read_ciphertext
+from instance_tool.console.settings import GrantSettings
+from vsock_wire.cli.kms_requests import request_from_options
 from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
-from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
@@ -18,20 +19,21 @@ def kms_request(
     key_id: str | None,
     encryption_context: tuple[tuple[str, str], ...] = (),
     encryption_algorithm: str | None = None,
+    grants: GrantSettings | None = None,
     **parameters: object,
 ) -> KmsRequest:
     """Return a request with these options and with ``parameters``, which have KMS's names; None values are left out.
 
     Raises:
-        InputError: the encryption context has a name twice.
+        InputError: as ``request_from_options``.
     """
-    shared = {
-        "EncryptionContext": parse_encryption_context(encryption_context) or None,
-        "KeyId": key_id,
-        "EncryptionAlgorithm": encryption_algorithm,
-    }
-    given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
-    return KmsRequest(operation, given)
+    return request_from_options(
+        operation,
+        {"KeyId": key_id, "EncryptionAlgorithm": encryption_algorithm, **parameters},
+        encryption_context=encryption_context,
+        grant_tokens=() if grants is None else grants.grant_tokens,
+        dry_run=grants is not None and grants.dry_run,
+    )
 
 
 def required_key_id(key_id: str | None) -> str:

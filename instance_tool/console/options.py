@@ -16,7 +16,15 @@ from instance_tool.console.output import OutputFormat, ReportFormat
 from instance_tool.console.settings import ENCLAVE_VARIABLE, ConnectionSettings
 from vsock_wire.cli.program import set_up_logging
 from vsock_wire.cli.settings import Option, with_settings
-from vsock_wire.cli.shared_options import ENCRYPTION_ALGORITHM, ENCRYPTION_CONTEXT, KEY_ID, QUIET, VERBOSE
+from vsock_wire.cli.shared_options import (
+    DRY_RUN,
+    ENCRYPTION_ALGORITHM,
+    ENCRYPTION_CONTEXT,
+    GRANT_TOKEN,
+    KEY_ID,
+    QUIET,
+    VERBOSE,
+)
 from vsock_wire.cli.values import parse_text, parse_timeout
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.vocabulary import SERVICE_PORT
@@ -73,6 +81,8 @@ KEY_OPTION = KEY_ID.declare(click.option)
 CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
 KEY_OPTIONS = (CONTEXT_OPTION, KEY_OPTION)
 """Values: KeySettings."""
+GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))
+"""Values: GrantSettings."""
 ALGORITHM_OPTION = ENCRYPTION_ALGORITHM.declare(click.option)
 NO_NEWLINE_OPTION = click.option("-n", "--no-newline", is_flag=True, help="Do not print a newline after the result.")
 DECRYPT_OPTIONS = (
@@ -80,6 +90,7 @@ DECRYPT_OPTIONS = (
     EXPLAIN_OPTION,
     *KEY_OPTIONS,
     ALGORITHM_OPTION,
+    *GRANT_OPTIONS,
     click.option("--batch", is_flag=True, help="Decrypt standard input, one ciphertext per line."),
     NO_NEWLINE_OPTION,
 )

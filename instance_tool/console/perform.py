@@ -7,10 +7,14 @@ from collections.abc import Iterator
 
 import click
 
+from instance_tool.client.client import EnclaveClient
+from instance_tool.console.options import PROGRAM
 from instance_tool.console.output import encode_result
 from instance_tool.console.settings import ResultSettings
+from instance_tool.errors import EnclaveError
+from vsock_wire.cli.kms_requests import dry_run_ignored, report_dry_run
 from vsock_wire.cli.streams import standard_output
-from vsock_wire.protocol.kms_operations import KmsRequest
+from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
 from vsock_wire.protocol.recording import is_recording, record, recording
 from vsock_wire.protocol.vocabulary import Operation
 
@@ -30,7 +34,11 @@ def perform(settings: ResultSettings, request: KmsRequest, *, explain: bool = Fa
     output = standard_output()
     with explaining(request.operation, is_wanted=explain):
         with settings.new_client_with_credentials() as client:
-            result = client.ask_enclave(request)
+            result = _ask(client, request)
+        if result is None:
+            if not settings.quiet:
+                report_dry_run(PROGRAM, request.operation)
+            return
         encoded = encode_result(request.operation, result, settings.output_format) + (b"\n" if newline else b"")
         output.write(encoded)
         output.flush()
@@ -38,6 +46,20 @@ def perform(settings: ResultSettings, request: KmsRequest, *, explain: bool = Fa
             from vsock_wire.protocol.trace import Printed  # noqa: PLC0415 - only while recording
 
             record(Printed(len(encoded)))
+
+
+def _ask(client: EnclaveClient, request: KmsRequest) -> KmsResult | None:
+    """Return the result, or None if the request asked for a dry run and KMS would perform it."""
+    is_dry_run = bool(request.parameters.get("DryRun"))
+    try:
+        result = client.ask_enclave(request)
+    except EnclaveError as error:
+        if is_dry_run and error.says_dry_run_passed:
+            return None
+        raise
+    if is_dry_run:
+        raise dry_run_ignored(request.operation)
+    return result
 
 
 @contextlib.contextmanager

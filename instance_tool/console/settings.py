@@ -133,3 +133,10 @@ class KeySettings(Settings):
 
     key_id: str | None
     encryption_context: tuple[tuple[str, str], ...]
+
+
+class GrantSettings(Settings):
+    """Tokens of the grants that allow the request, and whether KMS only says if it would perform it."""
+
+    grant_tokens: tuple[str, ...]
+    dry_run: bool

@@ -20,7 +20,7 @@ class SharedOption(NamedTuple):
     """The arguments of ``click.option`` for one option.
 
     Attributes:
-        names: its flags.
+        names: its flags, and the name of its parameter if that differs.
         attributes: its keyword arguments.
     """
 
@@ -49,6 +49,18 @@ ENCRYPTION_CONTEXT = SharedOption(
 )
 ENCRYPTION_ALGORITHM = SharedOption(
     ("--encryption-algorithm",), {"type": parse_text, "metavar": "NAME", "help": "Algorithm of an asymmetric key."}
+)
+GRANT_TOKEN = SharedOption(
+    ("--grant-token", "grant_tokens"),
+    {
+        "type": parse_text,
+        "multiple": True,
+        "metavar": "TOKEN",
+        "help": "Token of a grant that is not yet in effect everywhere; repeatable.",
+    },
+)
+DRY_RUN = SharedOption(
+    ("--dry-run",), {"is_flag": True, "help": "Ask KMS whether it would perform the request; print no result."}
 )
 KEY_SPEC = SharedOption(("--key-spec",), {"help": "Type of data key."})
 KEY_PAIR_SPEC = SharedOption(

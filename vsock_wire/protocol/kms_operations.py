@@ -38,6 +38,9 @@ MAX_PUBLIC_KEY_BYTES = 8_192
 MAX_GRANT_TOKENS = 10
 """GrantTokens, in every operation that has them."""
 
+SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
+"""EncryptionAlgorithm of symmetric keys, and of a request that names none."""
+
 TIMEOUT_S_FIELD = "TimeoutS"
 """The field of a request that limits all attempts to call KMS together, in seconds. Without it, only the number of
 attempts is limited."""
@@ -98,6 +101,7 @@ _KEY_ID_REQUIRED = Field("KeyId", Kind.TEXT, is_required=True)
 _CONTEXT = Field("EncryptionContext", Kind.CONTEXT)
 _ALGORITHM = Field("EncryptionAlgorithm", Kind.TEXT)
 _GRANT_TOKENS = Field("GrantTokens", Kind.TEXTS, MAX_GRANT_TOKENS)
+_DRY_RUN = Field("DryRun", Kind.FLAG)
 _AGREEMENT = Field("KeyAgreementAlgorithm", Kind.TEXT)
 _CIPHERTEXT_BLOB = Field("CiphertextBlob", Kind.BYTES)
 
@@ -109,6 +113,7 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
             _KEY_ID,
             _ALGORITHM,
             _GRANT_TOKENS,
+            _DRY_RUN,
         ),
         reply=(_KEY_ID, _ALGORITHM),
         delivers="Plaintext",
@@ -121,13 +126,20 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
             Field("NumberOfBytes", Kind.NUMBER, MAX_RANDOM_BYTES),
             _CONTEXT,
             _GRANT_TOKENS,
+            _DRY_RUN,
         ),
         reply=(_CIPHERTEXT_BLOB, _KEY_ID),
         delivers="Plaintext",
         failure="Could not generate data key",
     ),
     Operation.GENERATE_DATA_KEY_PAIR: KmsOperation(
-        request=(_KEY_ID_REQUIRED, Field("KeyPairSpec", Kind.TEXT, is_required=True), _CONTEXT, _GRANT_TOKENS),
+        request=(
+            _KEY_ID_REQUIRED,
+            Field("KeyPairSpec", Kind.TEXT, is_required=True),
+            _CONTEXT,
+            _GRANT_TOKENS,
+            _DRY_RUN,
+        ),
         reply=(
             Field("PublicKey", Kind.BYTES),
             Field("PrivateKeyCiphertextBlob", Kind.BYTES),
@@ -149,6 +161,7 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
             Field("PublicKey", Kind.BYTES, MAX_PUBLIC_KEY_BYTES, is_required=True),
             Field("KeyAgreementAlgorithm", Kind.TEXT, is_required=True),
             _GRANT_TOKENS,
+            _DRY_RUN,
         ),
         reply=(_AGREEMENT, _KEY_ID),
         delivers="SharedSecret",
@@ -161,6 +174,7 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
             _CONTEXT,
             _ALGORITHM,
             _GRANT_TOKENS,
+            _DRY_RUN,
         ),
         reply=(_CIPHERTEXT_BLOB, _KEY_ID, _ALGORITHM),
         delivers=None,

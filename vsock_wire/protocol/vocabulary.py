@@ -85,6 +85,8 @@ class EnclaveCode(enum.StrEnum):
 
 
 EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - the name of one of KMS's errors
+DRY_RUN_PASSED = "DryRunOperationException"
+"""What KMS answers to a request with DryRun that it would perform."""
 KMS_REFUSAL_CODES = frozenset(
     {
         "AccessDeniedException",

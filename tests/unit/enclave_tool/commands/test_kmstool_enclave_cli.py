@@ -154,6 +154,36 @@ class TestOperations:
         assert run(monkeypatch, *command, *context, *FLAGS, stdin=b"x") == 0
         assert world.requests[0].parameters["EncryptionContext"] == {"a": "1", "b": "x=y", "c": ""}
 
+    @pytest.mark.parametrize("command", [case[0] for case in LINES if case[0][0] != "genrandom"])
+    def test_grant_tokens_are_sent(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    ) -> None:
+        assert run(monkeypatch, *command, "--grant-token", "one", "--grant-token", "two", *FLAGS, stdin=b"x") == 0
+        assert world.requests[0].parameters["GrantTokens"] == ("one", "two")
+
+    @pytest.mark.parametrize("command", [case[0] for case in LINES if case[0][0] != "genrandom"])
+    def test_dry_run_that_kms_would_perform_succeeds_without_a_result(
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        command: tuple[str, ...],
+    ) -> None:
+        world.answer = KmsError("DryRunOperationException", "", http_status=400, request_id=None)
+        assert run(monkeypatch, *command, "--dry-run", *FLAGS, stdin=b"x") == 0
+        (request,) = world.requests
+        assert request.parameters["DryRun"] is True
+        assert capsys.readouterr() == ("", f"kmstool-enclave-cli: dry run: KMS would perform {request.operation}\n")
+
+    def test_result_of_a_dry_run_that_was_performed_is_dropped(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(monkeypatch, "decrypt", "--ciphertext", "AQID", "--dry-run", *FLAGS) == 1
+        assert [request.operation for request in world.requests] == [Operation.DECRYPT]
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "--dry-run: Decrypt was performed all the same, and its result is dropped" in err
+
     def test_key_id_of_decrypt_needs_no_algorithm(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run(monkeypatch, "decrypt", "--ciphertext", "AQID", "--key-id", "k", *FLAGS) == 0
         assert world.requests[0].parameters == {"CiphertextBlob": b"\1\2\3", "KeyId": "k"}
@@ -278,12 +308,18 @@ class TestUsageErrors:
         assert "halfOfASecret" not in capsys.readouterr().err
         assert world.requests == []
 
-    @pytest.mark.parametrize("size", [0, 4_097])
+    @pytest.mark.parametrize(("size", "hint"), [(0, ""), (4_097, "hint: generate a data key with genkey")])
     def test_plaintext_that_kms_does_not_take_is_refused(
-        self, world: World, monkeypatch: pytest.MonkeyPatch, size: int
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        size: int,
+        hint: str,
     ) -> None:
         assert run(monkeypatch, "encrypt", "--key-id", "k", *FLAGS, stdin=bytes(size)) == 2
         assert world.requests == []
+        assert hint in capsys.readouterr().err
 
     @pytest.mark.parametrize("stream", ["sys.stdin", "sys.stdout"])
     def test_closed_stream_is_an_error_before_kms_is_asked(

@@ -24,10 +24,20 @@ def test_encrypt_encrypts_standard_input(ask: Ask, tool: Tool) -> None:
     [
         (("encrypt",), "--key-id: missing"),
         (("encrypt", "--key-id", "k"), "standard input: empty"),
+        (("encrypt", "--key-id", "k", *["--grant-token=t"] * 11), "--grant-token: expected at most 10, got 11"),
+        (("encrypt", "--key-id", "k", "--grant-token", ""), "--grant-token: empty"),
     ],
     ids=" ".join,
 )
 def test_wrong_usage_is_refused(tool: Tool, arguments: tuple[str, ...], words: str) -> None:
-    assert tool.run("--cid", "16", *arguments) == 2
+    assert tool.run("--cid", "16", *arguments, stdin=b"" if "empty" in words and "grant" not in words else b"x") == 2
     assert tool.out == b""
     assert words in tool.err
+
+
+def test_plaintext_that_is_too_long_for_kms_is_refused_with_a_hint_about_data_keys(tool: Tool) -> None:
+    assert tool.run("--cid", "16", "encrypt", "--key-id", "k", stdin=bytes(5_000)) == 2
+    assert tool.err == (
+        "kmstool-instance: error: standard input: longer than 4096 bytes, the most that KMS encrypts\n"
+        "hint: generate a data key with genkey, encrypt with its plaintext, and store its ciphertext with the data\n"
+    )

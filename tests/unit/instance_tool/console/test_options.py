@@ -12,6 +12,7 @@ CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet
 CREDENTIALS = {"--region", "--profile"}
 RESULT = CREDENTIALS | {"--output"}
 KEY = {"--key-id", "--encryption-context"}
+GRANTS = {"--grant-token", "--dry-run"}
 EXPECTATIONS = {"--expect", "--pcr", "--max-age", "--leeway", "--root"}
 OPTIONS = {
     "attest": CONNECTION
@@ -25,13 +26,13 @@ OPTIONS = {
         "--public-key",
         "--save",
     },
-    "decrypt": CONNECTION | RESULT | KEY | {"--explain", "--encryption-algorithm", "--batch", "--no-newline"},
-    "derive": CONNECTION | RESULT | {"--explain", "--key-id", "--public-key", "--no-newline"},
+    "decrypt": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--encryption-algorithm", "--batch", "--no-newline"},
+    "derive": CONNECTION | RESULT | GRANTS | {"--explain", "--key-id", "--public-key", "--no-newline"},
     "describe": CONNECTION | {"--explain"},
     "doctor": CONNECTION | CREDENTIALS | KEY | {"--output", "--encryption-algorithm", "--ciphertext", "--proxy-remote"},
-    "encrypt": CONNECTION | RESULT | KEY | {"--explain", "--encryption-algorithm"},
-    "genkey": CONNECTION | RESULT | KEY | {"--explain", "--key-spec", "--length"},
-    "genkeypair": CONNECTION | RESULT | KEY | {"--explain", "--key-pair-spec"},
+    "encrypt": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--encryption-algorithm"},
+    "genkey": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-spec", "--length"},
+    "genkeypair": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-pair-spec"},
     "genrandom": CONNECTION | RESULT | {"--length", "--no-newline"},
     "policy": {"--measurements", "--role", "--admin", "--pcr", "--operation", "--enable-iam-policies"},
     "policy explain": {
@@ -58,6 +59,7 @@ VALUES = {
     "--encryption-context": "a=1",
     "--key-id": "k",
     "--encryption-algorithm": "SYMMETRIC_DEFAULT",
+    "--grant-token": "t",
 }
 """Values for the options that may come before a command's name; options that are not listed are flags."""
 NOT_THERE = [(name, option) for name, options in OPTIONS.items() for option in sorted(OPTIONS["decrypt"] - options)]

@@ -154,6 +154,7 @@ VALUES = {
     Kind.BYTES: b"\1\2",
     Kind.NUMBER: 32,
     Kind.CONTEXT: {"a": "1"},
+    Kind.FLAG: True,
 }
 
 
@@ -180,7 +181,12 @@ class TestEveryOperation:
         fields = KMS_OPERATIONS[operation].request
         whole = encode_kms_request(KmsRequest(operation, {spec.parameter: VALUES[spec.kind] for spec in fields}))
         for spec in fields:
-            for wrong in (True, [1], {"a": 1}, "" if spec.kind is not Kind.CONTEXT else "x"):
+            for wrong in (
+                1 if spec.kind is Kind.FLAG else True,
+                [1],
+                {"a": 1},
+                "" if spec.kind is not Kind.CONTEXT else "x",
+            ):
                 with pytest.raises(RequestError, match=spec.name):
                     parse_kms_request(operation, {**whole, spec.name: wrong})
 
