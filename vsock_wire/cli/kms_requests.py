@@ -75,7 +75,7 @@ def dry_run_ignored(operation: Operation) -> ToolError:
     """Return the error for a peer that has performed a request with DryRun; the caller drops the result."""
     return ToolError(
         f"--dry-run: {operation} was performed all the same, and its result is dropped",
-        hint="the enclave runs kmstool in C or an older version, which ignores --dry-run: update it, or omit --dry-run",
+        hint="the enclave runs an older version, which ignores --dry-run: update it, or omit --dry-run",
     )
 
 
