@@ -21,11 +21,13 @@ MAX_REPLY_TEXT_CHARS = 4_096
 INSTANCE_SERVICE = "instance"
 """The Service of an error reply that reports a failure of ``kmstool-instance serve`` itself."""
 
+INVALID_INPUT = "InvalidInput"
+"""The code, in JSON output, of a line that is not a ciphertext. No reply has it."""
+
 
 class InstanceCode(enum.StrEnum):
-    """Codes of errors that occur on the instance, not in the enclave."""
+    """Codes of errors that occur in ``kmstool-instance serve`` itself, not in the enclave."""
 
-    INVALID_INPUT = "InvalidInput"
     ENCLAVE_UNREACHABLE = "EnclaveUnreachable"
     ENCLAVE_UNREADABLE = "EnclaveUnreadable"
     NO_CREDENTIALS = "NoCredentials"
@@ -92,7 +94,7 @@ class BusyError(ToolError):
 
 
 _CODES: dict[type[ToolError], str] = {
-    InputError: InstanceCode.INVALID_INPUT,
+    InputError: INVALID_INPUT,
     CredentialsError: InstanceCode.NO_CREDENTIALS,
     TransportError: InstanceCode.ENCLAVE_UNREACHABLE,
     WireError: InstanceCode.ENCLAVE_UNREADABLE,

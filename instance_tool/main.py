@@ -78,15 +78,15 @@ class _Commands(CommandGroup):
 def command(**_options: object) -> None:
     """Decrypt CIPHERTEXT with AWS KMS, through an enclave, and print the result.
 
-    CIPHERTEXT is base64 text; - reads it from standard input. AWS credentials
-    come from the environment, from this instance's role (IMDSv2), or from
-    boto3's chain (profiles, SSO, containers), in this order.
+    CIPHERTEXT is base64 text, file://PATH or -; without it, a pipe is read. It
+    may also be raw bytes or the JSON of aws kms encrypt. AWS credentials come
+    from the environment, from this instance's role (IMDSv2), or from boto3's
+    chain (profiles, SSO, containers), in this order.
 
     \b
     Examples:
       kmstool-instance --cid 16 --region us-east-1 CIPHERTEXT
-      aws kms encrypt ... --query CiphertextBlob --output text |
-          kmstool-instance --cid 16 -
+      aws kms encrypt ... | kmstool-instance --cid 16
       kmstool-instance --cid 16 --batch < ciphertexts > plaintexts
 
     \b

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from instance_tool.console.ciphertext import LineReader
 from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
 from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connection
 from instance_tool.console.perform import perform
@@ -48,16 +47,13 @@ def decrypt(settings: DecryptSettings) -> None:
     if settings.batch:
         _decrypt_batch(settings, template)
         return
-    if settings.ciphertext is None:
-        raise InputError(
-            "CIPHERTEXT: missing", hint=f"pass base64 text, or - for standard input; {PROGRAM} --help shows examples"
-        )
     request = with_ciphertext(template, ciphertext_argument(settings.ciphertext))
     perform(settings, request, explain=settings.explain, newline=not settings.no_newline)
 
 
 def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
     from instance_tool.console.batch import decrypt_lines  # noqa: PLC0415 - a single decrypt does not need them
+    from instance_tool.console.lines import LineReader  # noqa: PLC0415
     from instance_tool.console.progress import Progress  # noqa: PLC0415
 
     if settings.ciphertext not in (None, STANDARD_INPUT):

@@ -48,7 +48,7 @@ class DoctorSettings(CredentialSettings, KeySettings):
     *KEY_OPTIONS,
     ALGORITHM_OPTION,
     click.option(
-        "--ciphertext", metavar="TEXT", help="Also decrypt this, or - for standard input; never shows the plaintext."
+        "--ciphertext", metavar="TEXT", help="Also decrypt this, file://PATH or -; never shows the plaintext."
     ),
     click.option(
         "--proxy-remote", metavar="HOST[:PORT]", help="Where the proxy connects to, if not to KMS in the region."

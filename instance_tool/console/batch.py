@@ -17,6 +17,7 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pipeline import Pipeline
 from instance_tool.console.ciphertext import parse_ciphertext
 from instance_tool.console.kms_requests import with_ciphertext
+from instance_tool.console.lines import WrappedLines
 from instance_tool.console.output import OutputFormat, encode_failed_line, encode_result
 from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
@@ -90,6 +91,7 @@ def _decrypt_all(
     """Yield outcomes as they arrive; the caller sends back how many lines have been written."""
     number = written = 0
     has_ended = False
+    wrapped = WrappedLines()
     while not (has_ended and pipeline.is_empty):
         if not has_ended and (pipeline.is_empty or (number - written < MAX_IN_FLIGHT and is_ready())):
             line = next(lines, None)
@@ -98,7 +100,7 @@ def _decrypt_all(
                 continue
             number += 1
             try:
-                pipeline.send(number, with_ciphertext(template, _ciphertext(line)))
+                pipeline.send(number, with_ciphertext(template, _ciphertext(line, wrapped)))
             except InputError as error:
                 written = yield number, error
         else:
@@ -119,9 +121,10 @@ def _in_order(outcomes: Generator[_Numbered, int, None]) -> Iterator[_Numbered]:
             number, outcome = outcomes.send(written)
 
 
-def _ciphertext(line: bytes | InputError) -> bytes:
+def _ciphertext(line: bytes | InputError, wrapped: WrappedLines) -> bytes:
     if isinstance(line, InputError):
         raise line
+    wrapped.refuse(line)
     return parse_ciphertext(line)
 
 

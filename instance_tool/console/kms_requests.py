@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
-from instance_tool.console.ciphertext import parse_ciphertext, read_ciphertext
+from instance_tool.console.ciphertext import MAX_TEXT_BYTES, decode_ciphertext, parse_ciphertext, too_long
 from instance_tool.console.settings import GrantSettings
 from vsock_wire.cli.kms_requests import request_from_options
-from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
+from vsock_wire.cli.streams import STANDARD_INPUT, read_file, standard_input
 from vsock_wire.errors import InputError
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
+
+FILE_PREFIXES = ("file://", "fileb://", "@")
+"""What stands in front of a file's path in an argument: as in the aws command, and as in curl. The content tells text
+from raw bytes."""
+_NAME_MAX = 255
+"""The longest file name. Source: Linux, <linux/limits.h>. A ciphertext is longer or not base64."""
 
 
 def kms_request(
@@ -52,10 +60,53 @@ def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
     return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
 
 
-def ciphertext_argument(text: str) -> bytes:
-    """Return the ciphertext in an argument, or the one on standard input if the argument is STANDARD_INPUT.
+def ciphertext_argument(text: str | None) -> bytes:
+    """Return the ciphertext that an argument gives or names.
+
+    The argument is the text itself, ``file://PATH``, ``fileb://PATH`` or ``@PATH``, or STANDARD_INPUT. Without an
+    argument, standard input is read unless it is a terminal, so that nothing waits for a user who does not know it.
 
     Raises:
-        InputError: the text is empty or is not base64, or the ciphertext is longer than KMS accepts.
+        InputError: there is no ciphertext, as ``decode_ciphertext``; or the file cannot be read.
     """
-    return read_ciphertext(standard_input()) if text == STANDARD_INPUT else parse_ciphertext(os.fsencode(text))
+    if text is None:
+        return _piped_ciphertext()
+    if text in (STANDARD_INPUT, f"@{STANDARD_INPUT}"):
+        return _decode(standard_input().read(MAX_TEXT_BYTES + 1))
+    prefix = next((prefix for prefix in FILE_PREFIXES if text.startswith(prefix)), None)
+    if prefix is not None:
+        return _read_ciphertext_file(text.removeprefix(prefix), prefix)
+    try:
+        return parse_ciphertext(os.fsencode(text))
+    except InputError as error:
+        if len(text) <= _NAME_MAX and Path(text).is_file():
+            hint = "to read the file, write file:// in front of its name"
+            raise InputError("CIPHERTEXT: the name of a file, not a ciphertext", hint=hint) from None
+        raise error from None
+
+
+def _piped_ciphertext() -> bytes:
+    content = b"" if sys.stdin is None or sys.stdin.isatty() else standard_input().read(MAX_TEXT_BYTES + 1)
+    if not content:
+        raise InputError(
+            "CIPHERTEXT: missing",
+            hint="pass base64 text, file://PATH, or a pipe; kmstool-instance --help shows examples",
+        )
+    return _decode(content)
+
+
+def _read_ciphertext_file(path: str, prefix: str) -> bytes:
+    if not path:
+        raise InputError(f"CIPHERTEXT: {prefix} without a path")
+    return decode_ciphertext(read_file(_expanded(path), "CIPHERTEXT", max_bytes=MAX_TEXT_BYTES))
+
+
+def _expanded(path: str) -> str:
+    """Return a path with the home directory instead of ``~``, which the shell expands only in front of a word."""
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def _decode(content: bytes) -> bytes:
+    if len(content) > MAX_TEXT_BYTES:
+        raise too_long()
+    return decode_ciphertext(content)

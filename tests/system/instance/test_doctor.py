@@ -352,7 +352,7 @@ class TestFailureText:
     [
         (["--key-id", "alias/x"], b"--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
         (["--proxy-remote", "kms.invalid:x"], b"kms.invalid:x"),
-        (["--ciphertext", "not base64!"], b"CIPHERTEXT: not standard base64"),
+        (["--ciphertext", "not base64!"], b"CIPHERTEXT: not base64 text"),
         (["--explain"], b"error: doctor: no such option '--explain'"),
     ],
 )

@@ -113,6 +113,6 @@ class TestBatch:
         assert tool.run("--enclave", enclave, "--batch", stdin=b"AQID\n?\nAQID\nBAUG\n") == 1
         assert tool.out == b"Hello, KMS!\n\nHello, KMS!\n\n"
         errors = [line for line in tool.err.splitlines() if not line.startswith("hint: ")]
-        assert errors[0].startswith("kmstool-instance: error: line 2: CIPHERTEXT: not standard base64")
+        assert errors[0].startswith("kmstool-instance: error: line 2: CIPHERTEXT: not base64 text")
         assert errors[1].startswith("kmstool-instance: error: line 4: Could not decrypt ciphertext")
         assert len(errors) == 2

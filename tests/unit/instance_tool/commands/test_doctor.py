@@ -62,7 +62,7 @@ def test_json_output_has_every_hop(tool: Tool, chain: str) -> None:
     ("arguments", "words"),
     [
         (("--key-id", "k"), "--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
-        (("--ciphertext", "?"), "CIPHERTEXT: not standard base64"),
+        (("--ciphertext", "?"), "CIPHERTEXT: not base64 text"),
         (("--proxy-remote", "kms.invalid:x"), "kms.invalid:x"),
         (("--output", "base64"), "--output"),
     ],

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-from base64 import b64encode
+import json
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instance_tool.console.ciphertext import MAX_TEXT_BYTES, LineReader, parse_ciphertext, read_ciphertext
+from instance_tool.console.ciphertext import decode_ciphertext, parse_ciphertext
 from vsock_wire.errors import ExitCode, InputError
 from vsock_wire.protocol.kms_operations import MAX_CIPHERTEXT_BYTES
 
@@ -31,14 +30,6 @@ class TestParseCiphertext:
             parse_ciphertext(text)
         assert caught.value.exit_code is ExitCode.USAGE
 
-    @pytest.mark.parametrize(
-        "text", [b"AQI", b"AQID=", b"AQ_-", b"=", b"AQID\0", b"\xff\xfe", b"\xc3\xa9AQID", b"AQ==AQ=="]
-    )
-    def test_other_text_says_so_without_quoting_it(self, text: bytes) -> None:
-        with pytest.raises(InputError, match=r"^CIPHERTEXT: not standard base64 with padding$") as e:
-            parse_ciphertext(text)
-        assert "base64 -w0" in (e.value.hint or "")
-
     def test_longest_is_accepted_and_one_more_byte_is_not(self) -> None:
         assert parse_ciphertext(LONGEST) == bytes(MAX_CIPHERTEXT_BYTES)
         with pytest.raises(InputError, match=r"^CIPHERTEXT: expected at most 6144 bytes, got 6145$"):
@@ -50,68 +41,104 @@ class TestParseCiphertext:
             parse_ciphertext(text)
 
 
-class TestReadCiphertext:
-    def test_takes_the_whole_stream(self) -> None:
-        wrapped = b"\n".join(LONGEST[i : i + 76] for i in range(0, len(LONGEST), 76)) + b"\n"
-        assert read_ciphertext(io.BytesIO(wrapped)) == bytes(MAX_CIPHERTEXT_BYTES)
+SYMMETRIC = bytes.fromhex("0102020078") + bytes(range(0x80, 0x100)) + bytes(range(50))
+"""Begins like a symmetric ciphertext of KMS, and has every byte that is not ASCII."""
+TEXT = b64encode(SYMMETRIC).decode()
 
-    def test_endless_stream_is_refused_after_the_limit(self) -> None:
-        class Endless(io.RawIOBase):
-            given = 0
+ACCEPTED = {
+    "standard base64": TEXT,
+    "without padding": TEXT.rstrip("="),
+    "URL-safe": urlsafe_b64encode(SYMMETRIC).decode(),
+    "URL-safe without padding": urlsafe_b64encode(SYMMETRIC).decode().rstrip("="),
+    "wrapped": encodebytes(SYMMETRIC).decode(),
+    "wrapped with CRLF": encodebytes(SYMMETRIC).decode().replace("\n", "\r\n"),
+    "with a byte order mark": "\ufeff" + TEXT,
+    "in double quotes": f'"{TEXT}"\n',
+    "in single quotes": f" '{TEXT}' ",
+    "in curly quotes": f"\u201c{TEXT}\u201d",
+    "with blanks of a web page": f"\xa0{TEXT[:40]}\u200b{TEXT[40:]}\xa0",
+    "aws kms encrypt": json.dumps(
+        {"CiphertextBlob": TEXT, "KeyId": "arn:aws:kms:x", "EncryptionAlgorithm": "S"}, indent=4
+    ),
+    "genkey": json.dumps({"Plaintext": "AQID", "CiphertextBlob": TEXT, "KeyId": "arn:aws:kms:x"}),
+    "genkeypair": json.dumps({"PrivateKeyPlaintext": "AQID", "PrivateKeyCiphertextBlob": TEXT}),
+    "line of a batch": json.dumps({"Line": 3, "CiphertextBlob": TEXT}),
+}
+REFUSED = {
+    "": "empty",
+    '""': "empty",
+    TEXT[:-3]: "base64 text that is cut short",
+    TEXT[:-4] + "/x==": "base64 text that is cut short",
+    "AQID=": "base64 text with wrong padding",
+    "AQ=": "base64 text with wrong padding",
+    "=": "base64 text with wrong padding",
+    "AQID====": "base64 text with wrong padding",
+    "AQ==AQ==": "more than one base64 text",
+    "+_": "not base64 text",
+    "hello, world": "not base64 text",
+    "AQID\0": "not base64 text",
+    "\u2014AQID": "has characters that base64 text does not have",
+    SYMMETRIC.hex(): "hexadecimal text",
+    "0x" + SYMMETRIC.hex().upper(): "hexadecimal text",
+    SYMMETRIC.hex(":"): "hexadecimal text",
+    b64encode(TEXT.encode()).decode(): "base64 of base64 text: it was encoded twice",
+    '{"Plaintext": "AQID"}': "JSON without CiphertextBlob",
+    '{"CiphertextBlob": 7}': "JSON without CiphertextBlob",
+    '{"CiphertextBlob": ""}': "JSON without CiphertextBlob",
+    '{"CiphertextBlob": "AQID", "PrivateKeyCiphertextBlob": "AQID"}': "JSON without CiphertextBlob",
+    f'["{TEXT}"]': "JSON without CiphertextBlob",
+    "{": "JSON that is cut short or malformed",
+    '{"CiphertextBlob": "AQID", "CiphertextBlob": "BAUG"}': "JSON that is cut short or malformed",
+    '{"CiphertextBlob": "?"}': "not base64 text",
+    f"{TEXT}\tSYMMETRIC_DEFAULT\tarn:aws:kms:us-east-1:1:key/k": "several columns of the aws command",
+    "None": "what the aws command prints if --query finds nothing",
+    "null": "what the aws command prints if --query finds nothing",
+    "-----BEGIN PKCS7-----\nAQID": "PEM, not a ciphertext",
+    "CIPHERTEXT: AQID\nPLAINTEXT: AQID": "labeled output",
+}
 
-            def readable(self) -> bool:
-                return True
 
-            def read(self, size: int = -1) -> bytes:
-                assert 0 < size <= MAX_TEXT_BYTES + 1
-                self.given += size
-                return b"A" * size
+class TestForms:
+    @pytest.mark.parametrize("form", ACCEPTED)
+    def test_text_is_accepted_from_an_argument_and_from_a_file(self, form: str) -> None:
+        assert parse_ciphertext(ACCEPTED[form].encode()) == SYMMETRIC
+        assert decode_ciphertext(ACCEPTED[form].encode()) == SYMMETRIC
 
-        stream = Endless()
-        with pytest.raises(InputError, match=r"^CIPHERTEXT: longer than 65536 bytes of base64 text$"):
-            read_ciphertext(stream)  # type: ignore[arg-type] # has the used part of BinaryIO
-        assert stream.given <= MAX_TEXT_BYTES + 1
+    @pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=REFUSED.values())
+    def test_other_text_is_named_for_what_it_is_without_quoting_it(self, text: str, words: str) -> None:
+        with pytest.raises(InputError, match=rf"^CIPHERTEXT: {words}") as caught:
+            parse_ciphertext(text.encode())
+        assert len(text) < 10 or text not in f"{caught.value} {caught.value.hint}"
 
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_utf16_is_named(self, encoding: str) -> None:
+        for parse in (parse_ciphertext, decode_ciphertext):
+            with pytest.raises(InputError, match=r"^CIPHERTEXT: UTF-16 text") as caught:
+                parse((TEXT + "\r\n").encode(encoding))
+            assert "iconv -f utf-16" in (caught.value.hint or "")
 
-class TestReadLines:
-    def test_yields_each_line(self) -> None:
-        assert list(LineReader(io.BytesIO(b"a\nb\n\nlast"))) == [b"a\n", b"b\n", b"\n", b"last"]
+    @pytest.mark.parametrize("raw", [SYMMETRIC, b"\xff\xfe" + SYMMETRIC, b"\0\1" + SYMMETRIC, b"\1\2\3"])
+    def test_raw_bytes_are_accepted_from_a_file_and_not_from_an_argument(self, raw: bytes) -> None:
+        assert decode_ciphertext(raw) == raw
+        with pytest.raises(InputError, match=r"^CIPHERTEXT: (not text, but raw bytes|not base64 text)"):
+            parse_ciphertext(raw)
 
-    def test_empty_stream_has_no_line(self) -> None:
-        assert list(LineReader(io.BytesIO(b""))) == []
+    def test_raw_bytes_that_were_decoded_as_text_are_named(self) -> None:
+        with pytest.raises(InputError, match=r"^CIPHERTEXT: raw bytes that a program has damaged"):
+            decode_ciphertext(SYMMETRIC.decode("utf-8", "replace").encode())
 
-    @pytest.mark.parametrize("length", [MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, MAX_TEXT_BYTES * 3 + 7])
-    def test_too_long_line_is_an_error_in_its_place_and_the_next_one_is_read(self, length: int) -> None:
-        before, too_long, after = LineReader(io.BytesIO(b"a\n" + b"x" * length + b"\nb\n"))
-        assert (before, after) == (b"a\n", b"b\n")
-        assert isinstance(too_long, InputError)
+    def test_raw_bytes_have_the_same_limit_as_text(self) -> None:
+        assert decode_ciphertext(b"\xff" * MAX_CIPHERTEXT_BYTES) == b"\xff" * MAX_CIPHERTEXT_BYTES
+        with pytest.raises(InputError, match=r"^CIPHERTEXT: expected at most 6144 bytes, got 6145$"):
+            decode_ciphertext(b"\xff" * (MAX_CIPHERTEXT_BYTES + 1))
 
-    def test_too_long_line_at_the_end_is_an_error(self) -> None:
-        (too_long,) = LineReader(io.BytesIO(b"x" * (MAX_TEXT_BYTES + 1)))
-        assert isinstance(too_long, InputError)
+    @given(st.binary(max_size=300))
+    def test_any_file_is_a_ciphertext_or_an_input_error(self, content: bytes) -> None:
+        with contextlib.suppress(InputError):
+            decode_ciphertext(content)
 
-    def test_line_at_the_limit_is_a_line(self) -> None:
-        line = b"x" * (MAX_TEXT_BYTES - 1) + b"\n"
-        assert list(LineReader(io.BytesIO(line * 2))) == [line] * 2
-
-    def test_lines_are_yielded_as_they_arrive(self) -> None:
-        read_end, write_end = os.pipe()
-        with os.fdopen(read_end, "rb") as stream, os.fdopen(write_end, "wb", buffering=0) as writer:
-            lines = LineReader(stream)
-            assert not lines.is_ready()
-            writer.write(b"a\nb")
-            assert lines.is_ready()
-            assert next(lines) == b"a\n"
-            assert not lines.is_ready()  # half a line does not count
-            writer.write(b"c\n" + b"x" * (MAX_TEXT_BYTES - 20_000))
-            assert next(lines) == b"bc\n"
-            assert not lines.is_ready()
-            writer.write(b"x" * 30_000)
-            assert not lines.is_ready()
-            writer.write(b"\nlast")
-            assert lines.is_ready()
-            assert isinstance(next(lines), InputError)
-            assert not lines.is_ready()
-            writer.close()
-            assert lines.is_ready()
-            assert list(lines) == [b"last"]
+    @given(st.binary(min_size=64, max_size=300))
+    def test_any_encoding_of_any_bytes_is_read_back(self, blob: bytes) -> None:
+        ciphertext = b"\x01\x02" + blob
+        for encoded in (b64encode(ciphertext), urlsafe_b64encode(ciphertext).rstrip(b"="), encodebytes(ciphertext)):
+            assert parse_ciphertext(encoded) == decode_ciphertext(encoded) == ciphertext
