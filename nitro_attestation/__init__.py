@@ -1,4 +1,4 @@
-"""Verify what a Nitro Enclave proves about itself, and bind an AWS KMS key to what it proves.
+"""Verify attestation documents of Nitro Enclaves, and write and check AWS KMS key policies that require them.
 
 Most callers verify an attestation document, compare it with the image they built, and take the enclave's public key::
 
@@ -15,20 +15,20 @@ Most callers verify an attestation document, compare it with the image they buil
 Simple:
     verify_document, AttestationDocument, AWS_NITRO_ROOT_SHA256, DEFAULT_LEEWAY: the signature, the certificates, and
         the fields. AttestationError names the VerificationStep that failed, and the field.
-    parse_measurements, verify_measurements, identifying_pcrs: the image behind a document.
+    parse_measurements, verify_measurements, identifying_pcrs: which image a document comes from.
     attested_key_policy: a key policy that lets one image use a key.
-    parse_policy, parse_caller, explain_policy, explanation_text: why a policy lets a document use a key, or not.
+    parse_policy, parse_caller, explain_policy, explanation_text: why a policy allows or denies an enclave's requests.
 
 Advanced:
-    decode_document_file, parse_unverified_document: documents from files, and documents that nobody vouches for.
+    decode_document_file, parse_unverified_document: documents from files, and parsing without verification.
     VerifiedDocument, document_text, document_json, explanation_json: reports for people and programs.
-    evaluate_policy and attestation_context, caller_context, encryption_context_keys: decide on a request of your own.
-    find_gaps: ways around the attestation in a policy. default_policy: what KMS gives a key made without a policy.
+    evaluate_policy and attestation_context, caller_context, encryption_context_keys: evaluate a request you describe.
+    find_gaps: ways around the attestation in a policy. default_policy: the policy of a key created without one.
 
-A library in its own right: it opens no socket, reads no clock, calls no AWS API, and needs cbor2 and cryptography only.
-Names are loaded when they are first used. The modules below this package are internal.
+The package works without the rest of the project: it opens no sockets, reads no clock, calls no AWS API, and needs only
+cbor2 and cryptography. Names are loaded on first use. The modules in this package are internal.
 
-PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.
+PYTEST_DONT_REWRITE: without this word, pytest warns when a program imports this package before it starts pytest.
 """
 
 import importlib
@@ -138,7 +138,7 @@ __all__ = [
     "verify_measurements",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of this package's
+if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute name
     _HOMES = {
         "document.certificates": ("AWS_NITRO_ROOT_SHA256",),
         "document.cose": ("parse_unverified_document",),

@@ -1,6 +1,6 @@
-"""Errors of this package. It raises no others for what stands in a document, a policy or a file of measurements.
+"""Errors of this package. A bad document, policy or measurements file raises no others.
 
-Error text is lower case without a full stop and holds no secret; what a stranger wrote is quoted and cut.
+Error text is lower case without a full stop and contains no secrets; untrusted text in it is quoted and truncated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class NitroAttestationError(Exception):
     """Base class of this package's errors; programmer mistakes stay ``ValueError`` and ``TypeError``.
 
     Attributes:
-        hint: what the reader can do about it, or None where that is not known.
+        hint: what the reader can do about it, or None.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -22,7 +22,7 @@ class NitroAttestationError(Exception):
 
 
 class VerificationStep(enum.IntEnum):
-    """The steps of verify_document, in their order. AWS's process text has the first four; the others are a caller's.
+    """The steps of verify_document, in order. AWS specifies the first four; the others check what the caller expects.
 
     Source: "Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.
     """
@@ -30,13 +30,13 @@ class VerificationStep(enum.IntEnum):
     DECODING = 1
     """Decode the CBOR and map it to a COSE_Sign1."""
     CONTENT = 2
-    """Extract the attestation document from it, and check each field (section 3.2.2)."""
+    """Extract the attestation document and check each field (section 3.2.2)."""
     CERTIFICATES = 3
-    """Verify the chain of certificates from the root to the leaf (sections 3.2.3 and 3.2.4)."""
+    """Verify the certificate chain from the root to the leaf (sections 3.2.3 and 3.2.4)."""
     SIGNATURE = 4
     """Verify that the leaf's key signed the document."""
     AGE = 5
-    """Compare the time it was made with the maximum age."""
+    """Compare the document's age with the maximum age."""
     NONCE = 6
     """Compare the nonce."""
     MODE = 7
@@ -50,14 +50,14 @@ class VerificationStep(enum.IntEnum):
 
 
 class AttestationError(NitroAttestationError):
-    """An attestation document is malformed, or does not prove what it says.
+    """An attestation document is malformed, or does not prove what it claims.
 
     Attributes:
         field: the part of the document that failed, such as "pcrs[3]", "certificate" or "signature".
-        reason: what was expected of it, and what it is.
-        step: the step of verify_document that failed; None outside of it.
-        slow_by: how much earlier than the document the time is that it is judged at, if that is why it fails: at least
-            so much the clock seems to be slow that this time is from.
+        reason: what is wrong with it.
+        step: the step of verify_document that failed; None outside verify_document.
+        slow_by: how slow the caller's clock seems to be, at least: how long after the given time the document was made
+            or the certificate becomes valid. None if the document failed for another reason.
     """
 
     def __init__(self, field: str, reason: str, *, hint: str | None = None, slow_by: timedelta | None = None) -> None:
@@ -69,12 +69,12 @@ class AttestationError(NitroAttestationError):
 
 
 class DocumentFileError(NitroAttestationError):
-    """A file holds no attestation document in any form that is read here."""
+    """A file does not contain an attestation document in a supported form."""
 
 
 class PolicyError(NitroAttestationError):
-    """A key policy is malformed, or says something that is not evaluated here."""
+    """A key policy is malformed, or contains something that cannot be evaluated here."""
 
 
 class MeasurementError(NitroAttestationError):
-    """Measurements of an enclave image are malformed, or identify no image."""
+    """Measurements of an enclave image are malformed, or do not identify an image."""

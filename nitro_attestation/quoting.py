@@ -1,12 +1,12 @@
-"""Text that a stranger wrote, made safe to show (pure).
+"""Make untrusted text safe to display (pure).
 
-This package imports none of the project's others, so these two functions have twins in ``vsock_wire.errors``.
+This package does not import the project's other packages, so these two functions have twins in ``vsock_wire.errors``.
 """
 
 from __future__ import annotations
 
 QUOTED_CHARS = 64
-"""Maximum number of characters of a stranger's text that an error quotes: enough to recognize it."""
+"""Maximum number of characters of untrusted text that an error quotes: enough to recognize it."""
 
 
 def printable(text: str) -> str:
@@ -17,6 +17,6 @@ def printable(text: str) -> str:
 
 
 def quoted(text: str, max_chars: int = QUOTED_CHARS) -> str:
-    """Return a stranger's ``text`` in double quotes, printable, cut at ``max_chars`` characters."""
+    """Return untrusted ``text`` in double quotes, escaped, and truncated to ``max_chars`` characters."""
     cut = text[:max_chars] + ("..." if len(text) > max_chars else "")
     return f'"{printable(cut)}"'

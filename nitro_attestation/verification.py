@@ -1,4 +1,4 @@
-"""Verify an attestation document, step by step, and compare it with what a relying party expects (pure).
+"""Verify an attestation document step by step, and compare it with what the relying party expects (pure).
 
 Source of steps 1 to 4: "Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.
 """
@@ -26,8 +26,8 @@ from nitro_attestation.errors import AttestationError, VerificationStep
 from nitro_attestation.measurements import verify_measurements
 
 DEFAULT_LEEWAY = timedelta(minutes=5)
-"""Leaf certificates are valid from the moment they are issued, and a new one comes every 2 h 45 min: a clock that is
-slow by seconds meets one that is not valid yet. KMS allows requests as much."""
+"""A leaf certificate is valid from the moment it is issued, and a new one is issued every 2 h 45 min. For a clock that
+is a few seconds slow, it is not valid yet. KMS allows the same difference between clocks."""
 
 
 def verify_document(
@@ -43,31 +43,32 @@ def verify_document(
     allow_debug: bool = False,
     root: bytes = AWS_NITRO_ROOT_SHA256,
 ) -> AttestationDocument:
-    """Verify that an enclave had this document signed under the root, compare it, and return its fields.
+    """Verify a document's signature and certificates, compare its fields with what you expect, and return them.
 
-    What is None is not compared. Nothing but a nonce that you chose, or a public key that you know, says who sent the
-    document; nothing but PCRs says what runs in the enclave. Revocation is not checked: AWS publishes no list.
+    A field whose argument is None is not compared. Only a nonce that you chose, or a public key that you know, shows
+    that the document is not a replay; only PCRs show what runs in the enclave. Does not check revocation: AWS publishes
+    no revocation list.
 
     Args:
-        document: COSE_Sign1, with tag 18 or without, at most MAX_DOCUMENT_BYTES bytes; see decode_document_file for
+        document: COSE_Sign1, with or without tag 18, at most MAX_DOCUMENT_BYTES bytes; see decode_document_file for
             text.
-        at: the present time, with its zone. None is for documents from an archive: their certificates are judged at the
-            document's own timestamp, which says nothing of how old it is.
-        leeway: how much later than ``at`` the document may have been made and a certificate become valid, for a clock
-            that is slow. It does not count with ``at=None``, nor for what has expired.
-        max_age: how long before ``at`` it may have been made.
-        nonce: what it must hold; no bytes are a value. Compared as a whole, like the two below.
-        user_data: what it must hold. kmstool-enclave puts a line in front of its callers' bytes, such as
-            ``deliver=exec``, which belongs to the value.
-        public_key: what it must hold, as the enclave gave it: most give DER.
-        pcrs: measurements that it must show, at least one, by their index; see parse_measurements.
-        allow_debug: whether to accept an enclave in debug mode, whose console shows its secrets.
-        root: the root certificate in PEM or DER, or its SHA-256. AWS's by default.
+        at: the current time, with a time zone. None is for archived documents: their certificates are checked at the
+            document's own timestamp, which proves nothing about its age.
+        leeway: how long after ``at`` the document may have been made, or a certificate may become valid, to tolerate a
+            slow clock. Not used with ``at=None``, nor for expiry.
+        max_age: how long before ``at`` the document may have been made.
+        nonce: the expected nonce; empty bytes are a value. Compared in full, as are the next two.
+        user_data: the expected user data. kmstool-enclave puts a line such as ``deliver=exec`` before its callers'
+            bytes; that line is part of the value.
+        public_key: the expected public key, exactly as the enclave passed it to the NSM, usually in DER.
+        pcrs: the expected measurements by PCR index, at least one; see parse_measurements.
+        allow_debug: whether to accept an enclave in debug mode, whose console can be read from the parent instance.
+        root: the root certificate in PEM or DER, or its SHA-256. Default: AWS's root.
 
     Raises:
-        AttestationError: a step failed; it names the step and the field.
+        AttestationError: a step failed; the error names the step and the field.
         TypeError: an argument has the wrong type.
-        ValueError: an argument has no possible value, such as a time without a zone.
+        ValueError: an argument has an invalid value, such as a time without a time zone.
     """
     _check_types(document, at=at, leeway=leeway, max_age=max_age, pcrs=pcrs, root=root)
     _check_values(at=at, leeway=leeway, max_age=max_age, pcrs=pcrs)
@@ -120,7 +121,7 @@ def _verify_age(made_at: datetime, at: datetime, leeway: timedelta, max_age: tim
             "timestamp",
             f"expected a document made at most {duration_text(max_age)} before {moment_text(at)}, got one made"
             f" {duration_text(at - made_at)} before",
-            hint="have the enclave make a new one",
+            hint="ask the enclave for a new document",
         )
     if made_at.replace(microsecond=0) - at > leeway:  # so that a time in whole seconds, as reports show it, can be at
         slow_by = made_at - at
@@ -134,8 +135,8 @@ def _verify_age(made_at: datetime, at: datetime, leeway: timedelta, max_age: tim
 
 _HINTS = {
     "nonce": "the document was made for another request, or is a replay",
-    "user_data": "another request had the document made, or something between here and the enclave changed the request",
-    "public_key": "another program made the document, or something between here and the enclave changed the request",
+    "user_data": "the document was made for another request, or the request was changed on its way to the enclave",
+    "public_key": "another program requested the document, or the request was changed on its way to the enclave",
 }
 
 
@@ -145,17 +146,16 @@ def _verify_equal(field: str, got: bytes | None, expected: bytes | None) -> None
     name = field.replace("_", " ")
     hint = _HINTS[field]
     if field == "user_data" and got is not None and got.endswith(expected):
-        hint = f"it ends in what was expected: its first {len(got) - len(expected)} bytes belong to the value as well"
-    raise AttestationError(
-        field, f"expected the {name} that was asked for, got {'none' if got is None else 'another'}", hint=hint
-    )
+        hint = f"it ends with the expected bytes: its first {len(got) - len(expected)} bytes are part of the value too"
+    reason = f"the document has no {name}" if got is None else f"not the expected {name}"
+    raise AttestationError(field, reason, hint=hint)
 
 
 def _verify_mode(fields: AttestationDocument, *, allow_debug: bool) -> None:
     if fields.is_debug and not allow_debug:
         raise AttestationError(
             "pcrs",
-            "expected an enclave that does not run in debug mode, got zeros in PCR0 to PCR2",
+            "the enclave runs in debug mode: PCR0 to PCR2 are zeros",
             hint="run the enclave without --debug-mode: in debug mode, the parent instance can read its console",
         )
 
@@ -173,21 +173,23 @@ def _check_values(
     *, at: datetime | None, leeway: timedelta, max_age: timedelta | None, pcrs: Mapping[int, bytes] | None
 ) -> None:
     if at is not None and at.utcoffset() is None:
-        raise ValueError("at: expected a time with its time zone, got a naive one")
+        raise ValueError("at: the time has no time zone")
     if leeway < timedelta(0):
         raise ValueError(f"leeway: expected 0 or more, got {leeway}")
     if max_age is not None and max_age < timedelta(0):
         raise ValueError(f"max_age: expected 0 or more, got {max_age}")
     if max_age is not None and at is None:
-        raise ValueError("max_age: cannot be used without at, which it counts from")
+        raise ValueError("max_age: needs at, the time from which it counts")
     if pcrs is not None and not pcrs:
-        raise ValueError("pcrs: expected at least one PCR, or None to compare none, got an empty mapping")
+        raise ValueError("pcrs: the mapping is empty; pass None to compare no PCRs")
     for index, value in (pcrs or {}).items():
-        if type(index) is not int:  # true would pass for 1
+        if type(index) is not int:  # True would pass for 1
             raise TypeError(f"pcrs: index: expected a number, got {type(index).__name__}")
         _expect(f"pcrs[{index}]", value, bytes, "bytes")
         if not 0 <= index < PCR_COUNT or len(value) not in PCR_SIZES_BYTES:
-            raise ValueError(f"pcrs[{index}]: expected 32, 48 or 64 bytes under 0 to {PCR_COUNT - 1}, got another")
+            raise ValueError(
+                f"pcrs[{index}]: expected an index below {PCR_COUNT} and 32, 48 or 64 bytes, got {len(value)}"
+            )
 
 
 def _check_attested(**expected: object) -> None:

@@ -38,7 +38,7 @@ ERROR_TEXTS = (
     "Too many connections: 256 are open",
     "Message does not contain a Ciphertext",
     "Ciphertext not a base64 string",
-    "attestation document: nonce: expected the nonce that was asked for, got another",
+    "attestation document: nonce: not the expected nonce",
     "vsock-proxy: error: Error at checking the allowlist: The given address and port are not allowed: 10.0.0.1:443",
     "vsock-proxy: error: DNS lookup failed: kms.us-east-1.amazonaws.com: name or service not known",
     "vsock-proxy: error: Could not open the file: proxy.yaml: no such file or directory",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 EXCLUDED = re.compile(
-    r"LICENSE|requirements/.*|tests/fuzz/corpus/.*|tests/support/attestation/key_policies/.*|.*\.(?:pem|svg)|"
+    r"LICENSE|requirements/.*|tests/fuzz/corpus/.*|.*\.pem|"
     r"tools/wording\.py|tests/docs/test_wording\.py|tests/docs/test_proofread\.py"
 )
 """Texts of others, data, and the files that have to name what is forbidden."""

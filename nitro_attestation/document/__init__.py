@@ -1,4 +1,4 @@
 """Attestation documents: their CBOR, payload, certificates and signature (pure).
 
-Internal: what is public stands in ``nitro_attestation``.
+Internal: the public names are in ``nitro_attestation``.
 """

@@ -1,7 +1,7 @@
-"""One CBOR item out of untrusted bytes, without what the library would let pass (pure).
+"""Decode one CBOR item from untrusted bytes, more strictly than cbor2 does by default (pure).
 
 cbor2's ``loads`` ignores trailing bytes, keeps the last of two equal keys, and turns tags into dates, regular
-expressions, parsed e-mail and huge numbers. Nothing this project reads from a stranger needs any of these.
+expressions, parsed e-mail and huge numbers. No untrusted input of this project needs any of these.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import NoReturn
 import cbor2
 
 MAX_DEPTH = 8
-"""Most containers inside each other. An attestation document's payload has 2."""
+"""Maximum nesting of containers. An attestation document's payload has 2 levels."""
 
 
 def decode_strict_cbor(data: bytes) -> object:
     """Decode exactly one CBOR item (RFC 8949) without tags.
 
-    Definite and indefinite lengths are both taken, and integers of any width. Does not look at the types inside: what
-    comes back may hold floats, simple values and keys of any kind.
+    Accepts definite and indefinite lengths, and integers of any width. Does not check types: the result may contain
+    floats, simple values and keys of any type.
 
     Returns:
         bool, bytes, dict, float, int, list, None, str, or one of cbor2's own for other simple values.
 
     Raises:
-        ValueError: not CBOR, cut short, bytes behind the item, a key twice in one map, a tag, or nested too deep. The
-            text quotes nothing of the data.
+        ValueError: the data is not CBOR, is truncated, continues after the item, or has a duplicate key, a tag or too
+            many levels. The message does not quote the data.
     """
     stream = BytesIO(data)
     decoder = cbor2.CBORDecoder(
@@ -39,12 +39,14 @@ def decode_strict_cbor(data: bytes) -> object:
     try:
         item: object = decoder.decode()
     except cbor2.CBORDecodeEOF:
-        raise ValueError(f"expected a whole CBOR item, got one cut short after {len(data)} bytes") from None
+        raise ValueError(f"the CBOR item is truncated after {len(data)} bytes") from None
     except (cbor2.CBORError, ValueError):
-        raise ValueError("expected well-formed CBOR without tags and duplicate keys, got other bytes") from None
+        raise ValueError(
+            f"not well-formed CBOR, or CBOR with a tag, a duplicate key or more than {MAX_DEPTH} levels"
+        ) from None
     trailing_bytes = len(stream.read())
     if trailing_bytes:
-        raise ValueError(f"expected nothing after the CBOR item, got {trailing_bytes} more bytes")
+        raise ValueError(f"the CBOR item is followed by {trailing_bytes} extra bytes")
     return item
 
 

@@ -1,8 +1,8 @@
-"""X.509 certificates out of untrusted bytes, without a Python warning (pure).
+"""Parse X.509 certificates from untrusted bytes, without Python warnings (pure).
 
-``cryptography`` warns about certificates that it reads but RFC 5280 does not allow: a serial number that is not
-positive, a name that is too long, and more in some of its versions. Such a warning would appear on the standard error
-of every program that verifies a stranger's document. Here, a certificate is refused or it is accepted; nothing warns.
+``cryptography`` warns about certificates that it can read but that violate RFC 5280: a serial number that is not
+positive, a name that is too long, and others that depend on its version. The warning would appear on the standard error
+of every program that verifies such a document. This module accepts or refuses a certificate, and never warns.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _PEM_START = b"-----BEGIN CERTIFICATE-----"
 
 
 def parse_certificate(field: str, der: bytes) -> x509.Certificate:
-    """Return the certificate that a field of a document holds.
+    """Parse the certificate in a field of a document.
 
     Raises:
         AttestationError: it is not an X.509 certificate in DER, or its serial number is not positive.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # these are parsed on first use: let them fail here, where the certificate can be named
+        # these are parsed on first use: make them fail here, where the error can name the certificate
         _ = (certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key())
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except Exception:  # noqa: BLE001 - hostile bytes draw ValueError, TypeError, InvalidVersion and warnings from it
-        raise AttestationError(field, "expected an X.509 certificate in DER, got something unreadable") from None
+    except Exception:  # noqa: BLE001 - hostile bytes raise ValueError, TypeError, InvalidVersion and others
+        raise AttestationError(field, "not an X.509 certificate in DER") from None
     if certificate.serial_number <= 0:
-        raise AttestationError(field, "expected a positive serial number (RFC 5280 section 4.1.2.2), got another")
+        raise AttestationError(field, "the serial number is not positive (RFC 5280 section 4.1.2.2)")
     return certificate
 
 
@@ -47,10 +47,10 @@ def root_fingerprint(root: bytes) -> bytes:
     """Return the SHA-256 of a root certificate in DER.
 
     Args:
-        root: the certificate in PEM or DER, or this SHA-256 itself. Text around the one certificate in PEM is ignored.
+        root: the certificate in PEM or DER, or its SHA-256. Text around the certificate in PEM is ignored.
 
     Raises:
-        ValueError: it is none of these, or holds several certificates.
+        ValueError: it is none of these, or contains several certificates.
     """
     if len(root) == hashlib.sha256().digest_size:
         return root
@@ -60,7 +60,7 @@ def root_fingerprint(root: bytes) -> bytes:
         else:
             certificates = [x509.load_der_x509_certificate(root)]
     except Exception:  # noqa: BLE001 - as above
-        raise ValueError("expected a certificate in PEM or DER or its SHA-256, got something else") from None
+        raise ValueError("not a certificate in PEM or DER, nor its SHA-256") from None
     if len(certificates) != 1:
         raise ValueError(f"expected one certificate, got {len(certificates)}")
     return certificates[0].fingerprint(hashes.SHA256())

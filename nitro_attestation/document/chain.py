@@ -1,7 +1,7 @@
-"""The certificates of an attestation document: from the pinned root down to the key that signed it (pure).
+"""Verify the certificates of an attestation document, from the pinned root to the key that signed it (pure).
 
-The library builds and checks the path (signatures, names, path lengths, critical extensions); what it leaves to its
-caller, and what deserves an error that names the certificate, is checked here first.
+``cryptography`` builds and checks the path (signatures, names, path lengths, critical extensions). This module first
+checks what the library leaves to its caller, and what deserves an error that names the certificate.
 Source: "Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.3; RFC 5280.
 """
 
@@ -22,9 +22,9 @@ from nitro_attestation.errors import AttestationError
 from nitro_attestation.quoting import quoted
 
 MAX_CABUNDLE_CERTIFICATES = 8
-"""Most certificates above the leaf, which bounds the work a hostile bundle can cause. AWS's chains have 4."""
+"""Maximum number of certificates above the leaf, which bounds the work for a hostile bundle. AWS's chains have 4."""
 MAX_LIBRARY_CHARS = 160
-"""Most characters of the library's own reason that an error quotes."""
+"""Maximum number of characters of the library's own error that an error quotes."""
 
 
 def verify_chain(
@@ -35,23 +35,23 @@ def verify_chain(
     at: datetime,
     leeway: timedelta = timedelta(0),
 ) -> ec.EllipticCurvePublicKey:
-    """Verify that the certificates lead from the pinned root to the leaf, in the order the document has them.
+    """Verify that the certificates form a chain from the pinned root to the leaf, in the document's order.
 
-    Does not ask whether a certificate has been revoked.
+    Does not check revocation.
 
     Args:
         certificate_der: the leaf.
         cabundle_der: at least one certificate, root first.
         root_sha256: SHA-256 of the root certificate's DER, 32 bytes.
-        at: the time all of them are judged at, with a time zone.
-        leeway: how much later than that a certificate may become valid, for a clock that is slow.
+        at: the time at which all of them must be valid, with a time zone.
+        leeway: how long after ``at`` a certificate may become valid, to tolerate a slow clock.
 
     Returns:
         The leaf's key, on P-384.
 
     Raises:
-        AttestationError: another root, a certificate that cannot be read, is not valid at that time, not of P-384 and
-            SHA-384, of the wrong kind for its place, or not signed by the one above it.
+        AttestationError: the root is not the pinned one; or a certificate cannot be parsed, is not valid at that time,
+            does not use P-384 and SHA-384, has the wrong type for its place, or is not signed by the one above it.
     """
     _check_root(cabundle_der[0], root_sha256)
     if len(cabundle_der) > MAX_CABUNDLE_CERTIFICATES:
@@ -79,7 +79,7 @@ def _check_root(root_der: bytes, root_sha256: bytes) -> None:
         raise AttestationError(
             "cabundle[0]",
             f"expected the root certificate with SHA-256 {root_sha256.hex()}, got {got.hex()}",
-            hint="a document of the simulator has the simulator's root, not AWS's; neither passes for the other",
+            hint="documents made by the simulator have the simulator's root, and AWS's documents have AWS's",
         )
 
 
@@ -98,30 +98,30 @@ def _check_validity(field: str, certificate: x509.Certificate, at: datetime, lee
 
 
 def _check_algorithms(field: str, certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """Check what every certificate of the chain must be; AWS's own have P-384 keys and ecdsa-with-SHA384 throughout."""
+    """Require a P-384 key and ecdsa-with-SHA384, as in all of AWS's certificates, and return the key."""
     key = certificate.public_key()
     if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)):
-        raise AttestationError(field, "expected a key on P-384, got another key")
+        raise AttestationError(field, "the key is not on the curve P-384")
     if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA384:
         oid = certificate.signature_algorithm_oid.dotted_string
-        raise AttestationError(field, f"expected a signature of ecdsa-with-SHA384, got {oid}")
+        raise AttestationError(field, f"expected a signature with ecdsa-with-SHA384, got {oid}")
     return key
 
 
 def _check_authority(field: str, certificate: x509.Certificate) -> None:
     if not _is_ca(certificate):
-        raise AttestationError(field, "expected a CA certificate, got one that is none (basicConstraints)")
+        raise AttestationError(field, "not a CA certificate (basicConstraints)")
     usage = _key_usage(certificate)
     if usage is None or not usage.key_cert_sign:
-        raise AttestationError(field, "expected a key that may sign certificates, got one that may not (keyUsage)")
+        raise AttestationError(field, "the key may not sign certificates (keyUsage)")
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:
     if _is_ca(certificate):
-        raise AttestationError("certificate", "expected an end entity, got a CA certificate (basicConstraints)")
+        raise AttestationError("certificate", "a CA certificate, but it must be an end entity's (basicConstraints)")
     usage = _key_usage(certificate)
     if usage is None or not usage.digital_signature or usage.key_cert_sign:
-        raise AttestationError("certificate", "expected a key for digital signatures only, got another (keyUsage)")
+        raise AttestationError("certificate", "the key is not for digital signatures only (keyUsage)")
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
@@ -142,9 +142,7 @@ def _check_order(chain: list[x509.Certificate]) -> None:
     for i, (issuer, certificate) in enumerate(itertools.pairwise(chain), start=1):
         if certificate.issuer != issuer.subject:
             field = "certificate" if i == len(chain) - 1 else f"cabundle[{i}]"
-            raise AttestationError(
-                field, f"expected one issued by the subject of cabundle[{i - 1}], got another issuer"
-            )
+            raise AttestationError(field, f"not issued by the subject of cabundle[{i - 1}]")
 
 
 def _verify_path(leaf: x509.Certificate, authorities: list[x509.Certificate], at: datetime) -> None:
@@ -154,7 +152,7 @@ def _verify_path(leaf: x509.Certificate, authorities: list[x509.Certificate], at
         .store(Store([root]))
         .time(at)
         .max_chain_depth(MAX_CABUNDLE_CERTIFICATES)
-        # the library's own policies are the web's: they want subject alternative names, which Nitro's leaf has not
+        # the library's default policies are for the web: they require subject alternative names, which the leaf lacks
         .extension_policies(
             ca_policy=ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.CRITICAL, None),
             ee_policy=ExtensionPolicy.permit_all(),
@@ -164,9 +162,7 @@ def _verify_path(leaf: x509.Certificate, authorities: list[x509.Certificate], at
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
-        why = quoted(str(error), MAX_LIBRARY_CHARS)  # may end in text of the certificate
-        raise AttestationError(
-            "cabundle", f"expected a path from the root to the certificate, got none: {why}"
-        ) from None
+        why = quoted(str(error), MAX_LIBRARY_CHARS)  # may contain text of the certificate
+        raise AttestationError("cabundle", f"no valid path from the root to the certificate: {why}") from None
     if path != [leaf, *reversed(authorities)]:
-        raise AttestationError("cabundle", "expected every certificate in the path, got some that are not needed")
+        raise AttestationError("cabundle", "some certificates are not part of the path")

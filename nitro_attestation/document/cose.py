@@ -1,7 +1,7 @@
-"""The COSE_Sign1 that an attestation document is: its parts and its signature (pure).
+"""Decode the COSE_Sign1 structure of an attestation document, and verify its signature (pure).
 
-RFC 9052 section 4.2, with ES384 (RFC 9053 section 2.1). ``payload`` reads the payload, ``chain`` judges the
-certificates, and ``nitro_attestation.verification`` has all steps in their order.
+RFC 9052 section 4.2, with ES384 (RFC 9053 section 2.1). ``payload`` parses the payload, ``chain`` verifies the
+certificates, and ``nitro_attestation.verification`` runs all steps in order.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from nitro_attestation.document.payload import AttestationDocument, parse_unveri
 from nitro_attestation.errors import AttestationError
 
 MAX_DOCUMENT_BYTES = 262_144
-"""KMS API, RecipientInfo: AttestationDocument. The NSM's own answers end at 12,288."""
+"""KMS API, RecipientInfo: AttestationDocument. The NSM's own responses have at most 12,288 bytes."""
 COSE_SIGN1_TAG = b"\xd2"
-"""CBOR tag 18, which may precede the array; the NSM leaves it off."""
+"""CBOR tag 18, which may precede the array; the NSM omits it."""
 COSE_ALGORITHM = 1
 """The header parameter alg."""
 ES384 = -35
@@ -30,7 +30,7 @@ ES384_SIGNATURE_BYTES = 96
 
 @dataclass(frozen=True)
 class Sign1:
-    """The parts of a COSE_Sign1 that count; its unprotected header is empty."""
+    """The parts of a COSE_Sign1 that matter; its unprotected header is empty."""
 
     protected: bytes
     payload: bytes
@@ -38,27 +38,27 @@ class Sign1:
 
 
 def parse_unverified_document(document: bytes) -> AttestationDocument:
-    """Parse a document and check its form.
+    """Parse a document and check its format.
 
     Does not verify the signature or the certificates: anyone could have made it.
 
     Args:
-        document: COSE_Sign1, with tag 18 or without, at most MAX_DOCUMENT_BYTES bytes.
+        document: COSE_Sign1, with or without tag 18, at most MAX_DOCUMENT_BYTES bytes.
 
     Raises:
-        AttestationError: it is not of the specified form; the error names the field.
+        AttestationError: the document is malformed; the error names the field.
     """
     return parse_unverified_payload(decode_sign1(document).payload)
 
 
 def decode_sign1(document: bytes) -> Sign1:
-    """Return the parts of a document, as they are: nothing is verified.
+    """Return the parts of a document. Does not verify anything.
 
     Args:
-        document: COSE_Sign1, with tag 18 or without, at most MAX_DOCUMENT_BYTES bytes.
+        document: COSE_Sign1, with or without tag 18, at most MAX_DOCUMENT_BYTES bytes.
 
     Raises:
-        AttestationError: it is not a COSE_Sign1 with ES384 and nothing else.
+        AttestationError: it is not a COSE_Sign1 whose only header is the algorithm ES384.
     """
     if not 1 <= len(document) <= MAX_DOCUMENT_BYTES:
         raise AttestationError("COSE_Sign1", f"expected 1 to {MAX_DOCUMENT_BYTES} bytes, got {len(document)}")
@@ -67,10 +67,10 @@ def decode_sign1(document: bytes) -> Sign1:
     except ValueError as error:
         raise AttestationError("COSE_Sign1", str(error)) from None
     if not isinstance(parts, list) or len(parts) != 4:
-        raise AttestationError("COSE_Sign1", "expected an array of 4 (RFC 9052 section 4.2), got another item")
+        raise AttestationError("COSE_Sign1", "not an array of 4 items (RFC 9052 section 4.2)")
     protected, unprotected, payload, signature = parts
     if unprotected != {}:
-        raise AttestationError("unprotected header", "expected an empty map, got another item")
+        raise AttestationError("unprotected header", "not an empty map")
     sign1 = Sign1(_part("protected header", protected), _part("payload", payload), _part("signature", signature))
     _check_protected(sign1.protected)
     if len(sign1.signature) != ES384_SIGNATURE_BYTES:
@@ -87,14 +87,14 @@ def _part(field: str, value: object) -> bytes:
 
 
 def _check_protected(protected: bytes) -> None:
-    """Take nothing but the algorithm: a parameter nobody understood could change what the signature means."""
+    """Allow only the algorithm: an unknown parameter could change what the signature means."""
     try:
         header = decode_strict_cbor(protected)
     except ValueError as error:
         raise AttestationError("protected header", str(error)) from None
-    # compared by type too, because Python takes true for 1 and -35.0 for -35
+    # compares types too, because in Python True == 1 and -35.0 == -35
     if header != {COSE_ALGORITHM: ES384} or {type(item) for pair in header.items() for item in pair} != {int}:
-        raise AttestationError("protected header", "expected the algorithm ES384 (-35) and nothing else, got another")
+        raise AttestationError("protected header", "must contain the algorithm ES384 (-35) and nothing else")
 
 
 def verify_signature(sign1: Sign1, key: ec.EllipticCurvePublicKey) -> None:
@@ -109,4 +109,4 @@ def verify_signature(sign1: Sign1, key: ec.EllipticCurvePublicKey) -> None:
     try:
         key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
     except InvalidSignature:
-        raise AttestationError("signature", "expected one made by the certificate's key, got another") from None
+        raise AttestationError("signature", "not made with the certificate's key") from None

@@ -1,7 +1,7 @@
-"""The payload of an attestation document: its fields, and the limits AWS sets them (pure).
+"""Parse the payload of an attestation document, and check AWS's limits for its fields (pure).
 
-Source of every limit that names no other: AWS Nitro Enclaves user guide, "Verifying the root of trust", and the "Nitro
-Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.2 (syntactical validation).
+Source of every limit without a source of its own: AWS Nitro Enclaves user guide, "Verifying the root of trust", and the
+"Nitro Enclaves Attestation Process" of aws-nitro-enclaves-nsm-api, section 3.2.2 (syntactical validation).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from nitro_attestation.errors import AttestationError
 from nitro_attestation.quoting import quoted
 
 MAX_PAYLOAD_BYTES = 16_384
-"""Most bytes of the payload as a whole."""
+"""Maximum size of the whole payload."""
 DIGEST = "SHA384"
 """The only digest that is allowed."""
 MAX_TIMESTAMP_MS = 253_402_300_799_999
-"""The end of the year 9999: the last moment Python has a name for. The field itself holds 64 bits."""
+"""The end of the year 9999, the last time that Python can represent. The field itself has 64 bits."""
 PCR_COUNT = 32
 PCR_SIZES_BYTES = (32, 48, 64)
 MAX_CERTIFICATE_BYTES = 1_024
 MAX_ATTESTED_BYTES = 1_024
-"""public_key, user_data and nonce, each, from 0 bytes: the CDDL of section 2.2. Section 3.2.2 has 1 to 1,024 and twice
-0 to 512, but genuine documents have an empty public_key and 746 bytes of user_data."""
+"""Maximum size of public_key, user_data and nonce; each may be empty. Source: the CDDL of section 2.2. Section 3.2.2
+says 1 to 1,024 for public_key and 0 to 512 for the others, but AWS's documents can have an empty public_key and 746
+bytes of user_data."""
 DEBUG_PCRS = (0, 1, 2)
-"""The image's own measurements; an enclave in debug mode has zeros here, so they identify nothing."""
+"""The image's own measurements. In debug mode they are zeros, and identify nothing."""
 
 _REQUIRED = frozenset({"module_id", "digest", "timestamp", "pcrs", "certificate", "cabundle"})
 _OPTIONAL = frozenset({"public_key", "user_data", "nonce"})
@@ -42,19 +43,19 @@ _TYPE_NAMES = {int: "an integer", str: "a text string", bytes: "a byte string", 
 
 @dataclass(frozen=True)
 class AttestationDocument:
-    """The fields of an attestation document; having one says nothing about who signed it.
+    """The fields of an attestation document. An object of this class proves nothing about who signed the document.
 
     Attributes:
         module_id: the Nitro hypervisor's name for the enclave.
-        digest: the hash behind the PCRs.
+        digest: the hash algorithm of the PCRs.
         timestamp_ms: when it was made, in milliseconds since 1970 UTC.
-        pcrs: the locked measurements by their index.
+        pcrs: the locked PCRs by index.
         certificate_der: the X.509 certificate whose key signed the document.
         cabundle_der: the certificates above it, root first.
-        public_key_der: what the enclave gave as a key of its own, or None. Any 0 to 1,024 bytes; it is not parsed here.
-            What program ran in the enclave, which the measurements say, decides who has the private half.
-        user_data: 0 to 1,024 bytes that the enclave had signed along, or None.
-        nonce: 0 to 1,024 bytes that make it fresh for the party that chose them, or None.
+        public_key_der: the public key that the enclave passed to the NSM, or None. Any 0 to 1,024 bytes; not parsed
+            here. Who has the private key depends on the program in the enclave, which the measurements identify.
+        user_data: 0 to 1,024 bytes that the enclave added, or None.
+        nonce: 0 to 1,024 bytes that show the party that chose them that the document is fresh, or None.
     """
 
     module_id: str
@@ -69,25 +70,25 @@ class AttestationDocument:
 
     @property
     def is_debug(self) -> bool:
-        """Whether PCR0, 1 and 2 are all zero: a debug mode enclave, which anyone with its console can look into."""
+        """Whether PCR0, PCR1 and PCR2 are all zeros: in debug mode, the parent instance can read the console."""
         return not any(any(self.pcrs.get(index, b"")) for index in DEBUG_PCRS)
 
     @property
     def issued_at(self) -> datetime:
-        """The timestamp as a time in UTC."""
+        """The timestamp as a UTC time."""
         return _EPOCH + timedelta(milliseconds=self.timestamp_ms)
 
 
 def parse_unverified_payload(payload: bytes) -> AttestationDocument:
-    """Decode the payload's CBOR map and hold every field against its limits.
+    """Decode the payload's CBOR map and check every field against its limits.
 
-    Does not verify anything: whoever can write bytes can write these.
+    Does not verify anything: anyone can write such bytes.
 
     Args:
         payload: 1 to MAX_PAYLOAD_BYTES bytes; the map may have a definite or an indefinite length.
 
     Raises:
-        AttestationError: a field is missing, unknown, of another type or out of its limits.
+        AttestationError: a field is missing or unknown, or has the wrong type or size.
     """
     _check_size("payload", payload, 1, MAX_PAYLOAD_BYTES)
     fields = _fields(payload)
@@ -114,22 +115,22 @@ def _fields(payload: bytes) -> dict[str, object]:
         if key == _NITROTPM_PCRS:
             raise AttestationError(
                 _NITROTPM_PCRS,
-                "expected an enclave's document, got one of an EC2 instance's NitroTPM",
-                hint="only documents made by the NSM of a Nitro Enclave are verified here",
+                "the document comes from the NitroTPM of an EC2 instance, not from an enclave",
+                hint="only documents made by the NSM of a Nitro Enclave can be verified",
             )
         name = _typed("payload key", key, str)
         if name not in _REQUIRED | _OPTIONAL:
-            raise AttestationError("payload", f"expected only the fields AWS specifies, got {quoted(name)}")
+            raise AttestationError("payload", f"unknown field {quoted(name)}")
         fields[name] = value
     for name in sorted(_REQUIRED - fields.keys()):
-        raise AttestationError(name, "expected this field, got a document without it")
+        raise AttestationError(name, "the document has no such field")
     return fields
 
 
 def _module_id(value: object) -> str:
     module_id = _typed("module_id", value, str)
     if not module_id:
-        raise AttestationError("module_id", "expected at least 1 character, got none")
+        raise AttestationError("module_id", "must not be empty")
     return module_id
 
 
@@ -167,7 +168,7 @@ def _pcr(key: object, value: object) -> tuple[int, bytes]:
 def _cabundle(value: object) -> tuple[bytes, ...]:
     certificates = _typed("cabundle", value, list)
     if not certificates:
-        raise AttestationError("cabundle", "expected at least 1 certificate, got none")
+        raise AttestationError("cabundle", "must not be empty")
     return tuple(
         _bytes(f"cabundle[{position}]", certificate, 1, MAX_CERTIFICATE_BYTES)
         for position, certificate in enumerate(certificates)
@@ -175,7 +176,7 @@ def _cabundle(value: object) -> tuple[bytes, ...]:
 
 
 def _attested_bytes(name: str, fields: Mapping[str, object]) -> bytes | None:
-    """The specification allows no null; the NSM writes null for every field that was not given."""
+    """The specification does not allow null, but the NSM writes null for every field that the enclave did not pass."""
     value = fields.get(name)
     return None if value is None else _bytes(name, value, 0, MAX_ATTESTED_BYTES)
 
@@ -192,7 +193,7 @@ def _check_size(field: str, data: bytes, smallest: int, largest: int) -> None:
 
 
 def _typed(field: str, value: object, expected: type[_Type]) -> _Type:
-    """Compare the type itself: CBOR's true is no integer, though Python's is."""
+    """Compare the exact type: CBOR's true is not an integer, but Python's True is."""
     if type(value) is not expected:
         got = _TYPE_NAMES.get(type(value), "null" if value is None else "another type")
         raise AttestationError(field, f"expected {_TYPE_NAMES[expected]}, got {got}")

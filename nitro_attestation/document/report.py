@@ -1,4 +1,4 @@
-"""What a verified attestation document says, as text and as JSON (pure)."""
+"""Format a verified attestation document as text and as JSON (pure)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from nitro_attestation.document.times import duration_text
 from nitro_attestation.quoting import quoted
 
 DEBUG_WARNING = (
-    "THE ENCLAVE RUNS IN DEBUG MODE: PCR0 to PCR2 are zeros and identify no image, and its console is open to whoever"
-    " has the parent instance; do not trust it with a secret"
+    "THE ENCLAVE RUNS IN DEBUG MODE: PCR0 to PCR2 are zeros and do not identify an image, and the parent instance can"
+    " read its console; do not trust it with a secret"
 )
 _NO_LINE_FEEDS = {ord("\n"): None}
-"""kmstool-enclave ends its own line of the user data with one."""
+"""kmstool-enclave ends its own line in the user data with one."""
 
 
 @dataclass(frozen=True)
 class VerifiedDocument:
-    """A document that was verified, and against what.
+    """A verified document, and what was checked.
 
     Attributes:
-        fields: what it says.
-        root_sha256: of the root certificate its chain leads to, 32 bytes.
-        judged_at: the time its certificates were judged at.
-        is_nonce_checked: whether its nonce was compared.
+        fields: the document's fields.
+        root_sha256: SHA-256 of the root certificate of its chain, 32 bytes.
+        judged_at: the time at which its certificates had to be valid.
+        is_nonce_checked: whether the nonce was compared.
         compared_pcrs: the PCRs that were compared.
-        is_user_data_checked: whether its user data were compared.
-        is_public_key_checked: whether its public key was compared.
-        max_age: the age that its own was compared with, if it was.
+        is_user_data_checked: whether the user data was compared.
+        is_public_key_checked: whether the public key was compared.
+        max_age: the maximum age that was checked, or None.
     """
 
     fields: AttestationDocument
@@ -47,14 +47,14 @@ class VerifiedDocument:
 
 
 def document_text(verified: VerifiedDocument) -> str:
-    """Return what a verified document says, for people; PCRs that are all zeros are left out."""
+    """Return a verified document as text for people, without PCRs that are all zeros."""
     fields = verified.fields
     pcrs = {f"PCR{index}": value.hex() for index, value in sorted(fields.pcrs.items()) if any(value)}
     compared = ", ".join(f"PCR{index}" for index in verified.compared_pcrs)
     lines: Mapping[str, str] = {
         "verified": f"signature and certificates, up to {root_name(verified.root_sha256)}",
         "judged at": _iso(verified.judged_at),
-        "compared": compared or "no measurement: --expect FILE compares them",
+        "compared": compared or "no measurements; use --expect FILE to compare them",
         "module": quoted(fields.module_id, 128),
         "made": _iso(fields.issued_at) + _age_note(verified),
         "mode": "DEBUG" if fields.is_debug else "production",
@@ -67,7 +67,7 @@ def document_text(verified: VerifiedDocument) -> str:
 
 
 def document_json(verified: VerifiedDocument) -> str:
-    """Return what a verified document says as a JSON object; bytes are in hexadecimal."""
+    """Return a verified document as a JSON object; bytes are in hexadecimal."""
     fields = verified.fields
     key = fields.public_key_der
     return json.dumps(
@@ -94,7 +94,7 @@ def document_json(verified: VerifiedDocument) -> str:
 
 
 def root_name(root_sha256: bytes) -> str:
-    """Return how people are told which root certificate it is whose SHA-256 is given."""
+    """Return a name, for people, of the root certificate with this SHA-256."""
     if root_sha256 == AWS_NITRO_ROOT_SHA256:
         return "AWS's root for Nitro Enclaves"
     return f"the root with SHA-256 {root_sha256.hex()}, which is NOT AWS's"
@@ -135,7 +135,7 @@ def _age_note(verified: VerifiedDocument) -> str:
 def _nonce_note(verified: VerifiedDocument) -> str:
     if verified.fields.nonce is None:
         return ""
-    return " (the one expected)" if verified.is_nonce_checked else " (not compared: --nonce HEX does)"
+    return " (the one expected)" if verified.is_nonce_checked else " (not compared; use --nonce HEX)"
 
 
 def _iso(moment: datetime) -> str:

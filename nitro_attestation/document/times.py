@@ -1,4 +1,4 @@
-"""Moments and spans of time as text (pure)."""
+"""Times and durations as text (pure)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def moment_text(moment: datetime) -> str:
 
 
 def duration_text(duration: timedelta) -> str:
-    """Return a span of time in its two largest units, such as "6 min 52 s"; what is less than a second, as "1 s"."""
+    """Return a duration in its two largest units, such as "6 min 52 s"; at least "1 s"."""
     seconds = max(1, round(abs(duration.total_seconds())))
     parts: list[str] = []
     for name, size in _UNITS:
@@ -24,5 +24,5 @@ def duration_text(duration: timedelta) -> str:
 
 
 def slow_clock_hint(slow_by: timedelta) -> str:
-    """Return a hint for a document that comes from the future of the clock that it is judged by."""
-    return f"if that is the present time, this clock seems to be slow by {duration_text(slow_by)}"
+    """Return a hint for a document that is newer than the time it is checked at."""
+    return f"if that is the current time, this clock seems to be slow by {duration_text(slow_by)}"

@@ -1,4 +1,4 @@
-"""KMS key policies: parsed, evaluated, explained and written (pure).
+"""Parse, evaluate, explain and write KMS key policies (pure).
 
-Internal: what is public stands in ``nitro_attestation``.
+Internal: the public names are in ``nitro_attestation``.
 """

@@ -1,4 +1,4 @@
-"""What a request to KMS says of itself in the condition keys that key policies ask for (pure).
+"""Condition keys and values of a request to KMS (pure).
 
 Source: KMS developer guide, "AWS KMS condition keys" and "Condition keys for Nitro Enclaves"; IAM user guide, "AWS
 global condition context keys".
@@ -35,9 +35,9 @@ _PCR_KEY = re.compile(re.escape(ATTESTATION_PREFIX) + "PCR(0|[1-9][0-9]?)", re.I
 
 
 def parse_caller(arn: str) -> Principal:
-    """Return whom a request comes from by an ARN.
+    """Return the principal with an ARN.
 
-    Of a role session's ARN the role's path cannot be told: it counts as a role without one.
+    The ARN of a role session does not contain the role's path; the role is taken to have none.
 
     Args:
         arn: of an IAM user, an IAM role, or a session of a role.
@@ -48,8 +48,8 @@ def parse_caller(arn: str) -> Principal:
     match = _CALLER_ARN.fullmatch(arn)
     if match is None:
         raise PolicyError(
-            f"ARN: expected that of an IAM role, a role session or a user, got {quoted(arn, 128)}",
-            hint="such as arn:aws:iam::111122223333:role/NAME",
+            f"ARN: expected an IAM role, role session or user, got {quoted(arn, 128)}",
+            hint="use an ARN such as arn:aws:iam::111122223333:role/NAME",
         )
     if match["role"]:
         role_arn = f"arn:{match['partition']}:iam::{match['session_owner']}:role/{match['role']}"
@@ -63,7 +63,7 @@ def pcr_key(index: int) -> str:
 
 
 def pcr_index(key: str) -> int | None:
-    """Return which PCR a condition key is about, or None where it is about none."""
+    """Return the index of the PCR that a condition key is about, or None."""
     if key.lower() == IMAGE_KEY.lower():
         return 0
     match = _PCR_KEY.fullmatch(key)
@@ -71,17 +71,17 @@ def pcr_index(key: str) -> int | None:
 
 
 def attestation_context(pcrs: Mapping[int, bytes]) -> dict[str, str]:
-    """Return what an attestation document says: every PCR of it, in lower-case hexadecimal.
+    """Return the condition keys that an attestation document provides: each PCR, in lower-case hexadecimal.
 
     Args:
-        pcrs: of the document, by their index.
+        pcrs: of the document, by index.
     """
     context = {pcr_key(index): value.hex() for index, value in pcrs.items()}
     return context | ({IMAGE_KEY: pcrs[0].hex()} if 0 in pcrs else {})
 
 
 def caller_context(principal: Principal) -> dict[str, str]:
-    """Return what a direct call of KMS says of its caller. VIA_SERVICE_KEY is absent from such a call."""
+    """Return the condition keys that describe the caller of a direct call to KMS, which has no VIA_SERVICE_KEY."""
     context = {
         "kms:CallerAccount": principal.account_id,
         "aws:PrincipalAccount": principal.account_id,
@@ -95,11 +95,11 @@ def caller_context(principal: Principal) -> dict[str, str]:
 
 
 def operation_context(action: str, encryption_algorithm: str = SYMMETRIC_DEFAULT) -> dict[str, str]:
-    """Return what a request for an operation says of its algorithm.
+    """Return the condition keys that describe the algorithm of a request.
 
     Args:
         action: such as ``kms:Decrypt``.
-        encryption_algorithm: of the request, or the one that counts where it names none.
+        encryption_algorithm: of the request, or the default if it names none.
     """
     algorithm = find_condition_key(ENCRYPTION_ALGORITHM_KEY)
     has_algorithm = algorithm is not None and action in (algorithm.actions or ())
@@ -108,7 +108,7 @@ def operation_context(action: str, encryption_algorithm: str = SYMMETRIC_DEFAULT
 
 
 def requester_of(principal: Principal) -> Requester:
-    """Return a caller as the one who asks. Of a role without a session, any session may ask."""
+    """Return a caller as a requester. A role without a session stands for any of its sessions."""
     if principal.role_arn is None:
         return Requester(RequesterKind.USER, principal.account_id, principal.arn)
     session = principal.arn if principal.arn != principal.role_arn else None
@@ -116,7 +116,7 @@ def requester_of(principal: Principal) -> Requester:
 
 
 def encryption_context_keys(context: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
-    """Return what the encryption context of a request says: a condition key for each of its names, and one for all."""
+    """Return the condition keys of an encryption context: one for each of its names, and one for all names."""
     keys: dict[str, str | tuple[str, ...]] = {
         ENCRYPTION_CONTEXT_PREFIX + name: value for name, value in context.items()
     }
@@ -124,10 +124,10 @@ def encryption_context_keys(context: Mapping[str, str]) -> dict[str, str | tuple
 
 
 def named_callers(policy: KeyPolicy, operations: Sequence[str]) -> list[str]:
-    """Return the ARNs of the roles, sessions and users that a policy allows one of the operations.
+    """Return the ARNs of the roles, sessions and users that a policy allows to perform one of the operations.
 
-    Those that it names in Principal or aws:PrincipalArn of a statement with a condition on the attestation, or else of
-    any statement.
+    Looks at Principal and aws:PrincipalArn of the statements with a condition on the attestation or, if these name
+    nobody, of all statements.
     """
     allows = [
         statement

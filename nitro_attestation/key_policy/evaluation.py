@@ -1,7 +1,7 @@
-"""Decides by a key policy whether a request is allowed, and says which statement decided and why (pure).
+"""Decide whether a key policy allows a request, and report which statement decided and why (pure).
 
-Everything about the request is known here. What cannot be evaluated never lets anybody in: such an Allow does not
-apply, and such a Deny does. ``explanation`` is about requests of which not everything is known.
+The request is fully known here; ``explanation`` handles requests with unknown parts. What cannot be evaluated never
+grants access: an Allow that cannot be evaluated does not apply, and such a Deny does.
 
 Source: KMS developer guide, "Determining access to AWS KMS keys"; IAM user guide, "Policy evaluation logic".
 """
@@ -30,27 +30,26 @@ from nitro_attestation.key_policy.principals import (
 
 
 class Verdict(enum.StrEnum):
-    """How an evaluation ends."""
+    """The result of an evaluation."""
 
     ALLOW = "allow"
     EXPLICIT_DENY = "explicit deny"
     IMPLICIT_DENY = "implicit deny"
     DEPENDS = "depends"
-    """On something that is not known of the request."""
+    """It depends on something unknown about the request."""
     NOT_BY_KEY_POLICY = "not decided by a key policy"
-    """The operation uses no key: IAM policies alone decide."""
+    """The operation uses no key, so only IAM policies decide."""
 
 
 @dataclass(frozen=True)
 class AccessRequest:
-    """What is to be decided.
+    """A request to decide about.
 
     Attributes:
-        principal: who asks.
+        principal: who makes it.
         action: such as ``kms:Decrypt``.
-        key_arn: of the key, or None where that is not known, and every Resource counts as the key.
-        context: condition keys and what the request says of them, several values for a multivalued key; the case of
-            the keys does not matter.
+        key_arn: of the key, or None if unknown; every Resource then counts as the key.
+        context: condition keys and their values, several for a multivalued key; the case of the keys does not matter.
     """
 
     principal: Principal
@@ -61,14 +60,14 @@ class AccessRequest:
 
 @dataclass(frozen=True)
 class StatementResult:
-    """How one statement came out.
+    """The result of evaluating one statement.
 
     Attributes:
         statement: what was evaluated.
-        matches: whether it applies to the request, or None where that is not known.
+        matches: whether it applies to the request, or None if unknown.
         principal_match: whether, and how, its Principal names the caller.
-        mismatch: the first thing that kept it from applying, or None.
-        conditions: how its conditions came out; empty where it did not get that far.
+        mismatch: the first reason why it does not apply, or None.
+        conditions: the results of its conditions; empty if principal, action or resource do not match.
     """
 
     statement: Statement
@@ -84,11 +83,11 @@ class Decision:
 
     Attributes:
         verdict: the outcome.
-        statement: which statement decided, or None where none applied.
-        is_left_to_iam: whether the Allow names only the account, so that the caller's IAM policies have the last word.
-            They are not looked at: they count as allowing it.
+        statement: the statement that decided, or None if none applied.
+        is_left_to_iam: whether the Allow names only the account, so that the caller's IAM policies decide. These are
+            not evaluated here, and are assumed to allow the request.
         results: every statement of the policy, in order.
-        depends_on: what the verdict depends on; empty where it is certain.
+        depends_on: what the verdict depends on; empty if it is certain.
     """
 
     verdict: Verdict
@@ -99,12 +98,12 @@ class Decision:
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the request may go on."""
+        """Whether the request is allowed."""
         return self.verdict is Verdict.ALLOW
 
     @property
     def explanation(self) -> str:
-        """Why, in one line for each statement that had a part in it."""
+        """The reasons for the verdict, one line for each statement involved."""
         if self.depends_on:
             return f"{self.verdict} on {', '.join(self.depends_on)}"
         if self.statement is not None:
@@ -119,8 +118,8 @@ class Decision:
 def evaluate_policy(policy: KeyPolicy, request: AccessRequest) -> Decision:
     """Decide whether ``policy`` allows ``request``.
 
-    An explicit deny wins over everything; without an Allow that applies, the answer is no. Grants, IAM policies,
-    permission boundaries and organization policies are not looked at.
+    An explicit deny overrides every Allow; without an Allow that applies, the request is denied. Does not consider
+    grants, IAM policies, permission boundaries and organization policies.
     """
     values = {key.lower(): (value,) if isinstance(value, str) else value for key, value in request.context.items()}
     results = tuple(_evaluate_statement(statement, request, values) for statement in policy.statements)
@@ -132,7 +131,7 @@ def decide(results: tuple[StatementResult, ...], applying: Mapping[int, bool]) -
 
     Args:
         results: every statement of the policy, in order.
-        applying: by a statement's index, whether it applies.
+        applying: whether each statement applies, by its index.
     """
     found = [result for result in results if applying[result.statement.index]]
     for result in found:
@@ -155,17 +154,17 @@ def match_statement(statement: Statement, principal: Principal) -> PrincipalMatc
 def first_mismatch(
     statement: Statement, match: PrincipalMatch, request: AccessRequest, is_about_resource: bool | None
 ) -> str | None:
-    """Return what keeps a statement from applying before its conditions are looked at, or None.
+    """Return why a statement does not apply, without considering its conditions, or None.
 
     Args:
         statement: what is evaluated.
-        match: whether its principals are about the caller.
+        match: whether its principals include the caller.
         request: what is to be decided.
-        is_about_resource: whether its resources are about the key, or None where that is not known.
+        is_about_resource: whether its resources include the key, or None if unknown.
     """
     if match is PrincipalMatch.NO:
         if statement.is_not_principal:
-            return f"NotPrincipal: leaves out {request.principal.arn}"
+            return f"NotPrincipal: excludes {request.principal.arn}"
         return f"Principal: does not name {request.principal.arn}"
     if not statement.is_about_action(request.action):
         return f"{'NotAction' if statement.is_not_action else 'Action'}: is not about {request.action}"
@@ -176,12 +175,12 @@ def first_mismatch(
 
 
 def is_about_key(statement: Statement, key_arn: str | None, context: Mapping[str, ContextValue]) -> bool | None:
-    """Return whether a statement's Resource or NotResource is about a key, or None where that cannot be said.
+    """Return whether a statement's Resource or NotResource is about a key, or None if that is unknown.
 
     Args:
         statement: what is evaluated.
-        key_arn: of the key, or None to take every Resource for the key.
-        context: what policy variables stand for.
+        key_arn: of the key, or None to count every Resource as the key.
+        context: the values of policy variables.
     """
     if key_arn is None or EVERY_RESOURCE in statement.resources:
         return not statement.is_not_resource

@@ -1,4 +1,4 @@
-"""Explains how a key policy decides on requests from an enclave, statement by statement (pure)."""
+"""Explain how a key policy decides on requests from an enclave, statement by statement (pure)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from nitro_attestation.key_policy.symbolic.statements import cases, condition_li
 
 @dataclass(frozen=True)
 class ConditionExplanation:
-    """How one condition came out; ``why`` says what is behind it, where that is known and it stands in the way."""
+    """The result of one condition; ``why`` explains one that prevents access, or is None if the reason is unknown."""
 
     result: ConditionResult
     why: str | None
@@ -40,12 +40,12 @@ class ConditionExplanation:
 
 @dataclass(frozen=True)
 class StatementExplanation:
-    """How one statement came out.
+    """The result of one statement.
 
     Attributes:
-        result: whether it applies, and the first thing that kept it from that.
-        why: what is behind a principal or action that does not fit, or None.
-        conditions: all of them; none where principal, action or resource did not fit already.
+        result: whether it applies, and the first reason if it does not.
+        why: explains a principal or action that does not match, or None.
+        conditions: all conditions; empty if principal, action or resource do not match.
     """
 
     result: StatementResult
@@ -54,16 +54,16 @@ class StatementExplanation:
 
 
 class Outcome(enum.Enum):
-    """What an explanation comes to."""
+    """The summary of an explanation."""
 
     ALLOWED = enum.auto()
-    """The enclave is allowed an operation, and nobody else any of them."""
+    """The policy allows an operation to the enclave, and none to anyone else."""
     ALLOWED_WITH_GAPS = enum.auto()
-    """The enclave may be allowed an operation, but so are others, without this enclave."""
+    """The policy may allow an operation to the enclave, but also to others without this enclave."""
     DEPENDS = enum.auto()
-    """Nobody else is allowed an operation, and whether the enclave is depends on what is not known."""
+    """The policy allows no operation to anyone else; whether it allows one to the enclave depends on unknown facts."""
     DENIED = enum.auto()
-    """The enclave is allowed none of the operations."""
+    """The policy allows none of the operations to the enclave."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class OperationExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a policy decides on the operations of an enclave, and what leads around the attestation in it.
+    """How a policy decides on the operations of an enclave, and which ways around the attestation it leaves.
 
     Attributes:
-        caller: whose credentials the enclave uses.
-        operations: one for each operation that was asked about.
+        caller: the principal whose credentials the enclave uses.
+        operations: one entry for each requested operation.
         gaps: ways around the attestation.
-        notes: what else the policy lets in on purpose.
-        findings: what in the policy does not mean what it seems to say.
+        notes: others that the policy admits on purpose.
+        findings: parts of the policy that do not mean what they seem to say.
     """
 
     caller: Principal
@@ -95,7 +95,7 @@ class Explanation:
 
     @property
     def outcome(self) -> Outcome:
-        """The explanation in one word."""
+        """The summary of the explanation."""
         verdicts = {operation.decision.verdict for operation in self.operations} - {Verdict.NOT_BY_KEY_POLICY}
         if verdicts and not verdicts & {Verdict.ALLOW, Verdict.DEPENDS}:
             return Outcome.DENIED
@@ -117,17 +117,17 @@ def explain_policy(
 ) -> Explanation:
     """Explain how ``policy`` decides on requests that carry an enclave's attestation document.
 
-    Does not verify the document, and knows nothing of IAM policies and grants.
+    Does not verify the document, and does not consider IAM policies and grants.
 
     Args:
         policy: the key policy.
-        caller: whose credentials the enclave uses.
+        caller: the principal whose credentials the enclave uses.
         pcrs: of the document.
-        operations: of ATTESTED_OPERATIONS.
+        operations: some of ATTESTED_OPERATIONS.
         encryption_context: of the request; None for none.
-        key_arn: of the key, or None where it is not known.
+        key_arn: of the key, or None if unknown.
         context_keys: condition keys whose values in the request are known, such as aws:SourceVpce.
-        at: the present time, or None where it is not known.
+        at: the current time, or None if unknown.
     """
     given = _given(encryption_context or {}, context_keys or {})
     requester, seconds = requester_of(caller), None if at is None else int(at.timestamp())
@@ -180,7 +180,7 @@ def _is_of_key_account(model: RequestModel) -> bool:
 
 
 def _deciding(results: tuple[StatementResult, ...], effect: Effect) -> Statement | None:
-    """Return the statement to name for a verdict: one that applies for certain, else one that may apply."""
+    """Return the statement to name for a verdict: one that certainly applies, or else one that may apply."""
     for wanted in (True, None):
         for match in (PrincipalMatch.DIRECT, PrincipalMatch.ACCOUNT, PrincipalMatch.UNSETTLED):
             for result in results:
@@ -194,7 +194,7 @@ def _result(statement: Statement, model: RequestModel, request: AccessRequest) -
     possible = cases(statement, model)
     match = match_statement(statement, request.principal)
     if match is PrincipalMatch.NO and possible:
-        match = PrincipalMatch.UNSETTLED  # it names a session, and that of the request is not known
+        match = PrincipalMatch.UNSETTLED  # it names a session, and the request's session is unknown
     truths = [_all(_truth(literal, model) for literal in case.literals) for case in possible]
     resource = [_truth(literal, model) for case in possible for literal in case.literals if _is_resource(literal)]
     mismatch = first_mismatch(statement, match, request, resource[0] if resource else True)
@@ -221,7 +221,7 @@ def _all(truths: Iterable[bool | None]) -> bool | None:
 
 
 def _truth(literal: Literal, model: RequestModel) -> bool | None:
-    """Return whether a literal comes out as it is wanted, or None where that is not known."""
+    """Return whether a literal is met, or None if unknown."""
     domain = model.domain(canonical_key(literal.condition.key))
     try:
         can_hold = find_value(domain, frozenset({literal})) is not None
@@ -250,7 +250,7 @@ def _open_names(result: StatementResult, model: RequestModel) -> Iterator[str]:
 def _explain_statement(
     result: StatementResult, request: AccessRequest, pcrs: Mapping[int, bytes]
 ) -> StatementExplanation:
-    stands_in_the_way = result.statement.effect is Effect.ALLOW  # where a Deny applies, it is what holds that does
+    stands_in_the_way = result.statement.effect is Effect.ALLOW  # a Deny prevents access with the conditions that hold
     conditions = tuple(
         ConditionExplanation(
             condition, explain_condition(condition, pcrs) if condition.holds is not stands_in_the_way else None

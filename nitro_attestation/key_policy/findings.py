@@ -1,4 +1,4 @@
-"""Points out what in a key policy does not mean what it seems to say (pure).
+"""Find parts of a key policy that do not mean what they seem to say (pure).
 
 Source: KMS developer guide, "AWS KMS condition keys"; Service Authorization Reference, "Actions, resources, and
 condition keys for AWS Key Management Service" (2026-10).
@@ -37,30 +37,30 @@ _NO_DOCUMENT_ACTIONS = tuple(
         *("ListKeyPolicies", "UpdateKeyDescription", "UpdatePrimaryRegion", "SynchronizeMultiRegionKey"),
     )
 )
-"""Actions on a key whose requests carry no attestation document; those that matter most come first."""
+"""Actions on a key whose requests carry no attestation document, the most important ones first."""
 _NAMED_ACTIONS = 3
-"""How many of the actions that one pattern stands for are named."""
+"""Maximum number of actions that a finding names for one pattern."""
 _ATTESTED_ACTIONS = tuple(f"{KMS}{operation}" for operation in ATTESTED_OPERATIONS)
 
 
 class FindingKind(enum.StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     MALFORMED = "malformed"
-    """KMS would refuse the policy, and what the statement does cannot be said."""
+    """KMS would refuse the policy, and the effect of the statement is undefined."""
     WRONG = "wrong"
-    """It certainly does not do what was meant."""
+    """It certainly does not do what its author meant."""
     NOTE = "note"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about a policy.
+    """An observation about a policy.
 
     Attributes:
         statement: where it is, or None for the policy as a whole.
-        text: what it is.
-        kind: how bad it is.
+        text: a description.
+        kind: its severity.
     """
 
     statement: Statement | None
@@ -72,7 +72,7 @@ class Finding:
 
 
 def find_findings(policy: KeyPolicy) -> tuple[Finding, ...]:
-    """Return what to know about a policy, in the order of its statements."""
+    """Return the findings about a policy, in the order of its statements."""
     found = [Finding(None, problem, FindingKind.MALFORMED) for problem in policy.problems]
     for statement in policy.statements:
         found += _problems(statement)
@@ -85,7 +85,7 @@ def find_findings(policy: KeyPolicy) -> tuple[Finding, ...]:
 
 def _problems(statement: Statement) -> Iterator[Finding]:
     for problem in statement.problems:
-        yield Finding(statement, f"{problem}: it cannot be said whether this statement applies", FindingKind.MALFORMED)
+        yield Finding(statement, f"{problem}: cannot tell whether this statement applies", FindingKind.MALFORMED)
 
 
 def _wrong_keys(statement: Statement) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _wrong_keys(statement: Statement) -> Iterator[Finding]:
             owner = "KMS" if name.lower().startswith(KMS) else "AWS"
             yield Finding(
                 statement,
-                f"{owner} has no condition key {quoted(name)}; the nearest that it has is {nearest_key(name)}",
+                f"{owner} has no condition key {quoted(name)}; the closest one is {nearest_key(name)}",
                 FindingKind.WRONG,
             )
             continue
@@ -102,7 +102,7 @@ def _wrong_keys(statement: Statement) -> Iterator[Finding]:
         is_carried = info is None or info.actions is None or any(map(statement.is_about_action, info.actions))
         if is_carried or is_attestation_key(name):
             continue
-        yield Finding(statement, f"no action of this statement has the condition key {name} in its requests")
+        yield Finding(statement, f"requests for the actions of this statement never have the condition key {name}")
 
 
 def _actions_without_document(statement: Statement) -> Iterator[Finding]:
@@ -111,9 +111,9 @@ def _actions_without_document(statement: Statement) -> Iterator[Finding]:
         return
     applies = all(holds(condition, None) for condition in conditions)
     if statement.effect is Effect.DENY:
-        what = "so that this Deny applies to {them} always" if applies else "so that this Deny never applies to {them}"
+        what = "so this Deny always applies to {them}" if applies else "so this Deny never applies to {them}"
     else:
-        what = "and the condition does not restrict {them}" if applies else "so that this Allow never allows {them}"
+        what = "and the condition does not restrict {them}" if applies else "so this Allow never allows {them}"
     for pattern, actions in _without_document(statement):
         is_one = len(actions) == 1
         names = ", ".join(actions[:_NAMED_ACTIONS]) + (" and others" if len(actions) > _NAMED_ACTIONS else "")
@@ -124,7 +124,7 @@ def _actions_without_document(statement: Statement) -> Iterator[Finding]:
 
 
 def _without_document(statement: Statement) -> Iterator[tuple[str, list[str]]]:
-    """Yield each action pattern of a statement that is about actions without a document, and these actions."""
+    """Yield each action pattern of a statement that covers actions without a document, with these actions."""
     if statement.is_not_action:
         covered = [action for action in _NO_DOCUMENT_ACTIONS if statement.is_about_action(action)]
         if covered:
@@ -142,11 +142,11 @@ def _without_document(statement: Statement) -> Iterator[tuple[str, list[str]]]:
 def _principals(statement: Statement) -> Iterator[Finding]:
     for name in statement.principals:
         if name.kind is PrincipalKind.DELETED:
-            yield Finding(statement, f"{name} is the id of a role or user that was deleted: nobody is that principal")
+            yield Finding(statement, f"{name} is the id of a deleted role or user, so it names nobody")
     if statement.is_not_principal and statement.effect is Effect.DENY:
         yield Finding(
             statement,
-            "a Deny with NotPrincipal leaves out the session of a role for certain only if it names session, role and"
+            "a Deny with NotPrincipal certainly excludes the session of a role only if it names session, role and"
             " account; AWS recommends a condition on aws:PrincipalArn instead",
         )
 
@@ -154,4 +154,6 @@ def _principals(statement: Statement) -> Iterator[Finding]:
 def _resources(statement: Statement) -> Iterator[Finding]:
     if statement.is_not_resource or EVERY_RESOURCE in statement.resources:
         return
-    yield Finding(statement, f"Resource counts only if it is {EVERY_RESOURCE} or the ARN of the key itself (--key-arn)")
+    yield Finding(
+        statement, f"Resource matches only if it is {EVERY_RESOURCE} or the ARN of the key itself (--key-arn)"
+    )

@@ -1,6 +1,6 @@
-"""Names the ways around the attestation in a key policy: who could use the key without the enclave it names (pure).
+"""Report ways around the attestation in a key policy: who could use the key without the enclave it names (pure).
 
-``symbolic.ways`` finds them. Here they are put together by statement, and said in words.
+``symbolic.ways`` finds them. This module groups them by statement and describes them in words.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from nitro_attestation.key_policy.symbolic.ways import CREATE_GRANT, RE_ENCRYPT,
 from nitro_attestation.measurements import IMAGE_PCR, SIGNER_PCR
 
 _OTHER_WAYS = {
-    RE_ENCRYPT: f"{RE_ENCRYPT} takes no document, and puts the ciphertext under another key",
-    CREATE_GRANT: "a grant can allow {granted}, and cannot ask for a document",
+    RE_ENCRYPT: f"{RE_ENCRYPT} takes no document and re-encrypts the ciphertext under another key",
+    CREATE_GRANT: "a grant can allow {granted} and cannot require a document",
 }
 _ALL_BITS_OPEN = f"{DIGEST_BITS} of {DIGEST_BITS} bits are open"
 _PARTS = {KERNEL_PCR: "the kernel and boot ramdisk", APPLICATION_PCR: "the application's files"}
@@ -34,10 +34,10 @@ _ACCOUNT = re.compile(r"(?:arn:[^:]+:iam::)?([0-9]{12})(?::root)?", re.ASCII)
 
 
 class GapKind(enum.StrEnum):
-    """What leads around the attestation."""
+    """The kind of a way around the attestation."""
 
     NO_DOCUMENT = "without an attestation document"
-    NITRO_TPM = "from an instance with a NitroTPM, which is no enclave"
+    NITRO_TPM = "from an instance with a NitroTPM instead of an enclave"
     ANY_IMAGE = "from any enclave image"
     SEVERAL_IMAGES = "from other enclave images"
     NAMED_IMAGE = "from another enclave image that the policy names"
@@ -58,14 +58,14 @@ class Gap:
     """One way around the attestation.
 
     Attributes:
-        statement: the Allow it leads through.
-        kind: what kind of way it is.
-        actions: what can be called.
-        principals: who can call it, as the policy names them.
-        reasons: why the statement lets it pass.
-        provisos: conditions on other things, which whoever takes this way must meet.
-        open_bits: how many bits of a digest that should name one image are open, of 384; None where it is not about
-            images.
+        statement: the Allow that opens it.
+        kind: its kind.
+        actions: the actions that can be called.
+        principals: who can call them, as named in the policy.
+        reasons: why the statement allows it.
+        provisos: other conditions that such a request must also meet.
+        open_bits: how many of the 384 bits of a digest that should identify one image are not checked; None if the gap
+            is not about images.
     """
 
     statement: Statement
@@ -91,8 +91,8 @@ class Access:
 
     Attributes:
         gaps: ways around the attestation, in the order of the statements.
-        notes: what else the policy lets in on purpose: images that it names besides this one, or anyone who signs
-            images.
+        notes: what the policy admits on purpose besides this image: other images that it names, or all images that are
+            signed with the same certificate.
     """
 
     gaps: tuple[Gap, ...]
@@ -110,16 +110,16 @@ def find_gaps(
 ) -> tuple[Gap, ...]:
     """Return the ways around the attestation, in the order of the statements.
 
-    Does not know IAM policies and grants that exist, and takes administrators for trusted: who may change the policy
-    can open it. ``find_access`` says more.
+    Does not consider IAM policies and existing grants, and trusts administrators, who can change the policy.
+    ``find_access`` also reports what the policy admits on purpose.
 
     Args:
         policy: what to search.
-        operations: of ATTESTED_OPERATIONS; Decrypt is looked at in any case.
-        caller: whose credentials the enclave uses.
-        pcrs: of the right enclave.
-        key_arn: of the key; None takes every Resource that can be a key's for it.
-        at: the present time, so that what is over does not count; None counts any time.
+        operations: some of ATTESTED_OPERATIONS; Decrypt is always included.
+        caller: the principal whose credentials the enclave uses.
+        pcrs: of the intended enclave.
+        key_arn: of the key; with None, every Resource that can match a key matches.
+        at: the current time, to ignore what has expired; None considers any time.
     """
     return find_access(policy, operations=operations, caller=caller, pcrs=pcrs, key_arn=key_arn, at=at).gaps
 
@@ -140,7 +140,7 @@ def find_access(
     for statement in search.allows:
         by_kind: dict[tuple[GapKind, tuple[str, ...]], list[Way]] = {}
         for way in search.ways(statement):
-            note = _note(way, search.named.beside)
+            note = _note(way, search.named.listed_together)
             if note is not None:
                 notes[note] = None
             else:
@@ -163,22 +163,22 @@ def _kind(way: Way) -> GapKind:
     return GapKind.SEVERAL_IMAGES if _image_literals(way) else GapKind.ANY_IMAGE
 
 
-def _note(way: Way, beside: Mapping[int, frozenset[str]]) -> str | None:
-    """Return what to say of a way that the policy opens on purpose, or None where it is a gap."""
+def _note(way: Way, listed_together: Mapping[int, frozenset[str]]) -> str | None:
+    """Return a note about a way that the policy opens on purpose, or None if it is a gap."""
     label = way.statement.label
     if way.document is DocumentKind.SAME_SIGNER:
         return (
-            f"{label} takes PCR{SIGNER_PCR} for the image, and so every image that is signed with this certificate: a"
-            f" condition on PCR{IMAGE_PCR} ({IMAGE_KEY}) would take this one alone"
+            f"{label} identifies the image by PCR{SIGNER_PCR}, so it admits every image that is signed with this"
+            f" certificate: a condition on PCR{IMAGE_PCR} ({IMAGE_KEY}) would admit only this one"
         )
     if way.document is not DocumentKind.NAMED_IMAGE or way.witness is None:
         return None
     shown = {index: way.witness.get(canonical_key(pcr_key(index))) for index in IMAGE_PCRS}
     digests = {index: value[0] for index, value in shown.items() if value and _image_literals(way, index)}
-    if not digests or not all(digest in beside[index] for index, digest in digests.items()):
+    if not digests or not all(digest in listed_together[index] for index, digest in digests.items()):
         return None
     images = " and ".join(f"PCR{index} {digest}" for index, digest in digests.items())
-    return f"{label} takes another image too, which it names besides this one: {images}"
+    return f"{label} also admits another image, which it names besides this one: {images}"
 
 
 def _gap(statement: Statement, kind: GapKind, ways: list[Way], image_reasons: tuple[str, ...]) -> Gap:
@@ -196,7 +196,7 @@ def _gap(statement: Statement, kind: GapKind, ways: list[Way], image_reasons: tu
 
 def _reasons(statement: Statement, kind: GapKind, ways: list[Way]) -> Iterable[str]:
     if any(way.witness is None for way in ways):
-        yield "it has too many patterns to be sure that there is no such way"
+        yield "it has too many patterns to rule this out"
     yield from (f"it cannot be evaluated: {problem}" for problem in statement.problems)
     conditions = [condition for condition in statement.conditions if is_attestation_key(condition.key)]
     attested = [way for way in ways if way.action not in _OTHER_WAYS]
@@ -206,19 +206,19 @@ def _reasons(statement: Statement, kind: GapKind, ways: list[Way]) -> Iterable[s
         case GapKind.NO_DOCUMENT if attested:
             yield "it has no condition on the attestation"
         case GapKind.NITRO_TPM:
-            yield "its conditions hold for measurements of an instance"
+            yield "its conditions also hold for measurements of an instance"
         case GapKind.DEBUG_MODE:
-            yield "it takes the zeros that every enclave in debug mode shows"
+            yield "it accepts the zeros that every enclave in debug mode shows"
         case GapKind.OWN_POLICY:
-            yield "who uses the key must not administer it"
+            yield "the principal that uses the key must not administer it"
     for way in ways:
         if way.action in _OTHER_WAYS:
             yield _OTHER_WAYS[way.action].format(granted=way.granted)
 
 
 def _holds_without_document(condition: Condition) -> str:
-    text = f"{condition.operator} {condition.key} holds where there is no such key"
-    return f"{text}, and KMS has none of that name" if is_wrong_key(condition.key) else text
+    text = f"{condition.operator} {condition.key} holds if the request has no such key"
+    return f"{text}, and KMS has no key of that name" if is_wrong_key(condition.key) else text
 
 
 def _image_literals(way: Way, *indexes: int) -> list[Literal]:
@@ -233,7 +233,7 @@ def _is_about_value(literal: Literal) -> bool:
 
 
 def _image_reasons(way: Way, kind: GapKind) -> tuple[str, ...]:
-    """Return what a policy says of the image in vain."""
+    """Return why a policy's conditions on the image do not prevent a way."""
     if kind is GapKind.ANY_IMAGE:
         return (f"its conditions hold for every image ({_ALL_BITS_OPEN}): compare {IMAGE_KEY}",)
     if kind is GapKind.NAMED_IMAGE and way.witness is not None:
@@ -262,13 +262,13 @@ def _part(index: int) -> str:
 
 
 def _open_bits(way: Way) -> float:
-    """Return how many bits of the register that is closest to naming the image are open."""
+    """Return the number of unchecked bits of the register whose conditions come closest to identifying the image."""
     found = [_bits(literals) for index in IMAGE_PCRS if (literals := _image_literals(way, index))]
     return min([bits for bits in found if bits] or [float(DIGEST_BITS)])
 
 
 def _bits(literals: Iterable[Literal]) -> float | None:
-    """Return how many bits of a register are open, or None where that takes too long to count."""
+    """Return the number of unchecked bits of a register, or None if counting would take too long."""
     try:
         return open_bits(frozenset(literals))
     except TooComplexError:
@@ -277,6 +277,6 @@ def _bits(literals: Iterable[Literal]) -> float | None:
 
 def _described(name: str) -> str:
     if name == ANYONE:
-        return "anybody"
+        return "anyone"
     account = _ACCOUNT.fullmatch(name)
-    return f"whomever the IAM policies of account {account[1]} let" if account else name
+    return f"anyone allowed by the IAM policies of account {account[1]}" if account else name

@@ -1,4 +1,4 @@
-"""Key policies as objects (pure). ``parsing`` reads them, ``evaluation`` decides by them.
+"""Key policies as objects (pure). ``parsing`` creates them, and ``evaluation`` evaluates them.
 
 Source: KMS developer guide, "Key policies in AWS KMS"; IAM user guide, "Grammar of the IAM JSON policy language".
 """
@@ -16,13 +16,13 @@ from nitro_attestation.key_policy.principals import PrincipalName
 MAX_POLICY_BYTES = 32_768
 """KMS developer guide, "Resource quotas": key policy document size."""
 POLICY_VERSIONS = ("2012-10-17", "2008-10-17")
-"""Policy variables are part of the first alone. A policy without a version counts as one of the last."""
+"""Only the first supports policy variables. A policy without a version counts as the second."""
 EVERY_RESOURCE = "*"
-"""In a key policy, this is the key itself."""
+"""In a key policy, this means the key itself."""
 
 
 class Effect(enum.StrEnum):
-    """What a statement does where it matches."""
+    """What a statement does if it applies."""
 
     ALLOW = "Allow"
     DENY = "Deny"
@@ -35,15 +35,15 @@ class Statement:
     Attributes:
         index: its place in the policy, from 0.
         sid: its Sid, or None.
-        effect: Allow or Deny, or None where it is neither.
-        principals: the principals it names.
-        is_not_principal: whether they came as NotPrincipal, and the statement is about everybody else.
+        effect: Allow or Deny, or None if it is neither.
+        principals: the principals that it names.
+        is_not_principal: whether they are in NotPrincipal, so that the statement is about everyone else.
         actions: action patterns.
-        is_not_action: whether the patterns came as NotAction, and the statement is about all other actions.
-        resources: resource patterns; in a key policy ``*`` is the key itself.
-        is_not_resource: whether the patterns came as NotResource.
+        is_not_action: whether they are in NotAction, so that the statement is about all other actions.
+        resources: resource patterns; in a key policy, ``*`` is the key itself.
+        is_not_resource: whether they are in NotResource.
         conditions: all of them must hold.
-        problems: what is wrong with it, so that it cannot be said whether it applies.
+        problems: what is wrong with the statement; with a problem, it is unknown whether the statement applies.
     """
 
     index: int
@@ -60,22 +60,22 @@ class Statement:
 
     @property
     def label(self) -> str:
-        """How a person finds it in the policy."""
+        """The name by which a person finds it in the policy."""
         return statement_label(self.index, self.sid)
 
     def may_be(self, effect: Effect) -> bool:
-        """Return whether it has this effect, or none that can be read."""
+        """Return whether it has this effect, or an unreadable one."""
         return self.effect in (effect, None)
 
     def is_about_action(self, action: str) -> bool:
-        """Return whether ``action``, such as ``kms:Decrypt``, is one that it is about."""
+        """Return whether it is about ``action``, such as ``kms:Decrypt``."""
         is_named = any(wildcard_match(pattern, action, ignore_case=True) for pattern in self.actions)
         return is_named != self.is_not_action
 
 
 @dataclass(frozen=True)
 class KeyPolicy:
-    """A key policy that has been parsed.
+    """A parsed key policy.
 
     Attributes:
         statements: in the policy's order.
@@ -87,12 +87,12 @@ class KeyPolicy:
 
 
 def statement_label(index: int, sid: str | None) -> str:
-    """Return how a person finds a statement in its policy."""
+    """Return the name by which a person finds a statement in its policy."""
     return f"statement {index + 1}" + (f" ({sid})" if sid else "")
 
 
 def default_policy(account_id: str, partition: str = "aws") -> str:
-    """Return the policy KMS gives a key made without one: the account decides by its IAM policies."""
+    """Return the policy of a key that was created without one: the account's IAM policies decide."""
     statement = {
         "Sid": "Enable IAM User Permissions",
         "Effect": "Allow",

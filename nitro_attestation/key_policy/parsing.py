@@ -1,7 +1,7 @@
-"""Reads key policies (pure).
+"""Parse key policies (pure).
 
-A statement with something wrong in it is kept, together with what is wrong: the rest of the policy still means
-something. KMS itself refuses such a policy as a whole, and so does ``parse_policy`` unless it is told otherwise.
+The parser keeps a malformed statement together with its problems, because the rest of the policy can still be
+evaluated. KMS refuses such a policy as a whole; so does ``parse_policy``, unless ``keep_odd_statements`` is set.
 
 Source: KMS developer guide, "Key policies in AWS KMS"; IAM user guide, "Grammar of the IAM JSON policy language".
 """
@@ -47,16 +47,16 @@ _VARIABLE_FAMILIES = (Family.STRING, Family.ARN, Family.BOOLEAN)
 
 
 def parse_policy(text: str, *, keep_odd_statements: bool = False) -> KeyPolicy:
-    """Parse a key policy, or the output of ``aws kms get-key-policy``, which holds one.
+    """Parse a key policy, or the output of ``aws kms get-key-policy``, which contains one.
 
-    Does not check that the principals exist, which KMS does.
+    Does not check that the principals exist, as KMS does.
 
     Args:
-        text: the JSON text, of at most MAX_POLICY_BYTES bytes of policy.
-        keep_odd_statements: keep statements with something wrong in them, which ``Statement.problems`` then tells of.
+        text: the JSON text; the policy may have at most MAX_POLICY_BYTES bytes.
+        keep_odd_statements: keep malformed statements, and describe what is wrong in ``Statement.problems``.
 
     Raises:
-        PolicyError: the text is no policy; or, unless odd statements are kept, KMS or IAM takes no such policy.
+        PolicyError: the text is not a policy; or, without ``keep_odd_statements``, KMS or IAM would refuse the policy.
     """
     policy = _unwrapped(text)
     unknown = sorted(policy.keys() - _POLICY_FIELDS)
@@ -69,7 +69,7 @@ def parse_policy(text: str, *, keep_odd_statements: bool = False) -> KeyPolicy:
     documents = policy.get("Statement")
     documents = documents if isinstance(documents, list) else [documents]
     if not documents or documents == [None]:
-        raise PolicyError("key policy: expected at least one Statement, got none")
+        raise PolicyError("key policy: has no Statement")
     has_variables = version != POLICY_VERSIONS[1]
     statements = tuple(_StatementReader(index, has_variables).read(each) for index, each in enumerate(documents))
     problems += _repeated_sids(statements)
@@ -80,7 +80,7 @@ def parse_policy(text: str, *, keep_odd_statements: bool = False) -> KeyPolicy:
 
 
 def _unwrapped(text: str) -> Mapping[str, Any]:
-    """Return the policy that a text is, or holds: get-key-policy prints one as a string inside an object."""
+    """Return the policy in a text, which can be inside another object: get-key-policy prints it as a string member."""
     document = _decode(text, max_bytes=2 * MAX_POLICY_BYTES)  # inside a string, each quotation mark takes two bytes
     inner = document.get("Policy") if isinstance(document, dict) and "Statement" not in document else document
     if isinstance(inner, str):
@@ -94,14 +94,14 @@ def _decode(text: str, *, max_bytes: int = MAX_POLICY_BYTES) -> object:
     try:
         return decode_strict_json(text)
     except ValueError as error:
-        raise PolicyError(f"key policy: expected JSON, got other text ({error})") from None
+        raise PolicyError(f"key policy: not valid JSON ({error})") from None
 
 
 def _repeated_sids(statements: tuple[Statement, ...]) -> Iterator[str]:
     seen: set[str] = set()
     for statement in statements:
         if statement.sid in seen:
-            yield f"{statement.label}: expected each Sid once, got it a second time"
+            yield f"{statement.label}: another statement has the same Sid"
         seen |= {statement.sid} if statement.sid else set()
 
 
@@ -114,7 +114,7 @@ def _refuse_problems(policy: KeyPolicy) -> None:
 
 
 class _StatementReader:
-    """Reads one statement, and collects what is wrong with it."""
+    """Parses one statement and collects its problems."""
 
     def __init__(self, index: int, has_variables: bool) -> None:
         self._index = index
@@ -125,11 +125,11 @@ class _StatementReader:
         fields = self._checked(_object, "statement", document, _STATEMENT_FIELDS) or _only_known(document)
         for pair in _ALTERNATIVES:
             if sum(name in fields for name in pair) != 1:
-                self._problems.append(f"expected either {pair[0]} or {pair[1]}")
+                self._problems.append(f"needs either {pair[0]} or {pair[1]}")
         sid = self._checked(_sid, fields.get("Sid"))
         effect = self._checked(_effect, fields.get("Effect"))
         if "NotPrincipal" in fields and effect is Effect.ALLOW:
-            self._problems.append("NotPrincipal: AWS takes it with Effect Deny only")
+            self._problems.append("NotPrincipal: AWS allows it only with Effect Deny")
         return Statement(
             index=self._index,
             sid=sid,
@@ -160,7 +160,7 @@ class _StatementReader:
             return
         by_type = self._checked(_object, what, fields[what], frozenset(PRINCIPAL_TYPES))
         if by_type is not None and not by_type:
-            self._problems.append(f"{what}: expected at least one principal")
+            self._problems.append(f"{what}: names no principal")
         for principal_type in sorted(by_type or {}, key=lambda name: name != AWS):
             names = (by_type or {})[principal_type]
             for text in self._checked(_texts, f"{what} {principal_type}", names) or ():
@@ -172,7 +172,7 @@ class _StatementReader:
         texts = (self._checked(_texts, name, fields[name]) if name in fields else None) or ()
         for text in texts:
             if form.fullmatch(text) is None:
-                self._problems.append(f"{name}: expected another form, got {quoted(text, 128)}")
+                self._problems.append(f"{name}: malformed: {quoted(text, 128)}")
         return texts
 
     def _conditions(self, value: object) -> Iterator[Condition]:
@@ -186,7 +186,7 @@ class _StatementReader:
         condition = Condition(operator, key, texts)
         parsed = parse_operator(condition.operator)
         if parsed is None:
-            problem: str | None = f"Condition: expected an operator of IAM's, got {quoted(operator)}"
+            problem: str | None = f"Condition: IAM has no operator {quoted(operator)}"
         elif not _CONDITION_KEY.fullmatch(key):
             problem = f"{operator}: expected a condition key such as kms:CallerAccount, got {quoted(key)}"
         else:
@@ -208,7 +208,7 @@ def _value_problem(condition: Condition, family: Family) -> str | None:
 
 
 def _only_known(document: object) -> Mapping[str, Any]:
-    """Return what can be read of a statement that has unknown elements, or is no object."""
+    """Return the known elements of a statement that has unknown ones, or is not an object."""
     fields = document if isinstance(document, dict) else {}
     return {name: value for name, value in fields.items() if name in _STATEMENT_FIELDS}
 
@@ -226,7 +226,7 @@ def _effect(value: object) -> Effect:
 
 
 def _texts(what: str, value: object) -> tuple[str, ...]:
-    """Read a string or a list of strings, none of them empty; JSON's true, false and integers count as their text."""
+    """Read a string or a list of non-empty strings; JSON's true, false and integers count as their text."""
     texts = _condition_values(what, value)
     if "" in texts or isinstance(value, float):
         raise PolicyError(f"{what}: expected a string or a list of strings, got {type(value).__name__}")
@@ -237,7 +237,7 @@ def _condition_values(what: str, value: object) -> tuple[str, ...]:
     """Read a string or a list of strings; JSON's true, false and numbers count as their text, as they do for AWS."""
     items = value if isinstance(value, list) else [value]
     if not items:
-        raise PolicyError(f"{what}: expected at least one value, got an empty list")
+        raise PolicyError(f"{what}: the list is empty")
     for item in items:
         if not isinstance(item, str | bool | int | float):
             raise PolicyError(f"{what}: expected a string or a list of strings, got {type(item).__name__}")

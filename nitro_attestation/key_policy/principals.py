@@ -1,4 +1,4 @@
-"""Principals of key policies: how a statement names them, and whether it names a caller (pure).
+"""Principals of key policies: how statements name them, and whether a statement names a caller (pure).
 
 Source: IAM user guide, "AWS JSON policy elements: Principal" and "AWS JSON policy elements: NotPrincipal".
 """
@@ -27,7 +27,7 @@ _UNIQUE_ID = re.compile(r"(A3T|AGPA|AIDA|AIPA|ANPA|ANVA|AROA|ASCA)[A-Z0-9]{8,124
 
 
 class PrincipalKind(enum.Enum):
-    """What a name in a statement's Principal stands for."""
+    """What a name in a statement's Principal refers to."""
 
     ANYONE = enum.auto()
     ACCOUNT = enum.auto()
@@ -36,14 +36,14 @@ class PrincipalKind(enum.Enum):
     SESSION = enum.auto()
     """One session of a role."""
     FEDERATED_USER = enum.auto()
-    """A session of GetFederationToken."""
+    """A session from GetFederationToken."""
     DELETED = enum.auto()
-    """A role or user that no longer exists, which AWS shows by its unique id. Nobody is that principal."""
+    """A deleted role or user, for which AWS shows the unique id. It matches nobody."""
     SERVICE = enum.auto()
     FEDERATED = enum.auto()
-    """Whoever signed in with an identity provider."""
+    """Anyone who signed in with an identity provider."""
     NOBODY = enum.auto()
-    """Something that KMS does not take."""
+    """A name that KMS does not accept."""
 
 
 class PrincipalMatch(enum.Enum):
@@ -51,11 +51,11 @@ class PrincipalMatch(enum.Enum):
 
     NO = enum.auto()
     DIRECT = enum.auto()
-    """It names the caller, the caller's role, or everybody."""
+    """It names the caller, the caller's role, or everyone."""
     ACCOUNT = enum.auto()
     """It names the caller's account: an Allow then leaves the decision to the account's IAM policies."""
     UNSETTLED = enum.auto()
-    """Its NotPrincipal names a part of session, role and account: AWS says that it may name none of them then."""
+    """NotPrincipal names only some of session, role and account: AWS says that it may then not exclude the caller."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Principal:
     """Who makes a request.
 
     Attributes:
-        arn: as KMS names it in errors; for a role the ARN of its session, ``...:assumed-role/ROLE/SESSION``.
+        arn: as KMS names it in errors; for a role, the ARN of its session, ``...:assumed-role/ROLE/SESSION``.
         account_id: 12 digits.
-        role_arn: of the role behind a session, else None.
+        role_arn: of the session's role; None if it is not a session.
     """
 
     arn: str
@@ -79,9 +79,9 @@ class PrincipalName:
 
     Attributes:
         text: as in the policy.
-        kind: what it stands for.
-        account_id: of the account, role, user or session, else empty.
-        role_arn: of the role behind a session, as far as its ARN tells, else None.
+        kind: what it refers to.
+        account_id: of the account, role, user or session; otherwise empty.
+        role_arn: of the session's role, without the role's path; None if it is not a session.
     """
 
     text: str
@@ -94,10 +94,10 @@ class PrincipalName:
 
 
 def parse_principal_name(principal_type: str, text: str) -> PrincipalName:
-    """Return what a name of a principal stands for.
+    """Parse the name of a principal.
 
     Raises:
-        PolicyError: KMS takes no such principal.
+        PolicyError: KMS does not accept such a principal.
     """
     if principal_type == "Service":
         return PrincipalName(text, PrincipalKind.SERVICE)
@@ -112,8 +112,8 @@ def parse_principal_name(principal_type: str, text: str) -> PrincipalName:
             return _named_identity(text, match)
         if _UNIQUE_ID.fullmatch(text):
             return PrincipalName(text, PrincipalKind.DELETED)
-    hint = "a name with a wildcard matches nobody: aws:PrincipalArn in a condition takes one" if "*" in text else None
-    raise PolicyError(f"Principal {principal_type}: expected another form, got {quoted(text, 128)}", hint=hint)
+    hint = "a principal cannot have wildcards: use a condition on aws:PrincipalArn" if "*" in text else None
+    raise PolicyError(f"Principal {principal_type}: not a valid principal: {quoted(text, 128)}", hint=hint)
 
 
 def match_principals(names: Iterable[PrincipalName], principal: Principal) -> PrincipalMatch:
@@ -124,10 +124,10 @@ def match_principals(names: Iterable[PrincipalName], principal: Principal) -> Pr
 
 
 def match_not_principals(names: Iterable[PrincipalName], principal: Principal) -> PrincipalMatch:
-    """Return whether a NotPrincipal leaves a caller out (NO), or its statement is about the caller (DIRECT).
+    """Return whether a NotPrincipal excludes a caller (NO), or its statement is about the caller (DIRECT).
 
-    AWS asks for the ARNs of session, role and account together: a request is checked for each of them. Where only some
-    are there, its documentation says that the statement might be about the caller nevertheless: UNSETTLED.
+    AWS requires the ARNs of session, role and account together, because it checks a request for each of them. If only
+    some are present, AWS's documentation says that the statement might still be about the caller: UNSETTLED.
     """
     names = tuple(names)
     if any(name.kind is PrincipalKind.ANYONE for name in names):
@@ -138,7 +138,7 @@ def match_not_principals(names: Iterable[PrincipalName], principal: Principal) -
     if principal.role_arn is not None:
         listed.append(principal.role_arn in texts)
     if principal.arn == principal.role_arn:
-        listed.append(False)  # nobody calls as a role, but as a session of one, and this one is not known
+        listed.append(False)  # calls are made as a session of a role, and this session is unknown
     if all(listed):
         return PrincipalMatch.NO
     return PrincipalMatch.UNSETTLED if any(listed) else PrincipalMatch.DIRECT

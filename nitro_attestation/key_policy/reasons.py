@@ -1,4 +1,4 @@
-"""What is behind a statement that does not apply, or a condition that stands in the way, in words (pure)."""
+"""Explain in words why a statement does not apply, or why a condition prevents access (pure)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ANOTHER = {
 
 
 def explain_mismatch(result: StatementResult, request: AccessRequest) -> str | None:
-    """Return what a statement is about instead of a request, or what its Allow leaves to others; None for neither."""
+    """Return why a statement does not match a request, or that its Allow leaves the decision to IAM; None otherwise."""
     statement = result.statement
     if result.principal_match is PrincipalMatch.NO:
         return f"it names {', '.join(map(str, statement.principals)) or 'nobody'}"
@@ -45,44 +45,44 @@ def explain_mismatch(result: StatementResult, request: AccessRequest) -> str | N
         return f"it is about {'all but ' if statement.is_not_action else ''}{', '.join(statement.actions)}"
     is_for_account = result.principal_match is PrincipalMatch.ACCOUNT and statement.effect is Effect.ALLOW
     if is_for_account and result.matches is not False:
-        return "it names the whole account: IAM policies, which are not looked at here, have the last word"
+        return "it names the whole account: IAM policies, which are not evaluated here, decide"
     return _explain_open_element(result, request) if result.matches is None else None
 
 
 def _explain_open_element(result: StatementResult, request: AccessRequest) -> str | None:
-    """Return why it is not known whether an element other than Condition fits a request."""
+    """Return why it is unknown whether an element other than Condition matches a request."""
     statement = result.statement
     if result.principal_match is PrincipalMatch.UNSETTLED and statement.is_not_principal:
         return "AWS checks the session, the role and the account of the caller, and NotPrincipal does not name them all"
     if result.principal_match is PrincipalMatch.UNSETTLED:
-        return "it names a session of the caller's role: --role with the ARN of the session says which one calls"
+        return "it names a session of the caller's role: pass the ARN of the session with --role"
     if request.key_arn is None and EVERY_RESOURCE not in statement.resources:
-        return f"it is about {', '.join(statement.resources)}: --key-arn says which key this is"
+        return f"it is about {', '.join(statement.resources)}: pass the key's ARN with --key-arn"
     return None
 
 
 def explain_condition(result: ConditionResult, pcrs: Mapping[int, bytes]) -> str | None:
-    """Return what is behind a condition that stands in the way, or None where that is not known.
+    """Return why a condition prevents access, or None if unknown.
 
     Args:
-        result: how it came out.
+        result: the result of the condition.
         pcrs: of the enclave's document.
     """
     key = result.condition.key.lower()
     if is_attestation_key(key):
         return _explain_attestation(result, pcrs)
     if key == VIA_SERVICE_KEY.lower():
-        return "an enclave calls KMS itself, never through another AWS service, so its requests have no such key"
+        return "an enclave calls KMS directly, never through another AWS service, so its requests have no such key"
     if is_wrong_key(result.condition.key):
         return _explain_unknown_key(result.condition.key)
     if not result.is_known:
-        return f"what a request says of it is not known here: --context-key {result.condition.key}=VALUE adds it"
+        return f"its value in a request is unknown: pass it with --context-key {result.condition.key}=VALUE"
     return _explain_case(result) if result.actual is not None else _explain_absent(key)
 
 
 def _explain_absent(key: str) -> str:
     if key.startswith(ENCRYPTION_CONTEXT_PREFIX.lower()):
-        return "the encryption context has no such name: --encryption-context NAME=VALUE gives one"
+        return "the encryption context has no such name: pass it with --encryption-context NAME=VALUE"
     return "the enclave's request has no such key"
 
 
@@ -91,14 +91,14 @@ def _explain_attestation(result: ConditionResult, pcrs: Mapping[int, bytes]) -> 
     if index is None:
         return _explain_unknown_key(condition.key)
     if result.actual is None:
-        return f"the document has no PCR{index}: only locked PCRs are in it"
+        return f"the document has no PCR{index}: it contains only locked PCRs"
     if condition.operator == NULL:
-        return f"every enclave's document has PCR{index}, so the key is there whatever the image is"
+        return f"every enclave's document has PCR{index}, so the key is present for any image"
     if not any(pcrs[index]):
         return _explain_zeros(index)
     if any(re.fullmatch("0+", value) for value in condition.values):
         return (
-            "the policy has zeros, which only enclaves in debug mode show: take the measurements that nitro-cli"
+            "the policy has zeros, which only enclaves in debug mode show: use the measurements that nitro-cli"
             " build-enclave prints"
         )
     return _explain_case(result) or _explain_value(result, index, pcrs)
@@ -106,9 +106,9 @@ def _explain_attestation(result: ConditionResult, pcrs: Mapping[int, bytes]) -> 
 
 def _explain_unknown_key(key: str) -> str:
     if "nitrotpm" in key.lower():
-        return "it is about documents of a NitroTPM, which no enclave makes"
+        return "it is about documents of a NitroTPM, not of an enclave"
     owner = "KMS" if key.lower().startswith(KMS) else "AWS"
-    return f"{owner} has no condition key {quoted(key)}, and no request has it: the nearest is {nearest_key(key)}"
+    return f"{owner} has no condition key {quoted(key)}, so no request has it: the closest one is {nearest_key(key)}"
 
 
 def _explain_zeros(index: int) -> str:
@@ -116,10 +116,10 @@ def _explain_zeros(index: int) -> str:
         return f"the enclave runs in debug mode and shows zeros in PCR{index}: run it without --debug-mode"
     if index == SIGNER_PCR:
         return (
-            "the image is not signed, so PCR8 is zeros: nitro-cli build-enclave signs it with --private-key and"
+            "the image is not signed, so PCR8 is all zeros: nitro-cli build-enclave signs it with --private-key and"
             " --signing-certificate"
         )
-    return "the parent instance has no IAM role" if index == ROLE_PCR else f"PCR{index} is not in use: it is zeros"
+    return "the parent instance has no IAM role" if index == ROLE_PCR else f"PCR{index} is not in use: it is all zeros"
 
 
 def _explain_case(result: ConditionResult) -> str | None:
@@ -127,8 +127,8 @@ def _explain_case(result: ConditionResult) -> str | None:
     if actual.lower() not in (value.lower() for value in condition.values) or actual in condition.values:
         return None
     return (
-        f"only the case differs, which {condition.operator} compares: KMS presents lower-case digits, and"
-        " StringEqualsIgnoreCase takes either"
+        f"only the case differs, and {condition.operator} is case-sensitive: KMS presents lower-case digits;"
+        " StringEqualsIgnoreCase accepts either case"
     )
 
 
@@ -136,9 +136,9 @@ def _explain_value(result: ConditionResult, index: int, pcrs: Mapping[int, bytes
     wanted = [value.lower() for value in result.condition.values]
     for other, pcr in pcrs.items():
         if other != index and pcr.hex() in wanted and any(pcr):
-            return f"that is the document's PCR{other}: it stands under the wrong condition key"
+            return f"that is the document's PCR{other}: the condition key is wrong"
     if "Like" not in result.condition.operator:
         for value in result.condition.values:
             if _DIGEST.fullmatch(value) is None:
-                return f"a PCR has {2 * PCR_BYTES} hexadecimal digits, {quoted(value)} has {len(value)} characters"
+                return f"a PCR has {2 * PCR_BYTES} hexadecimal digits, but {quoted(value)} has {len(value)} characters"
     return _ANOTHER.get(index)

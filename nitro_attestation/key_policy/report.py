@@ -1,4 +1,4 @@
-"""An explanation of a key policy as text and as JSON (pure)."""
+"""Format an explanation of a key policy as text and as JSON (pure)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nitro_attestation.key_policy.findings import FindingKind
 from nitro_attestation.quoting import printable
 
 _RESULTS = {
-    Outcome.ALLOWED: "nobody but an enclave with these measurements can perform any of these operations",
+    Outcome.ALLOWED: "only an enclave with these measurements can perform any of these operations",
     Outcome.ALLOWED_WITH_GAPS: "others can perform some of these operations: see the warnings",
-    Outcome.DEPENDS: "nobody else can perform any of these operations, and whether this enclave can is not settled",
+    Outcome.DEPENDS: "nobody else can perform any of these operations; whether this enclave can is undecided",
     Outcome.DENIED: "this enclave can perform none of these operations",
 }
 _TRUTHS = {True: "holds", False: "fails", None: "depends"}
@@ -28,11 +28,11 @@ _MATCHES = {True: "applies", False: "does not apply", None: "may apply"}
 
 
 def explanation_text(explanation: Explanation, document: str) -> str:
-    """Return an explanation for people, without its gaps and what is malformed in the policy: those are warnings.
+    """Return an explanation as text for people, without gaps and malformed parts, which are reported as warnings.
 
     Args:
-        explanation: what to write.
-        document: in a few words, what document the request carries.
+        explanation: what to format.
+        document: a short description of the document in the request.
     """
     first, *others = _grouped(explanation.operations)
     lines = [
@@ -55,9 +55,9 @@ def explanation_text(explanation: Explanation, document: str) -> str:
 
 
 def explanation_json(explanation: Explanation) -> str:
-    """Return an explanation as a JSON object, gaps included.
+    """Return an explanation as a JSON object, including gaps.
 
-    The fields of the first operation are those of the object itself too.
+    The fields of the first operation are also fields of the object itself.
     """
     operations = [_operation_object(operation) for operation in explanation.operations]
     return json.dumps(
@@ -92,7 +92,7 @@ def explanation_json(explanation: Explanation) -> str:
 
 
 def _grouped(operations: Sequence[OperationExplanation]) -> list[list[OperationExplanation]]:
-    """Return operations in groups whose texts differ in nothing but the operation."""
+    """Group operations whose texts differ only in the operation's name."""
     groups: dict[str, list[OperationExplanation]] = {}
     for operation in operations:
         text = "\n".join(_operation_lines(operation)).replace(operation.request.action, "kms:")

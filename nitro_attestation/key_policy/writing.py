@@ -1,8 +1,8 @@
-"""Writes key policies that let one enclave image use a key, and nobody use it without an attestation document (pure).
+"""Write key policies that let one enclave image use a key, and nobody without an attestation document (pure).
 
 Source: KMS developer guide, "Condition keys for Nitro Enclaves" and "Default key policy"; IAM user guide, "Policy
 evaluation logic" (an explicit deny wins over every allow, grants included) and "Condition operators" (a negated
-operator holds where the request has no such key).
+operator holds if the request has no such key).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ ADMINISTRATION_ACTIONS = (
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 )
-"""What AWS gives key administrators, without what leads to plaintext: kms:CreateGrant, because a grant cannot ask for
-a document, and kms:ReplicateKey, because a replica has a policy of its own."""
+"""What AWS allows key administrators, except what gives access to plaintext: kms:CreateGrant, because a grant cannot
+require a document, and kms:ReplicateKey, because a replica has its own policy."""
 GUARDED_ACTIONS = (f"kms:{DECRYPT}", "kms:ReEncryptFrom")
-"""Guarded whatever the operations are: ReEncryptFrom puts a ciphertext under another key, with another policy."""
+"""Always guarded: ReEncryptFrom re-encrypts a ciphertext under another key, which has another policy."""
 
 
 def attested_key_policy(
@@ -52,30 +52,29 @@ def attested_key_policy(
     operations: Sequence[str] = (DECRYPT,),
     iam_account: str | None = None,
 ) -> str:
-    """Return a key policy: administration apart from use, and use for enclaves that show these PCRs only.
+    """Return a key policy that separates administration from use, and allows use only to enclaves with these PCRs.
 
-    Besides the Allow with its conditions there is a Deny for each of them, so that neither IAM policies, nor grants,
-    nor another Allow that is added some day lead around the attestation. Whoever may change the policy can change
-    that too.
+    For each condition of the Allow there is also a Deny, so that IAM policies, grants and later Allow statements cannot
+    bypass the attestation. Anyone who may change the policy can remove the Deny, too.
 
     Args:
         roles: ARNs of the IAM roles or users whose credentials the enclave has.
         administrators: ARNs of the IAM roles or users that administer the key.
-        pcrs: measurements that identify the image: 48 bytes each by index, PCR0 or PCR8 among them. Of several images,
-            as during a rolling change from one to the next, each may use the key; PCRs that not all have do not count.
-        operations: of ATTESTED_KEY_OPERATIONS, or Encrypt, which no document can restrict.
-        iam_account: ARN of the root of an account whose IAM policies shall count for the key; None for no account's.
+        pcrs: measurements that identify the image: 48 bytes each by index, including PCR0 or PCR8. For several images,
+            as during a rolling update, each may use the key; PCRs that are not common to all images are ignored.
+        operations: some of ATTESTED_KEY_OPERATIONS, or Encrypt, which no document can restrict.
+        iam_account: ARN of the root of an account whose IAM policies count for the key; None for none.
 
     Raises:
-        PolicyError: an ARN has another form or is on both sides, no PCR identifies the image, or it all gets too long
-            for KMS.
+        PolicyError: an ARN is malformed or in both lists, no PCR identifies the image, or the policy is too long for
+            KMS.
     """
     _check_principals(roles, administrators)
     values = _values([pcrs] if isinstance(pcrs, Mapping) else pcrs)
     if not {IMAGE_PCR, SIGNER_PCR} & values.keys():
         raise PolicyError(
-            "measurements: expected PCR0 (the image) or PCR8 (who signed it) of every image, got neither",
-            hint="without one of them every image passes",
+            "measurements: neither PCR0 (the image) nor PCR8 (its signer) is known for every image",
+            hint="without one of them, the policy would admit every image",
         )
     attested = [f"kms:{operation}" for operation in operations if operation != ENCRYPT]
     statements = [_allow("Administration", administrators, list(ADMINISTRATION_ACTIONS))]
@@ -98,14 +97,14 @@ def attested_key_policy(
 def _check_principals(roles: Sequence[str], administrators: Sequence[str]) -> None:
     for option, arns in (("--role", roles), ("--admin", administrators)):
         if not arns:
-            raise PolicyError(f"{option}: expected the ARN of an IAM role, got none")
+            raise PolicyError(f"{option}: the ARN of an IAM role is missing")
         for arn in arns:
             if ":sts:" in parse_caller(arn).arn:
-                raise PolicyError(f"{option}: expected the ARN of an IAM role, got that of a session of it")
+                raise PolicyError(f"{option}: expected the ARN of an IAM role, got that of a role session")
     for arn in set(roles) & set(administrators):
         raise PolicyError(
-            f"--admin: expected another principal than --role, got {arn} for both",
-            hint="who uses the key must not be able to change who may use it",
+            f"--admin: {arn} is also in --role",
+            hint="the principal that uses the key must not be able to change who may use it",
         )
 
 
@@ -114,7 +113,7 @@ def _allow(sid: str, principals: Sequence[str], actions: list[str]) -> dict[str,
 
 
 def _values(images: Sequence[Mapping[int, bytes]]) -> dict[int, str | list[str]]:
-    """Return what each PCR that all images have may be: one value, or a list of several."""
+    """Return the allowed values of each PCR that all images have: one value, or a list of several."""
     if not images:
         return {}
     common = set.intersection(*(set(pcrs) for pcrs in images))
@@ -123,7 +122,7 @@ def _values(images: Sequence[Mapping[int, bytes]]) -> dict[int, str | list[str]]
 
 
 def _deny_unless(index: int, wanted: str | list[str], actions: list[str]) -> dict[str, Any]:
-    """One statement for each PCR: two conditions in one would have to be wrong both before anything is denied."""
+    """Return the Deny for one PCR. With several PCRs in one statement, it would apply only if all of them differ."""
     return {
         "Sid": f"DenyUnless{_key(index).rpartition(':')[2]}",
         "Effect": "Deny",

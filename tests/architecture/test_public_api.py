@@ -78,7 +78,7 @@ class TestPackage:
             _ = importlib.import_module(package).no_such_name
 
     def test_type_checkers_do_not_take_any_name(self, package: str) -> None:
-        """A ``__getattr__`` that they can see would make every misspelt name an object to them."""
+        """A ``__getattr__`` that they can see would make every misspelled name an object to them."""
         functions = [node for node in ast.parse(init_of(package).read_text("utf-8")).body if hasattr(node, "args")]
         assert functions == []
 

@@ -1,4 +1,4 @@
-"""Conditions of key policies: their keys, their operators, and what holds (pure).
+"""Conditions of key policies: their keys, their operators, and whether they hold (pure).
 
-Internal: what is public stands in ``nitro_attestation``.
+Internal: the public names are in ``nitro_attestation``.
 """

@@ -1,4 +1,4 @@
-"""Conditions of key policies (pure).
+"""Evaluate conditions of key policies (pure).
 
 Source: IAM user guide, "IAM JSON policy elements: Condition operators", "Multivalued context keys" and "IAM policy
 elements: Variables and tags".
@@ -22,7 +22,7 @@ from nitro_attestation.key_policy.conditions.operators import (
 )
 
 ContextValue: TypeAlias = tuple[str, ...]
-"""What a request says of one condition key: one value, or several for a multivalued key."""
+"""A request's values of one condition key: one, or several for a multivalued key."""
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[^},']*?)\s*(,\s*'(?P<default>[^']*)'\s*)?\}")
 _SPECIAL = {"*": LITERAL_STAR, "?": LITERAL_QUESTION_MARK, "$": "$"}
@@ -33,10 +33,10 @@ class Condition:
     """One operator applied to one condition key.
 
     Attributes:
-        operator: as in the policy, with what stands before and after it, such as ``ForAnyValue:`` and ``IfExists``.
-        key: the condition key, as written in the policy; its case does not matter.
-        values: alternatives; of a negated operator none may match.
-        has_variables: whether ``${...}`` in the values stands for another key of the request.
+        operator: as in the policy, including a prefix such as ``ForAnyValue:`` and a suffix such as ``IfExists``.
+        key: the condition key, as in the policy; its case does not matter.
+        values: alternatives. With a negated operator, none of them may match.
+        has_variables: whether ``${...}`` in the values refers to another key of the request.
         problem: why it cannot be evaluated, or None.
     """
 
@@ -48,7 +48,7 @@ class Condition:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The keys of the request that its values stand for, in lower case."""
+        """The keys of the request that its values refer to, in lower case."""
         if not self.has_variables:
             return ()
         return tuple(dict.fromkeys(name.lower() for value in self.values for name in _variable_names(value)))
@@ -59,13 +59,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """How one condition came out.
+    """The result of evaluating one condition.
 
     Attributes:
         condition: what was evaluated.
-        actual: the value in the request, or None where the request has no such key, or it is not known.
-        holds: whether the condition is true, or None where that is not known.
-        is_known: whether it is known what the request says of the key.
+        actual: the value in the request, or None if the request has no such key or its value is unknown.
+        holds: whether the condition is true, or None if unknown.
+        is_known: whether the request's value of the key is known.
     """
 
     condition: Condition
@@ -80,16 +80,14 @@ class ConditionResult:
 
 
 def evaluate_condition(condition: Condition, context: Mapping[str, str | tuple[str, ...]]) -> ConditionResult:
-    """Evaluate one condition against all that a request says.
+    """Evaluate one condition against a request.
 
-    A key that the request does not have makes a positive operator false, a negated one true, and one with ``IfExists``
-    true. A condition that cannot be evaluated, such as one with an operator that IAM does not have, neither holds nor
-    fails.
+    A key that is absent from the request makes a positive operator false, a negated one true, and one with ``IfExists``
+    true. A condition that cannot be evaluated, such as one with an unknown operator, neither holds nor fails.
 
     Args:
         condition: what to evaluate.
-        context: what the request says, condition keys in lower case; a key that is not there, the request does not
-            have.
+        context: all condition keys of the request, in lower case, with their values.
     """
     actual = _values(context.get(condition.key.lower()))
     resolved = resolve_variables(condition, {name: _values(value) or () for name, value in context.items()})
@@ -97,11 +95,11 @@ def evaluate_condition(condition: Condition, context: Mapping[str, str | tuple[s
 
 
 def holds(condition: Condition, actual: ContextValue | None) -> bool | None:
-    """Return whether a condition without variables holds, or None where it cannot be evaluated.
+    """Return whether a condition without variables holds, or None if it cannot be evaluated.
 
     Args:
         condition: what to evaluate.
-        actual: what the request says of its key, or None where it has no such key. No values count as no key.
+        actual: the request's values of its key, or None if it has no such key. An empty tuple counts as no key.
     """
     parsed = parse_operator(condition.operator)
     if condition.problem is not None or parsed is None:
@@ -111,21 +109,21 @@ def holds(condition: Condition, actual: ContextValue | None) -> bool | None:
     if not actual or (parsed.quantifier is not None and actual == ("",)):
         return _holds_without_key(parsed, parsed.comparison)
     if parsed.quantifier is None and len(actual) > 1:
-        return None  # IAM asks for a set operator here, and does not say what happens without one
+        return None  # IAM requires a set operator here, and does not document what happens without one
     every_value = (holds_for_value(parsed.comparison, condition.values, value) for value in actual)
     return all(every_value) if parsed.quantifier == FOR_ALL else any(every_value)
 
 
 def holds_for_value(comparison: Comparison, wanted_values: tuple[str, ...], actual: str) -> bool:
-    """Return whether one value of the request passes: it matches one of the policy's, or none for a negated one."""
+    """Return whether one value of the request matches one of the policy's or, with a negated comparison, none."""
     return any(comparison.matches(wanted, actual) for wanted in wanted_values) != comparison.is_negated
 
 
 def resolve_variables(condition: Condition, context: Mapping[str, ContextValue]) -> Condition:
-    """Return a condition with the request's values in place of its variables.
+    """Return a condition with its variables replaced by the request's values.
 
-    A value whose variable the request does not have matches nothing. IAM's documentation does not settle what a negated
-    operator makes of one, so that such a condition cannot be evaluated.
+    A value with a variable that is absent from the request matches nothing. IAM does not document what a negated
+    operator does then, so such a condition cannot be evaluated.
     """
     if not condition.has_variables:
         return condition

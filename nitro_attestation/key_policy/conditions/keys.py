@@ -1,4 +1,4 @@
-"""Condition keys of KMS and AWS: which requests have them, and what a wrong name was meant to be (pure).
+"""Condition keys of KMS and AWS: which requests have them, and the likely intention of a wrong name (pure).
 
 Source: KMS developer guide, "AWS KMS condition keys" and "AWS KMS condition keys for attested platforms"; Service
 Authorization Reference, "Actions, resources, and condition keys for AWS Key Management Service" (2026-10); IAM user
@@ -20,10 +20,10 @@ AWS = "aws:"
 ATTESTATION = "kms:RecipientAttestation"
 ATTESTATION_PREFIX = f"{ATTESTATION}:"
 IMAGE_KEY = ATTESTATION_PREFIX + "ImageSha384"
-"""Another name of PCR0's."""
+"""Another name for the condition key of PCR0."""
 ENCRYPTION_CONTEXT_PREFIX = "kms:EncryptionContext:"
 VIA_SERVICE_KEY = "kms:ViaService"
-"""Never in the request of an enclave, which calls KMS itself and not through another AWS service."""
+"""Absent from an enclave's requests, because an enclave calls KMS directly and not through another AWS service."""
 PRINCIPAL_ARN_KEY = "aws:PrincipalArn"
 GRANT_OPERATIONS_KEY = "kms:GrantOperations"
 ENCRYPTION_ALGORITHM_KEY = "kms:EncryptionAlgorithm"
@@ -31,9 +31,9 @@ ENCRYPTION_ALGORITHM_KEY = "kms:EncryptionAlgorithm"
 DECRYPT = "Decrypt"
 GENERATE_RANDOM = "GenerateRandom"
 ATTESTED_KEY_OPERATIONS = (DECRYPT, "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair")
-"""Operations on a key that take an attestation document. GenerateRandom takes one too, but asks no key's policy."""
+"""Operations on a key that take an attestation document. GenerateRandom also takes one, but uses no key."""
 ATTESTED_OPERATIONS = (*ATTESTED_KEY_OPERATIONS, GENERATE_RANDOM)
-"""All that release plaintext, and can release it to an enclave alone."""
+"""All operations that return plaintext and can encrypt it for an enclave."""
 
 _WITH_CONTEXT = frozenset(
     f"{KMS}{name}"
@@ -64,14 +64,14 @@ class Presence(enum.Enum):
 
 @dataclass(frozen=True)
 class ConditionKey:
-    """What is known of a condition key.
+    """What AWS documents about a condition key.
 
     Attributes:
-        name: as AWS writes it, without what a policy adds to it, such as a tag's name.
-        family: what kind of value it has.
+        name: as AWS writes it, without a suffix that the policy adds, such as a tag's name.
+        family: the type of its values.
         presence: whether requests have it.
         is_multivalued: whether it can have several values in one request.
-        actions: the only actions that can have it, or None for all.
+        actions: the only actions whose requests can have it, or None for all.
     """
 
     name: str
@@ -190,7 +190,7 @@ _ATTESTATION = re.compile("attest|recipient|enclave|image|pcr", re.IGNORECASE)
 
 @functools.lru_cache(maxsize=4096)
 def find_condition_key(name: str) -> ConditionKey | None:
-    """Return what is known of a condition key, or None where neither KMS nor AWS has it."""
+    """Return what AWS documents about a condition key, or None if there is no such key."""
     lower = name.lower()
     prefix = next((each for each in _PREFIXES if lower.startswith(each) and lower != each), None)
     found = _BY_NAME.get(lower if prefix is None else prefix)
@@ -198,17 +198,17 @@ def find_condition_key(name: str) -> ConditionKey | None:
 
 
 def is_attestation_key(name: str) -> bool:
-    """Return whether a condition key is about the attestation document, or tries to be: there are misspelt ones."""
+    """Return whether a condition key is about the attestation document, also if it is misspelled."""
     return name.lower().startswith(ATTESTATION.lower())
 
 
 def is_wrong_key(name: str) -> bool:
-    """Return whether a condition key has KMS's or AWS's prefix, and is none of theirs."""
+    """Return whether a condition key has KMS's or AWS's prefix but does not exist."""
     return name.lower().startswith((KMS, AWS)) and find_condition_key(name) is None
 
 
 def nearest_key(name: str) -> str:
-    """Return the condition key that a wrong one was most likely meant to be."""
+    """Return the condition key that the author of a wrong one most likely meant."""
     match = _PCR.search(name)
     if match is not None and int(match["index"]) < 32:
         return f"{ATTESTATION_PREFIX}{'NitroTPM' if match['tpm'] else ''}PCR{int(match['index'])}"

@@ -1,4 +1,4 @@
-"""Operators of IAM conditions: what each compares, and how values are read (pure).
+"""Operators of IAM conditions: what each compares, and how it reads values (pure).
 
 Source: IAM user guide, "IAM JSON policy elements: Condition operators" and "Multivalued context keys".
 """
@@ -26,7 +26,7 @@ ARN_PARTS = 6
 
 LITERAL_STAR = "\ue000"
 LITERAL_QUESTION_MARK = "\ue001"
-"""What stands for a ``*`` and a ``?`` that match only themselves: those from policy variables do."""
+"""Placeholders for a ``*`` and a ``?`` that match only themselves, such as those from policy variables."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _DATE = re.compile(
@@ -39,7 +39,7 @@ _EPOCH = re.compile(r"[0-9]{5,17}(\.[0-9]{1,9})?", re.ASCII)
 
 
 class Family(enum.Enum):
-    """What kind of values an operator compares."""
+    """The type of the values that an operator compares."""
 
     STRING = "a string"
     ARN = "an ARN of six parts"
@@ -56,9 +56,9 @@ class Comparison:
 
     Attributes:
         name: as in policies.
-        family: what kind of values it compares.
+        family: the type of the values that it compares.
         matches: takes a value of the policy and one of the request.
-        is_negated: whether it holds where no value of the policy matches.
+        is_negated: whether it holds if no value of the policy matches.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Operator:
-    """A condition operator, taken apart.
+    """A parsed condition operator.
 
     Attributes:
-        comparison: what it compares, or None for Null.
+        comparison: how it compares, or None for Null.
         quantifier: FOR_ANY, FOR_ALL, or None.
-        if_exists: whether it holds where the request does not have the key.
+        if_exists: whether it holds if the key is absent from the request.
     """
 
     comparison: Comparison | None
@@ -85,7 +85,7 @@ class Operator:
 @functools.lru_cache(maxsize=4096)
 def _pattern(text: str, flags: int) -> re.Pattern[str]:
     first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in text.split("*"))
-    # the earliest place of a piece is always good enough: atomic groups keep hostile patterns from taking for ever
+    # the first match of each piece is always sufficient, so atomic groups prevent catastrophic backtracking
     middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     regex = first + middle + (f".*{rest[-1]}" if rest else "")
     regex = regex.replace(LITERAL_STAR, r"\*").replace(LITERAL_QUESTION_MARK, r"\?")
@@ -93,12 +93,12 @@ def _pattern(text: str, flags: int) -> re.Pattern[str]:
 
 
 def wildcard_match(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
-    """Return whether ``text`` matches ``pattern``, in which * stands for any characters and ? for one."""
+    """Return whether ``text`` matches ``pattern``, in which * matches any characters and ? matches one."""
     return _pattern(pattern, re.IGNORECASE if ignore_case else re.NOFLAG).fullmatch(text) is not None
 
 
 def read_number(text: str) -> Decimal | None:
-    """Return the number a text says, or None."""
+    """Return the number in a text, or None."""
     try:
         return Decimal(text) if _NUMBER.fullmatch(text) else None
     except InvalidOperation:
@@ -106,7 +106,7 @@ def read_number(text: str) -> Decimal | None:
 
 
 def read_date(text: str) -> Decimal | None:
-    """Return the time a text says, in seconds since 1970, or None. A date without a zone is in UTC."""
+    """Return the time in a text, in seconds since 1970, or None. A date without a time zone is in UTC."""
     if _EPOCH.fullmatch(text):
         return Decimal(text)
     match = _DATE.fullmatch(text)
@@ -124,7 +124,7 @@ def read_date(text: str) -> Decimal | None:
 
 
 def read_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return the range of IP addresses a text says, or None. An address alone is a range of one."""
+    """Return the range of IP addresses in a text, or None. A single address is a range of one."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -132,7 +132,7 @@ def read_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | N
 
 
 def read_binary(text: str) -> bytes | None:
-    """Return the bytes a base64 text says, or None."""
+    """Return the bytes in a base64 text, or None."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -140,7 +140,7 @@ def read_binary(text: str) -> bytes | None:
 
 
 def is_readable(family: Family, value: str) -> bool:
-    """Return whether a value of a policy is one that operators of the family compare."""
+    """Return whether operators of the family can compare a value of a policy."""
     if family is Family.STRING:
         return True
     if family is Family.ARN:
@@ -160,7 +160,7 @@ _READERS: dict[Family, Callable[[str], object | None]] = {
 
 @functools.lru_cache(maxsize=512)
 def parse_operator(text: str) -> Operator | None:
-    """Return a condition operator such as ``ForAnyValue:StringLikeIfExists``, or None where IAM has no such one."""
+    """Parse a condition operator such as ``ForAnyValue:StringLikeIfExists``; return None if IAM has none like it."""
     if text == NULL:
         return Operator(None)
     quantifier, _, name = text.rpartition(":")
@@ -239,4 +239,4 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "GreaterThanEquals": operator.ge,
 }
 COMPARISONS = {comparison.name: comparison for comparison in _comparisons()}
-"""Every operator of IAM's but Null, without ``ForAnyValue:``, ``ForAllValues:`` and ``IfExists``."""
+"""All of IAM's operators except Null, without ``ForAnyValue:``, ``ForAllValues:`` and ``IfExists``."""

@@ -1,4 +1,4 @@
-"""Requests of which not everything is known: what a key policy can decide on them, and who can make them (pure).
+"""Partly unknown requests: what a key policy can decide about them, and who can make them (pure).
 
-Internal: what is public stands in ``nitro_attestation``.
+Internal: the public names are in ``nitro_attestation``.
 """

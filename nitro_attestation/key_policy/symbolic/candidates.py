@@ -1,7 +1,6 @@
-"""Values worth trying for a condition key, made from the values that conditions compare it with (pure).
+"""Values worth trying for a condition key, derived from the values that conditions compare it with (pure).
 
-For numbers, dates and addresses the borders that the conditions name, and what is next to them on both sides, are all
-that can make a difference.
+For numbers, dates and addresses, only the boundaries in the conditions and the values next to them matter.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from nitro_attestation.key_policy.conditions.operators import Family, read_date,
 
 HEX_DIGITS = "0123456789abcdef"
 DIGEST_DIGITS = 96
-"""Of a SHA-384 digest."""
+"""Hexadecimal digits of a SHA-384 digest."""
 _UNNAMED_DIGESTS = ("7e" * (DIGEST_DIGITS // 2), "e7" * (DIGEST_DIGITS // 2))
 _STEP = Decimal("0.5")
 _EARLIEST, _LATEST = Decimal(0), Decimal(253402300799)  # 1970 and 9999
@@ -27,7 +26,7 @@ def candidate_values(compared: Iterable[tuple[Family, tuple[str, ...]]]) -> Iter
     """Yield values of a key, each once.
 
     Args:
-        compared: of each condition, what kind of values it compares, and those of the policy.
+        compared: for each condition, the type of the values that it compares, and the policy's values.
     """
     values: dict[Family, list[str]] = {}
     for family, texts in compared:
@@ -41,10 +40,10 @@ def candidate_values(compared: Iterable[tuple[Family, tuple[str, ...]]]) -> Iter
 
 
 def candidate_digests(compared: Iterable[tuple[Family, tuple[str, ...]]]) -> Iterator[str]:
-    """Yield digests worth trying before a search: some that nobody names, and some that fit single patterns.
+    """Yield digests worth trying before a search: some that no policy names, and some that match single patterns.
 
     Args:
-        compared: of each condition, what kind of values it compares, and those of the policy.
+        compared: for each condition, the type of the values that it compares, and the policy's values.
     """
     yield from _UNNAMED_DIGESTS
     for _, texts in compared:

@@ -1,4 +1,4 @@
-"""What a key policy decides on a request of which not everything is known (pure)."""
+"""What a key policy can decide about a partly unknown request (pure)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nitro_attestation.key_policy.symbolic.statements import Case, cases
 
 @dataclass(frozen=True)
 class Possibilities:
-    """What can come out, for the requests that one model stands for.
+    """The possible decisions about the requests that match one model.
 
     Attributes:
-        allowed: a request that is allowed, or None.
-        denied: a request that a Deny stops, or None.
-        unanswered: a request that no statement is about, or None.
-        can_be_left_to_iam: whether a request can be allowed by nothing but statements that name the account.
-        is_certain: whether the search came to an end; where not, anything can come out.
+        allowed: an example of a request that is allowed, or None.
+        denied: an example of a request that a Deny stops, or None.
+        unanswered: an example of a request that no statement is about, or None.
+        can_be_left_to_iam: whether some request is allowed only by statements that name the account.
+        is_certain: whether the search was completed; otherwise any decision is possible.
     """
 
     allowed: Witness | None
@@ -33,7 +33,7 @@ class Possibilities:
 
 
 class PolicySearch:
-    """A policy and a model of a request, taken apart into ways to be allowed and denied."""
+    """A policy and a model of a request, as the cases in which the policy allows and denies the request."""
 
     def __init__(self, policy: KeyPolicy, request: RequestModel) -> None:
         self.allows = _cases(policy, request, Effect.ALLOW)
@@ -43,35 +43,35 @@ class PolicySearch:
 
     @property
     def chosen(self) -> dict[str, frozenset[Literal]]:
-        """The literals that the last witness was found for, by canonical key."""
+        """The literals that the last witness meets, by canonical key."""
         return dict(self._search.chosen)
 
     def find_allowed(self, allow: Case) -> Witness | None:
-        """Return a request that ``allow`` lets pass and no Deny stops, or None.
+        """Return a request that ``allow`` allows and no Deny stops, or None.
 
         Raises:
-            TooComplexError: that could not be found out.
+            TooComplexError: the search reached its limit.
         """
         return self._search.find(allow.literals, self._no_deny)
 
     def find_any_allowed(self) -> Witness | None:
-        """Return a request that some Allow lets pass and no Deny stops, or None.
+        """Return a request that some Allow allows and no Deny stops, or None.
 
         Raises:
-            TooComplexError: that could not be found out.
+            TooComplexError: the search reached its limit.
         """
         return _first(self.find_allowed(allow) for allow in self.allows)
 
     def find_undenied(self) -> Witness | None:
-        """Return a request that no Deny stops, whether an Allow lets it pass or not, or None.
+        """Return a request that no Deny stops, whether or not an Allow allows it, or None.
 
         Raises:
-            TooComplexError: that could not be found out.
+            TooComplexError: the search reached its limit.
         """
         return self._search.find((), self._no_deny)
 
     def possibilities(self) -> Possibilities:
-        """Return what can come out."""
+        """Return the possible decisions."""
         try:
             return self._possibilities()
         except TooComplexError:

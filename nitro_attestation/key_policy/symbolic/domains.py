@@ -1,6 +1,6 @@
-"""What a condition key can say in a request, and whether it can say something that conditions want (pure).
+"""The values that a condition key can have in a request, and whether one of them meets given conditions (pure).
 
-``find_value`` answers for one key at a time: conditions on different keys do not depend on each other.
+``find_value`` handles one key at a time, because conditions on different keys are independent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from nitro_attestation.key_policy.symbolic.patterns import (
 
 DIGEST_BITS = 4 * DIGEST_DIGITS
 Value: TypeAlias = ContextValue | None
-"""None is a request without the key."""
+"""None stands for a request without the key."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Domain:
     """The values that a condition key can have in a request.
 
     Attributes:
-        choices: all of them, or None where they are too many to list.
-        may_be_absent: whether a request can be without the key; for a domain without choices.
-        pattern: a wildcard pattern that every value matches, that of an ARN part by part, or None.
+        choices: all of them, or None if they are too many to list.
+        may_be_absent: whether a request can lack the key; for a domain without choices.
+        pattern: a wildcard pattern that every value matches, or None. An ARN pattern is matched part by part.
         is_digest: whether every value is a SHA-384 digest in lower-case hexadecimal.
         excluded: values that it cannot have.
-        is_multivalued: whether a request can have several values of it at once.
-        required: values that a request with the key has in any case.
+        is_multivalued: whether a request can have several values at once.
+        required: values that every request with the key has.
         earliest: for a time, the earliest one, in seconds since 1970.
-        family: what kind of value it has, where that is known: every value is one of these.
+        family: the type of every value, or None if unknown.
     """
 
     choices: tuple[Value, ...] | None = None
@@ -70,19 +70,19 @@ class Domain:
 
     @property
     def only_value(self) -> Value:
-        """The one value it has, for a domain that is known."""
+        """The only value of a known domain."""
         return (self.choices or (None,))[0]
 
     @property
     def is_known(self) -> bool:
-        """Whether there is one value only."""
+        """Whether there is exactly one value."""
         return self.choices is not None and len(self.choices) == 1
 
 
 _DIGESTS = PatternList([digest_tokens(DIGEST_DIGITS, HEX_DIGITS)], is_wanted=True)
 _ANY_VALUES = {Family.NUMERIC: "0", Family.DATE: "2026-01-01T00:00:00Z", Family.IP_ADDRESS: "198.51.100.1"}
 _IS_NUMBER = {Family.NUMERIC: True, Family.DATE: False, Family.IP_ADDRESS: False}
-"""Whether values of a kind are numbers. A date in seconds since 1970 is one: aws:EpochTime, not aws:CurrentTime."""
+"""Whether values of a type are numbers. Dates in seconds since 1970 (aws:EpochTime) are; aws:CurrentTime is not."""
 _SOME_TEXT = PatternList([wildcard_tokens("?*")], is_wanted=True)
 
 ABSENT = Domain(choices=(None,))
@@ -90,13 +90,13 @@ ANYTHING = Domain()
 
 
 def known(*values: str) -> Domain:
-    """Return the domain of a key that has these values and no others."""
+    """Return the domain of a key that has exactly these values."""
     return Domain(choices=(values,))
 
 
 @dataclass(frozen=True)
 class Literal:
-    """A condition that is to hold, or is not to."""
+    """A condition that must hold, or must not hold."""
 
     condition: Condition
     is_wanted: bool = True
@@ -109,14 +109,14 @@ class Literal:
 
 @dataclass(frozen=True)
 class Found:
-    """A value of a key, which can be no value at all."""
+    """A value of a key; None inside it means that the key is absent."""
 
     value: Value
 
 
 @dataclass(frozen=True)
 class _Test:
-    """What one value of a key has to pass: a comparison with values of the policy, or its opposite."""
+    """A test for one value of a key: a comparison with the policy's values, or its opposite."""
 
     comparison: Comparison
     values: tuple[str, ...]
@@ -128,10 +128,10 @@ class _Test:
 
 @functools.lru_cache(maxsize=20_000)
 def find_value(domain: Domain, literals: frozenset[Literal]) -> Found | None:
-    """Return a value that makes every literal come out as it is wanted, or None where the domain has none.
+    """Return a value that meets every literal, or None if the domain has none.
 
     Raises:
-        TooComplexError: that could not be found out.
+        TooComplexError: the search reached its limit.
     """
     if domain.choices is not None:
         return next((Found(value) for value in domain.choices if _suits(value, literals)), None)
@@ -148,20 +148,20 @@ def find_value(domain: Domain, literals: frozenset[Literal]) -> Found | None:
 
 @functools.lru_cache(maxsize=1_000)
 def open_bits(literals: frozenset[Literal]) -> float:
-    """Return the binary logarithm of how many digests make every literal come out as it is wanted.
+    """Return the binary logarithm of the number of digests that meet every literal.
 
     Args:
         literals: about one key.
 
     Raises:
-        TooComplexError: there are too many states to count in.
+        TooComplexError: counting would need too many states.
     """
     every, some = _split(literals)
     tests = [test for test in [*(every or ()), *some] if test.comparison.family is Family.STRING]
     tests = [test for test in tests if not _leaves_out_single_texts(test)]
     try:
         number = _count_digests(tests, is_reversed=False)
-    except TooComplexError:  # a wildcard in front makes many states from the left, and few from the right
+    except TooComplexError:  # a leading wildcard causes many states from the left, and few from the right
         number = _count_digests(tests, is_reversed=True)
     return math.log2(number) if number else 0.0
 
@@ -176,7 +176,7 @@ def _suits(value: Value, literals: Iterable[Literal]) -> bool:
 
 
 def _split(literals: frozenset[Literal]) -> tuple[list[_Test] | None, list[_Test]]:
-    """Return what every value has to pass, or None if a key that is there fails already; and what some value has to."""
+    """Return the tests for every value, or None if any present key fails; and the tests for at least one value."""
     every: list[_Test] = []
     some: list[_Test] = []
     for literal in literals:
@@ -194,7 +194,7 @@ def _split(literals: frozenset[Literal]) -> tuple[list[_Test] | None, list[_Test
 
 
 def _find_values(domain: Domain, every: list[_Test], some: list[_Test]) -> Found | None:
-    """Return several values: for each test of ``some`` one that passes it, all of which pass ``every``."""
+    """Return values that all pass ``every``, with at least one value that passes each test of ``some``."""
     found = list(domain.required)
     if not all(test.is_passed_by(value) for value in found for test in every):
         return None
@@ -214,7 +214,7 @@ def _find_values(domain: Domain, every: list[_Test], some: list[_Test]) -> Found
 def _find_one(domain: Domain, tests: list[_Test]) -> str | None:
     is_text = all(test.comparison.family in (Family.STRING, Family.ARN) for test in tests)
     if domain.is_digest and not is_text:
-        raise TooComplexError  # KMS presents digests as strings: what other operators make of them is not documented
+        raise TooComplexError  # KMS presents digests as strings; AWS does not document how other operators treat them
     shapes = list(_shapes(domain))
     compared = [(test.comparison.family, test.values) for test in tests]
     if domain.earliest is not None:
@@ -241,7 +241,7 @@ def _is_possible(domain: Domain, shapes: Iterable[PatternList], value: str) -> b
 
 
 def _leaves_out_single_texts(test: _Test) -> bool:
-    """Return whether a test refuses nothing but texts without wildcards, which does not count among digests."""
+    """Return whether a test refuses only single texts, which are too few to matter among all digests."""
     has_wildcards = test.comparison.name.endswith("Like") and any(set("*?") & set(value) for value in test.values)
     return not has_wildcards and test.is_wanted == test.comparison.is_negated
 

@@ -1,10 +1,11 @@
-"""Who could ask besides the enclave, and what their attestation documents could show (pure).
+"""Who could make requests besides the enclave, and what their attestation documents could contain (pure).
 
-Nobody finds an image whose PCR0 is a digest that a policy names: it takes 2 to the 384th attempts. So another image
-shows any digest but those that some condition names in full, and a pattern is met by every digest that fits. PCR1
-(kernel and boot ramdisk) can be that of this enclave in another image, or PCR2 (the application's files), but not both.
-PCR8 is free but for the certificates that the policy names: those take the private key. All other PCRs can be made
-equal: another image on the same instance has its PCR3 and PCR4, and extends PCR16 and above by what it wants.
+Nobody can construct an image whose PCR0 is a given digest: that takes 2 to the 384th attempts. So another image can
+have any digest except those that some condition names in full, and for a pattern it can have any digest that matches.
+Another image can share PCR1 (kernel and boot ramdisk) or PCR2 (the application's files) with this enclave, but not
+both. PCR8 can be anything except the certificates that the policy names, which need their private key. All other PCRs
+can be made equal: another image on the same instance has its PCR3 and PCR4, and can extend PCR16 and above with
+anything.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nitro_attestation.measurements import IMAGE_PCR, SIGNER_PCR
 
 KERNEL_PCR, APPLICATION_PCR = 1, 2
 IMAGE_PCRS = (IMAGE_PCR, KERNEL_PCR, APPLICATION_PCR, SIGNER_PCR)
-"""What can tell one image from another."""
+"""The PCRs that can distinguish images."""
 ZEROS = "0" * DIGEST_DIGITS
 _ALWAYS_LOCKED = 16
 """PCRs below this one are in every document."""
@@ -39,23 +40,23 @@ PcrDomains = Mapping[int, Domain]
 
 
 class DocumentKind(enum.Enum):
-    """What document others can show."""
+    """The kind of document that others can present."""
 
     NONE = enum.auto()
     NITRO_TPM = enum.auto()
-    """That of an EC2 instance with a NitroTPM, which is no enclave."""
+    """From an EC2 instance with a NitroTPM, not from an enclave."""
     ANOTHER_IMAGE = enum.auto()
-    """That of an image which no condition names."""
+    """From an image that no condition names."""
     NAMED_IMAGE = enum.auto()
-    """That of another image that a condition names by a full digest."""
+    """From another image that a condition names by a full digest."""
     DEBUG_MODE = enum.auto()
     SAME_SIGNER = enum.auto()
-    """That of another image, signed with the certificate of this one."""
+    """From another image that is signed with this image's certificate."""
 
 
 @dataclass(frozen=True)
 class OtherDocument:
-    """A document that others can show; domains of PCRs by index, and one for those of a NitroTPM."""
+    """A document that others can present: the domains of its PCRs by index, and one domain for NitroTPM PCRs."""
 
     kind: DocumentKind
     pcrs: PcrDomains
@@ -67,23 +68,23 @@ class NamedDigests:
     """The digests that the conditions of a policy name in full, by PCR.
 
     Attributes:
-        by_pcr: all of them, and those of this enclave.
-        beside: those in one list with this enclave's: the images of a rolling change.
+        by_pcr: all of them, including those of this enclave.
+        listed_together: those in one list with this enclave's, as during a rolling update.
     """
 
     by_pcr: Mapping[int, frozenset[str]]
-    beside: Mapping[int, frozenset[str]]
+    listed_together: Mapping[int, frozenset[str]]
 
 
 def named_digests(policy: KeyPolicy, pcrs: Mapping[int, bytes]) -> NamedDigests:
-    """Return the digests that a policy names in full, and which of them stand beside those of this enclave.
+    """Return the digests that a policy names in full, and those listed together with this enclave's.
 
     Args:
         policy: where to look.
         pcrs: of this enclave.
     """
     found = {index: {pcrs[index].hex()} if index in pcrs else set() for index in IMAGE_PCRS}
-    beside: dict[int, set[str]] = {index: set() for index in IMAGE_PCRS}
+    listed_together: dict[int, set[str]] = {index: set() for index in IMAGE_PCRS}
     keys = {f"kms:recipientattestation:pcr{index}": index for index in IMAGE_PCRS}
     for statement in policy.statements:
         for condition in statement.conditions:
@@ -93,15 +94,15 @@ def named_digests(policy: KeyPolicy, pcrs: Mapping[int, bytes]) -> NamedDigests:
             digests = {value.lower() for value in condition.values if _DIGEST.fullmatch(value)}
             found[index] |= digests
             if index in pcrs and pcrs[index].hex() in digests:
-                beside[index] |= digests
+                listed_together[index] |= digests
     return NamedDigests(
         {index: frozenset(digests) for index, digests in found.items()},
-        {index: frozenset(digests) for index, digests in beside.items()},
+        {index: frozenset(digests) for index, digests in listed_together.items()},
     )
 
 
 def other_documents(named: NamedDigests, pcrs: Mapping[int, bytes]) -> Iterator[OtherDocument]:
-    """Yield the documents that others can show, those first that are easiest to come by.
+    """Yield the documents that others can present, the easiest to obtain first.
 
     Args:
         named: the digests that the policy names.
@@ -131,11 +132,11 @@ def other_documents(named: NamedDigests, pcrs: Mapping[int, bytes]) -> Iterator[
 
 
 def requesters_named(name: PrincipalName, accounts: tuple[str, ...]) -> Iterator[Requester]:
-    """Yield those whom a name in the Principal of a statement stands for, one of each kind that can make a difference.
+    """Yield the requesters that a name in a statement's Principal refers to, one of each kind that matters.
 
     Args:
         name: the name.
-        accounts: those that the policy names, and one that it does not.
+        accounts: those that the policy names, and one that it does not name.
     """
     match name.kind:
         case PrincipalKind.ANYONE:
@@ -159,14 +160,14 @@ def requesters_named(name: PrincipalName, accounts: tuple[str, ...]) -> Iterator
 
 
 def names_of(statement: Statement) -> tuple[PrincipalName, ...]:
-    """Return whom a statement can be about, each by a name: all but a few is everybody."""
+    """Return the names of the principals that a statement can be about; for NotPrincipal, everyone."""
     if statement.is_not_principal or (statement.problems and not statement.principals):
         return (PrincipalName("*", PrincipalKind.ANYONE),)
     return statement.principals
 
 
 def accounts_of(policy: KeyPolicy) -> tuple[str, ...]:
-    """Return the accounts that a policy names, and one that it does not."""
+    """Return the accounts that a policy names, and one that it does not name."""
     found: dict[str, None] = {}
     for statement in policy.statements:
         found |= dict.fromkeys(name.account_id for name in statement.principals if name.account_id)

@@ -1,11 +1,11 @@
-"""Finds texts that match some wildcard patterns and not others, and counts them (pure).
+"""Find and count texts that match some wildcard patterns and not others (pure).
 
-A list of patterns is one automaton that reads all of them at once: a set of places, kept as the bits of an integer.
-``step`` moves every place over one character. A text matches if the place after some pattern's last token is in the
-set. Several lists side by side, each wanted or not wanted, give a search over tuples of such integers; breadth first,
-it finds a shortest text, and counting the ways to each tuple counts the texts of one length.
+A list of patterns is one automaton that processes all of them at once. Its state is a set of places, stored as the bits
+of an integer. ``step`` advances every place by one character. A text matches if the set contains the place after the
+last token of some pattern. For several lists, each to be matched or not, the search runs over tuples of such states: a
+breadth-first search finds a shortest text, and counting the paths to each tuple counts the texts of one length.
 
-The sets are small for policies that people write. For others the search stops at a limit and says so.
+The sets are small for policies that people write. For others, the search stops at a limit and raises TooComplexError.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from nitro_attestation.key_policy.conditions.operators import ARN_PARTS, LITERAL
 MAX_STATES = 4_000
 MAX_COUNTED_STATES = 300
 MAX_EXCLUDED = 8
-"""Excluded texts that are worked around in each state."""
+"""Maximum number of excluded texts that the search works around in each state."""
 _COLON = ":"
 _FRESH = "xyzw0123456789_"
 
 
 class TooComplexError(NitroAttestationError):
-    """A search met its limit: nothing is known then. Callers inside this package handle it."""
+    """A search reached its limit, so its result is unknown. Callers inside this package handle it."""
 
     def __init__(self) -> None:
-        super().__init__("key policy: too many conditions to say what they come to")
+        super().__init__("key policy: too many conditions to evaluate")
 
 
 @dataclass(frozen=True)
 class _Token:
-    """One place of a pattern: the characters it takes (None for all but ``excluded``), and whether it may repeat."""
+    """One place of a pattern: the characters it matches (None for all except ``excluded``), and whether it repeats."""
 
     characters: str | None
     excluded: str = ""
@@ -45,7 +45,7 @@ class _Token:
 
 
 class PatternList:
-    """A list of patterns, and whether a text is to match one of them or none."""
+    """A list of patterns, and whether a text must match one of them or none."""
 
     def __init__(self, patterns: Iterable[Sequence[_Token]], *, is_wanted: bool) -> None:
         self.is_wanted = is_wanted
@@ -63,7 +63,7 @@ class PatternList:
 
     @property
     def characters(self) -> set[str]:
-        """All that its patterns tell from other characters."""
+        """The characters that its patterns distinguish from others."""
         tokens = [token for token in self._tokens if token is not None]
         return {character for token in tokens for character in (token.characters or token.excluded)}
 
@@ -78,11 +78,11 @@ class PatternList:
         return self._skip((moved & self._repeated) | ((moved & ~self._repeated) << 1))
 
     def is_dead(self, places: int) -> bool:
-        """Return whether no text that goes on from here can be as it is wanted."""
+        """Return whether no continuation of the text can meet the list."""
         return self.is_wanted and not places
 
     def is_met(self, places: int) -> bool:
-        """Return whether a text that ends here is as it is wanted."""
+        """Return whether a text that ends here meets the list."""
         return bool(places & self.accepting) == self.is_wanted
 
     def _skip(self, places: int) -> int:
@@ -92,17 +92,17 @@ class PatternList:
 
 
 def wildcard_tokens(pattern: str, *, ignore_case: bool = False) -> tuple[_Token, ...]:
-    """Return the tokens of a pattern in which * stands for any characters and ? for one."""
+    """Return the tokens of a pattern in which * matches any characters and ? matches one."""
     return tuple(_token(character, ignore_case) for character in pattern)
 
 
 def exact_tokens(text: str, *, ignore_case: bool = False) -> tuple[_Token, ...]:
-    """Return the tokens of a text that stands for itself."""
+    """Return the tokens of a text that matches only itself."""
     return tuple(_token(_as_literal(character), ignore_case) for character in text)
 
 
 def arn_tokens(pattern: str) -> tuple[_Token, ...]:
-    """Return the tokens of an ARN pattern, in which no wildcard reaches over a colon but those of the last part."""
+    """Return the tokens of an ARN pattern, in which only the wildcards of the last part match colons."""
     *parts, last = pattern.split(_COLON, ARN_PARTS - 1)
     tokens: list[_Token] = []
     for part in parts:
@@ -112,15 +112,15 @@ def arn_tokens(pattern: str) -> tuple[_Token, ...]:
 
 
 def digest_tokens(length: int, digits: str) -> tuple[_Token, ...]:
-    """Return the tokens that stand for any text of so many of these digits."""
+    """Return the tokens that match any text of ``length`` of these digits."""
     return (_Token(digits),) * length
 
 
 def find_text(lists: Sequence[PatternList], *, excluded: frozenset[str] = frozenset()) -> str | None:
-    """Return a shortest text that is as all lists want it and not excluded, or None where there is none.
+    """Return a shortest text that meets all lists and is not excluded, or None if there is none.
 
     Raises:
-        TooComplexError: there are too many states to look at.
+        TooComplexError: there are too many states.
     """
     alphabet = _alphabet(lists)
     looks = 1 + min(len(excluded), MAX_EXCLUDED)  # the first text that reaches a state may turn out to be excluded
@@ -146,10 +146,10 @@ def find_text(lists: Sequence[PatternList], *, excluded: frozenset[str] = frozen
 
 
 def count_texts(lists: Sequence[PatternList], length: int, alphabet: str) -> int:
-    """Return how many texts of this length, of these characters, are as all lists want them.
+    """Return the number of texts of this length and alphabet that meet all lists.
 
     Raises:
-        TooComplexError: there are too many states to look at.
+        TooComplexError: there are too many states.
     """
     ways = {tuple(each.start for each in lists): 1}
     for _ in range(length):
@@ -166,7 +166,7 @@ def count_texts(lists: Sequence[PatternList], length: int, alphabet: str) -> int
 
 
 def _alphabet(lists: Sequence[PatternList]) -> list[str]:
-    """Return every character that some pattern tells from the others, and one that none does."""
+    """Return every character that some pattern distinguishes, and one that stands for all others."""
     told = set[str]().union(*(each.characters for each in lists))
     fresh = next((character for character in _FRESH if character not in told), "\ufffd")
     return [fresh, *sorted(told, key=lambda character: (character in "0f", character))]

@@ -1,4 +1,4 @@
-"""Requests to KMS of which not everything is known: who can make them, and what they can say (pure)."""
+"""Models of partly unknown requests to KMS: who makes them, and which values their condition keys can have (pure)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from nitro_attestation.key_policy.conditions.operators import Family
 from nitro_attestation.key_policy.symbolic.domains import ABSENT, ANYTHING, Domain, known
 
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
-"""What kms:EncryptionAlgorithm says of requests that name no algorithm."""
+"""The value of kms:EncryptionAlgorithm for requests that name no algorithm."""
 PSEUDO = "#"
-"""Before the name of something that is no condition key, and that a decision can depend on all the same."""
+"""Prefix of names of other things than condition keys on which a decision can depend."""
 RESOURCE = f"{PSEUDO}the ARN of the key"
 _IMAGE = IMAGE_KEY.lower()
 _ENCRYPTION_CONTEXT = "kms:encryptioncontext"
-"""Before both kms:EncryptionContext:NAME and kms:EncryptionContextKeys."""
+"""Prefix of both kms:EncryptionContext:NAME and kms:EncryptionContextKeys."""
 _PCR0 = f"{ATTESTATION_PREFIX}PCR0".lower()
 _PCR = re.compile(re.escape(ATTESTATION_PREFIX.lower()) + "(?P<tpm>nitrotpm)?pcr(?P<index>0|[1-9][0-9]?)")
 _KEY_ARN = re.compile(r"arn:[^:]+:kms:(?P<region>[^:]+):(?P<account>[0-9]{12}):key/.+", re.ASCII)
 _BOOLEANS = (("true",), ("false",))
 _ALL_REQUESTS = {"aws:securetransport": "true", "kms:keyagreementalgorithm": "ECDH"}
 _TYPES = {family: family for family in (Family.NUMERIC, Family.DATE, Family.IP_ADDRESS)}
-"""Kinds of values that are told from each other. All others are texts."""
+"""Types of values that are distinguished. All others are texts."""
 _TIMES: dict[str, Callable[[int], str]] = {
     "aws:currenttime": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}",
     "aws:epochtime": str,
@@ -49,7 +49,7 @@ _OWN_REQUESTS = {
 
 
 class RequesterKind(enum.Enum):
-    """What kind of principal asks; the value is aws:PrincipalType."""
+    """The kind of principal that makes a request; the value is that of aws:PrincipalType."""
 
     ROLE = "AssumedRole"
     USER = "User"
@@ -70,13 +70,13 @@ _USER_ID_PATTERNS = {RequesterKind.ROLE: "AROA?*:?*", RequesterKind.USER: "AIDA?
 
 @dataclass(frozen=True)
 class Requester:
-    """Who asks.
+    """Who makes a request.
 
     Attributes:
-        kind: what kind of principal.
-        account_id: 12 digits, or None where it is not known.
-        arn: what aws:PrincipalArn says, or the name of a service or an identity provider; None where it is not known.
-        session_arn: of a role's session, or None where it is not known.
+        kind: the kind of principal.
+        account_id: 12 digits, or None if unknown.
+        arn: the value of aws:PrincipalArn, or the name of a service or an identity provider; None if unknown.
+        session_arn: of a role's session, or None if unknown.
     """
 
     kind: RequesterKind
@@ -86,23 +86,23 @@ class Requester:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it is a principal of an account, and no AWS service."""
+        """Whether it is a principal of an account and not a service."""
         return self.kind not in (RequesterKind.SERVICE, RequesterKind.FEDERATED)
 
 
 @dataclass(frozen=True)
 class RequestModel:
-    """A request: its action, who makes it, and what is known of the rest.
+    """A request: its action, who makes it, and what else is known about it.
 
     Attributes:
         action: such as ``kms:Decrypt``.
         requester: who makes it.
-        pcrs: domains of the PCRs in its attestation document; without a document empty.
+        pcrs: domains of the PCRs in its attestation document; empty without a document.
         tpm_pcrs: the same for the document of an instance with a NitroTPM.
-        key_arn: of the key, or None where it is not known.
-        given: domains of keys that are known of this request, by lower-case name.
-        is_own: whether it is the enclave's own, which calls KMS itself and not through another AWS service.
-        at: when it is made, in seconds since 1970, or None where that is not known; requests of others can come later.
+        key_arn: of the key, or None if unknown.
+        given: domains of condition keys that are known for this request, by lower-case name.
+        is_own: whether the enclave makes it, which calls KMS directly and not through another AWS service.
+        at: when it is made, in seconds since 1970, or None if unknown; others can make requests later.
     """
 
     action: str
@@ -115,7 +115,7 @@ class RequestModel:
     at: int | None = None
 
     def domain(self, key: str) -> Domain:
-        """Return what the request can say of a key, given its canonical name."""
+        """Return the domain of a key in the request, given the key's canonical name."""
         if key in self.given:
             return self.given[key]
         if key.startswith(PSEUDO):
@@ -138,7 +138,7 @@ class RequestModel:
 
     def _attestation_domain(self, key: str) -> Domain:
         match = _PCR.fullmatch(key)
-        if match is None:  # kms:RecipientAttestation:PCR8:ServiceName, of which little is documented
+        if match is None:  # kms:RecipientAttestation:PCR8:ServiceName, which is hardly documented
             return ANYTHING if self.pcrs else ABSENT
         return self.tpm_pcrs if match["tpm"] else self.pcrs.get(int(match["index"]), ABSENT)
 
@@ -182,7 +182,7 @@ class RequestModel:
 
 @functools.lru_cache(maxsize=4096)
 def canonical_key(name: str) -> str:
-    """Return the canonical name of a condition key: in lower case, and PCR0 for its other name."""
+    """Return the canonical name of a condition key: in lower case, and with PCR0 for ImageSha384."""
     lower = name if name.startswith(PSEUDO) else name.lower()
     return _PCR0 if lower == _IMAGE else lower
 

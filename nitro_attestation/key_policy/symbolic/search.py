@@ -1,7 +1,7 @@
-"""Searches a request that makes some conditions hold and others fail (pure).
+"""Search for a request in which some conditions hold and others fail (pure).
 
-Every condition is about one key, so that keys can be settled one by one. A statement that must not apply is a clause:
-one of its conditions must fail, and the search tries them in turn.
+Every condition is about one key, so keys can be handled one by one. A statement that must not apply is a clause: one of
+its conditions must fail, and the search tries them in turn.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from nitro_attestation.key_policy.symbolic.domains import Domain, Literal, Value
 from nitro_attestation.key_policy.symbolic.patterns import TooComplexError
 
 Clause: TypeAlias = tuple[Literal, ...]
-"""Literals of which at least one is to come out as it is wanted."""
+"""Literals, at least one of which must be met."""
 Witness: TypeAlias = dict[str, Value]
-"""What a request says of the keys that matter, under their canonical names."""
+"""An example of a request: its values of the keys that matter, by canonical name."""
 MAX_STEPS = 2_000
 
 
 class Search:
-    """A search over what one request can say.
+    """A search over the values that one request can have.
 
     Args:
         domain_of: returns the domain of a key, given its canonical name.
-        canonical: returns the canonical name of a key: two names of one thing have the same.
+        canonical: returns the canonical name of a key; synonyms have the same.
     """
 
     def __init__(self, domain_of: Callable[[str], Domain], canonical: Callable[[str], str]) -> None:
@@ -33,13 +33,13 @@ class Search:
         self._canonical = canonical
         self._steps = 0
         self.chosen: Mapping[str, frozenset[Literal]] = {}
-        """The literals that the last witness was found for, by key."""
+        """The literals that the last witness meets, by key."""
 
     def find(self, units: Iterable[Literal], clauses: Iterable[Clause] = ()) -> Witness | None:
-        """Return a request in which every unit and one literal of each clause come out as wanted, or None.
+        """Return a request that meets every unit and at least one literal of each clause, or None.
 
         Raises:
-            TooComplexError: that could not be found out.
+            TooComplexError: the search reached its limit.
         """
         self._steps = 0
         by_key: dict[str, frozenset[Literal]] = {}

@@ -1,4 +1,4 @@
-"""When a statement applies to a request of which not everything is known, as literals (pure)."""
+"""The cases in which a statement applies to a partly unknown request, as literals (pure)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _IDENTITIES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One way in which a statement applies: if all of its literals come out as they are wanted.
+    """One case in which a statement applies: all of the case's literals are met.
 
     Attributes:
         statement: the statement.
-        literals: what has to be so.
+        literals: the literals that must be met.
         is_direct: whether the statement then names the requester, and not only the requester's account.
     """
 
@@ -43,12 +43,12 @@ class Case:
 
 
 def open_literal(what: str) -> Literal:
-    """Return a literal of something that is not known and no condition key, in a few words."""
+    """Return a literal for an unknown fact that is not about a condition key, given a short description."""
     return Literal(Condition("Bool", PSEUDO + what, ("true",)))
 
 
 def cases(statement: Statement, request: RequestModel) -> tuple[Case, ...]:
-    """Return the ways in which a statement applies to a request; none where it cannot."""
+    """Return the cases in which a statement applies to a request; none if it cannot apply."""
     if not statement.is_about_action(request.action):
         return ()
     common = tuple(_common_literals(statement, request))
@@ -60,7 +60,7 @@ def cases(statement: Statement, request: RequestModel) -> tuple[Case, ...]:
 
 
 def condition_literals(statement: Statement, request: RequestModel) -> Iterator[tuple[Condition, Literal]]:
-    """Yield each condition of a statement that can be evaluated, and the literal that stands for it."""
+    """Yield each condition of a statement that can be evaluated, with its literal."""
     for condition in statement.conditions:
         if condition.problem is None:
             yield condition, _condition_literal(condition, request)
@@ -82,7 +82,7 @@ def _condition_literal(condition: Condition, request: RequestModel) -> Literal:
     parsed = parse_operator(condition.operator)
     may_have_several = domain.is_multivalued or any(len(value or ()) > 1 for value in domain.choices or ())
     if parsed is not None and parsed.comparison is not None and parsed.quantifier is None and may_have_several:
-        return open_literal(f"{condition}: {condition.key} has several values, and needs ForAnyValue or ForAllValues")
+        return open_literal(f"{condition}: {condition.key} has several values and needs ForAnyValue or ForAllValues")
     if condition.has_variables:
         domains = {name: request.domain(canonical_key(name)) for name in condition.variables}
         if not all(each.is_known for each in domains.values()):
@@ -112,14 +112,14 @@ def _principal_cases(statement: Statement, requester: Requester) -> Iterator[tup
 
 
 def _not_principal_cases(statement: Statement, requester: Requester) -> Iterator[tuple[tuple[Literal, ...], bool]]:
-    """AWS checks session, role and account: a requester is left out for certain if NotPrincipal names all of them."""
+    """Yield the cases for NotPrincipal, which certainly excludes only callers named by session, role and account."""
     names = statement.principals
     if any(name.kind is PrincipalKind.ANYONE or _is_service(name, requester) for name in names):
         return
     is_account_named = any(_is_account_of(name, requester) for name in names)
     arns = [name.text for name in names if _may_be(name, requester) or _is_identity(name, requester)]
     sessions = [name for name in names if name.kind is PrincipalKind.SESSION and _is_session_of(name, requester)]
-    unsettled = open_literal(f"NotPrincipal of {statement.label}, which does not name session, role and account alike")
+    unsettled = open_literal(f"NotPrincipal of {statement.label}, which does not name session, role and account")
     not_named = _arn_literal(arns).negated
     if not is_account_named and not sessions:
         yield (not_named,) if arns else (), True
@@ -149,7 +149,7 @@ def _is_certainly(name: PrincipalName, requester: Requester) -> bool:
 
 
 def _may_be(name: PrincipalName, requester: Requester) -> bool:
-    """Return whether a name may be the requester's, whose own is not known."""
+    """Return whether a name may refer to a requester with an unknown name."""
     is_open = requester.arn is None and requester.account_id in (None, name.account_id)
     return is_open and _IDENTITIES.get(name.kind) is requester.kind
 
@@ -159,7 +159,7 @@ def _may_be_session(name: PrincipalName, requester: Requester) -> bool:
 
 
 def _is_session_of(name: PrincipalName, requester: Requester) -> bool:
-    role_name = (name.role_arn or "").rpartition("/")[2]  # a session's ARN leaves out the path of its role
+    role_name = (name.role_arn or "").rpartition("/")[2]  # a session's ARN omits the path of its role
     is_same = requester.arn is None or requester.arn.rpartition("/")[2] == role_name
     return requester.kind is RequesterKind.ROLE and is_same and requester.account_id in (None, name.account_id)
 

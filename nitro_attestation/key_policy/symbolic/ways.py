@@ -1,7 +1,8 @@
-"""Finds the ways in which others than the enclave can have a key policy's leave (pure).
+"""Find requests of others than the enclave that a key policy allows (pure).
 
-Every Allow is looked at with everybody whom it names, each action that leads to plaintext, and each document that
-others can show. A way is a request that the Allow lets pass and no Deny stops: one is found, or there is none.
+The search combines every Allow with each principal that it names, each action that gives access to plaintext, and each
+document that others can present. A way is a request that the Allow allows and no Deny stops. The search finds one, or
+shows that there is none.
 """
 
 from __future__ import annotations
@@ -39,23 +40,23 @@ CREATE_GRANT = "kms:CreateGrant"
 RE_ENCRYPT = "kms:ReEncryptFrom"
 SELF_ADMINISTRATION = ("kms:PutKeyPolicy", "kms:ReplicateKey")
 _ANYBODYS = (DocumentKind.NONE, DocumentKind.NITRO_TPM, DocumentKind.ANOTHER_IMAGE, DocumentKind.DEBUG_MODE)
-"""Documents that whoever wants one can have: where one of them is enough, the others need no look."""
+"""Documents that anyone can obtain. If one of them is sufficient, the search skips the others."""
 _ATTESTED_ACTIONS = frozenset(f"{KMS}{operation}" for operation in ATTESTED_OPERATIONS)
 
 
 @dataclass(frozen=True)
 class Way:
-    """A request of somebody else that the policy allows.
+    """A request of someone else that the policy allows.
 
     Attributes:
-        statement: the Allow that lets it pass.
-        name: who can make it, as the statement names them.
-        request: what the request is.
-        document: what document it carries.
-        witness: what such a request says of the keys that matter; None where the search met its limits, and it is not
-            certain that there is one.
+        statement: the Allow that allows it.
+        name: who can make it, as named in the statement.
+        request: the request.
+        document: the kind of document that it carries.
+        witness: its values of the keys that matter; None if the search reached its limit, so that it is not certain
+            that there is such a request.
         chosen: the conditions that the request meets, by canonical key.
-        granted: for CreateGrant, an action that the grant can then be used for, else None.
+        granted: for CreateGrant, an action that the grant can then be used for; otherwise None.
     """
 
     statement: Statement
@@ -68,18 +69,18 @@ class Way:
 
     @property
     def action(self) -> str:
-        """What can be called."""
+        """The action that can be called."""
         return self.request.action
 
 
 class WaySearch:
-    """A policy, searched for ways that lead around the enclave.
+    """A search of a policy for ways around the enclave.
 
     Args:
         policy: what to search.
-        operations: what the enclave is meant to be alone in; Decrypt is looked at in any case.
+        operations: the operations that only the enclave should be able to perform; Decrypt is always included.
         pcrs: of the enclave.
-        key_arn: of the key, or None where it is not known.
+        key_arn: of the key, or None if unknown.
         at: the earliest time of a request, in seconds since 1970, or None for any time.
     """
 
@@ -110,7 +111,7 @@ class WaySearch:
                     yield from self._ways_for(statement, name, action)
 
     def own_ways(self, statement: Statement, caller: Requester) -> Iterator[Way]:
-        """Yield ways for the caller itself to change who may use the key."""
+        """Yield ways in which the caller itself can change who may use the key."""
         for action in SELF_ADMINISTRATION:
             request = self._new_request(action, caller)
             way = _find(PolicySearch(self._policy, request), statement, request, only_direct=True)
@@ -118,7 +119,7 @@ class WaySearch:
                 yield way
 
     def _ways_for(self, statement: Statement, name: PrincipalName, action: str) -> Iterator[Way]:
-        """Yield the easiest way for any document, and those of images that the policy names or that share a signer."""
+        """Yield the easiest way for any document, and ways with images that are named or share the signer."""
         found: set[DocumentKind] = set()
         documents = self._documents if action in _ATTESTED_ACTIONS else self._documents[:1]
         for place, document in enumerate(documents):
@@ -149,7 +150,7 @@ class WaySearch:
         return _find(search, statement, request)
 
     def _way_by_grant(self, statement: Statement, requester: Requester) -> Way | None:
-        """Return a way to make a grant that somebody can then use without a document."""
+        """Return a way to create a grant that someone can then use without a document."""
         for action in self._grantable:
             operation = action.removeprefix(KMS)
             given = {
@@ -163,7 +164,7 @@ class WaySearch:
 
     @functools.cached_property
     def _grantable(self) -> list[str]:
-        """The actions that a grant opens to somebody: no Deny stops everybody without a document."""
+        """The actions that a grant can allow to someone without a document, because no Deny stops everyone."""
         return [action for action in (*self._attested, RE_ENCRYPT) if self._is_open(action)]
 
     def _is_open(self, action: str) -> bool:

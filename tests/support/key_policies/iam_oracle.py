@@ -32,7 +32,7 @@ class OracleRequest:
     Attributes:
         action: such as kms:Decrypt.
         key_arn: the resource.
-        account: of the caller, or empty for an AWS service and whoever signed in with an identity provider.
+        account: of the caller, or empty for an AWS service and for anyone who signed in with an identity provider.
         identity: ARN of the role or user; of a service or an identity provider its name.
         session: ARN of the role's session, or empty.
         context: values of condition keys.
@@ -167,7 +167,7 @@ ESCAPES = {"*": "\x01", "?": "\x02", "$": "$"}
 
 
 def resolve(text: str, context: Mapping[str, Sequence[str]]) -> str | None:
-    """Put values in place of ``${key}``; those of the request match only themselves, whatever characters they have."""
+    """Replace each ``${key}`` with its value, which matches only itself, whatever characters it contains."""
     result, rest = "", text
     while "${" in rest:
         before, _, rest = rest.partition("${")

@@ -37,7 +37,7 @@ def depends_on_more_than_keys(witness: Mapping[str, Value]) -> bool:
 
 
 def oracle_request(policy: KeyPolicy, model: RequestModel, witness: Mapping[str, Value]) -> OracleRequest:
-    """Return the request that a witness tells of; what it does not tell, the model does."""
+    """Return the request that a witness describes, completed with values from the model."""
     context = {key: value for key, value in values_of_all_keys(policy, model, witness).items() if value is not None}
     arn = (context.get("aws:principalarn") or ("",))[0]
     requester = model.requester

@@ -23,7 +23,7 @@ FAILING = {
     "pcr8_of_an_unsigned_image": ("kms:RecipientAttestation:PCR8", "the image is not signed"),
     "another_image": (IMAGE, "another image"),
     "pcr1_as_the_image": (IMAGE, "the document's PCR1"),
-    "misspelt_key": ("kms:RecipientAttestation:ImageSHA256", "KMS has no condition key"),
+    "misspelled_key": ("kms:RecipientAttestation:ImageSHA256", "KMS has no condition key"),
     "only_through_another_service": ("kms:ViaService", "never through another AWS service"),
     "denial_of_an_older_image": (IMAGE, "another image"),
 }
@@ -35,7 +35,7 @@ MISMATCHES = {
 GAPS = {
     "second_allow_without_attestation": ("statement 3 (LeftOverFromTesting)", "it has no condition on the attestation"),
     "account_root": ("statement 2 (EnableIamUserPermissions)", "IAM policies of account 111122223333"),
-    "null_check_on_a_misspelt_key": ("Null kms:RecipientAttestation:ImageSha348", "KMS has none of that name"),
+    "null_check_on_a_misspelled_key": ("Null kms:RecipientAttestation:ImageSha348", "KMS has no key of that name"),
     "if_exists": ("StringEqualsIgnoreCaseIfExists", "holds where there is no such key"),
     "role_of_the_instance_only": ("from any enclave image", "hold for every image"),
 }
@@ -118,7 +118,7 @@ def test_measurements_of_debug_mode_are_refused_with_a_hint() -> None:
     stdin = json.dumps(measurements({0: bytes(48), 1: bytes(48), 2: bytes(48)})).encode()
     done = _run("policy", "--measurements", "-", "--role", ROLE_ARN, "--admin", ADMIN_ARN, stdin=stdin)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"PCR0: expected a measurement, got zeros\nhint: zeros come from an enclave in debug mode" in done.stderr
+    assert b"PCR0: all zeros, which is not a measurement\nhint: an enclave in debug mode shows zeros" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -99,10 +99,11 @@ def test_hexadecimal_document_is_verified_from_a_file_and_from_standard_input(
 
 
 def test_file_without_a_document_in_any_form_is_refused(simulated: list[str]) -> None:
-    for stdin, what in ((b"{}", b"other text"), (b"\x89PNG", b"other bytes"), (b"QUJD", b"text of something else")):
+    unknown_form, other_content = b"not CBOR, hexadecimal or base64 text", b"the text is not an attestation document"
+    for stdin, what in ((b"{}", unknown_form), (b"\x89PNG", unknown_form), (b"QUJD", other_content)):
         done = _verify("-", *simulated, stdin=stdin)
         assert (done.returncode, done.stdout) == (2, b"")
-        assert b"document: expected CBOR, hexadecimal or base64 text, got " + what in done.stderr
+        assert b"document: " + what in done.stderr
 
 
 @pytest.mark.parametrize("filters", ["always", "default", "error"])

@@ -9,7 +9,7 @@ from vsock_wire import errors
 
 
 @given(st.text(st.characters()))
-def test_text_of_a_stranger_is_shown_as_the_tools_show_it(text: str) -> None:
+def test_untrusted_text_is_quoted_as_the_tools_quote_it(text: str) -> None:
     assert quoting.printable(text) == errors.printable(text)
     assert quoting.quoted(text) == errors.quoted(text)
     assert quoting.printable(text).isprintable()
@@ -18,5 +18,5 @@ def test_text_of_a_stranger_is_shown_as_the_tools_show_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"), [("a\n\x1b[2J", r'"a\n\x1b[2J"'), ("x" * 65, f'"{"x" * 64}..."'), ("\u202e", r'"\u202e"')]
 )
-def test_what_could_steer_a_terminal_is_escaped_and_what_is_long_is_cut(text: str, shown: str) -> None:
+def test_control_characters_are_escaped_and_long_text_is_truncated(text: str, shown: str) -> None:
     assert quoting.quoted(text) == shown

@@ -45,11 +45,11 @@ class TestGoodDocument:
         document = verify_document(attest(**held), root=ROOT, **held)
         assert (document.nonce, document.user_data, document.public_key_der) == (data[:size],) * 3
 
-    def test_without_a_field_is_another_than_with_no_bytes_in_it(self) -> None:
+    def test_missing_field_differs_from_an_empty_one(self) -> None:
         document = verify_document(attest(), root=ROOT)
         assert (document.nonce, document.user_data, document.public_key_der) == (None, None, None)
         for name in ("nonce", "user_data", "public_key"):
-            assert refusal(attest(), **_only(**{name: b""})).reason.endswith(", got none")
+            assert refusal(attest(), **_only(**{name: b""})).reason.startswith("the document has no ")
 
     def test_of_an_enclave_in_debug_mode_is_accepted_where_that_is_allowed(self) -> None:
         document = attest(debug=True)
@@ -90,7 +90,7 @@ class TestTime:
 
     def test_hint_says_by_how_much_the_clock_seems_to_be_slow(self) -> None:
         error = refusal(**_only(at=LEAF.not_before - timedelta(minutes=6, seconds=52)))
-        assert error.hint == "if that is the present time, this clock seems to be slow by 6 min 52 s"
+        assert error.hint == "if that is the current time, this clock seems to be slow by 6 min 52 s"
 
     def test_leeway_does_not_count_for_what_has_expired(self) -> None:
         assert verify_document(GOOD, root=ROOT, at=LEAF.not_after) == FIELDS
@@ -178,10 +178,10 @@ class TestMistakesOfTheProgrammer:
             {"root": AUTHORITY.cabundle_der[0] + b"\0"},
         ],
     )
-    def test_value_that_cannot_be_is_a_value_error_that_names_it(self, options: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=rf"^{next(iter(options))}.*: expected "):
+    def test_impossible_value_is_a_value_error_that_names_the_argument(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=rf"^{next(iter(options))}(\[-?\d+\])?: (expected|the|not) "):
             verify_document(**{"document": GOOD, **EVERYTHING, **options})
 
     def test_age_without_a_time_to_count_from_is_a_value_error(self) -> None:
-        with pytest.raises(ValueError, match=r"^max_age: cannot be used without at"):
+        with pytest.raises(ValueError, match=r"^max_age: needs at,"):
             verify_document(GOOD, root=ROOT, max_age=SECOND)

@@ -101,7 +101,7 @@ def test_digest_with_its_index_takes_the_place_of_measurements(capsys: pytest.Ca
     ("content", "text", "hint"),
     [
         ("[]", "no enclave is running", "sudo nitro-cli describe-enclaves"),
-        (json.dumps({"PCR": "ab" * 48}), "PCR: expected the index of the PCR", "--pcr N=HEX"),
+        (json.dumps({"PCR": "ab" * 48}), "PCR: the name does not say which PCR", "--pcr N=HEX"),
     ],
 )
 def test_measurements_that_name_no_image_say_why(tmp_path: Path, content: str, text: str, hint: str) -> None:

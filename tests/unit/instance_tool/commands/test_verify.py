@@ -104,7 +104,7 @@ def test_document_as_text_is_verified(tmp_path: Path, root: str, form: str, caps
 
 
 def test_file_of_something_else_is_said_to_be_neither(tmp_path: Path, root: str) -> None:
-    with pytest.raises(InputError, match="document: expected CBOR, hexadecimal or base64 text, got other text"):
+    with pytest.raises(InputError, match="document: not CBOR, hexadecimal or base64 text"):
         _verify(tmp_path, b"{}", "--root", root)
 
 
@@ -164,7 +164,7 @@ class TestComparison:
     def test_anything_else_is_refused_by_its_field(
         self, tmp_path: Path, root: str, *, document: bytes, options: list[str], field: str
     ) -> None:
-        with pytest.raises(ToolError, match=f"attestation document: {field}: expected ") as error:
+        with pytest.raises(ToolError, match=f"attestation document: {field}: (not the )?expected ") as error:
             _verify(tmp_path, document, "--root", root, *options)
         assert not isinstance(error.value, InputError)
         assert error.value.hint
@@ -185,7 +185,7 @@ class TestComparison:
         if is_there:
             _verify(tmp_path, document, "--root", root, *option)
         else:
-            with pytest.raises(ToolError, match=f"{field}: expected the .* that was asked for, got none"):
+            with pytest.raises(ToolError, match=f"{field}: the document has no {field.replace('_', ' ')}"):
                 _verify(tmp_path, document, "--root", root, *option)
 
     @pytest.mark.parametrize("form", [Encoding.PEM, Encoding.DER])
@@ -196,7 +196,7 @@ class TestComparison:
             (tmp_path / "key").write_bytes(key.public_bytes(form, PublicFormat.SubjectPublicKeyInfo))
             _verify(tmp_path, document, "--root", root, "--public-key", str(tmp_path / "key"))
             (tmp_path / "key").write_bytes(b"another key")
-            with pytest.raises(ToolError, match="public_key: expected the public key that was asked for, got another"):
+            with pytest.raises(ToolError, match="public_key: not the expected public key"):
                 _verify(tmp_path, document, "--root", root, "--public-key", str(tmp_path / "key"))
 
     def test_pcr_that_contradicts_the_measurements_is_a_mistake_of_usage(
@@ -228,7 +228,7 @@ class TestTime:
             _verify(tmp_path, document, "--root", root, "--at", datetime.now(UTC).isoformat())
         _verify(tmp_path, document, "--root", root, "--at", datetime.now(UTC).isoformat(), "--leeway", "300")
 
-    def test_clock_that_is_slower_is_told_by_how_much(self, tmp_path: Path, root: str) -> None:
+    def test_slow_clock_is_reported_with_its_difference(self, tmp_path: Path, root: str) -> None:
         document = self._document(timedelta(hours=2, minutes=30))
         with pytest.raises(ToolError, match="expected a certificate valid at") as error:
             _verify(tmp_path, document, "--root", root)
@@ -239,7 +239,7 @@ class TestTime:
         broken = document[:-1] + bytes([document[-1] ^ 1])
         with pytest.raises(ToolError, match="certificate") as error:
             _verify(tmp_path, broken, "--root", root)
-        assert (error.value.hint or "").startswith("if that is the present time, this clock seems to be slow by 2 h ")
+        assert (error.value.hint or "").startswith("if that is the current time, this clock seems to be slow by 2 h ")
 
     def test_document_that_is_older_than_allowed_is_refused(self, tmp_path: Path, root: str) -> None:
         document = self._document(timedelta(minutes=-3))

@@ -37,8 +37,8 @@ def test_decoder_takes_definite_and_indefinite_lengths(encoded: str, item: objec
 
 
 @pytest.mark.parametrize("encoded", ["", "41", "a201", "9f00", "bf", "5bffffffffffffffff00", "9bffffffffffffffff"])
-def test_decoder_names_a_cut_short_item(encoded: str) -> None:
-    with pytest.raises(ValueError, match="cut short"):
+def test_decoder_reports_a_truncated_item(encoded: str) -> None:
+    with pytest.raises(ValueError, match="truncated"):
         decode_strict_cbor(bytes.fromhex(encoded))
 
 
@@ -62,12 +62,14 @@ def test_decoder_names_a_cut_short_item(encoded: str) -> None:
     ],
 )
 def test_decoder_refuses_what_is_ambiguous_or_not_needed(encoded: str) -> None:
-    with pytest.raises(ValueError, match="expected well-formed CBOR without tags and duplicate keys"):
+    with pytest.raises(
+        ValueError, match="not well-formed CBOR, or CBOR with a tag, a duplicate key or more than 8 levels"
+    ):
         decode_strict_cbor(bytes.fromhex(encoded))
 
 
-def test_decoder_counts_trailing_bytes() -> None:
-    with pytest.raises(ValueError, match="got 2 more bytes"):
+def test_decoder_reports_the_number_of_trailing_bytes() -> None:
+    with pytest.raises(ValueError, match=r"^the CBOR item is followed by 2 extra bytes$"):
         decode_strict_cbor(b"\x00\x00\x00")
 
 

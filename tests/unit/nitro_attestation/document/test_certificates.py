@@ -22,11 +22,11 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         verify_document(path.read_bytes(), root=bytes.fromhex(sys.argv[2]))
         print(f"{path.name}: verified")
     except AttestationError as error:
-        print(f"{path.name}: {error.field}: {error.reason[:45]}")
+        print(f"{path.name}: {error.field}: {error.reason}")
 """
-UNREADABLE = "certificate: expected an X.509 certificate in DER, got some"
-NOT_POSITIVE = "certificate: expected a positive serial number (RFC 5280 s"
-NO_PATH = "cabundle: expected a path from the root to the certific"
+UNREADABLE = "certificate: not an X.509 certificate in DER"
+NOT_POSITIVE = "certificate: the serial number is not positive"
+NO_PATH = "cabundle: no valid path from the root"
 VERDICTS = {
     "nothing": "verified",
     "serial 0": NOT_POSITIVE,
@@ -43,7 +43,7 @@ VERDICTS = {
     "time zone": UNREADABLE,
     "year 0": UNREADABLE,
     "month 13": UNREADABLE,
-    "ends before it begins": "certificate: expected a certificate valid at 20",
+    "ends before it begins": "certificate: expected a certificate valid at",
     "country of many letters": "verified",
     "common name of 200 letters": "verified",
     "common name of no letters": "verified",
@@ -60,7 +60,7 @@ def test_odd_certificate_gets_its_verdict_and_nothing_on_standard_error(tmp_path
     assert done.stderr == ""
     verdicts = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert verdicts.keys() == VERDICTS.keys()
-    assert {name: verdict for name, verdict in verdicts.items() if not verdict.startswith(VERDICTS[name][:45])} == {}
+    assert {name: verdict for name, verdict in verdicts.items() if not verdict.startswith(VERDICTS[name])} == {}
 
 
 class TestRootFingerprint:
@@ -76,6 +76,6 @@ class TestRootFingerprint:
     @pytest.mark.parametrize("root", [b"", bytes(31), bytes(33), b"text", root_pem()[:-40], root_pem() + root_pem()])
     def test_of_something_else_is_a_value_error(self, root: bytes) -> None:
         with pytest.raises(
-            ValueError, match=r"^expected (one certificate|a certificate in PEM or DER or its SHA-256), got "
+            ValueError, match=r"^(expected one certificate, got 2|not a certificate in PEM or DER, nor its SHA-256)$"
         ):
             root_fingerprint(root)

@@ -133,10 +133,10 @@ def test_unknown_extension_that_is_not_critical_is_taken() -> None:
     [
         (lambda spec: replace(spec, not_after=NOW - timedelta(seconds=1)), "expected a certificate valid at"),
         (lambda spec: replace(spec, not_before=NOW + timedelta(seconds=1)), "expected a certificate valid at"),
-        (lambda spec: replace(spec, key=P256_KEY), "expected a key on P-384"),
-        (lambda spec: replace(spec, key=RSA_KEY), "expected a key on P-384"),
-        (lambda spec: replace(spec, hash=hashes.SHA256()), "expected a signature of ecdsa-with-SHA384"),
-        (lambda spec: replace(spec, hash=hashes.SHA512()), "expected a signature of ecdsa-with-SHA384"),
+        (lambda spec: replace(spec, key=P256_KEY), "the key is not on the curve P-384"),
+        (lambda spec: replace(spec, key=RSA_KEY), "the key is not on the curve P-384"),
+        (lambda spec: replace(spec, hash=hashes.SHA256()), "expected a signature with ecdsa-with-SHA384"),
+        (lambda spec: replace(spec, hash=hashes.SHA512()), "expected a signature with ecdsa-with-SHA384"),
         (lambda spec: replace(spec, usages=None), "(keyUsage)"),
         (lambda spec: replace(spec, usages=frozenset({"crl_sign"})), "(keyUsage)"),
         (lambda spec: replace(spec, ca=not spec.ca, path_length=None), "(basicConstraints)"),
@@ -190,7 +190,7 @@ def test_path_longer_than_an_authority_allows_is_refused() -> None:
 def test_signature_of_another_key_is_refused(position: int, field_name: str) -> None:
     error = refusal(build(*GOOD, signers={position: ec.generate_private_key(ec.SECP384R1())}))
     assert error.field == field_name
-    assert "expected a path from the root to the certificate, got none" in error.reason
+    assert "no valid path from the root to the certificate" in error.reason
 
 
 def test_signature_of_a_p256_key_is_refused_under_a_p384_issuer() -> None:
@@ -198,10 +198,10 @@ def test_signature_of_a_p256_key_is_refused_under_a_p384_issuer() -> None:
 
 
 def test_signature_of_an_rsa_key_is_refused() -> None:
-    assert "expected a signature of ecdsa-with-SHA384" in refusal(build(*GOOD, signers={3: RSA_KEY})).reason
+    assert "expected a signature with ecdsa-with-SHA384" in refusal(build(*GOOD, signers={3: RSA_KEY})).reason
 
 
-def test_issuer_of_another_name_is_refused_where_it_stands() -> None:
+def test_issuer_of_another_name_is_refused_naming_the_certificate() -> None:
     assert refusal(build(*GOOD[:3], replace(LEAF, issuer="someone else"))).field == "certificate"
     assert refusal(build(ROOT, replace(REGION, issuer="someone else"), ZONE, LEAF)).field == "cabundle[1]"
 
@@ -252,14 +252,14 @@ def test_chain_at_the_limit_is_taken() -> None:
 
 
 @pytest.mark.parametrize("position", range(4))
-def test_certificate_cut_or_with_bytes_behind_it_is_refused_by_its_name(position: int) -> None:
+def test_truncated_certificate_or_trailing_bytes_are_refused_naming_the_certificate(position: int) -> None:
     field_name = "certificate" if position == 3 else f"cabundle[{position}]"
     chain = build(*GOOD)
     der = chain[position]
     for changed in (der[:-1], der + b"\0", b""):
         chain[position] = changed
         error = refusal(chain)
-        assert (error.field, error.reason[:40]) == (field_name, "expected an X.509 certificate in DER, go")
+        assert (error.field, error.reason) == (field_name, "not an X.509 certificate in DER")
 
 
 @pytest.mark.parametrize("old", [b"\x02\x01\x07", b"\xa0\x03\x02\x01\x02"])
@@ -277,7 +277,7 @@ def test_serial_number_that_is_not_positive_is_refused_where_the_library_only_wa
     chain[2] = chain[2].replace(b"\x02\x01\x07", b"\x02\x01" + serial, 1)
     error = refusal(chain)
     assert error.field == "cabundle[2]"
-    assert "positive serial number" in error.reason
+    assert "serial number is not positive" in error.reason
 
 
 CHAIN = build(*GOOD)
@@ -290,7 +290,7 @@ CHAIN = build(*GOOD)
     st.integers(0, 3),
     st.binary(min_size=0, max_size=3),
 )
-def test_any_change_of_a_certificate_raises_nothing_but_attestation_errors(
+def test_any_change_to_a_certificate_raises_only_attestation_errors(
     position: int, where: float, removed: int, inserted: bytes
 ) -> None:
     chain = list(CHAIN)

@@ -181,7 +181,7 @@ def test_field_changed_after_signing_breaks_the_signature(name: str, value: obje
         cbor2.dumps(GOOD),
     ],
 )
-def test_document_that_is_no_cose_sign1_is_refused(document: bytes) -> None:
+def test_document_that_is_not_a_cose_sign1_is_refused(document: bytes) -> None:
     assert refusal(document).field == "COSE_Sign1"
 
 
@@ -202,14 +202,14 @@ def test_document_with_any_byte_changed_is_refused() -> None:
         refusal(bytes(changed))
 
 
-@pytest.mark.parametrize(("nonce", "reason"), [(bytes(32), "another"), (NONCE[:-1], "another"), (b"", "another")])
-def test_another_nonce_is_refused(nonce: bytes, reason: str) -> None:
+@pytest.mark.parametrize("nonce", [bytes(32), NONCE[:-1], b""])
+def test_another_nonce_is_refused(nonce: bytes) -> None:
     error = refusal(GOOD, nonce=nonce)
-    assert (error.field, error.reason) == ("nonce", f"expected the nonce that was asked for, got {reason}")
+    assert (error.field, error.reason) == ("nonce", "not the expected nonce")
 
 
-def test_missing_nonce_is_refused_where_one_was_asked_for() -> None:
-    assert refusal(attest(), nonce=b"").reason.endswith("got none")
+def test_missing_nonce_is_refused_if_one_is_expected() -> None:
+    assert refusal(attest(), nonce=b"").reason == "the document has no nonce"
 
 
 @pytest.mark.parametrize("at", [LEAF.not_before - timedelta(seconds=1), LEAF.not_after + timedelta(seconds=1)])
@@ -234,7 +234,7 @@ def test_document_at_the_ends_of_all_time_is_refused(at: datetime) -> None:
     assert refusal(GOOD, at=at).field == "cabundle[0]"
 
 
-def test_simulated_document_does_not_pass_for_one_of_aws() -> None:
+def test_simulated_document_is_not_accepted_as_one_from_aws() -> None:
     with pytest.raises(AttestationError, match=AWS_NITRO_ROOT_SHA256.hex()):
         verify_document(GOOD)
 
@@ -243,8 +243,8 @@ def test_simulated_document_does_not_pass_for_one_of_aws() -> None:
     "options",
     [{"root": b""}, {"root": bytes(31)}, {"at": datetime(2026, 1, 2)}],  # noqa: DTZ001 - the fault
 )
-def test_programmer_s_mistake_is_a_value_error(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+def test_programmers_mistake_is_a_value_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^(root: not a certificate|at: the time has no time zone)"):
         verify_document(GOOD, **options)
 
 

@@ -78,7 +78,7 @@ def test_field_out_of_its_limits_is_refused_by_name(name: object, value: object,
         ("nonce", bytes(1025), "expected 0 to 1024 bytes, got 1025"),
     ],
 )
-def test_size_over_its_limit_is_told_with_the_limit(name: str, value: object, reason: str) -> None:
+def test_size_over_its_limit_is_reported_with_the_limit(name: str, value: object, reason: str) -> None:
     assert refusal(signed(good_fields() | {name: value})).reason == reason
 
 
@@ -108,7 +108,7 @@ def test_required_field_missing_or_null_is_refused_by_name(name: str) -> None:
     fields = good_fields()
     del fields[name]
     error = refusal(signed(fields))
-    assert (error.field, error.reason) == (name, "expected this field, got a document without it")
+    assert (error.field, error.reason) == (name, "the document has no such field")
     assert refusal(signed(good_fields() | {name: None})).field == name
 
 
@@ -116,13 +116,13 @@ def test_nitrotpm_document_is_recognized() -> None:
     fields = good_fields()
     fields["nitrotpm_pcrs"] = fields.pop("pcrs")
     error = refusal(signed(fields))
-    assert error.reason == "expected an enclave's document, got one of an EC2 instance's NitroTPM"
+    assert error.reason == "the document comes from the NitroTPM of an EC2 instance, not from an enclave"
     assert error.hint is not None
 
 
-def test_unknown_field_is_quoted_printable_and_cut() -> None:
+def test_unknown_field_is_quoted_escaped_and_truncated() -> None:
     reason = refusal(signed(good_fields() | {"\x1b[31m" + "x" * 99: 1})).reason
-    assert reason.endswith('got "\\x1b[31m' + "x" * 59 + '..."')
+    assert reason.endswith('unknown field "\\x1b[31m' + "x" * 59 + '..."')
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_unknown_field_is_quoted_printable_and_cut() -> None:
     [
         (b"", "expected 1 to 16384 bytes, got 0"),
         (bytes(16_385), "expected 1 to 16384 bytes, got 16385"),
-        (b"\xa1", "cut short"),
+        (b"\xa1", "truncated"),
         (cbor2.dumps([]), "expected a map, got an array"),
         (cbor2.dumps(None), "expected a map, got null"),
-        (cbor2.dumps(cbor2.CBORTag(18, {})), "without tags"),
-        (cbor2.dumps(good_fields()) + b"\0", "got 1 more bytes"),
-        (b"\xa2\x65nonce\x41\x01\x65nonce\x41\x02", "duplicate keys"),
+        (cbor2.dumps(cbor2.CBORTag(18, {})), "with a tag"),
+        (cbor2.dumps(good_fields()) + b"\0", "followed by 1 extra bytes"),
+        (b"\xa2\x65nonce\x41\x01\x65nonce\x41\x02", "a duplicate key"),
     ],
 )
-def test_payload_that_is_no_map_is_refused(payload: bytes, reason: str) -> None:
+def test_payload_that_is_not_a_map_is_refused(payload: bytes, reason: str) -> None:
     error = refusal(LEAF.sign(payload))
     assert error.field == "payload"
     assert reason in error.reason

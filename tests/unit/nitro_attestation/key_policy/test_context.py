@@ -31,7 +31,7 @@ def test_caller_is_read_from_its_arn(arn: str, principal: Principal) -> None:
 
 
 @pytest.mark.parametrize("arn", ["", "*", ACCOUNT_ID, ROOT_ARN, "EnclaveInstanceRole", f"{ROLE_ARN}*", f"{ROLE_ARN}\n"])
-def test_what_is_no_caller_is_refused(arn: str) -> None:
+def test_arn_of_something_else_than_a_caller_is_refused(arn: str) -> None:
     with pytest.raises(PolicyError, match="ARN: expected"):
         parse_caller(arn)
 

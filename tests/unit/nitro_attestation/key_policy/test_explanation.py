@@ -55,7 +55,7 @@ def _image(value: str, operator: str = "StringEqualsIgnoreCase") -> dict[str, An
         (_image("0" * 96), DOCUMENT, "the policy has zeros"),
         (_image(PCR0), DEBUG, "the enclave runs in debug mode"),
         (_image("0" * 95), DEBUG, "the enclave runs in debug mode"),
-        (_image(PCR0.upper(), "StringEquals"), DOCUMENT, "only the case differs, which StringEquals compares"),
+        (_image(PCR0.upper(), "StringEquals"), DOCUMENT, "only the case differs, and StringEquals is case-sensitive"),
         (_image(PCRS[1].hex()), DOCUMENT, "the document's PCR1"),
         (_image("c0ffee" * 16), DOCUMENT, "another image"),
         (_image(PCR0[:-1]), DOCUMENT, "has 95 characters"),
@@ -70,19 +70,17 @@ def _image(value: str, operator: str = "StringEqualsIgnoreCase") -> dict[str, An
         ({"Null": {"kms:RecipientAttestation:Image": "false"}}, DOCUMENT, "KMS has no condition key"),
         ({"Null": {IMAGE_KEY: "true"}}, DOCUMENT, "every enclave's document has PCR0"),
         ({"StringEquals": {"kms:RecipientAttestation:NitroTPMPCR4": PCR0}}, DOCUMENT, "NitroTPM"),
-        ({"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}, DOCUMENT, "calls KMS itself"),
+        ({"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}, DOCUMENT, "calls KMS directly"),
         ({"StringEquals": {"kms:EncryptionContext:purpose": "x"}}, DOCUMENT, "--encryption-context"),
-        ({"StringEquals": {"aws:SourceVpc": "vpc-1"}}, DOCUMENT, "is not known here"),
+        ({"StringEquals": {"aws:SourceVpc": "vpc-1"}}, DOCUMENT, "in a request is unknown"),
         ({"StringEquals": {"aws:PrincipalArn": ROLE_ARN.upper()}}, DOCUMENT, "only the case differs"),
     ],
 )
-def test_failing_condition_says_what_is_behind_it(
-    condition: dict[str, Any], pcrs: Mapping[int, bytes], why: str
-) -> None:
+def test_failing_condition_is_explained(condition: dict[str, Any], pcrs: Mapping[int, bytes], why: str) -> None:
     assert why in _why(condition, pcrs)
 
 
-def test_value_behind_which_nothing_is_known_has_no_why() -> None:
+def test_condition_that_cannot_be_explained_has_no_why() -> None:
     explanation = _explain(allow("kms:Decrypt", condition={"StringEquals": {"kms:CallerAccount": "4"}}, principal=ROLE))
     assert explanation.operations[0].statements[0].conditions[0].why is None
 
@@ -110,7 +108,7 @@ def test_statement_about_another_action_names_it() -> None:
     assert explanation.outcome is Outcome.DENIED
 
 
-def test_allow_for_the_account_says_that_iam_has_the_last_word() -> None:
+def test_allow_for_the_account_says_that_iam_decides() -> None:
     explanation = _explain(allow("kms:*", principal={"AWS": ROOT_ARN}))
     assert "IAM policies" in (explanation.operations[0].statements[0].why or "")
     assert explanation.outcome is Outcome.ALLOWED_WITH_GAPS

@@ -17,7 +17,7 @@ def _findings(*statements: dict[str, Any]) -> tuple[Finding, ...]:
     return find_findings(parse_policy(text, keep_odd_statements=True))
 
 
-def test_plain_policy_has_none() -> None:
+def test_plain_policy_has_no_findings() -> None:
     assert _findings(allow("kms:Decrypt", condition=IMAGE), deny("kms:Decrypt", condition=OTHER_IMAGES)) == ()
 
 
@@ -26,13 +26,13 @@ def test_plain_policy_has_none() -> None:
     [
         (
             allow("kms:Sign", condition=IMAGE),
-            "kms:Sign takes no attestation document, so that this Allow never allows it",
+            "kms:Sign takes no attestation document, so this Allow never allows it",
         ),
         (
             allow(["kms:Decrypt", "kms:ReEncrypt*"], condition=IMAGE),
             (
                 "kms:ReEncrypt* covers kms:ReEncryptFrom, kms:ReEncryptTo, which take no attestation document,"
-                " so that this Allow never allows them"
+                " so this Allow never allows them"
             ),
         ),
         (
@@ -41,15 +41,15 @@ def test_plain_policy_has_none() -> None:
         ),
         (
             deny("kms:Sign", condition=OTHER_IMAGES),
-            "kms:Sign takes no attestation document, so that this Deny applies to it always",
+            "kms:Sign takes no attestation document, so this Deny always applies to it",
         ),
         (
             deny("kms:Sign", condition=IMAGE),
-            "kms:Sign takes no attestation document, so that this Deny never applies to it",
+            "kms:Sign takes no attestation document, so this Deny never applies to it",
         ),
     ],
 )
-def test_action_without_document_is_pointed_out_with_what_comes_of_it(statement: dict[str, Any], text: str) -> None:
+def test_action_without_document_is_reported_with_its_consequence(statement: dict[str, Any], text: str) -> None:
     assert [(finding.text, finding.kind) for finding in _findings(statement)] == [(text, FindingKind.NOTE)]
 
 
@@ -63,9 +63,9 @@ def test_pattern_for_everything_names_a_few_actions() -> None:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("kms:RecipientAttestation", "the nearest that it has is kms:RecipientAttestation:ImageSha384"),
-        ("kms:RecipientAttestation:PCR00", "the nearest that it has is kms:RecipientAttestation:PCR0"),
-        ("aws:SourceVpcEndpoint", 'AWS has no condition key "aws:SourceVpcEndpoint"; the nearest that it has is'),
+        ("kms:RecipientAttestation", "the closest one is kms:RecipientAttestation:ImageSha384"),
+        ("kms:RecipientAttestation:PCR00", "the closest one is kms:RecipientAttestation:PCR0"),
+        ("aws:SourceVpcEndpoint", 'AWS has no condition key "aws:SourceVpcEndpoint"; the closest one is'),
     ],
 )
 def test_wrong_key_is_an_error_and_names_the_nearest(key: str, text: str) -> None:
@@ -80,12 +80,12 @@ def test_key_that_no_action_of_the_statement_has_is_pointed_out() -> None:
     assert "kms:SigningAlgorithm" in finding.text
 
 
-def test_principals_and_resources_that_do_not_mean_what_they_seem_to() -> None:
+def test_principals_and_resources_with_a_misleading_meaning_are_reported() -> None:
     statement = deny("kms:Decrypt") | {"NotPrincipal": {"AWS": [ROLE_ARN, "AROAEXAMPLEID12345678"]}}
     del statement["Principal"]
     statement["Resource"] = "arn:aws:kms:us-east-1:111122223333:key/x"
     deleted, not_principal, resource = [finding.text for finding in _findings(statement)]
-    assert "nobody is that principal" in deleted
+    assert "names nobody" in deleted
     assert "session, role and account" in not_principal
     assert "--key-arn" in resource
 

@@ -33,7 +33,7 @@ def _kinds(*statements: dict[str, Any], operation: str = "Decrypt") -> list[GapK
     return [gap.kind for gap in _gaps(*statements, operation=operation)]
 
 
-def test_attested_allow_is_no_gap() -> None:
+def test_attested_allow_is_not_a_gap() -> None:
     assert _kinds(allow("kms:Decrypt", condition=ATTESTED, principal=ROLE)) == []
     assert _kinds(allow("kms:*", condition=ATTESTED, principal=ROLE)) == []
 
@@ -56,7 +56,7 @@ def test_pcr_of_the_whole_image_or_its_signer_identifies_it(index: int) -> None:
     ],
 )
 @pytest.mark.parametrize("action", ["kms:Decrypt", "kms:*", "*", "kms:De*", "kms:ReEncryptFrom", "kms:ReEncrypt*"])
-def test_allow_without_condition_is_a_gap_whomever_it_names(principal: object, action: str) -> None:
+def test_allow_without_condition_is_a_gap_for_any_principal(principal: object, action: str) -> None:
     attested = allow("kms:Decrypt", condition=ATTESTED, principal=ROLE)
     gaps = _gaps(attested, allow(action, principal=principal))
     assert gaps[0].kind is GapKind.NO_DOCUMENT
@@ -86,7 +86,7 @@ def test_condition_that_holds_without_a_document_is_a_gap(condition: dict[str, A
 
 
 @pytest.mark.parametrize("principal", [ROOT, {"AWS": ACCOUNT_ID}, "*"])
-def test_condition_on_the_caller_is_met_by_somebody_where_the_statement_names_many(principal: object) -> None:
+def test_condition_on_the_caller_is_a_gap_if_the_statement_names_many_principals(principal: object) -> None:
     condition = {"StringEquals": {"aws:PrincipalArn": ADMIN_ARN}}
     assert _kinds(allow("kms:Decrypt", condition=condition, principal=principal)) == [GapKind.NO_DOCUMENT]
 
@@ -100,7 +100,7 @@ def test_condition_on_the_caller_is_met_by_somebody_where_the_statement_names_ma
         {"Null": {"kms:RecipientAttestation:ImageSha348": "false"}},
     ],
 )
-def test_condition_that_nobody_the_statement_names_can_meet_is_no_gap(condition: dict[str, Any]) -> None:
+def test_condition_that_no_named_principal_can_meet_is_not_a_gap(condition: dict[str, Any]) -> None:
     assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == []
 
 
@@ -124,7 +124,7 @@ def test_grant_is_a_gap_unless_everybody_is_denied_without_the_enclave() -> None
 
 
 @pytest.mark.parametrize("action", ["kms:PutKeyPolicy", "kms:Put*", "kms:ReplicateKey"])
-def test_role_that_may_replace_the_policy_is_a_gap_and_an_administrator_is_none(action: str) -> None:
+def test_role_that_may_replace_the_policy_is_a_gap_but_an_administrator_is_not(action: str) -> None:
     assert _kinds(allow(action, principal=ROLE)) == [GapKind.OWN_POLICY]
     assert _kinds(allow(action, principal={"AWS": ADMIN_ARN})) == []
 
@@ -157,7 +157,7 @@ def test_denial_for_all_but_one_principal_closes_the_others_gaps() -> None:
     assert _kinds(admin, deny("kms:Decrypt", condition=guard, principal="*")) == [GapKind.NO_DOCUMENT]
 
 
-def test_operation_is_looked_at_beside_decrypt() -> None:
+def test_other_operation_is_searched_as_well_as_decrypt() -> None:
     statement = allow("kms:GenerateDataKey", principal=ROLE)
     assert _kinds(statement) == []
     assert _kinds(statement, operation="GenerateDataKey") == [GapKind.NO_DOCUMENT]
@@ -168,17 +168,17 @@ def test_text_names_statement_caller_action_reason_and_proviso() -> None:
     condition = {"StringEqualsIfExists": {IMAGE_KEY: PCR0}, "StringEquals": {"kms:CallerAccount": ACCOUNT_ID}}
     (gap,) = _gaps(allow("kms:Decrypt", condition=condition, principal=ROOT) | {"Sid": "Old"})
     assert str(gap) == (
-        f"statement 1 (Old) lets whomever the IAM policies of account {ACCOUNT_ID} let call kms:Decrypt without an"
+        f"statement 1 (Old) lets anyone allowed by the IAM policies of account {ACCOUNT_ID} call kms:Decrypt without an"
         f" attestation document (where StringEquals kms:CallerAccount {ACCOUNT_ID}): StringEqualsIfExists {IMAGE_KEY}"
-        " holds where there is no such key"
+        " holds if the request has no such key"
     )
 
 
-def test_text_of_a_misspelt_key_says_that_kms_has_none_of_that_name() -> None:
+def test_text_of_a_misspelled_key_says_that_kms_has_no_such_key() -> None:
     condition = {"Null": {"kms:RecipientAttestation:ImageSha348": "true"}}
     (gap,) = _gaps(allow("kms:Decrypt", condition=condition, principal="*"))
-    assert "anybody" in str(gap)
-    assert str(gap).endswith("KMS has none of that name")
+    assert "anyone" in str(gap)
+    assert str(gap).endswith("KMS has no key of that name")
 
 
 def _pattern(operator: str, index: int, value: str | list[str]) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def test_two_denials_that_each_ask_for_a_part_are_as_good() -> None:
     assert _kinds(allow("kms:Decrypt", principal=ROLE), guards[0]) == [GapKind.SEVERAL_IMAGES]
 
 
-def test_signer_identifies_images_and_that_is_said() -> None:
+def test_signer_identifies_images_with_a_note() -> None:
     access = _access(allow("kms:Decrypt", condition=_pattern("StringEquals", 8, SIGNED_PCRS[8].hex()), principal=ROLE))
     assert access.gaps == ()
     assert ["every image that is signed with this certificate" in note for note in access.notes] == [True]
@@ -250,7 +250,7 @@ def test_image_in_one_list_with_this_one_is_a_note_and_one_elsewhere_a_gap() -> 
     assert _kinds(alone) == [GapKind.NAMED_IMAGE]
 
 
-def test_instance_with_a_nitrotpm_is_no_enclave() -> None:
+def test_instance_with_a_nitrotpm_is_not_an_enclave() -> None:
     condition = {"StringEquals": {"kms:RecipientAttestation:NitroTPMPCR4": PCR0}}
     assert _kinds(allow("kms:Decrypt", condition=condition, principal=ROLE)) == [GapKind.NITRO_TPM]
 
@@ -275,7 +275,7 @@ def test_deleted_role_is_nobody() -> None:
     assert _kinds(allow("kms:Decrypt", principal={"AWS": "AROAEXAMPLEID12345678"})) == []
 
 
-def test_what_is_over_is_no_gap() -> None:
+def test_expired_allow_is_not_a_gap() -> None:
     statement = allow("kms:Decrypt", condition={"DateLessThan": {"aws:CurrentTime": "2020-01-01"}}, principal=ROLE)
     assert _kinds(statement) == [GapKind.NO_DOCUMENT]
     assert _access(statement, at=datetime(2026, 1, 1, tzinfo=UTC)).gaps == ()

@@ -53,7 +53,7 @@ def test_principal_names_a_caller(names: list[str], match: PrincipalMatch) -> No
         (USER, [ROLE_ARN], PrincipalMatch.DIRECT),
     ],
 )
-def test_not_principal_leaves_out_who_is_named_at_each_step(
+def test_not_principal_excludes_callers_whose_session_role_and_account_are_named(
     caller: Principal, names: list[str], match: PrincipalMatch
 ) -> None:
     assert match_not_principals([parse_principal_name("AWS", name) for name in names], caller) is match
@@ -70,6 +70,6 @@ def test_not_principal_leaves_out_who_is_named_at_each_step(
         ("CanonicalUser", "79a59df900b949e5"),
     ],
 )
-def test_name_that_kms_does_not_take_is_refused(kind: str, name: str) -> None:
+def test_name_that_kms_does_not_accept_is_refused(kind: str, name: str) -> None:
     with pytest.raises(PolicyError, match=f"Principal {kind}"):
         parse_principal_name(kind, name)

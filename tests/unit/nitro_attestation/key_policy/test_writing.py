@@ -48,7 +48,7 @@ def test_policy_denies_everything_else_explicitly(pcrs: dict[int, bytes] | None)
 
 
 @pytest.mark.parametrize("arn", [ADMIN_ARN, OTHER_ARN])
-def test_nobody_but_the_role_can_use_the_key_even_from_the_enclave(arn: str) -> None:
+def test_only_the_role_can_use_the_key_even_from_the_enclave(arn: str) -> None:
     for action in ALL_ACTIONS:
         assert not _decide(_policy(operations=ATTESTED_KEY_OPERATIONS), action, arn, pcrs=SIGNED_PCRS).is_allowed
 
@@ -78,7 +78,7 @@ def test_no_gap_is_found_in_it(operations: list[str], account: str | None, pcrs:
     assert find_gaps(policy, operations=ATTESTED_OPERATIONS, caller=parse_caller(ROLE_ARN), pcrs=SIGNED_PCRS) == ()
 
 
-def test_account_is_named_only_where_asked_for_and_still_cannot_decrypt() -> None:
+def test_account_is_named_only_on_request_and_still_cannot_decrypt() -> None:
     assert ROOT_ARN not in attested_key_policy(roles=[ROLE_ARN], administrators=[ADMIN_ARN], pcrs=IMAGE)
     policy = _policy(iam_account=ROOT_ARN)
     assert _decide(policy, "kms:PutKeyPolicy", OTHER_ARN).is_left_to_iam
@@ -103,13 +103,13 @@ def test_values_are_lower_case_and_compared_in_any_case() -> None:
         ({"administrators": [ROOT_ARN]}, "ARN"),
         ({"roles": ["*"]}, "ARN"),
         ({"roles": ["arn:aws:sts::111122223333:assumed-role/EnclaveInstanceRole/i-1"]}, "session"),
-        ({"administrators": [ROLE_ARN]}, "for both"),
-        ({"pcrs": {}}, "got neither"),
-        ({"pcrs": {3: PCRS[3], 4: PCRS[4]}}, "got neither"),
+        ({"administrators": [ROLE_ARN]}, "is also in --role"),
+        ({"pcrs": {}}, "neither PCR0"),
+        ({"pcrs": {3: PCRS[3], 4: PCRS[4]}}, "neither PCR0"),
         ({"roles": [f"{OTHER_ARN}{i}" for i in range(600)]}, "bytes, got"),
     ],
 )
-def test_what_would_make_no_sound_policy_is_refused(options: dict[str, Any], named: str) -> None:
+def test_options_that_would_make_an_unsound_policy_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(PolicyError) as error:
         _policy(**options)
     assert named in str(error.value)
