@@ -36,7 +36,7 @@ GAPS = {
     "second_allow_without_attestation": ("statement 3 (LeftOverFromTesting)", "it has no condition on the attestation"),
     "account_root": ("statement 2 (EnableIamUserPermissions)", "IAM policies of account 111122223333"),
     "null_check_on_a_misspelled_key": ("Null kms:RecipientAttestation:ImageSha348", "KMS has no key of that name"),
-    "if_exists": ("StringEqualsIgnoreCaseIfExists", "holds where there is no such key"),
+    "if_exists": ("StringEqualsIgnoreCaseIfExists", "holds if the request has no such key"),
     "role_of_the_instance_only": ("from any enclave image", "hold for every image"),
 }
 """Policies that allow more than the enclave, and parts of the warning."""
