@@ -21,7 +21,7 @@ BLOB_FIELDS = ("CiphertextBlob", "PrivateKeyCiphertextBlob")
 """The fields of KMS's responses that Decrypt takes; a response has at most one of them. Source: KMS API reference."""
 MIN_TELLING_CHARS = 32
 """From this length on, and with MIN_TELLING_KINDS different characters, text of hexadecimal digits alone, or base64 of
-base64 text, is no accident."""
+base64 text, is not an accident."""
 MIN_TELLING_KINDS = 8
 """Text of zero bytes alone is base64 and hexadecimal, too."""
 

@@ -75,7 +75,7 @@ def _refuse_data_of_others(fields: AttestationDocument, *, is_bare: bool) -> Non
         return
     size = len(fields.user_data)
     if is_bare:
-        raise AttestationError("user_data", f"expected none, got {size} bytes", hint=DATA_HINT)
+        raise AttestationError("user_data", f"{size} bytes, although none were requested", hint=DATA_HINT)
     if split_delivery_line(fields.user_data)[1]:
         raise AttestationError("user_data", f"expected only the enclave's own line, got {size} bytes", hint=DATA_HINT)
 

@@ -14,7 +14,7 @@ from vsock_wire.errors import ToolError, printable
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """Has neither Content-Length nor Transfer-Encoding: RFC 9110, section 9.3.6."""
 MAX_REASON_CHARS = 1_024
-"""Room for a host name, a reason and the path of a file; clients limit a status line to 65,536 bytes or less."""
+"""Enough for a host name, a reason and the path of a file; clients limit a status line to 65,536 bytes or less."""
 
 
 def status_of(error: ToolError) -> http.HTTPStatus:
