@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from typing import NoReturn
+from vsock_wire.cli.interruption import end_at_interrupts
 
-from vsock_wire.cli.launcher import launch
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn  # loading typing takes longer than everything else here
 
 ALLOCATIONS_PER_COLLECTION = 10_000
 """Python's default is 700. Nearly everything that is allocated while the program loads lives until it exits, and
@@ -14,5 +15,10 @@ collecting garbage at the default rate takes a fiftieth of a decrypt's time."""
 
 def kmstool_instance() -> NoReturn:
     """Run kmstool-instance."""
+    end_at_interrupts()
+    import gc  # noqa: PLC0415 - after the line above
+
+    from vsock_wire.cli.launcher import launch  # noqa: PLC0415
+
     gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
     launch("kmstool-instance", "instance_tool.main", extra="instance")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from vsock_wire.cli.interruption import end_at_interrupts
 
-from vsock_wire.cli.launcher import launch
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn  # loading typing takes longer than everything else here
 
 
 def kmstool_sim() -> NoReturn:
     """Run kmstool-sim."""
+    end_at_interrupts()
+    from vsock_wire.cli.launcher import launch  # noqa: PLC0415 - after the line above
+
     launch("kmstool-sim", "nitro_simulator.cli", extra="sim")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+from pathlib import Path
 
 import click
 
@@ -24,11 +24,18 @@ def run(program: tuple[str, ...]) -> int:
       kmstool-sim run sh
       kmstool-sim run python my_enclave_application.py
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    from nitro_simulator.deployment.supervision import run_supervised  # noqa: PLC0415 - help need not wait for it
+
+    return run_supervised(lambda directory: _run(program, directory))
+
+
+def _run(program: tuple[str, ...], directory: Path) -> int:
     from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
     from nitro_simulator.deployment.environment import running_deployment  # noqa: PLC0415 - loads the account too
+    from nitro_simulator.deployment.supervision import run_to_end  # noqa: PLC0415
 
-    with SimulatedAccount() as account, running_deployment(account) as environment:
+    with SimulatedAccount(directory) as account, running_deployment(account) as environment:
         try:
-            return subprocess.run(program, env=environment, check=False).returncode
+            return run_to_end(program, environment)
         except OSError as error:
             raise InputError(f"{quoted(program[0])}: {(error.strerror or str(error)).lower()}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -13,6 +12,7 @@ import click
 from nitro_simulator.errors import SimulatorError
 from nitro_simulator.identities import DEFAULT_LIFETIME_S
 from vsock_wire.cli.program import set_up_logging
+from vsock_wire.errors import ExitCode
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
 
@@ -28,18 +28,28 @@ from vsock_wire.protocol.vocabulary import DEFAULT_REGION
     metavar="SECONDS", help="How long the role's credentials are valid.",
 )  # fmt: skip
 @click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
-def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> None:
+def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> int:
     """Start everything, print commands to paste, and run until Ctrl-C.
 
     \b
     Example:
       kmstool-sim up --state ~/sim
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    from nitro_simulator.deployment.supervision import SIGNAL_EXIT_BASE, run_supervised  # noqa: PLC0415 - help need not wait for it
+
+    set_up_logging("nitro_simulator", verbosity=1)
+
+    def serve(directory: Path) -> NoReturn:
+        _serve(directory, region=region, credentials_lifetime=credentials_lifetime, debug_mode=debug_mode)
+
+    code = run_supervised(serve, directory=None if state is None else _made_directory(state))
+    return ExitCode.DONE if code == SIGNAL_EXIT_BASE + signal.SIGTERM else code
+
+
+def _serve(directory: Path, *, region: str, credentials_lifetime: float, debug_mode: bool) -> NoReturn:
     from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
     from nitro_simulator.deployment.pasteable import pasteable_commands  # noqa: PLC0415 - loads the account too
 
-    set_up_logging("nitro_simulator", verbosity=1)
-    directory = None if state is None else _made_directory(state)
     with SimulatedAccount(
         directory, region=region, credentials_lifetime_s=credentials_lifetime, debug=debug_mode
     ) as account:
@@ -48,7 +58,8 @@ def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mo
             click.echo(line + "\n")
         click.echo(f"# running; sockets and files are in {account.directory}; press Ctrl-C to stop")
         sys.stdout.flush()
-        _wait_for_end()
+        while True:
+            signal.pause()
 
 
 def _made_directory(state: Path) -> Path:
@@ -57,14 +68,3 @@ def _made_directory(state: Path) -> Path:
     except OSError as error:
         raise SimulatorError(f"--state {state}: {(error.strerror or str(error)).lower()}") from error
     return state.resolve()
-
-
-def _wait_for_end() -> None:
-    """Sleep until SIGINT, which ``run_program`` turns into exit code 130, or SIGTERM."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    while True:
-        signal.pause()

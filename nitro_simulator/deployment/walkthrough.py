@@ -10,6 +10,7 @@ import secrets
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from botocore.exceptions import ClientError
 
@@ -42,18 +43,19 @@ class Narrator:
     say: Callable[[str], None]
 
 
-def walk_through(narrator: Narrator) -> str:
+def walk_through(narrator: Narrator, directory: Path) -> str:
     """Run the demonstration and return the plaintext as kmstool-instance printed it.
 
     Args:
         narrator: shows each step.
+        directory: an empty folder for sockets and files.
 
     Raises:
         SimulatorError: a step did not turn out as it should.
     """
     plaintext = f"a secret made for this run: {secrets.token_hex(8)}"
     with contextlib.ExitStack() as stack:
-        account = stack.enter_context(SimulatedAccount())
+        account = stack.enter_context(SimulatedAccount(directory))
         tap = stack.enter_context(Tap(TcpAddress(*account.kms_server.address)))
         account.write_allowlist(tap.port)
         _start_tools(stack, account, tap)

@@ -68,7 +68,7 @@ def test_wheel_contains_the_packages_and_nothing_else_from_this_checkout(wheel: 
         folders = {name.partition("/")[0] for name in archive.namelist()}
     packages = {"vsock_wire", "nitro_attestation", "enclave_tool", "instance_tool", "vsock_proxy", "nitro_simulator"}
     name = f"nitro_kmstool-{__version__}"
-    assert folders - packages == {f"{name}.dist-info", *({f"{name}.data"} & folders)}
+    assert folders - packages == {f"{name}.dist-info", "_0_nitro_kmstool.pth", *({f"{name}.data"} & folders)}
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -134,7 +134,11 @@ def _write_program(root: Path, name: str, target: str) -> None:
     """Write a launcher. Python runs isolated: no environment variable and no other folder can add code to it."""
     module, _, function = target.partition(":")
     path = root / "usr/bin" / name
-    _write(path, f"#!{_interpreter()} -I\nfrom {module} import {function}\n\n{function}()\n")
+    _write(
+        path,
+        f"#!{_interpreter()} -I\nfrom vsock_wire.cli.interruption import end_at_interrupts\n\nend_at_interrupts()\n"
+        f"from {module} import {function}\n\n{function}()\n",
+    )
     path.chmod(0o755)
 
 
