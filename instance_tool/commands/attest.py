@@ -18,7 +18,7 @@ from instance_tool.console.expectations import (
     parse_attested,
     read_public_key,
 )
-from instance_tool.console.options import EXPLAIN_OPTION, OUTPUT_OPTION, option_once, with_connection
+from instance_tool.console.options import EXPLAIN_OPTION, option_once, output_option, with_connection
 from instance_tool.console.output import OutputFormat
 from instance_tool.console.perform import explaining
 from instance_tool.console.reports import attestation_errors_reported
@@ -62,7 +62,7 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
 @click.command()
 @with_connection(
     AttestSettings,
-    OUTPUT_OPTION,
+    output_option(OutputFormat.RAW),
     EXPLAIN_OPTION,
     option_once("--nonce", metavar="HEX", help="What the document must hold; 32 random bytes if not given."),
     option_once("--user-data", metavar="HEX", help="Have the document hold this as well."),

@@ -11,7 +11,8 @@ from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connect
 from instance_tool.console.perform import perform
 from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
 from vsock_wire.cli.program import report_error
-from vsock_wire.cli.streams import STANDARD_INPUT, standard_input, standard_output
+from vsock_wire.cli.result_file import open_output
+from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
 from vsock_wire.errors import ExitCode, InputError, ToolError
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
@@ -71,17 +72,18 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
         report_error(PROGRAM, error, subject=f"line {line_number}")
 
     lines = LineReader(standard_input())
-    with settings.new_client_with_credentials() as client:
+    with open_output(settings.out, "--out") as output, settings.new_client_with_credentials() as client:
         failed = decrypt_lines(
             client,
             lines,
             template,
             output_format=settings.output_format,
-            write_to=standard_output(),
+            write_to=output,
             report=report,
             show_progress=progress.show,
             is_ready=lines.is_ready,
         )
+        output.commit()
     progress.clear()
     if failed:
         sys.exit(ExitCode.FAILED)

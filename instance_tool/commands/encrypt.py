@@ -10,7 +10,7 @@ from instance_tool.console.options import (
     EXPLAIN_OPTION,
     GRANT_OPTIONS,
     KEY_OPTIONS,
-    RESULT_OPTIONS,
+    TEXT_RESULT_OPTIONS,
     with_connection,
 )
 from instance_tool.console.perform import perform
@@ -27,9 +27,9 @@ class EncryptSettings(ResultSettings, KeySettings, GrantSettings):
 
 
 @click.command()
-@with_connection(EncryptSettings, *RESULT_OPTIONS, EXPLAIN_OPTION, *KEY_OPTIONS, *GRANT_OPTIONS, ALGORITHM_OPTION)
+@with_connection(EncryptSettings, *TEXT_RESULT_OPTIONS, EXPLAIN_OPTION, *KEY_OPTIONS, *GRANT_OPTIONS, ALGORITHM_OPTION)
 def encrypt(settings: EncryptSettings) -> None:
-    """Encrypt standard input under --key-id and print base64.
+    """Encrypt standard input under --key-id and print the ciphertext.
 
     KMS does not check attestation for this operation: anyone whom the key
     policy allows to encrypt can do so, with or without an enclave.

@@ -5,8 +5,16 @@ from __future__ import annotations
 import click
 
 from instance_tool.console.kms_requests import kms_request, required_key_id
-from instance_tool.console.options import EXPLAIN_OPTION, GRANT_OPTIONS, KEY_OPTIONS, RESULT_OPTIONS, with_connection
-from instance_tool.console.perform import perform
+from instance_tool.console.options import (
+    CIPHERTEXT_OUT_OPTION,
+    EXPLAIN_OPTION,
+    GRANT_OPTIONS,
+    KEY_OPTIONS,
+    TEXT_RESULT_OPTIONS,
+    with_connection,
+)
+from instance_tool.console.output import CIPHERTEXT_BLOB
+from instance_tool.console.perform import ResultPart, perform
 from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
 from vsock_wire.cli.shared_options import KEY_SPEC
 from vsock_wire.errors import InputError
@@ -21,6 +29,7 @@ class GenkeySettings(ResultSettings, KeySettings, GrantSettings):
     """The options of ``genkey``."""
 
     explain: bool
+    ciphertext_out: str | None
     key_spec: str | None
     length: int | None
 
@@ -28,7 +37,8 @@ class GenkeySettings(ResultSettings, KeySettings, GrantSettings):
 @click.command()
 @with_connection(
     GenkeySettings,
-    *RESULT_OPTIONS,
+    *TEXT_RESULT_OPTIONS,
+    CIPHERTEXT_OUT_OPTION,
     EXPLAIN_OPTION,
     *KEY_OPTIONS,
     *GRANT_OPTIONS,
@@ -41,9 +51,14 @@ class GenkeySettings(ResultSettings, KeySettings, GrantSettings):
 def genkey(settings: GenkeySettings) -> None:
     """Generate a data key, in plaintext and encrypted under --key-id.
 
+    --output raw writes the bytes of the plaintext key alone; --ciphertext-out
+    keeps the encrypted key.
+
     \b
-    Example:
+    Examples:
       kmstool-instance genkey --cid 16 --key-id alias/app --output json
+      kmstool-instance genkey --cid 16 --key-id alias/app --output raw \\
+          --out key.bin --ciphertext-out key.enc
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if settings.key_spec and settings.length:
         raise InputError("--key-spec and --length cannot be used together")
@@ -55,4 +70,5 @@ def genkey(settings: GenkeySettings) -> None:
         KeySpec=None if settings.length else (settings.key_spec or "AES_256").replace("-", "_"),
         NumberOfBytes=settings.length,
     )
-    perform(settings, request, explain=settings.explain)
+    parts = (ResultPart("--ciphertext-out", settings.ciphertext_out, CIPHERTEXT_BLOB),)
+    perform(settings, request, explain=settings.explain, parts=parts)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import click
 
 from instance_tool.console.kms_requests import kms_request, required_key_id
-from instance_tool.console.options import EXPLAIN_OPTION, GRANT_OPTIONS, KEY_OPTIONS, RESULT_OPTIONS, with_connection
-from instance_tool.console.perform import perform
+from instance_tool.console.options import (
+    CIPHERTEXT_OUT_OPTION,
+    EXPLAIN_OPTION,
+    GRANT_OPTIONS,
+    KEY_OPTIONS,
+    TEXT_RESULT_OPTIONS,
+    with_connection,
+)
+from instance_tool.console.perform import ResultPart, perform
 from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
 from vsock_wire.cli.shared_options import KEY_PAIR_SPEC
 from vsock_wire.protocol.vocabulary import Operation
@@ -16,13 +23,17 @@ class GenkeypairSettings(ResultSettings, KeySettings, GrantSettings):
     """The options of ``genkeypair``."""
 
     explain: bool
+    ciphertext_out: str | None
+    public_key_out: str | None
     key_pair_spec: str
 
 
 @click.command()
 @with_connection(
     GenkeypairSettings,
-    *RESULT_OPTIONS,
+    *TEXT_RESULT_OPTIONS,
+    CIPHERTEXT_OUT_OPTION,
+    click.option("--public-key-out", metavar="FILE", help="Write the public key to this file, in DER."),
     EXPLAIN_OPTION,
     *KEY_OPTIONS,
     *GRANT_OPTIONS,
@@ -30,6 +41,9 @@ class GenkeypairSettings(ResultSettings, KeySettings, GrantSettings):
 )
 def genkeypair(settings: GenkeypairSettings) -> None:
     """Generate a key pair; the private key is also encrypted under --key-id.
+
+    --output raw writes the private key alone, in DER; --ciphertext-out and
+    --public-key-out keep the other parts.
 
     \b
     Example:
@@ -43,4 +57,8 @@ def genkeypair(settings: GenkeypairSettings) -> None:
         grants=settings,
         KeyPairSpec=settings.key_pair_spec,
     )
-    perform(settings, request, explain=settings.explain)
+    parts = (
+        ResultPart("--ciphertext-out", settings.ciphertext_out, "PrivateKeyCiphertextBlob"),
+        ResultPart("--public-key-out", settings.public_key_out, "PublicKey"),
+    )
+    perform(settings, request, explain=settings.explain, parts=parts)

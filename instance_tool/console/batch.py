@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pipeline import Pipeline
@@ -19,6 +19,7 @@ from instance_tool.console.ciphertext import parse_ciphertext
 from instance_tool.console.kms_requests import with_ciphertext
 from instance_tool.console.lines import WrappedLines
 from instance_tool.console.output import OutputFormat, encode_failed_line, encode_result
+from vsock_wire.cli.result_file import Sink
 from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.protocol.kms_operations import KmsRequest, KmsResult
 from vsock_wire.protocol.vocabulary import MAX_IN_FLIGHT
@@ -33,7 +34,7 @@ def decrypt_lines(
     template: KmsRequest,
     *,
     output_format: OutputFormat,
-    write_to: BinaryIO,
+    write_to: Sink,
     report: Callable[[int, ToolError], None],
     is_ready: Callable[[], bool] = lambda: False,
     show_progress: Callable[[int], None] = lambda _: None,

@@ -64,12 +64,24 @@ CREDENTIAL_OPTIONS = (
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
 )
 """Values: CredentialSettings."""
-OUTPUT_OPTION = click.option(
-    "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(OutputFormat.RAW),
-    show_default=True, help="Output format.",
-)  # fmt: skip
-RESULT_OPTIONS = (*CREDENTIAL_OPTIONS, OUTPUT_OPTION)
+
+
+def output_option(default: OutputFormat) -> Option:
+    """Return the decorator for ``--output`` of a command whose result is usually wanted in the format ``default``."""
+    return click.option(
+        "--output", type=click.Choice([str(form) for form in OutputFormat]), default=str(default),
+        show_default=True, help="Output format.",
+    )  # fmt: skip
+
+
+OUT_OPTION = click.option("--out", metavar="FILE", help="Write the result to this file, which only its owner can read.")
+CIPHERTEXT_OUT_OPTION = click.option(
+    "--ciphertext-out", metavar="FILE", help="Write the encrypted key to this file, as bytes."
+)
+RESULT_OPTIONS = (*CREDENTIAL_OPTIONS, output_option(OutputFormat.RAW), OUT_OPTION)
 """Values: ResultSettings."""
+TEXT_RESULT_OPTIONS = (*CREDENTIAL_OPTIONS, output_option(OutputFormat.BASE64), OUT_OPTION)
+"""The same for results that have several parts or are ciphertexts. Values: ResultSettings."""
 REPORT_OUTPUT_OPTION = click.option(
     "--output", type=click.Choice([str(form) for form in ReportFormat]), default=str(ReportFormat.TEXT),
     show_default=True, help="Output format.",

@@ -14,6 +14,8 @@ from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsResult
 from vsock_wire.protocol.vocabulary import Operation
 
+CIPHERTEXT_BLOB = "CiphertextBlob"
+
 
 class OutputFormat(enum.StrEnum):
     """Values of ``--output`` for commands that return a result."""
@@ -43,8 +45,8 @@ def encode_result(
 ) -> bytes:
     """Return the output for one result, without the newline after it.
 
-    With raw and base64 alike, a result with several parts becomes labeled lines of base64, and the ciphertext of
-    Encrypt becomes base64 without a label. A digest is hexadecimal with raw, and base64 with base64.
+    Raw is the bytes of the secret alone, or of the ciphertext for Encrypt. With base64, a result with several parts
+    becomes labeled lines. A digest is hexadecimal with raw, and base64 with base64.
 
     Args:
         operation: the operation that was performed.
@@ -58,19 +60,13 @@ def encode_result(
     if output_format is OutputFormat.JSON:
         return json.dumps(_json_fields(operation, result, line_number)).encode("ascii")
     delivered = _delivered(result)
+    if output_format is OutputFormat.RAW:
+        return _raw(result, delivered, line_number)
     labels = LABELS[operation]
     if len(labels) > 1:
         return b"\n".join(_line(label, name, result, delivered) for label, name in labels.items())
-    if delivered is None:
-        return _base64_part(result, "CiphertextBlob").encode("ascii")
-    if output_format is OutputFormat.BASE64:
-        return encode_base64(delivered.data).encode("ascii")
-    if line_number is not None and b"\n" in delivered.raw:
-        raise InputError(
-            f"{delivered.label.lower()}: has a line break, which --batch cannot write with --output raw",
-            hint="use --output base64 or --output json",
-        )
-    return delivered.raw
+    data = bytes_of_field(result, CIPHERTEXT_BLOB) if delivered is None else delivered.data
+    return encode_base64(data).encode("ascii")
 
 
 def encode_failed_line(error: ToolError, output_format: OutputFormat, *, line_number: int) -> bytes:
@@ -95,9 +91,26 @@ def _delivered(result: KmsResult) -> _Delivered | None:
     return None if result.secret is None else _Delivered("PLAINTEXT", result.secret, result.secret)
 
 
+def bytes_of_field(result: KmsResult, name: str) -> bytes:
+    """Return a field of a result that has bytes; no bytes if the enclave, kmstool in C, does not send it."""
+    value = result.fields.get(name)
+    return value if isinstance(value, bytes) else b""
+
+
+def _raw(result: KmsResult, delivered: _Delivered | None, line_number: int | None) -> bytes:
+    if delivered is None:
+        return bytes_of_field(result, CIPHERTEXT_BLOB)
+    if line_number is not None and b"\n" in delivered.raw:
+        raise InputError(
+            f"{delivered.label.lower()}: has a line break, which --batch cannot write with --output raw",
+            hint="use --output base64 or --output json",
+        )
+    return delivered.raw
+
+
 def _line(label: str, name: str, result: KmsResult, delivered: _Delivered | None) -> bytes:
     if name != MESSAGE or delivered is None:
-        return f"{label}: {_base64_part(result, name)}".encode("ascii")
+        return f"{label}: {encode_base64(bytes_of_field(result, name))}".encode("ascii")
     text = delivered.raw if delivered.label == "DIGEST" else encode_base64(delivered.data).encode("ascii")
     return delivered.label.encode("ascii") + b": " + text
 
@@ -110,8 +123,3 @@ def _json_fields(operation: Operation, result: KmsResult, line_number: int | Non
     for name, value in result.fields.items():
         fields[name] = encode_base64(value) if isinstance(value, bytes) else value
     return fields
-
-
-def _base64_part(result: KmsResult, name: str) -> str:
-    value = result.fields.get(name)
-    return encode_base64(value) if isinstance(value, bytes) else ""

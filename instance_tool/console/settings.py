@@ -118,9 +118,10 @@ class CredentialSettings(ConnectionSettings):
 
 
 class ResultSettings(CredentialSettings):
-    """Also the output format of the result."""
+    """Also the output format of the result, and the file that it goes to."""
 
     output: str
+    out: str | None
 
     @property
     def output_format(self) -> OutputFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 from base64 import b64decode
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_no_newline_prints_every_byte_of_a_binary_plaintext_and_no_more(deployme
     plaintext = bytes(range(256)) + b"\n\0\n"
     done = deployment.instance(*CONTEXT_OPTIONS, "--no-newline", deployment.encrypt(plaintext))
     assert (done.returncode, done.stdout) == (0, plaintext)
+
+
+def test_out_file_is_private_and_replaces_the_old_one(deployment: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("before")
+    path.chmod(0o644)
+    refused = deployment.instance(*CONTEXT_OPTIONS, "--out", str(path), deployment.encrypt(b"x", {"other": "context"}))
+    assert (refused.returncode, path.read_text()) == (1, "before")
+    done = deployment.instance(*CONTEXT_OPTIONS, "--out", str(path), deployment.encrypt(b"after"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"after\n", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_base64_and_json_output_parse_to_the_plaintext(deployment: Deployment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from base64 import b64decode
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -47,6 +48,31 @@ def test_genkey_gives_keys_of_the_size_asked_for(deployment: Deployment, option:
     assert answer["KeyId"] == deployment.account.key.arn
 
 
+def test_raw_genkey_gives_exactly_the_bytes_of_both_parts(deployment: Deployment, tmp_path: Path) -> None:
+    sealed = tmp_path / "sealed"
+    done = deployment.instance(
+        *CONTEXT_OPTIONS,
+        "genkey",
+        "--key-id",
+        deployment.account.key.arn,
+        "--output",
+        "raw",
+        "--ciphertext-out",
+        str(sealed),
+    )
+    assert (done.returncode, len(done.stdout), done.stderr) == (0, 32, b"")
+    opened = deployment.instance(*CONTEXT_OPTIONS, "-n", f"fileb://{sealed}")
+    assert opened.stdout == done.stdout
+
+
+def test_raw_ciphertext_of_encrypt_can_be_piped_back(deployment: Deployment) -> None:
+    plaintext = b"\x00 any bytes \n"
+    key_id = ("--key-id", deployment.account.key.arn)
+    sealed = deployment.instance(*CONTEXT_OPTIONS, *key_id, "encrypt", "--output", "raw", stdin=plaintext)
+    opened = deployment.instance(*CONTEXT_OPTIONS, "-n", stdin=sealed.stdout)
+    assert (opened.returncode, opened.stdout) == (0, plaintext)
+
+
 def test_genkeypair_gives_a_private_key_that_fits_the_public_one(deployment: Deployment) -> None:
     done = deployment.instance("genkeypair", "--key-pair-spec", "ECC_NIST_P256", "--key-id", deployment.account.key.arn)
     parts = _fields(done)
@@ -59,7 +85,7 @@ def test_genkeypair_gives_a_private_key_that_fits_the_public_one(deployment: Dep
 
 
 def test_genrandom_gives_as_many_bytes_as_asked_for(deployment: Deployment) -> None:
-    runs = [deployment.instance("genrandom", "--length", "1024", "-n").stdout for _ in range(2)]
+    runs = [deployment.instance("genrandom", "--length", "1024").stdout for _ in range(2)]
     assert [len(random) for random in runs] == [1_024, 1_024]
     assert runs[0] != runs[1]
     assert _last(deployment) == ("GenerateRandom", OK, True)
@@ -73,7 +99,7 @@ def test_derive_gives_the_secret_that_the_peer_derives(deployment: Deployment) -
     peer_file = deployment.account.directory / "peer.der"
     der = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     peer_file.write_bytes(peer.public_key().public_bytes(*der))
-    done = deployment.instance("derive", "--key-id", agreement_key.arn, "--public-key", str(peer_file), "-n")
+    done = deployment.instance("derive", "--key-id", agreement_key.arn, "--public-key", str(peer_file))
     own_public_key_der = agreement_key.public_key_der()
     assert own_public_key_der is not None
     own_public_key = serialization.load_der_public_key(own_public_key_der)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import stat
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,26 @@ class TestDecrypt:
     def test_dash_reads_standard_input(self, tool: Tool, enclave: str, stdin: bytes) -> None:
         assert tool.run("--enclave", enclave, "-", stdin=stdin) == 0
         assert tool.out == b"Hello, KMS!\n"
+
+    @pytest.mark.parametrize(("options", "content"), [((), b"Hello, KMS!\n"), (("-n",), b"Hello, KMS!")])
+    def test_out_writes_what_standard_output_would_have(
+        self, tool: Tool, enclave: str, tmp_path: Path, options: tuple[str, ...], content: bytes
+    ) -> None:
+        path = tmp_path / "plaintext"
+        assert tool.run("--enclave", enclave, "--out", str(path), *options, "AQID") == 0
+        assert (tool.out, tool.err, path.read_bytes()) == (b"", "", content)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_failed_decrypt_leaves_no_file(self, tool: Tool, enclave: str, tmp_path: Path) -> None:
+        assert tool.run("--enclave", enclave, "--out", str(tmp_path / "plaintext"), "BAUG") == 1
+        assert list(tmp_path.iterdir()) == []
+
+    def test_out_that_is_a_directory_is_refused_before_the_enclave_is_asked(
+        self, tool: Tool, enclave: str, tmp_path: Path, conversation: Conversation
+    ) -> None:
+        assert tool.run("--enclave", enclave, "--out", str(tmp_path), "AQID") == 2
+        assert tool.err.startswith(f"kmstool-instance: error: --out: {tmp_path}: is a directory\nhint: ")
+        assert conversation.requests == []
 
     def test_base64_and_json_output_parse(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "--output", "base64", "AQID") == 0
@@ -108,6 +130,11 @@ class TestBatch:
     def test_lines_of_standard_input_are_decrypted(self, tool: Tool, enclave: str, arguments: tuple[str, ...]) -> None:
         assert tool.run("--enclave", enclave, *arguments, stdin=b"AQID\nAQID\n") == 0
         assert (tool.out, tool.err) == (b"Hello, KMS!\n" * 2, "")
+
+    def test_out_has_a_line_for_each_line(self, tool: Tool, enclave: str, tmp_path: Path) -> None:
+        path = tmp_path / "plaintexts"
+        assert tool.run("--enclave", enclave, "--batch", "--out", str(path), stdin=b"AQID\n?\nAQID\n") == 1
+        assert (tool.out, path.read_bytes()) == (b"", b"Hello, KMS!\n\nHello, KMS!\n")
 
     def test_line_that_fails_is_named_and_the_exit_code_says_so(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "--batch", stdin=b"AQID\n?\nAQID\nBAUG\n") == 1

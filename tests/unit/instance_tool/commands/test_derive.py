@@ -9,7 +9,7 @@ from tests.support.instance.command_line import Ask, Tool
 
 def test_derive_asks_for_a_shared_secret(ask: Ask, tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "peer.der").write_bytes(b"\7\7\7")
-    assert ask("derive", "--key-id", "k", "--public-key", str(tmp_path / "peer.der"), "-n") == {
+    assert ask("derive", "--key-id", "k", "--public-key", str(tmp_path / "peer.der")) == {
         "Operation": "DeriveSharedSecret",
         "KeyId": "k",
         "PublicKey": "BwcH",

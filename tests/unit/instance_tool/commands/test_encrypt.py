@@ -19,6 +19,11 @@ def test_encrypt_encrypts_standard_input(ask: Ask, tool: Tool) -> None:
     assert tool.out == b"BAUG\n"
 
 
+def test_raw_output_is_the_ciphertext_itself(ask: Ask, tool: Tool) -> None:
+    ask("encrypt", "--key-id", "k", "--output", "raw", stdin=b"\1")
+    assert tool.out == b"\4\5\6"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

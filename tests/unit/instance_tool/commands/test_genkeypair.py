@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.instance.command_line import Ask, Tool
@@ -15,6 +17,16 @@ def test_genkeypair_asks_for_a_key_pair(ask: Ask, tool: Tool) -> None:
         "EncryptionContext": {"a": "1"},
     }
     assert b"PLAINTEXT: AQID\n" in tool.out
+
+
+def test_parts_go_to_files_as_bytes(ask: Ask, tool: Tool, tmp_path: Path) -> None:
+    public_key = tmp_path / "public"
+    arguments = ("genkeypair", "--key-id", "k", "--key-pair-spec", "RSA_2048", "--output", "raw")
+    ask(*arguments, "--public-key-out", str(public_key))
+    assert (tool.out, public_key.read_bytes()) == (b"\1\2\3", b"\0")
+    assert tool.err.endswith("to keep the rest, pass --ciphertext-out\n")
+    ask(*arguments)
+    assert tool.err.endswith("to keep the rest, pass --ciphertext-out and --public-key-out\n")
 
 
 @pytest.mark.parametrize(

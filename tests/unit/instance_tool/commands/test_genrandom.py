@@ -6,7 +6,14 @@ from tests.support.instance.command_line import Ask, Tool
 
 
 @pytest.mark.parametrize(
-    ("options", "output"), [((), b"\1\2\3\n"), (("-n",), b"\1\2\3"), (("--output", "base64"), b"AQID\n")]
+    ("options", "output"),
+    [
+        ((), b"\1\2\3"),
+        (("-n",), b"\1\2\3"),
+        (("--output", "base64"), b"AQID\n"),
+        (("--output", "base64", "-n"), b"AQID"),
+        (("--output", "json"), b'{"Plaintext": "AQID"}\n'),
+    ],
 )
 def test_genrandom_asks_for_random_bytes(ask: Ask, tool: Tool, options: tuple[str, ...], output: bytes) -> None:
     assert ask("genrandom", "--length", "3", *options) == {"Operation": "GenerateRandom", "NumberOfBytes": 3}

@@ -10,7 +10,7 @@ from tests.support.instance.command_line import Tool
 
 CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet"}
 CREDENTIALS = {"--region", "--profile"}
-RESULT = CREDENTIALS | {"--output"}
+RESULT = CREDENTIALS | {"--output", "--out"}
 KEY = {"--key-id", "--encryption-context"}
 GRANTS = {"--grant-token", "--dry-run"}
 EXPECTATIONS = {"--expect", "--pcr", "--max-age", "--leeway", "--root"}
@@ -31,8 +31,12 @@ OPTIONS = {
     "describe": CONNECTION | {"--explain"},
     "doctor": CONNECTION | CREDENTIALS | KEY | {"--output", "--encryption-algorithm", "--ciphertext", "--proxy-remote"},
     "encrypt": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--encryption-algorithm"},
-    "genkey": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-spec", "--length"},
-    "genkeypair": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-pair-spec"},
+    "genkey": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-spec", "--length", "--ciphertext-out"},
+    "genkeypair": CONNECTION
+    | RESULT
+    | KEY
+    | GRANTS
+    | {"--explain", "--key-pair-spec", "--ciphertext-out", "--public-key-out"},
     "genrandom": CONNECTION | RESULT | {"--length", "--no-newline"},
     "policy": {"--measurements", "--role", "--admin", "--pcr", "--operation", "--enable-iam-policies"},
     "policy explain": {
@@ -56,6 +60,7 @@ VALUES = {
     "--region": "us-east-1",
     "--profile": "p",
     "--output": "json",
+    "--out": "-",
     "--encryption-context": "a=1",
     "--key-id": "k",
     "--encryption-algorithm": "SYMMETRIC_DEFAULT",

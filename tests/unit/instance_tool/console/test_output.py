@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from instance_tool.console.output import OutputFormat, encode_result
 from tests.support.kms.decrypting import decrypt_result
 from vsock_wire.errors import InputError
+from vsock_wire.protocol.kms_operations import KmsResult
 from vsock_wire.protocol.vocabulary import Operation
 
 RESULT = decrypt_result(b"Hello, KMS!", "arn:key", "SYMMETRIC_DEFAULT")
@@ -30,6 +31,24 @@ class TestRaw:
     @pytest.mark.parametrize("plaintext", [b"", b"a\rb", b"a\0b", "\u2028".encode()])
     def test_anything_else_is_accepted_in_a_batch(self, plaintext: bytes) -> None:
         assert encode_result(Operation.DECRYPT, decrypt_result(plaintext), OutputFormat.RAW, line_number=1) == plaintext
+
+
+@pytest.mark.parametrize(
+    ("operation", "result", "output"),
+    [
+        (Operation.GENERATE_DATA_KEY, KmsResult(b"\1\n", {"CiphertextBlob": b"\4"}), b"\1\n"),
+        (Operation.GENERATE_DATA_KEY_PAIR, KmsResult(b"\1\n", {"PublicKey": b"\4"}), b"\1\n"),
+        (Operation.GENERATE_RANDOM, KmsResult(b"\0\n"), b"\0\n"),
+        (Operation.DERIVE_SHARED_SECRET, KmsResult(b"\0\n"), b"\0\n"),
+        (Operation.ENCRYPT, KmsResult(None, {"CiphertextBlob": b"\4\n"}), b"\4\n"),
+        (Operation.GENERATE_DATA_KEY, KmsResult(None, {"CiphertextBlob": b"\4", "Digest": "ab" * 32}), b"ab" * 32),
+        (Operation.GENERATE_DATA_KEY, KmsResult(None, {"CiphertextBlob": b"\4", "Output": b"\7\n"}), b"\7\n"),
+    ],
+)
+def test_raw_output_of_every_operation_is_the_bytes_alone(
+    operation: Operation, result: KmsResult, output: bytes
+) -> None:
+    assert encode_result(operation, result, OutputFormat.RAW) == output
 
 
 class TestBase64:
