@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from vsock_proxy.config.destination import IpAddress
+from vsock_proxy.config.allowlist import ExactName
+from vsock_proxy.config.hints import china_hint
 from vsock_proxy.config.model import Config, Route
 from vsock_proxy.dial.connect import connect_upstream
-from vsock_proxy.dial.resolver import look_up
-from vsock_proxy.errors import AwsText, NotAllowedError
+from vsock_proxy.dial.permission import Permissions
+from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.options import ROUTE_OPTIONS, parse_check_settings
-from vsock_proxy.settings import CONNECT_TIMEOUT_S, AddressFamily
+from vsock_proxy.settings import CONNECT_TIMEOUT_S, CheckSettings
 from vsock_wire.cli.shared_options import with_options
 
 
@@ -32,10 +33,10 @@ def command(**options: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     settings = parse_check_settings(**options)
     click.echo(f"config {settings.source.file}")
-    asyncio.run(check_config(settings.source.load(), settings.family))
+    asyncio.run(check_config(settings.source.load(), settings))
 
 
-async def check_config(config: Config, family: AddressFamily, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+async def check_config(config: Config, settings: CheckSettings, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
     """Print what ``config`` allows, then resolve and dial its routes one by one.
 
     It does not listen, because a running proxy may already use the ports.
@@ -43,22 +44,26 @@ async def check_config(config: Config, family: AddressFamily, *, timeout_s: floa
     Raises:
         ProxyError: a route does not work; later routes are not tried.
     """
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}")
     for entry in config.allowlist.entries:
-        click.echo(f"allow {entry}")
-    for route in config.routes:
-        addresses = await _permitted(config, route, family)
-        started_s = time.monotonic()
-        sock = await connect_upstream(route.destination, addresses, timeout_s=timeout_s)
-        with sock:
-            host = sock.getpeername()[0]
-        click.echo(f"route {route}: ok, {host} answered in {(time.monotonic() - started_s) * 1_000:.1f} ms")
+        hint = china_hint(entry.pattern.name) if isinstance(entry.pattern, ExactName) else None
+        click.echo(f"allow {entry}" + (f" (warning: {hint})" if hint else ""))
+    resolver = Resolver(settings.family)
+    permissions = Permissions(resolver, file=settings.source.file_to_write)
+    permissions.allowlist = config.allowlist
+    try:
+        for route in config.routes:
+            await _check_route(route, permissions, timeout_s)
+    finally:
+        await resolver.close()
 
 
-async def _permitted(config: Config, route: Route, family: AddressFamily) -> tuple[IpAddress, ...]:
-    destination = route.destination
-    known = (destination.address,) if destination.address is not None else None
-    permitted = config.allowlist.permitted(destination, known or await look_up(destination.host, family))
-    if not permitted:
-        raise NotAllowedError(f"{AwsText.CHECK_FAILED}: {AwsText.NOT_ALLOWED}: {destination}")
-    click.echo(f"route {route}: {', '.join(map(str, permitted))}")
-    return permitted
+async def _check_route(route: Route, permissions: Permissions, timeout_s: float) -> None:
+    addresses = await permissions.permitted(route.destination, timeout_s=timeout_s)
+    click.echo(f"route {route}: {', '.join(map(str, addresses))}")
+    started_s = time.monotonic()
+    sock = await connect_upstream(route.destination, addresses, timeout_s=timeout_s)
+    with sock:
+        host = sock.getpeername()[0]
+    click.echo(f"route {route}: ok, {host} answered in {(time.monotonic() - started_s) * 1_000:.1f} ms")

@@ -12,18 +12,17 @@ import click
 from vsock_proxy import check
 from vsock_proxy.daemon.lifecycle import serve_until_stopped
 from vsock_proxy.logs import log_as_json
-from vsock_proxy.options import ROUTE_OPTIONS, parse_serve_settings
+from vsock_proxy.options import ROUTE_OPTIONS, Seconds, parse_serve_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, DNS_REFRESH_S, DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S
 from vsock_wire.cli.program import run_program, set_up_logging
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, QUIET, VERBOSE, with_options
-from vsock_wire.errors import ExitCode
+from vsock_wire.errors import ExitCode, ToolError
 from vsock_wire.net.address import MAX_TCP_PORT
 from vsock_wire.version import version_text
 
 PROGRAM = "vsock-proxy"
 PACKAGE = "vsock_proxy"
 
-_SECONDS = click.FloatRange(min=0.001, max=86_400 * 365)
 _EPILOG = (
     "LOCAL_PORT is a vsock port or an address: vsock://CID:PORT, unix:PATH, tcp://HOST:PORT. All three arguments are "
     "optional if the config file has routes. SIGHUP reloads the config file; SIGTERM drains connections and exits. "
@@ -43,7 +42,7 @@ _SERVE_OPTIONS = (
     ),
     click.option(
         "--connect-timeout",
-        type=_SECONDS,
+        type=Seconds(),
         default=CONNECT_TIMEOUT_S,
         show_default=True,
         metavar="SECONDS",
@@ -51,13 +50,13 @@ _SERVE_OPTIONS = (
     ),
     IDLE_TIMEOUT.declare(
         click.option,
-        type=click.FloatRange(min=0),
+        type=Seconds(may_be_zero=True),
         default=IDLE_TIMEOUT_S,
         help="Close a connection after this long without traffic; 0 means never.",
     ),
     click.option(
         "--drain-timeout",
-        type=click.FloatRange(min=0),
+        type=Seconds(may_be_zero=True),
         default=DRAIN_TIMEOUT_S,
         show_default=True,
         metavar="SECONDS",
@@ -65,7 +64,7 @@ _SERVE_OPTIONS = (
     ),
     click.option(
         "--dns-refresh",
-        type=_SECONDS,
+        type=Seconds(),
         default=DNS_REFRESH_S,
         show_default=True,
         metavar="SECONDS",
@@ -99,7 +98,7 @@ def main() -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}, epilog=_EPILOG)
 @with_options(ROUTE_OPTIONS, _SERVE_OPTIONS)
-@click.version_option(version_text(), prog_name=PROGRAM)
+@click.version_option(version_text(), "-V", "--version", prog_name=PROGRAM)
 def command(**options: Any) -> ExitCode:
     """Forward connections from an enclave's vsock to TCP destinations that an allowlist permits.
 
@@ -108,6 +107,15 @@ def command(**options: Any) -> ExitCode:
       vsock-proxy 8000 kms.us-east-1.amazonaws.com 443
       vsock-proxy --config /etc/nitro_enclaves/vsock-proxy.yaml
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    try:
+        return _serve(options)
+    except ToolError as error:
+        if options["local_port"] is not None:  # AWS's command line, whose errors all exit with 1
+            error.exit_code = ExitCode.FAILED
+        raise
+
+
+def _serve(options: dict[str, Any]) -> ExitCode:
     settings = parse_serve_settings(**options)
     set_up_logging(PACKAGE, verbosity=settings.verbosity)
     if settings.logs_json:

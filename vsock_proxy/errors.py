@@ -46,24 +46,26 @@ class NotAllowedError(ProxyError):
     exit_code = ExitCode.REFUSED
 
 
-class ResolveError(ProxyError):
+class UpstreamError(ProxyError):
+    """The destination could not be reached.
+
+    Attributes:
+        timed_out: whether there was no answer in time, rather than a bad one.
+    """
+
+    exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, message: str, *, hint: str | None = None, timed_out: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.timed_out = timed_out
+
+
+class ResolveError(UpstreamError):
     """The system's resolver gave no usable address for a host name."""
 
-    exit_code = ExitCode.UNREACHABLE
 
-
-class DialError(ProxyError):
+class DialError(UpstreamError):
     """The proxy could not connect to any address of the destination."""
-
-    exit_code = ExitCode.UNREACHABLE
-
-
-class ResolveTimedOutError(ResolveError):
-    """The system's resolver did not answer in time."""
-
-
-class DialTimedOutError(DialError):
-    """No address of the destination answered in time."""
 
 
 class HeadError(ProxyError):

@@ -19,12 +19,12 @@ import logging
 import socket
 from collections.abc import Mapping
 
-from vsock_proxy.config.allowlist import Allowlist
-from vsock_proxy.config.destination import IpAddress
 from vsock_proxy.config.model import Config, Route
+from vsock_proxy.config.source import DEFAULT_CONFIG_PATH
 from vsock_proxy.dial.connect import connect_upstream
+from vsock_proxy.dial.permission import Permissions
 from vsock_proxy.dial.resolver import Resolver
-from vsock_proxy.errors import AwsText, DialError, NotAllowedError, ResolveError
+from vsock_proxy.errors import AwsText, DialError
 from vsock_proxy.listener import Listener
 from vsock_proxy.relay.connections import Connections
 from vsock_proxy.relay.outcomes import Refusal
@@ -41,15 +41,21 @@ class ProxyServer:
         limits: number of connections, and timeouts.
         resolver: finds the addresses of the routes' host names; the server closes it.
         inherited: listening sockets that are already open, by address, for routes that listen there.
+        file: the config file, for hints.
     """
 
     def __init__(
-        self, limits: Limits, resolver: Resolver, *, inherited: Mapping[Address, socket.socket] | None = None
+        self,
+        limits: Limits,
+        resolver: Resolver,
+        *,
+        inherited: Mapping[Address, socket.socket] | None = None,
+        file: object = DEFAULT_CONFIG_PATH,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._allowlist = Allowlist(())
         self._limits = limits
         self._resolver = resolver
+        self._permissions = Permissions(resolver, file=file)
         self._inherited = dict(inherited or {})
         self._listeners: dict[Address, Listener] = {}
         self._routes: dict[Address, Route] = {}
@@ -65,13 +71,24 @@ class ProxyServer:
         opened = self._open_listeners([address for address in routes if address not in self._listeners])
         for address in self._listeners.keys() - routes.keys():
             self._stop_listening(address)
-        self._allowlist = config.allowlist
+        self._permissions.allowlist = config.allowlist
         self._routes = routes
         self._resolver.watch(_host_names(config))
         for address, listener in opened.items():
             self._listeners[address] = listener
             self._loop.add_reader(listener.sock, self._accept, address)
             logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[address].destination)
+
+    async def verify(self, config: Config) -> None:
+        """Check that the allowlist permits the routes of ``config``, by DNS where that is needed.
+
+        Raises:
+            NotAllowedError: it does not permit one of them.
+            ResolveError: a host does not resolve, without which that cannot be known.
+        """
+        self._permissions.allowlist = config.allowlist
+        destinations = [route.destination for route in config.routes]
+        await self._permissions.verify(destinations, timeout_s=self._limits.connect_timeout_s)
 
     def abort(self) -> None:
         """End all connections now, but keep accepting new ones."""
@@ -113,25 +130,12 @@ class ProxyServer:
     async def _connect(self, route: Route) -> socket.socket:
         """Connect to the destination of ``route``, under the current allowlist."""
         destination = route.destination
-        addresses = await self._addresses(route)  # first, because a reload may change the allowlist meanwhile
-        permitted = self._allowlist.permitted(destination, addresses)
-        if not permitted:
-            raise NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}")
+        permitted = await self._permissions.permitted(destination, timeout_s=self._limits.connect_timeout_s)
         try:
             return await connect_upstream(destination, permitted, timeout_s=self._limits.connect_timeout_s)
         except DialError:
             self._resolver.suspect(destination.host)
             raise
-
-    async def _addresses(self, route: Route) -> tuple[IpAddress, ...]:
-        destination = route.destination
-        if destination.address is not None:
-            return (destination.address,)
-        try:
-            async with asyncio.timeout(self._limits.connect_timeout_s):
-                return await self._resolver.addresses(destination.host)
-        except TimeoutError as error:
-            raise ResolveError(f"{AwsText.DNS_FAILED}: {destination.host}: no answer in time") from error
 
 
 def _host_names(config: Config) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.project.doc_blocks import ROOT, Block, read_blocks
 from vsock_proxy.cli import command
-from vsock_proxy.config import config_file
+from vsock_proxy.config import config_file, yaml_nodes
 from vsock_proxy.config.config_file import parse_config
 from vsock_proxy.daemon.metrics import ProxyCollector
 from vsock_proxy.errors import ConfigError
@@ -41,10 +41,6 @@ def test_every_key_is_described() -> None:
         *(f"routes[].{key}" for key in route),
     ]
     parse_config(f"{{allowlist: [{entry}], routes: [{route}]}}".replace("'", ""), source="f")
-    with pytest.raises(ConfigError, match="allowlist or routes"):
-        parse_config("{unknown: 1}", source="f")
-    with pytest.raises(ConfigError, match="address or port"):
-        parse_config("{allowlist: [{unknown: 1}]}", source="f")
     with pytest.raises(ConfigError, match="address or listen or port"):
         parse_config("{allowlist: [{address: a, port: 1}], routes: [{unknown: 1}]}", source="f")
 
@@ -57,7 +53,7 @@ def test_defaults_are_those_of_the_code() -> None:
     assert [name.removeprefix("--").replace("-", "_") for name in described][1:] == list(limits)[1:]
     for name, text in list(described.items())[1:]:
         assert text.startswith(f"{limits[name.removeprefix('--').replace('-', '_')]:,.0f} seconds"), name
-    assert f"{config_file.MAX_CONFIG_BYTES:,} bytes and {config_file.MAX_DEPTH} nested" in TEXT
+    assert f"{config_file.MAX_CONFIG_BYTES:,} bytes and {yaml_nodes.MAX_DEPTH} nested" in TEXT
 
 
 def test_metrics_are_those_that_are_served() -> None:

@@ -31,6 +31,12 @@ class Destination:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def entry(self) -> str:
+        """The entry of an allowlist that permits it, as YAML."""
+        host = f'"{self.host}"' if ":" in self.host else self.host
+        return f"{{address: {host}, port: {self.port}}}"
+
 
 def parse_destination(host: str, port: int) -> Destination:
     """Return the destination that ``host`` and ``port`` name, without resolving it.

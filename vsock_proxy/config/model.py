@@ -22,7 +22,14 @@ class Route:
 
 @dataclass(frozen=True)
 class Config:
-    """A checked configuration."""
+    """A checked configuration.
+
+    Attributes:
+        allowlist: the destinations that are permitted.
+        routes: what the proxy listens on, and where it leads.
+        warnings: what in the file was ignored, one text for each.
+    """
 
     allowlist: Allowlist
     routes: tuple[Route, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -30,18 +30,26 @@ async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
     config = settings.source.load()
     if not config.routes:
         raise ConfigError(
-            f"no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to {settings.source.file}",
+            f"no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to {settings.source.file_to_write}",
             hint="for KMS in us-east-1: vsock-proxy 8000 kms.us-east-1.amazonaws.com 443",
         )
     inherited = _inherited_by_routes(config)
     resolver = Resolver(settings.family, refresh_s=settings.limits.dns_refresh_s)
-    server = ProxyServer(settings.limits, resolver, inherited=inherited)
+    server = ProxyServer(settings.limits, resolver, inherited=inherited, file=settings.source.file_to_write)
     lifecycle = Lifecycle(settings.source, server)  # first: signals may arrive as soon as the ready line is logged
-    logger.info("%s; at most %d connections at once", settings.source.file, settings.limits.max_connections)
+    logger.info("%s; at most %d connections at once", settings.source, settings.limits.max_connections)
+    _log_warnings(config)
+    await server.verify(config)
     server.apply(config)
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, server, resolver, settings.limits.max_connections)
     return await lifecycle.run()
+
+
+def _log_warnings(config: Config) -> None:
+    """Log what in the config file was ignored."""
+    for warning in config.warnings:
+        logger.warning("%s", printable(warning))
 
 
 def _inherited_by_routes(config: Config) -> dict[Address, socket.socket]:
@@ -109,8 +117,9 @@ class Lifecycle:
         except ToolError as error:
             logger.error("reload failed, keeping the old configuration: %s", printable(str(error)))  # noqa: TRY400 - the text says it all
             return
+        _log_warnings(config)
         logger.info(
-            "reloaded %s: %d entries, %d routes", self._source.file, len(config.allowlist.entries), len(config.routes)
+            "reloaded %s: %d entries, %d routes", self._source, len(config.allowlist.entries), len(config.routes)
         )
 
     def _terminate(self) -> None:

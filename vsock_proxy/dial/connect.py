@@ -41,7 +41,8 @@ async def connect_upstream(
         async with asyncio.timeout(timeout_s):
             sock = await start_connection(infos, happy_eyeballs_delay=ATTEMPT_DELAY_S)
     except TimeoutError as error:
-        raise DialError(f"connect to {destination}: no answer within {timeout_s:.3g} s") from error
+        text = f"connect to {destination}: no answer within {timeout_s:.3g} s"
+        raise DialError(text, timed_out=True) from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         tried = ", ".join(map(str, addresses))

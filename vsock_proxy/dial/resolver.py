@@ -1,7 +1,13 @@
-"""Resolves host names with the system's resolver, in the background.
+"""Keeps the addresses of host names fresh in the background.
 
-Every host name of a route is resolved periodically. Connections use the last good addresses and never wait for DNS,
-unless a name has not resolved since startup.
+How it works. Each watched name has one task, which looks the name up, waits, and looks it up again. Connections use the
+last good addresses and never wait for DNS, unless a name has not resolved yet. The names of routes are watched for as
+long as the configuration has them (``watch``). A name that a client asks for is watched from its first use and dropped
+when it has not been used for a while, or when MAX_VISITED_NAMES newer ones have come.
+
+Why it is built this way. A task must survive every error, because a name without a task keeps its addresses for ever:
+so it treats an unexpected exception as a failed lookup. Lookups take turns (MAX_LOOKUPS), because each has a thread and
+a file may name thousands of hosts.
 """
 
 from __future__ import annotations
@@ -9,70 +15,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
-from vsock_proxy.config.destination import IpAddress, parse_ip_address
+from vsock_proxy.config.destination import IpAddress
+from vsock_proxy.dial.lookup import Lookup, look_up
 from vsock_proxy.errors import AwsText, ResolveError
 from vsock_proxy.settings import DNS_REFRESH_S, AddressFamily
 
 RETRY_FIRST_S = 1.0
 """Seconds until the next lookup after a failed one; doubles each time, up to the refresh interval."""
+MAX_LOOKUPS = 64
+"""Lookups, and so threads, at the same time. More wait: each has a thread. Even if every lookup hangs for 10 s, 192
+names are looked up in each 30 s."""
+MAX_VISITED_NAMES = 512
+"""Names kept that no route has but clients asked for. An enclave reaches tens of hosts."""
+VISITED_FOR_S = 600.0
+"""Seconds after its last use for which such a name is kept."""
 
 logger = logging.getLogger(__name__)
-
-
-Lookup: TypeAlias = Callable[[str, AddressFamily], Awaitable[tuple[IpAddress, ...]]]
-"""Returns the addresses of a name, best first and at least one, or raises ResolveError."""
-
-
-async def look_up(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
-    """Return the addresses of ``name`` in the system's order of preference (RFC 6724).
-
-    The lookup runs in its own thread. After cancellation that thread lives on until the system's resolver gives up, but
-    it delays neither the event loop nor the exit of the process.
-
-    Raises:
-        ResolveError: there are none, or no name server answered.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[tuple[IpAddress, ...]] = loop.create_future()
-
-    def deliver(addresses: tuple[IpAddress, ...], error: ResolveError | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(addresses)
-        else:
-            answer.set_exception(error)
-
-    def run() -> None:
-        addresses: tuple[IpAddress, ...] = ()
-        error = None
-        try:
-            addresses = _get_addresses(name, family)
-        except ResolveError as failure:
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the answer
-            loop.call_soon_threadsafe(deliver, addresses, error)
-
-    threading.Thread(target=run, name=f"resolve {name}", daemon=True).start()
-    return await answer
-
-
-def _get_addresses(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
-    try:
-        answers = socket.getaddrinfo(name, None, family=family.value, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
-        raise ResolveError(
-            f"{AwsText.DNS_FAILED}: {name}: {reason}", hint=f"check that this machine resolves it: getent ahosts {name}"
-        ) from error
-    addresses = (parse_ip_address(str(answer[4][0])) for answer in answers)
-    return tuple(dict.fromkeys(address for address in addresses if address is not None))
 
 
 class Resolver:
@@ -83,6 +44,7 @@ class Resolver:
         lookup: asks the system's resolver; tests replace it.
         refresh_s: seconds between two lookups of one name.
         retry_first_s: seconds from a first failure to the next lookup.
+        visited_for_s: seconds after its last use for which a name that no route has is kept.
     """
 
     def __init__(
@@ -92,66 +54,104 @@ class Resolver:
         lookup: Lookup = look_up,
         refresh_s: float = DNS_REFRESH_S,
         retry_first_s: float = RETRY_FIRST_S,
+        visited_for_s: float = VISITED_FOR_S,
     ) -> None:
         self._family = family
         self._lookup = lookup
         self._refresh_s = refresh_s
         self._retry_first_s = retry_first_s
-        self._names: dict[str, _WatchedName] = {}
+        self._visited_for_s = visited_for_s
+        self._turns = asyncio.Semaphore(MAX_LOOKUPS)
+        self._watched: dict[str, _WatchedName] = {}
+        self._visited: dict[str, _WatchedName] = {}
         self.failures = 0
 
     def watch(self, names: Iterable[str]) -> None:
-        """Watch exactly these names from now on; names that are already watched keep their addresses."""
+        """Watch exactly these names from now on; names that are already known keep their addresses."""
         wanted = set(names)
-        for name in self._names.keys() - wanted:
-            self._names.pop(name).task.cancel()
-        for name in wanted - self._names.keys():
-            watched = _WatchedName()
-            watched.task = asyncio.get_running_loop().create_task(self._keep_fresh(name, watched))
-            self._names[name] = watched
+        for name in self._watched.keys() - wanted:
+            self._watched.pop(name).drop(name)
+        for name in wanted - self._watched.keys():
+            self._watched[name] = self._take_visited(name) or self._start(name)
+
+    def known_addresses(self, name: str) -> tuple[IpAddress, ...]:
+        """Return the last good addresses of a name, or nothing if there are none yet."""
+        known = self._watched.get(name) or self._visited.get(name)
+        if known is None:
+            return ()
+        known.used_at = time.monotonic()
+        return known.addresses
 
     async def addresses(self, name: str) -> tuple[IpAddress, ...]:
-        """Return the last good addresses of a watched name; wait only if there have never been any.
+        """Return the last good addresses of a name, and keep them fresh; wait only if there have never been any.
 
         Raises:
             ResolveError: there have never been any, and the latest lookup failed.
         """
-        watched = self._names.get(name)
-        if watched is None:
-            return await self._lookup(name, self._family)
-        if not watched.addresses:
-            await watched.tried.wait()
-        if not watched.addresses:
-            raise watched.error or ResolveError(f"{AwsText.DNS_FAILED}: {name}")
-        return watched.addresses
+        known = self._watched.get(name) or self._take_visited(name) or self._start(name)
+        known.used_at = time.monotonic()
+        if name not in self._watched:
+            self._visited[name] = known  # last, as the one used most recently
+            self._forget_surplus()
+        if not known.addresses:
+            await known.tried.wait()
+        if not known.addresses:
+            raise known.error or ResolveError(f"{AwsText.DNS_FAILED}: {name}")
+        return known.addresses
 
     def suspect(self, name: str) -> None:
-        """Look up a watched name again soon, because none of its addresses answers any more."""
-        if (watched := self._names.get(name)) is not None:
-            watched.suspected.set()
+        """Look up a name again soon, because none of its addresses answers any more."""
+        if (known := self._watched.get(name) or self._visited.get(name)) is not None:
+            known.suspected.set()
 
     async def close(self) -> None:
         """Stop watching."""
-        tasks = [watched.task for watched in self._names.values()]
-        self.watch(())
+        tasks = [known.task for known in (*self._watched.values(), *self._visited.values())]
+        self._watched.clear()
+        self._visited.clear()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take_visited(self, name: str) -> _WatchedName | None:
+        return self._visited.pop(name) if name in self._visited else None
+
+    def _start(self, name: str) -> _WatchedName:
+        watched = _WatchedName()
+        watched.task = asyncio.get_running_loop().create_task(self._keep_fresh(name, watched))
+        return watched
+
+    def _forget_surplus(self) -> None:
+        while len(self._visited) > MAX_VISITED_NAMES:
+            name = next(iter(self._visited))
+            self._visited.pop(name).drop(name)
 
     async def _keep_fresh(self, name: str, watched: _WatchedName) -> None:
         failures = 0
         while True:
             try:
-                addresses = await self._lookup(name, self._family)
-            except ResolveError as error:
+                async with self._turns:
+                    addresses = await self._lookup(name, self._family)
+            except Exception as error:  # noqa: BLE001 - a name without its task would never be looked up again
                 failures += 1
                 self.failures += 1
-                watched.fail(error)
-                _log_failure(error, failures, watched)
+                watched.fail(_as_resolve_error(name, error))
+                _log_failure(watched, failures)
             else:
                 if failures or addresses != watched.addresses:
                     logger.info("%s resolves to %s", name, ", ".join(map(str, addresses)))
                 failures = 0
                 watched.succeed(addresses)
             await self._pause(watched, failures)
+            if self._is_forgotten(name, watched):
+                return
+
+    def _is_forgotten(self, name: str, watched: _WatchedName) -> bool:
+        """Return whether a name has not been used for long, and forget it if so."""
+        if self._visited.get(name) is not watched or time.monotonic() - watched.used_at < self._visited_for_s:
+            return False
+        del self._visited[name]
+        return True
 
     async def _pause(self, watched: _WatchedName, failures: int) -> None:
         if failures:
@@ -172,6 +172,7 @@ class _WatchedName:
     def __init__(self) -> None:
         self.addresses: tuple[IpAddress, ...] = ()
         self.resolved_at: float | None = None
+        self.used_at = time.monotonic()
         self.error: ResolveError | None = None
         self.tried = asyncio.Event()
         self.suspected = asyncio.Event()
@@ -186,15 +187,28 @@ class _WatchedName:
         self.error = error
         self.tried.set()
 
+    def drop(self, name: str) -> None:
+        """Stop looking it up; those that wait for its first addresses get an error."""
+        self.task.cancel()
+        self.fail(ResolveError(f"{AwsText.DNS_FAILED}: {name}: the lookup was given up"))
+
     @property
     def age_s(self) -> float | None:
         return None if self.resolved_at is None else time.monotonic() - self.resolved_at
 
 
-def _log_failure(error: ResolveError, failures: int, watched: _WatchedName) -> None:
+def _as_resolve_error(name: str, error: Exception) -> ResolveError:
+    if isinstance(error, ResolveError):
+        return error
+    return ResolveError(f"{AwsText.DNS_FAILED}: {name}: internal error: {type(error).__name__}")
+
+
+def _log_failure(watched: _WatchedName, failures: int) -> None:
     if failures > 1 and failures & (failures - 1):
         return  # logs failures 1, 2, 4, 8 ... of a name that is gone for good, not each one
     if watched.age_s is None:
-        logger.warning("%s (failure %d, no earlier addresses)", error, failures)
+        logger.warning("%s (failure %d, no earlier addresses)", watched.error, failures)
     else:
-        logger.warning("%s (failure %d, still using addresses that are %.0f s old)", error, failures, watched.age_s)
+        logger.warning(
+            "%s (failure %d, still using addresses that are %.0f s old)", watched.error, failures, watched.age_s
+        )

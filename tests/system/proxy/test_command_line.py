@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,15 +47,17 @@ def test_name_of_the_system_resolver_is_dialled(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["8000", "example.com", "443"], 5, "The given address and port are not allowed: example.com:443"),
-        (["8000", "kms.us-east-1.amazonaws.com", "80"], 5, "Error at checking the allowlist: The given address and"),
-        (["x", "kms.us-east-1.amazonaws.com", "443"], 2, "Local port is not valid"),
-        (["8000", "kms.us-east-1.amazonaws.com", "https"], 2, "Remote port is not valid"),
-        (["8000", "kms.us-east-1.amazonaws.com", "65536"], 2, "Remote port is not valid"),
-        (["-w", "0", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "Number of workers must not be 0"),
-        (["-w", "many", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "Number of workers is not valid"),
-        (["8000", "bad name", "443"], 2, "Could not parse domain name"),
-        (["-4", "8000", "::1", "443"], 2, "No accepted IP was found"),
+        (["8000", "example.invalid", "443"], 1, "The given address and port are not allowed: example.invalid:443"),
+        (["8000", "kms.us-east-1.amazonaws.com", "80"], 1, "Error at checking the allowlist: The given address and"),
+        (["x", "kms.us-east-1.amazonaws.com", "443"], 1, "Local port is not valid"),
+        (["8000", "kms.us-east-1.amazonaws.com", "https"], 1, "Remote port is not valid"),
+        (["8000", "kms.us-east-1.amazonaws.com", "65536"], 1, "Remote port is not valid"),
+        (["-w", "0", "8000", "kms.us-east-1.amazonaws.com", "443"], 1, "Number of workers must not be 0"),
+        (["-w", "many", "8000", "kms.us-east-1.amazonaws.com", "443"], 1, "Number of workers is not valid"),
+        (["-w=0", "8000", "kms.us-east-1.amazonaws.com", "443"], 1, "Number of workers must not be 0"),
+        (["8000", "bad name", "443"], 1, "Could not parse domain name"),
+        (["-4", "8000", "::1", "443"], 1, "No accepted IP was found"),
+        (["--idle-timeout", "nan", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "not a number of seconds"),
         (["-4", "-6", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "-4 and -6 cannot be used together"),
         (["8000", "kms.us-east-1.amazonaws.com"], 2, "give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together"),
         ([], 2, "no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to "),
@@ -72,8 +75,44 @@ def test_wrong_command_line_is_refused(
 def test_missing_config_file_is_named(bench: Bench, run_to_end: Run) -> None:
     missing = bench.folder / "missing.yaml"
     code, _, stderr = run_to_end("--config", str(missing), "8000", "kms.us-east-1.amazonaws.com", "443")
-    assert code == 2
+    assert code == 1
     assert f"Could not open the file: {missing}: no such file or directory" in stderr
+
+
+def test_hint_for_a_name_that_is_not_allowed_says_what_to_write_to_which_file(bench: Bench, run_to_end: Run) -> None:
+    bench.config.write_text(AWS_FILE)
+    _, _, stderr = run_to_end("--config", str(bench.config), "8000", "example.invalid", "443")
+    assert f"hint: add {{address: example.invalid, port: 443}} to allowlist in {bench.config}\n" in stderr
+
+
+def test_name_that_awss_unit_asks_for_in_china_is_explained(run_to_end: Run, bench: Bench) -> None:
+    bench.allow(("kms.cn-north-1.amazonaws.com.cn", 443))
+    code, _, stderr = run_to_end("--config", str(bench.config), "8000", "kms.cn-north-1.amazonaws.com", "443")
+    assert code == 1
+    assert "hint: AWS's host names in China end in .amazonaws.com.cn" in stderr
+
+
+def test_fifo_as_config_file_is_refused(bench: Bench, run_to_end: Run) -> None:
+    os.mkfifo(bench.folder / "fifo")
+    code, _, stderr = run_to_end("--config", str(bench.folder / "fifo"))
+    assert (code, "not a regular file" in stderr) == (2, True)
+
+
+def test_files_of_aws_with_what_it_ignores_are_served_with_warnings(bench: Bench) -> None:
+    with Upstream(echo) as upstream:
+        bench.config.write_text(
+            f"allowlist:\n- {{address: localhost, port: 0{upstream.port}, comment: x}}\n---\nsecond: document\n"
+        )
+        proxy = bench.run("-4", "-w=3", f"unix:{bench.path}", "127.0.0.1", f"+{upstream.port}")
+        assert ask(bench.connect(), b"hello") == b"hello"
+        assert "1 YAML documents after the first are ignored" in proxy.log
+        assert '"comment" is ignored' in proxy.log
+
+
+def test_strict_list_does_not_permit_the_address_of_a_name(bench: Bench, run_to_end: Run) -> None:
+    bench.allow(("localhost", 443))
+    code, _, stderr = run_to_end("--strict-allowlist", "--config", str(bench.config), "8000", "127.0.0.1", "443")
+    assert (code, "The given address and port are not allowed: 127.0.0.1:443" in stderr) == (1, True)
 
 
 def test_occupied_address_is_refused_with_a_hint(bench: Bench, run_to_end: Run) -> None:
@@ -82,7 +121,7 @@ def test_occupied_address_is_refused_with_a_hint(bench: Bench, run_to_end: Run) 
         code, _, stderr = run_to_end(
             "--config", str(bench.config), f"unix:{bench.path}", "127.0.0.1", str(upstream.port)
         )
-    assert code == 3
+    assert code == 1
     assert "hint: another program is already listening there" in stderr
 
 
@@ -133,7 +172,7 @@ def test_without_any_config_file_all_kms_endpoints_are_allowed(run_to_end: Run) 
     assert "allow kms.cn-north-1.amazonaws.com.cn port 443" in stdout
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
+@pytest.mark.parametrize("option", ["--help", "--version", "-V"])
 def test_help_and_version_succeed(run_to_end: Run, option: str) -> None:
     code, stdout, stderr = run_to_end(option)
     assert (code, stderr) == (0, "")

@@ -13,7 +13,7 @@ from vsock_proxy.config.destination import parse_destination
 from vsock_proxy.config.model import Route
 from vsock_proxy.config.source import ConfigSource
 from vsock_proxy.errors import ConfigError
-from vsock_proxy.options import ROUTE_OPTIONS, parse_check_settings, parse_serve_settings
+from vsock_proxy.options import ROUTE_OPTIONS, Seconds, parse_check_settings, parse_serve_settings
 from vsock_proxy.settings import AddressFamily, CheckSettings, Limits, ServeSettings
 from vsock_wire.cli.shared_options import with_options
 from vsock_wire.errors import InputError
@@ -52,6 +52,7 @@ def test_route_is_one_of_the_source() -> None:
     [
         ("8000", VsockAddress(5, 8000)),
         ("0", VsockAddress(5, 0)),
+        ("+8000", VsockAddress(5, 8000)),
         ("vsock://7:8000", VsockAddress(7, 8000)),
         ("unix:/run/p", UnixAddress("/run/p")),
         ("tcp://127.0.0.1:1", TcpAddress("127.0.0.1", 1)),
@@ -114,6 +115,7 @@ def serve_options(**changes: Any) -> dict[str, Any]:
         "ipv4": False,
         "ipv6": False,
         "cid": 3,
+        "is_strict": True,
         "max_connections": None,
         "connect_timeout": 1.0,
         "idle_timeout": 2.0,
@@ -130,7 +132,7 @@ def serve_options(**changes: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("many_descriptors")
 def test_every_option_of_serving_reaches_its_setting() -> None:
     assert parse_serve_settings(**serve_options(metrics=0, log_format="json", ipv6=True)) == ServeSettings(
-        source=ConfigSource(None, 3, None),
+        source=ConfigSource(None, 3, None, is_strict=True),
         family=AddressFamily.IPV6,
         limits=Limits(1_000, 1.0, 2.0, 3.0, 4.0),
         metrics_port=0,
@@ -146,8 +148,21 @@ def test_each_flag_changes_the_verbosity_by_one(verbose: int, quiet: int, verbos
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_number_of_connections_may_be_given() -> None:
-    assert parse_serve_settings(**serve_options(max_connections="7")).limits.max_connections == 7
+@pytest.mark.parametrize("text", ["7", "=7", "+7", "007"])
+def test_number_of_connections_may_be_given_as_to_aws_proxy(text: str) -> None:
+    assert parse_serve_settings(**serve_options(max_connections=text)).limits.max_connections == 7
+
+
+@pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-1", "31536001", "x"])
+def test_duration_that_is_not_a_number_of_seconds_is_a_usage_error(text: str) -> None:
+    with pytest.raises(click.UsageError):
+        Seconds(may_be_zero=True).convert(text, None, None)
+
+
+def test_duration_may_be_zero_only_where_that_means_something() -> None:
+    assert Seconds(may_be_zero=True).convert("0", None, None) == 0
+    with pytest.raises(click.UsageError):
+        Seconds().convert("0", None, None)
 
 
 @pytest.mark.usefixtures("many_descriptors")

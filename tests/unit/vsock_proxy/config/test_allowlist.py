@@ -37,7 +37,7 @@ def test_name_is_permitted_only_if_an_entry_matches(pattern: str, host: str, per
     destination = parse_destination(host, 443)
     rules = allowlist(pattern)
     assert rules.permitted(destination, [OUTSIDE, INSIDE]) == ((OUTSIDE, INSIDE) if permitted else ())
-    assert rules.could_permit(destination) is permitted
+    assert rules.permits_name(destination) is rules.permits_without_names(destination) is permitted
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,32 @@ def test_port_that_is_not_in_the_entry_is_forbidden() -> None:
     assert not rules.could_permit(parse_destination("10.0.0.1", 80))
 
 
-def test_entry_for_a_name_does_not_permit_the_address_it_resolves_to() -> None:
-    assert not allowlist("localhost").could_permit(parse_destination("127.0.0.1", 443))
+@pytest.mark.parametrize("host", ["10.1.2.3", "other.example"])
+def test_name_permits_its_addresses_for_other_destinations_as_in_aws_proxy(host: str) -> None:
+    destination = parse_destination(host, 443)
+    rules = allowlist("a.com", "*.b.com", "a.com", "c.com")
+    assert not rules.permits_without_names(destination)
+    assert rules.could_permit(destination)
+    assert rules.names_to_resolve(destination) == ("a.com", "c.com")
+    assert rules.permitted(destination, [OUTSIDE, INSIDE], of_names={INSIDE}) == (INSIDE,)
+    assert rules.names_to_resolve(parse_destination(host, 80)) == ()
+
+
+def test_name_in_the_list_needs_no_other_name() -> None:
+    assert allowlist("a.com", "c.com").names_to_resolve(parse_destination("a.com", 443)) == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "permitted"),
+    [("a.com", True), ("10.1.2.3", True), ("c.com", False), ("192.0.2.1", False)],
+)
+def test_strict_entry_permits_only_what_it_says(host: str, permitted: bool) -> None:
+    entries = allowlist("a.com", "10.0.0.0/8").entries
+    destination = parse_destination(host, 443)
+    rules = Allowlist(entries, is_strict=True)
+    assert rules.could_permit(destination) is permitted
+    assert bool(rules.permitted(destination, [INSIDE] if host != "192.0.2.1" else [OUTSIDE])) is permitted
+    assert rules.names_to_resolve(destination) == ()
 
 
 def test_empty_allowlist_permits_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsock_proxy.config.config_file import MAX_CONFIG_BYTES, load_config, parse_config
-from vsock_proxy.errors import ConfigError, ProxyError
+from vsock_proxy.errors import ConfigError, NotAllowedError, ProxyError
 from vsock_wire.net.address import CID_ANY, TcpAddress, UnixAddress, VsockAddress
 
 
@@ -60,9 +61,8 @@ def test_route_listens_on_every_cid_by_default() -> None:
         ("- a", "f line 1: the file: expected keys and values, got a list"),
         ("allowlist:", "f line 1: allowlist: No allowlist field: expected a list, got nothing"),
         ("allowlist: x", 'f line 1: allowlist: No allowlist field: expected a list, got str "x"'),
-        ("allowlist: [", "Bad yaml format: f line 1: "),
-        ("allowlist: []\n---\nallowlist: []", "Bad yaml format: f line 2: "),
-        ("allowlist: []\nallowlst: []", 'f line 2: the file: expected allowlist or routes, got "allowlst"'),
+        ("allowlist: [", "Bad yaml format: f line "),
+        ("allowlist: []\n---\n[", "Bad yaml format: f line "),
         ("allowlist: []\nallowlist: []", "f line 2: allowlist: this key appears twice"),
         ("allowlist:\n- 1", 'f line 2: allowlist entry: expected keys and values, got int "1"'),
         ("allowlist:\n- {port: 443}", "f line 2: address: No address field"),
@@ -79,7 +79,7 @@ def test_route_listens_on_every_cid_by_default() -> None:
             "f line 3: port: No port field or invalid type: the list of ports is empty",
         ),
         ("allowlist:\n- address: a.com\n  port:\n  - 1\n  - x", "f line 5: port: No port field or invalid type"),
-        ("allowlist:\n- {address: a.com, port: 1, deny: true}", "f line 2: allowlist entry: expected address or port"),
+        ("allowlist: []\nroutes: [{listen: 1, to: x, deny: true}]", "f line 2: route: expected "),
         ("allowlist: []\nroutes: {}", "f line 2: routes: expected a list, got keys and values"),
         (
             "allowlist: []\nroutes:\n- {address: a.com, port: 1}",
@@ -101,7 +101,7 @@ def test_route_listens_on_every_cid_by_default() -> None:
             "f line 3: address: Could not parse domain",
         ),
         (
-            "allowlist: []\nroutes:\n- {listen: 1, address: a.com, port: 1}",
+            "allowlist: [{address: a.com, port: 2}]\nroutes:\n- {listen: 1, address: a.com, port: 1}",
             "f line 3: address: The given address and port are not allowed: a.com:1",
         ),
         (
@@ -116,6 +116,61 @@ def test_error_names_line_and_key(text: str, error: str) -> None:
     with pytest.raises(ProxyError) as caught:
         parse_config(text, source="f")
     assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("port", "number"),
+    [("0443", 443), ("+443", 443), ("0x1bb", 443), ("0o673", 443), ("!!int 443", 443), ("!!int '0x1bb'", None),
+     ("7:23", None), ("4_43", None), ("0b110111011", None), ("443.0", None), ("'443'", None), ("-443", None),
+     ("on", None), ("65979", None), ("9" * 5_000, None), ("!!int x", None), ("", None)],
+)  # fmt: skip
+def test_numbers_are_those_of_yaml_1_2(port: str, number: int | None) -> None:
+    text = f"allowlist:\n- address: a.com\n  port: {port}\n"
+    if number is None:
+        with pytest.raises(ConfigError, match="f line 3: port: No port field or invalid type: expected a number"):
+            parse_config(text, source="f")
+    else:
+        assert parse_config(text, source="f").allowlist.entries[0].ports == {number}
+
+
+def test_words_that_only_yaml_1_1_reads_as_values_are_names() -> None:
+    text = "allowlist:" + "".join(f"\n- {{address: {name}, port: 1}}" for name in ("on", "no", "Yes", "y"))
+    assert [str(entry) for entry in parse_config(text, source="f").allowlist.entries] == [
+        "on port 1", "no port 1", "yes port 1", "y port 1",
+    ]  # fmt: skip
+
+
+def test_what_aws_proxy_ignores_is_ignored_with_a_warning() -> None:
+    config = parse_config(
+        "allowlist:\n- {address: a.com, port: 1, comment: x}\ndenylist: []\n? [a]\n: b\n---\nallowlist: 1\n---\n",
+        source="f",
+    )
+    assert [str(entry) for entry in config.allowlist.entries] == ["a.com port 1"]
+    assert config.warnings == (
+        "f: 2 YAML documents after the first are ignored, as in AWS's proxy",
+        'f line 3: the file: "denylist" is ignored: not a key of this program',
+        'f line 4: the file: "a list" is ignored: not a key of this program',
+        'f line 2: allowlist entry: "comment" is ignored: not a key of this program',
+    )
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_route_to_the_address_of_a_name_is_read_unless_the_list_is_strict(is_strict: bool) -> None:
+    text = "allowlist: [{address: a.com, port: 1}]\nroutes: [{listen: 1, address: 10.0.0.1, port: 1}]"
+    if is_strict:
+        with pytest.raises(NotAllowedError) as caught:
+            parse_config(text, source="f", is_strict=True)
+        assert caught.value.hint == "add {address: 10.0.0.1, port: 1} to allowlist in f"
+    else:
+        assert len(parse_config(text, source="f").routes) == 1
+
+
+def test_name_in_china_without_cn_is_explained() -> None:
+    text = "allowlist: []\nroutes: [{listen: 1, address: kms.cn-north-1.amazonaws.com, port: 443}]"
+    with pytest.raises(NotAllowedError) as caught:
+        parse_config(text, source="f")
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("use kms.cn-north-1.amazonaws.com.cn")
 
 
 @given(st.text())
@@ -145,8 +200,11 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "f"
     with pytest.raises(ConfigError, match="Could not open the file"):
         load_config(path)
-    with pytest.raises(ConfigError, match="is a directory"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         load_config(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_config(tmp_path / "fifo")
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="byte 0 is not valid UTF-8"):
         load_config(path)

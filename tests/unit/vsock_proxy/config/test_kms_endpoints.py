@@ -34,7 +34,7 @@ def test_checked_in_file_is_the_generated_one() -> None:
 )
 def test_kms_of_every_partition_is_permitted(host: str, permitted: bool) -> None:
     allowlist = load_config(BUILT_IN_CONFIG_PATH).allowlist
-    assert allowlist.could_permit(parse_destination(host, 443)) is permitted
+    assert allowlist.permits_name(parse_destination(host, 443)) is permitted
     assert not allowlist.could_permit(parse_destination(host, 80))
 
 
@@ -50,4 +50,4 @@ def test_every_host_that_botocores_older_endpoint_data_names_is_permitted() -> N
                 hosts.add(f"kms.{region}.{partition['dnsSuffix']}")
             hosts.update(variant["hostname"] for variant in endpoint.get("variants", ()) if "hostname" in variant)
     assert len(hosts) > 60
-    assert [host for host in sorted(hosts) if not allowlist.could_permit(parse_destination(host, 443))] == []
+    assert [host for host in sorted(hosts) if not allowlist.permits_name(parse_destination(host, 443))] == []

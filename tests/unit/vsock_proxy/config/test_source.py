@@ -35,10 +35,12 @@ def test_default_file_is_used_once_it_exists(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(source, "DEFAULT_CONFIG_PATH", default)
     unnamed = ConfigSource(None)
     assert unnamed.file == BUILT_IN_CONFIG_PATH
+    assert (str(unnamed), unnamed.file_to_write) == ("the built-in list of KMS endpoints", default)
     assert unnamed.load().allowlist.could_permit(parse_destination("kms.us-east-1.amazonaws.com", 443))
     default.write_text(ALLOWLIST)
     assert unnamed.file == default
-    assert not unnamed.load().allowlist.could_permit(parse_destination("kms.us-east-1.amazonaws.com", 443))
+    assert not unnamed.load().allowlist.permits_name(parse_destination("kms.us-east-1.amazonaws.com", 443))
+    assert str(unnamed) == str(default)
 
 
 def test_route_of_the_command_line_comes_after_those_of_the_file(file: Path) -> None:
@@ -50,12 +52,28 @@ def test_file_alone_is_enough(file: Path) -> None:
     assert [route.listen for route in ConfigSource(file, cid=5).load().routes] == [VsockAddress(5, 8000)]
 
 
-@pytest.mark.parametrize("destination", [("b.com", 443), ("a.com", 80)])
-def test_route_that_the_allowlist_forbids_is_refused_with_a_hint(file: Path, destination: tuple[str, int]) -> None:
-    forbidden = Route(ROUTE.listen, parse_destination(*destination))
+@pytest.mark.parametrize(
+    ("host", "port", "is_strict"), [("b.com", 443, True), ("a.com", 80, False), ("10.0.0.1", 443, True)]
+)
+def test_route_that_the_allowlist_forbids_is_refused_with_a_hint(
+    file: Path, host: str, port: int, is_strict: bool
+) -> None:
+    forbidden = Route(ROUTE.listen, parse_destination(host, port))
     with pytest.raises(NotAllowedError, match="Error at checking the allowlist: The given address and port") as caught:
-        ConfigSource(file, route=forbidden).load()
-    assert caught.value.hint == f"add its address and port to the allowlist in {file}"
+        ConfigSource(file, route=forbidden, is_strict=is_strict).load()
+    assert caught.value.hint == f"add {{address: {host}, port: {port}}} to allowlist in {file}"
+
+
+def test_hint_never_names_a_file_of_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(source, "DEFAULT_CONFIG_PATH", tmp_path / "default.yaml")
+    with pytest.raises(NotAllowedError) as caught:
+        ConfigSource(None, route=Route(ROUTE.listen, parse_destination("a.com", 80))).load()
+    assert caught.value.hint == f"add {{address: a.com, port: 80}} to allowlist in {tmp_path / 'default.yaml'}"
+
+
+@pytest.mark.parametrize("host", ["b.com", "10.0.0.1"])
+def test_route_that_the_address_of_a_name_may_permit_is_loaded(file: Path, host: str) -> None:
+    assert len(ConfigSource(file, route=Route(ROUTE.listen, parse_destination(host, 443))).load().routes) == 2
 
 
 def test_route_on_an_address_of_the_file_is_refused(file: Path) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from wsgiref.simple_server import WSGIServer
 
-import prometheus_client
 import pytest
-from prometheus_client import CollectorRegistry
 
-from vsock_proxy.daemon import metrics
-from vsock_proxy.daemon.metrics import ProxyCollector, serve_metrics
+from vsock_proxy.daemon.metrics import (
+    MAX_SCRAPES,
+    SCRAPE_TIMEOUT_S,
+    ProxyCollector,
+    open_metrics_server,
+    serve_metrics,
+)
 from vsock_proxy.relay.outcomes import EndReason, Refusal, RouteStats
 from vsock_wire.errors import TransportError
 
@@ -35,23 +40,27 @@ def collector(stats: dict[str, RouteStats] = STATS, failures: int = 0) -> ProxyC
     return ProxyCollector(lambda: stats, lambda: failures, 100)
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[int, dict[str, RouteStats]]]:
-    """Serve on a port that the kernel chooses; the test may change the totals."""
-    running: list[tuple[WSGIServer, threading.Thread]] = []
-
-    def start(port: int, addr: str, registry: CollectorRegistry) -> tuple[WSGIServer, threading.Thread]:
-        running.append(prometheus_client.start_http_server(port, addr, registry))
-        return running[-1]
-
-    stats = {"a -> b": RouteStats()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "start_http_server", start)
-        yield serve_metrics(collector(stats), 0), stats
-    for server, thread in running:
+@contextlib.contextmanager
+def running(collector: ProxyCollector, *, timeout_s: float = SCRAPE_TIMEOUT_S) -> Iterator[int]:
+    """Serve on a port that the kernel chooses."""
+    server = open_metrics_server(collector, 0)
+    server.timeout_s = timeout_s
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[int, dict[str, RouteStats]]]:
+    """A server whose totals the test may change."""
+    stats = {"a -> b": RouteStats()}
+    with running(collector(stats)) as port:
+        yield port, stats
 
 
 def read(port: int) -> dict[str, float]:
@@ -105,3 +114,74 @@ def test_error_names_a_port_that_is_in_use() -> None:
         port = other.getsockname()[1]
         with pytest.raises(TransportError, match=f"serve metrics on tcp://127.0.0.1:{port}: address already in use"):
             serve_metrics(collector(), port)
+
+
+def test_counter_never_goes_backwards() -> None:
+    """A total that is read in the middle of a change may be too small; Prometheus would count everything again."""
+    stats = {"r": RouteStats(to_upstream_bytes=10, ended=Counter({EndReason.CLOSED: 2}))}
+    reading = collector(stats)
+    values = []
+    for count in (10, 7, 12):
+        stats["r"].to_upstream_bytes = count
+        stats["r"].ended[EndReason.CLOSED] = count
+        values.append([s.value for m in reading.collect() for s in m.samples if s.labels.get("reason") == "closed"])
+        values.append([s.value for m in reading.collect() for s in m.samples if "to_upstream" in s.labels.values()])
+    assert values == [[10], [10], [10], [10], [12], [12]]
+
+
+def test_clients_beyond_the_limit_are_closed_and_the_rest_is_served() -> None:
+    with running(collector()) as port, contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(MAX_SCRAPES)
+        ]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as surplus:
+            assert surplus.recv(1) == b""
+        silent.pop().close()
+        while True:  # until the server has noticed that the client has gone
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                assert "vsock_proxy_connections_max" in read(port)
+                break
+
+
+def test_silent_client_is_closed_in_time() -> None:
+    with (
+        running(collector(), timeout_s=0.05) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        assert client.recv(1) == b""
+
+
+def test_client_that_drips_its_request_is_closed_in_time() -> None:
+    with (
+        running(collector(), timeout_s=0.05) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1_000):  # 10 s, and far from the longest line that the server reads
+                client.sendall(b"x")
+                time.sleep(0.01)
+            pytest.fail("the server still reads")
+
+
+def test_server_without_a_free_descriptor_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request stays readable, so a server that tried again at once would use a whole processor."""
+    pauses: list[float] = []
+    server = open_metrics_server(collector(), 0)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+
+    class Exhausted:
+        def accept(self) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with contextlib.closing(server.socket):
+        server.socket, kept = Exhausted(), server.socket  # type: ignore[assignment] # all that is used of it
+        with pytest.raises(OSError, match="Too many open files"):
+            server.get_request()
+        server.socket = kept
+    assert len(pauses) == 1
+
+
+def test_name_server_is_not_asked_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getfqdn", lambda *_: pytest.fail("a reverse lookup"))
+    open_metrics_server(collector(), 0).server_close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from ipaddress import ip_address
 
 import pytest
 
 from vsock_proxy.config.destination import IpAddress
-from vsock_proxy.dial.resolver import Resolver, look_up
+from vsock_proxy.dial.resolver import MAX_LOOKUPS, MAX_VISITED_NAMES, Resolver
 from vsock_proxy.errors import ResolveError
 from vsock_proxy.settings import AddressFamily
 
@@ -125,28 +124,129 @@ def test_watching_other_names_drops_old_ones_and_keeps_the_rest() -> None:
     asyncio.run(check())
 
 
-def test_system_resolver_gives_addresses_of_the_family_asked_for() -> None:
-    assert asyncio.run(look_up("localhost", AddressFamily.IPV4)) == (ip_address("127.0.0.1"),)
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RuntimeError("x"), OSError(24, "x")])
+def test_watcher_survives_every_error(error: Exception) -> None:
+    async def check() -> None:
+        script = Script(FIRST, SECOND)
+        failing = [error, error]
+
+        async def lookup(name: str, family: AddressFamily) -> tuple[IpAddress, ...]:
+            if script.asked and failing:
+                raise failing.pop()
+            return await script(name, family)
+
+        names = Resolver(lookup=lookup, refresh_s=0.001, retry_first_s=0.001)
+        names.watch({"a.com"})
+        await script.exhausted.wait()
+        assert await names.addresses("a.com") == SECOND
+        assert names.failures == 2
+        await names.close()
+
+    asyncio.run(check())
 
 
-def test_system_resolver_refuses_a_name_that_cannot_exist() -> None:
-    with pytest.raises(ResolveError, match=r"DNS lookup failed: nowhere\.invalid"):
-        asyncio.run(look_up("nowhere.invalid", AddressFamily.ANY))
+def test_unexpected_error_is_passed_on_as_one_of_the_resolver() -> None:
+    async def lookup(_name: str, _family: AddressFamily) -> tuple[IpAddress, ...]:
+        raise KeyError("secret")
+
+    async def check() -> None:
+        names = Resolver(lookup=lookup, retry_first_s=3_600)
+        with pytest.raises(ResolveError, match="internal error: KeyError"):
+            await names.addresses("a.com")
+        await names.close()
+
+    asyncio.run(check())
 
 
-def test_cancelled_lookup_does_not_delay_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
+def test_lookups_take_turns() -> None:
+    async def check() -> None:
+        running = most = 0
+        proceed = asyncio.Event()
 
-    def hang(*_: object, **__: object) -> list[object]:
-        release.wait(10)
-        return []
+        async def lookup(_name: str, _family: AddressFamily) -> tuple[IpAddress, ...]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            if most >= MAX_LOOKUPS:
+                proceed.set()
+            await proceed.wait()
+            await asyncio.sleep(0)
+            running -= 1
+            return FIRST
 
-    monkeypatch.setattr("socket.getaddrinfo", hang)
+        names = Resolver(lookup=lookup)
+        wanted = [f"h{number}.example" for number in range(3 * MAX_LOOKUPS)]
+        names.watch(wanted)
+        assert await asyncio.gather(*map(names.addresses, wanted)) == [FIRST] * len(wanted)
+        assert most == MAX_LOOKUPS
+        await names.close()
 
-    async def give_up() -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(look_up("a.com", AddressFamily.ANY), 0.01)
+    asyncio.run(check())
 
-    asyncio.run(give_up())
-    assert not release.is_set()
-    release.set()
+
+def test_name_that_no_route_has_is_kept_fresh_while_it_is_used() -> None:
+    async def check() -> None:
+        script = Script(FIRST, SECOND)
+        names = resolver(script)
+        assert names.known_addresses("a.com") == ()
+        assert await names.addresses("a.com") == FIRST
+        await script.exhausted.wait()
+        assert names.known_addresses("a.com") == SECOND
+        names.watch({"a.com"})
+        assert names.known_addresses("a.com") == SECOND
+        await names.close()
+
+    asyncio.run(check())
+
+
+def test_name_that_is_not_used_any_more_is_forgotten() -> None:
+    async def check() -> None:
+        asked = 0
+
+        async def lookup(_name: str, _family: AddressFamily) -> tuple[IpAddress, ...]:
+            nonlocal asked
+            asked += 1
+            return FIRST
+
+        names = Resolver(lookup=lookup, refresh_s=0.001, retry_first_s=0.001, visited_for_s=0)
+        assert await names.addresses("a.com") == FIRST
+        (watcher,) = {task for task in asyncio.all_tasks() if "_keep_fresh" in repr(task)}
+        await watcher
+        assert names.known_addresses("a.com") == ()
+        assert await names.addresses("a.com") == FIRST
+        assert asked == 2
+        await names.close()
+
+    asyncio.run(asyncio.wait_for(check(), 10))
+
+
+def test_who_waits_for_a_name_that_is_dropped_gets_an_error() -> None:
+    async def check() -> None:
+        script = Script()
+        names = resolver(script)
+        names.watch({"a.com"})
+        waiting = asyncio.create_task(names.addresses("a.com"))
+        await script.exhausted.wait()
+        names.watch(())
+        with pytest.raises(ResolveError, match="the lookup was given up"):
+            await waiting
+        await names.close()
+
+    asyncio.run(asyncio.wait_for(check(), 10))
+
+
+def test_clients_cannot_make_the_resolver_keep_any_number_of_names() -> None:
+    async def check() -> None:
+        async def lookup(_name: str, _family: AddressFamily) -> tuple[IpAddress, ...]:
+            return FIRST
+
+        names = Resolver(lookup=lookup)
+        names.watch({"route.example"})
+        for number in range(MAX_VISITED_NAMES + 1):
+            await names.addresses(f"h{number}.example")
+        assert names.known_addresses("h0.example") == ()
+        assert names.known_addresses("h1.example") == FIRST
+        assert await names.addresses("route.example") == FIRST
+        await names.close()
+
+    asyncio.run(check())

@@ -9,11 +9,9 @@ import pytest
 
 from vsock_proxy.errors import (
     DialError,
-    DialTimedOutError,
     HeadError,
     NotAllowedError,
     ResolveError,
-    ResolveTimedOutError,
 )
 from vsock_proxy.handshake.connect_answer import ESTABLISHED, MAX_REASON_CHARS, encode_refusal
 from vsock_wire.errors import ToolError
@@ -39,8 +37,8 @@ def read(answer: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         (NotAllowedError("x"), 403),
         (DialError("x"), 502),
         (ResolveError("x"), 502),
-        (DialTimedOutError("x"), 504),
-        (ResolveTimedOutError("x"), 504),
+        (DialError("x", timed_out=True), 504),
+        (ResolveError("x", timed_out=True), 504),
         (HeadError(400, "x"), 400),
         (HeadError(405, "x"), 405),
         (HeadError(408, "x"), 408),
