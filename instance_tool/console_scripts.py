@@ -1,4 +1,4 @@
-"""The console script of the instance. It loads the program when called, so that it can name a missing extra."""
+"""The console scripts of the instance. They load a program when called, so that they can name a missing extra."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def kmstool_instance() -> NoReturn:
 
     gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
     launch("kmstool-instance", "instance_tool.main", extra="instance")
+
+
+def kmstool_eif() -> NoReturn:
+    """Run kmstool-eif."""
+    launch("kmstool-eif", "instance_tool.eif.main", extra="instance")

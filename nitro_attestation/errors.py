@@ -78,3 +78,17 @@ class PolicyError(NitroAttestationError):
 
 class MeasurementError(NitroAttestationError):
     """Measurements of an enclave image are malformed, or do not identify an image."""
+
+
+class ImageError(NitroAttestationError):
+    """An enclave image file, or what one is made of, is malformed or damaged.
+
+    Attributes:
+        field: the part that is wrong, such as "section 2: size", "signature: payload" or "layer 1".
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{field}: {reason}", hint=hint)
+        self.field = field
+        self.reason = reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -51,15 +51,34 @@ _IAM_WARNING = (
 )
 
 
-class PolicySettings(Settings):
-    """What the options of ``policy`` say."""
+class PolicyRoleSettings(Settings):
+    """What the options say of who may do what with the key."""
 
-    measurements: tuple[str, ...]
     role: tuple[str, ...]
     admin: tuple[str, ...]
     pcr: tuple[str, ...]
     operation: tuple[str, ...]
     enable_iam_policies: bool
+
+
+class PolicySettings(PolicyRoleSettings):
+    """What the options of ``policy`` say."""
+
+    measurements: tuple[str, ...]
+
+
+POLICY_OPTIONS = (
+    click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable."),
+    click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable."),
+    click.option("--pcr", multiple=True, metavar="N=HEX", help="Ask for this PCR too; repeatable."),
+    click.option(
+        "--operation", multiple=True, type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]), metavar="NAME",
+        default=[DECRYPT], show_default=True,
+        help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
+    ),
+    click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too."),
+)  # fmt: skip
+"""PolicyRoleSettings."""
 
 
 class ExplainSettings(Settings):
@@ -82,15 +101,7 @@ class ExplainSettings(Settings):
         "--measurements", multiple=True, metavar="FILE",
         help="What nitro-cli build-enclave printed, once for each image; repeatable, - reads standard input.",
     ),
-    click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable."),
-    click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable."),
-    click.option("--pcr", multiple=True, metavar="N=HEX", help="Ask for this PCR too; repeatable."),
-    click.option(
-        "--operation", multiple=True, type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]), metavar="NAME",
-        default=[DECRYPT], show_default=True,
-        help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
-    ),
-    click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too."),
+    *POLICY_OPTIONS,
 )  # fmt: skip
 @attestation_errors_reported()
 def policy(settings: PolicySettings) -> None:
@@ -111,7 +122,22 @@ def policy(settings: PolicySettings) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     if click.get_current_context().invoked_subcommand is not None:
         return
-    images = _read_images(settings)
+    print_policy(settings, _read_images(settings))
+
+
+def print_policy(settings: PolicyRoleSettings, images: Sequence[Mapping[int, bytes]]) -> None:
+    """Print a key policy that lets these images use the key.
+
+    Args:
+        settings: who else is in the policy.
+        images: the PCRs that identify each image.
+
+    Raises:
+        InputError: administrators of several accounts, where the account's IAM policies are to count.
+        PolicyError: the policy cannot be written.
+    """
+    if len({SIGNER_PCR in pcrs for pcrs in images}) > 1:
+        report_warning(_SIGNER_WARNING)
     account = _account_root(settings.admin) if settings.enable_iam_policies else None
     text = attested_key_policy(
         roles=settings.role,
@@ -222,10 +248,7 @@ def _read_images(settings: PolicySettings) -> list[dict[int, bytes]]:
     if settings.measurements.count(STANDARD_INPUT) > 1:
         raise InputError("--measurements: only one of them can be standard input")
     files = [read_file(path, "measurements", max_bytes=MAX_MEASUREMENTS_BYTES) for path in settings.measurements]
-    images = [identifying_pcrs(parse_measurements(file), given) for file in files] or [given]
-    if len({SIGNER_PCR in pcrs for pcrs in images}) > 1:
-        report_warning(_SIGNER_WARNING)
-    return images
+    return [identifying_pcrs(parse_measurements(file), given) for file in files] or [given]
 
 
 def _read_policy(path: str) -> KeyPolicy:

@@ -35,7 +35,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "nitro_attestation": [
         {"errors", "quoting", "strict_json"},
         {"document"},
-        {"measurements"},
+        {"measurements", "image"},
         {"key_policy", "verification"},
     ],
     "enclave_tool": [
@@ -54,7 +54,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"console"},
         {"hops", "local_service"},
         {"commands"},
-        {"main"},
+        {"eif", "main"},
         {"console_scripts"},
     ],
     "vsock_proxy": [
