@@ -15,7 +15,7 @@ import click
 from instance_tool.eif.blobs import Blobs, find_blobs
 from instance_tool.eif.files import open_input
 from nitro_attestation.errors import ImageError
-from nitro_attestation.image.container.archive import ContainerImage, read_container_image
+from nitro_attestation.image.container.archive import ContainerImage, open_container_image
 from nitro_attestation.image.container.engine import Engine
 from nitro_attestation.image.container.folder import read_folder
 from nitro_attestation.image.metadata import UNKNOWN, Metadata, encode_metadata, parse_kernel_config
@@ -125,8 +125,10 @@ def _content(settings: AssemblySettings) -> Iterator[_Content]:
         return
     if settings.arg or settings.env or settings.root_owner:
         raise InputError("--arg, --env and --root-owner are for a folder; an archive says itself how it starts")
-    with open_input(settings.source) as stream:
-        image = read_container_image(stream, architecture=settings.arch, name=settings.image_name)
+    with (
+        open_input(settings.source) as stream,
+        open_container_image(stream, architecture=settings.arch, name=settings.image_name) as image,
+    ):
         info = {shown: image.config[name] for name, shown in _DOCKER_FIELDS.items() if name in image.config}
         yield _Content(image, start_command(image.start), {"Id": f"sha256:{image.image_id}", **info})
 

@@ -52,7 +52,7 @@ def _compare_sections(first: ImageFile, second: ImageFile, number: int) -> Itera
         yield f"{name}: {', then '.join(repr(text.decode('utf-8', 'backslashreplace')) for text in texts)}"
     else:
         note = ", which is not measured" if one.type in _NOT_MEASURED else ""
-        yield f"{name}: other content{note}: {one.size_bytes} bytes, then {other.size_bytes}"
+        yield f"{name}: other content{note}: {one.size_bytes} bytes, then {other.size_bytes} bytes"
 
 
 def _compare_ramdisks(first: StreamPart, second: StreamPart) -> Iterator[str]:

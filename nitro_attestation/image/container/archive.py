@@ -8,13 +8,14 @@ Source: OCI image specification, image-layout.md, manifest.md and config.md; Doc
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import platform
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -69,28 +70,34 @@ class _Manifest:
     layer_paths: tuple[str, ...]
 
 
-def read_container_image(
+@contextlib.contextmanager
+def open_container_image(
     stream: BinaryIO, *, architecture: str | None = None, name: str | None = None
-) -> ContainerImage:
-    """Read a container image from an archive.
+) -> Iterator[ContainerImage]:
+    """Open a container image in an archive. Its files can be read until the context ends.
 
     Args:
-        stream: the archive, seekable; compressed with gzip or not. It stays in use: files are read from it later.
+        stream: the archive, seekable; compressed with gzip or not. It must stay open as long as the context.
         architecture: as Go calls it; which image to take from an OCI archive with several. Default: this machine's.
         name: which image to take from a docker archive with several, as it was tagged.
 
     Raises:
         ImageError: it is not such an archive, has several images of which none was chosen, or is damaged.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or there is no space for its uncompressed layers in the folder for temporary files.
     """
-    try:
-        with tarfile.open(fileobj=_expand(stream, "archive"), mode="r:") as archive:
-            manifest = _find_manifest(archive, architecture or _machine(), name)
-            config_text = _read_member(archive, manifest.config_path)
-            config = _json_object(manifest.config_path, config_text)
-            tree = _apply_layers(archive, manifest, _diff_ids(config))
-    except tarfile.TarError as error:
-        raise ImageError("archive", f"not a tar archive, or a damaged one ({error})", hint=_CONVERT_HINT) from None
+    with contextlib.ExitStack() as opened:
+        try:
+            yield _read(stream, architecture or _machine(), name, opened)
+        except tarfile.TarError as error:
+            raise ImageError("archive", f"not a tar archive, or a damaged one ({error})", hint=_CONVERT_HINT) from None
+
+
+def _read(stream: BinaryIO, architecture: str, name: str | None, opened: contextlib.ExitStack) -> ContainerImage:
+    archive = opened.enter_context(tarfile.open(fileobj=_expand(stream, "archive", opened), mode="r:"))  # noqa: SIM115
+    manifest = _find_manifest(archive, architecture, name)
+    config_text = _read_member(archive, manifest.config_path)
+    config = _json_object(manifest.config_path, config_text)
+    tree = _apply_layers(archive, manifest, _diff_ids(config), opened)
     return ContainerImage(
         manifest.name,
         hashlib.sha256(config_text).hexdigest(),
@@ -221,19 +228,21 @@ def _diff_ids(config: Mapping[str, Any]) -> list[str]:
     return diff_ids
 
 
-def _apply_layers(archive: tarfile.TarFile, manifest: _Manifest, diff_ids: list[str]) -> LayeredTree:
+def _apply_layers(
+    archive: tarfile.TarFile, manifest: _Manifest, diff_ids: list[str], opened: contextlib.ExitStack
+) -> LayeredTree:
     if len(diff_ids) != len(manifest.layer_paths):
         raise ImageError("manifest", f"{len(manifest.layer_paths)} layers, but the configuration lists {len(diff_ids)}")
     tree = LayeredTree()
     for number, (path, diff_id) in enumerate(zip(manifest.layer_paths, diff_ids, strict=True), 1):
         name = f"layer {number}"
-        layer = _expand(_open_member(archive, path), name)
+        layer = _expand(_open_member(archive, path), name, opened)
         _verify_digest(layer, diff_id, name)
         tree.apply(layer, name)
     return tree
 
 
-def _expand(file: BinaryIO, name: str) -> BinaryIO:
+def _expand(file: BinaryIO, name: str, opened: contextlib.ExitStack) -> BinaryIO:
     """Return an uncompressed file as it is, and what is in a compressed one as a temporary file."""
     magic = file.read(4)
     file.seek(0)
@@ -241,7 +250,7 @@ def _expand(file: BinaryIO, name: str) -> BinaryIO:
         raise ImageError(name, "compressed with zstd, which is not supported", hint=_CONVERT_HINT)
     if not magic.startswith(_GZIP_MAGIC):
         return file
-    expanded = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as files are read from it
+    expanded = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     try:
         with gzip.open(file) as compressed:
             while chunk := compressed.read(CHUNK_BYTES):

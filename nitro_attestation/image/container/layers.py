@@ -79,12 +79,12 @@ class _Layer:
     def __init__(self, root: Node, stream: BinaryIO, name: str) -> None:
         self._root, self._stream, self._name = root, stream, name
         self._written: set[int] = set()
-        self._listed: set[int] = {id(root)}
-        self._changed: dict[int, bytes] = {}
         self._kept: list[Node] = []
+        self._listed: set[bytes] = {b""}
+        self._changed: set[bytes] = set()
 
     def unlisted(self) -> set[bytes]:
-        return {path for key, path in self._changed.items() if key not in self._listed}
+        return self._changed - self._listed
 
     def apply(self, member: tarfile.TarInfo) -> None:
         path = member.name.encode("utf-8", "surrogateescape")
@@ -95,13 +95,14 @@ class _Layer:
         folder = self._folder(parents)
         if name.startswith(WHITEOUT):
             self._remove(folder, name)
-            self._changed.setdefault(id(folder), b"/".join(parents))
+            self._changed.add(b"/".join(parents))
             return
         present = folder.children.get(name)
         node = self._node(member, present)
         if not (node.is_folder and present is not None and present.is_folder):
-            self._changed.setdefault(id(folder), b"/".join(parents))
+            self._changed.add(b"/".join(parents))
         self._put(folder, name, node)
+        self._listed.add(b"/".join(names))
 
     def _folder(self, names: list[bytes]) -> Node:
         """Return the folder at a path, and make what is missing."""
@@ -109,15 +110,13 @@ class _Layer:
         for name in missing:
             made = new_folder()
             self._put(folder, name, made)
-            self._listed.discard(id(made))
-            self._changed[id(made)] = b"/".join(names)
+            self._changed.add(b"/".join(names))
             folder = made
         return folder
 
     def _put(self, folder: Node, name: bytes, node: Node) -> None:
         folder.children[name] = node
         self._written.add(id(node))
-        self._listed.add(id(node))
         self._kept.append(node)  # so that no other node gets its id while the layer is applied
 
     def _remove(self, folder: Node, whiteout: bytes) -> None:
