@@ -16,6 +16,7 @@ Simple:
     verify_document, AttestationDocument, AWS_NITRO_ROOT_SHA256, DEFAULT_LEEWAY: the signature, the certificates, and
         the fields. AttestationError names the VerificationStep that failed, and the field.
     parse_measurements, verify_measurements, identifying_pcrs: which image a document comes from.
+    measure_image_file: the same measurements, from the enclave image file itself.
     attested_key_policy: a key policy that lets one image use a key.
     parse_policy, parse_caller, explain_policy, explanation_text: why a policy allows or denies an enclave's requests.
 
@@ -43,11 +44,13 @@ if TYPE_CHECKING:
     from nitro_attestation.errors import (
         AttestationError,
         DocumentFileError,
+        ImageError,
         MeasurementError,
         NitroAttestationError,
         PolicyError,
         VerificationStep,
     )
+    from nitro_attestation.image.description import measure_image_file
     from nitro_attestation.key_policy.conditions.condition import Condition, ConditionResult
     from nitro_attestation.key_policy.conditions.keys import ATTESTED_KEY_OPERATIONS, ATTESTED_OPERATIONS
     from nitro_attestation.key_policy.context import (
@@ -100,6 +103,7 @@ __all__ = [
     "FindingKind",
     "Gap",
     "GapKind",
+    "ImageError",
     "KeyPolicy",
     "MeasurementError",
     "NitroAttestationError",
@@ -130,6 +134,7 @@ __all__ = [
     "explanation_text",
     "find_gaps",
     "identifying_pcrs",
+    "measure_image_file",
     "parse_caller",
     "parse_measurements",
     "parse_policy",
@@ -148,11 +153,13 @@ if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute name
         "errors": (
             "AttestationError",
             "DocumentFileError",
+            "ImageError",
             "MeasurementError",
             "NitroAttestationError",
             "PolicyError",
             "VerificationStep",
         ),
+        "image.description": ("measure_image_file",),
         "key_policy.conditions.condition": ("Condition", "ConditionResult"),
         "key_policy.conditions.keys": ("ATTESTED_KEY_OPERATIONS", "ATTESTED_OPERATIONS"),
         "key_policy.context": (

@@ -21,6 +21,7 @@ SECTIONS = {
             "verify-from-python.md",
             "several-regions.md",
             "build-images.md",
+            "image-files.md",
             "kubernetes.md",
             "scale-out.md",
             "operate.md",

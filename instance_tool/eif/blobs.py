@@ -42,21 +42,18 @@ class Blobs:
     nsm_driver: Path
 
 
-def find_blobs(
-    folder: str | None, given: Mapping[str, str | None], environment: Mapping[str, str] = os.environ, *, is_arm64: bool
-) -> Blobs:
+def find_blobs(folder: str | None, given: Mapping[str, str | None], *, is_arm64: bool) -> Blobs:
     """Return the files that are given, and the others from a folder.
 
     Args:
         folder: where to look; None for the folder that FOLDER_VARIABLE names, or nitro-cli's own.
         given: paths by option, ``kernel``, ``cmdline``, ``init`` and ``nsm``; None where the folder's is to be taken.
-        environment: the environment variables.
         is_arm64: whether the image is for arm64.
 
     Raises:
         InputError: a file is missing; the text names each.
     """
-    place = Path(folder or environment.get(FOLDER_VARIABLE) or NITRO_CLI_FOLDER)
+    place = Path(folder or os.environ.get(FOLDER_VARIABLE) or NITRO_CLI_FOLDER)
     names = {"kernel": _KERNELS[is_arm64], "cmdline": "cmdline", "init": "init", "nsm": "nsm.ko"}
     paths = {option: Path(given.get(option) or place / name) for option, name in names.items()}
     missing = [str(path) for path in paths.values() if not path.is_file()]

@@ -14,7 +14,7 @@ from nitro_attestation.image.reading import ImageFile, parse_image
 from vsock_wire.errors import InputError, ToolError
 
 NEW_FILE_MODE = 0o666
-"""Before the umask: an image file is no secret, and nitro-cli's own users read it."""
+"""Before the umask: an image file is not a secret, and nitro-cli's own users read it."""
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def image_errors_reported(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced_file(path: str) -> Iterator[BinaryIO]:
-    """Return a new file that takes the place of ``path`` when it is complete. A failure leaves no file behind.
+    """Return a new file that takes the place of ``path`` when it is complete. After a failure there is no new file.
 
     Raises:
         InputError: the folder does not exist, or no file can be made in it.

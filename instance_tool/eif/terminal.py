@@ -13,7 +13,7 @@ from vsock_wire.errors import printable
 
 @contextlib.contextmanager
 def shown_progress(label: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Return what to call with the number of bytes that are done; draws nothing if standard error is no terminal."""
+    """Return what to call with the number of bytes that are done; draws nothing if standard error is not a terminal."""
     stream = sys.stderr
     if stream is None or not stream.isatty():
         yield lambda _done_bytes: None
@@ -23,6 +23,6 @@ def shown_progress(label: str, total_bytes: int) -> Iterator[Callable[[int], Non
 
 
 def report_warnings(texts: Iterable[str]) -> None:
-    """Print each warning on a line of its own, even where standard error is no terminal."""
+    """Print each warning on a line of its own, even if standard error is not a terminal."""
     for text in texts:
         click.echo(f"{click.get_current_context().find_root().info_name}: warning: {printable(text)}", err=True)

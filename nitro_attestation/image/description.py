@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from nitro_attestation.errors import ImageError
 from nitro_attestation.image.eif_format import Header, Section, SectionType
@@ -115,9 +115,19 @@ def _fault(signature: ImageSignature, pcr0: bytes) -> str | None:
     return None
 
 
-def describe_stream(stream: Any, on_progress: Callable[[int], None] = ignore_progress) -> ImageDescription:
-    """Parse and describe an open file; see ``parse_image`` and ``describe_image``."""
-    return describe_image(parse_image(stream), on_progress)
+def measure_image_file(stream: BinaryIO) -> dict[int, bytes]:
+    """Return the PCRs of an enclave image file: PCR0, PCR1, PCR2, and PCR8 if it is signed.
+
+    Whether the image is one to trust is the caller's question: anyone can make a file.
+
+    Args:
+        stream: the open file, seekable. It is read once, in pieces, so it may be larger than the memory.
+
+    Raises:
+        ImageError: it is not an enclave image file, is damaged, or its signature proves nothing.
+        OSError: it cannot be read.
+    """
+    return read_measurements(parse_image(stream))
 
 
 def measurements_json(pcrs: dict[int, bytes]) -> str:

@@ -67,7 +67,7 @@ def encode_cmdline(cmdline: str) -> bytes:
     """Encode a kernel's command line, without white space around it, as nitro-cli does.
 
     Raises:
-        ImageError: it has characters that are no printable ASCII, or is too long.
+        ImageError: it has characters that are not printable ASCII, or is too long.
     """
     text = cmdline.strip()
     if not (text.isascii() and text.isprintable()) or len(text) > MAX_CMDLINE_BYTES:

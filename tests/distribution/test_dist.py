@@ -15,7 +15,7 @@ from tests.support.project.distribution import build, run
 from tools.commit_hook import COMMIT_FILE, read_commit
 from vsock_wire import __version__
 
-TOOLS = ("kmstool-instance", "kmstool-enclave", "kmstool-enclave-cli", "vsock-proxy", "kmstool-sim")
+TOOLS = ("kmstool-instance", "kmstool-eif", "kmstool-enclave", "kmstool-enclave-cli", "vsock-proxy", "kmstool-sim")
 
 
 @pytest.fixture(scope="module")

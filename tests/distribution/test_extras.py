@@ -15,6 +15,7 @@ from vsock_wire import __version__
 EXTRA_OF = {
     "kmstool-instance": "instance",
     "kmstool_instance": "instance",
+    "kmstool-eif": "instance",
     "kmstool-enclave": "enclave",
     "kmstool_enclave": "enclave",
     "kmstool-enclave-cli": "enclave",
@@ -33,6 +34,7 @@ ENVIRONMENTS: dict[str, set[str]] = {
 """What each extra stands for; without any, only the bare requirements are there."""
 COMMANDS = {
     "kmstool-instance": ["attest", "--enclave", "unix:no-such-socket"],
+    "kmstool-eif": ["extract", "no-such-file", "--to", "."],
     "kmstool-enclave": ["--nsm", "no-such-device"],
     "kmstool-enclave-cli": ["attest", "--nsm", "no-such-device"],
     "vsock-proxy": ["check"],

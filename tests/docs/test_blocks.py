@@ -31,9 +31,10 @@ from tests.support.project.doc_blocks import (
 BLOCKS = all_blocks()
 NEEDS_NITRO_OR_AWS = re.compile(
     r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:"
-    r"|\bkmstool-enclave --region\b"
+    r"|\bkmstool-enclave --region\b|\bkmstool-eif (?:build|measure|diff)\b"
 )
-"""What cannot have been run where the tests run; only a block with these may be marked as needing AWS."""
+"""What cannot have been run where the tests run, or needs files of AWS; only a block with these may be marked as
+needing AWS."""
 
 
 def test_every_block_is_data_or_run_or_says_why_not() -> None:

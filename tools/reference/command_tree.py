@@ -10,6 +10,7 @@ import click
 
 import enclave_tool.commands.kmstool_enclave
 import enclave_tool.commands.kmstool_enclave_cli
+import instance_tool.eif.main
 import instance_tool.main
 import nitro_simulator.cli
 import vsock_proxy.check
@@ -17,6 +18,7 @@ import vsock_proxy.cli
 from vsock_wire.errors import ExitCode
 
 TOOLS: Mapping[str, click.Command] = {
+    "kmstool-eif": instance_tool.eif.main.command,
     "kmstool-enclave": enclave_tool.commands.kmstool_enclave.command,
     "kmstool-enclave-cli": enclave_tool.commands.kmstool_enclave_cli.command,
     "kmstool-instance": instance_tool.main.command,

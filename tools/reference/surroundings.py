@@ -19,6 +19,11 @@ _OPTION_DEFAULTS: Entries = {
     "ENDPOINT": "Default of --endpoint.",
 }
 ENVIRONMENT: Mapping[str, Entries] = {
+    "kmstool-eif": {
+        "NITRO_CLI_BLOBS": "Folder with AWS's kernel, cmdline, init and nsm.ko. --blobs overrides it.",
+        "SOURCE_DATE_EPOCH": "Build time in the metadata, in seconds since 1970. Default: the container image's own.",
+        "TMPDIR": "Where to unpack compressed layers.",
+    },
     "kmstool-enclave": _OPTION_DEFAULTS,
     "kmstool-enclave-cli": {**_OPTION_DEFAULTS, **_AWS_CREDENTIALS},
     "kmstool-instance": {
@@ -55,6 +60,9 @@ _ENCLAVE_FILES: Entries = {
     "/dev/vsock": "The vsock device of the enclave's kernel.",
 }
 FILES: Mapping[str, Entries] = {
+    "kmstool-eif": {
+        "/usr/share/nitro_enclaves/blobs": "AWS's files for images, unless --blobs names another folder.",
+    },
     "kmstool-enclave": {
         **_ENCLAVE_FILES,
         "/dev/random": "Gets random bytes from the Nitro Security Module at the start, before any key is generated.",

@@ -93,7 +93,7 @@ def open_container_image(
 
 
 def _read(stream: BinaryIO, architecture: str, name: str | None, opened: contextlib.ExitStack) -> ContainerImage:
-    archive = opened.enter_context(tarfile.open(fileobj=_expand(stream, "archive", opened), mode="r:"))  # noqa: SIM115
+    archive = opened.enter_context(tarfile.open(fileobj=_expand(stream, "archive", opened), mode="r:"))  # noqa: SIM115 - closed by the stack
     manifest = _find_manifest(archive, architecture, name)
     config_text = _read_member(archive, manifest.config_path)
     config = _json_object(manifest.config_path, config_text)
@@ -119,7 +119,7 @@ def _find_manifest(archive: tarfile.TarFile, architecture: str, name: str | None
         return _docker_manifest(_json("manifest.json", _read_member(archive, "manifest.json")), name)
     if "index.json" in names:
         return _oci_manifest(archive, architecture)
-    raise ImageError("archive", "neither manifest.json nor index.json is in it, so it is no image", hint=_CONVERT_HINT)
+    raise ImageError("archive", "it has neither manifest.json nor index.json, so it is not an image", hint=_CONVERT_HINT)
 
 
 def _docker_manifest(images: object, name: str | None) -> _Manifest:
@@ -250,7 +250,7 @@ def _expand(file: BinaryIO, name: str, opened: contextlib.ExitStack) -> BinaryIO
         raise ImageError(name, "compressed with zstd, which is not supported", hint=_CONVERT_HINT)
     if not magic.startswith(_GZIP_MAGIC):
         return file
-    expanded = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    expanded = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by the stack
     try:
         with gzip.open(file) as compressed:
             while chunk := compressed.read(CHUNK_BYTES):

@@ -19,7 +19,7 @@ WHITEOUT = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 """Name of an entry that removes everything the layers below have in its folder."""
 RESERVED = b".wh..wh."
-"""Prefix of other names that an engine uses for itself; they are no files."""
+"""Prefix of other names that an engine uses for itself; they are not files."""
 _SYMLINK_MODE = 0o777
 _KINDS = {
     tarfile.REGTYPE: FileKind.FILE,
@@ -169,6 +169,6 @@ class _Layer:
         node = None if missing else folder.children.get(name)
         if node is None or node.is_folder:
             raise ImageError(
-                self._name, f"{member.name}: a hard link to {shown(target)}, which is no file of the image"
+                self._name, f"{member.name}: a hard link to {shown(target)}, which is not a file of the image"
             )
         return node

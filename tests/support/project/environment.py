@@ -13,6 +13,7 @@ from tests.support.project.packages import ROOT
 from tools.reference.command_tree import TOOLS, contexts
 
 _STARTS = {
+    "kmstool-eif": ["instance_tool.eif."],
     "kmstool-enclave": ["enclave_tool.commands.kmstool_enclave"],
     "kmstool-enclave-cli": ["enclave_tool.commands.kmstool_enclave_cli"],
     "kmstool-instance": ["instance_tool.main", "instance_tool.commands."],

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from instance_tool.eif.main import COMMANDS, command
 from nitro_attestation.image.metadata import parse_metadata
 from nitro_attestation.measurements import parse_measurements
-from tests.support.eif.container_archives import Item, docker_archive, folder, layer
-from tests.support.eif.image_files import image_bytes, signing_key
+from tests.support.images.container_archives import Item, docker_archive, folder, layer
+from tests.support.images.image_files import image_bytes, signing_key
 from vsock_wire.errors import InputError, ToolError
 
 KEY = signing_key()
@@ -222,7 +222,7 @@ class TestPolicy:
     def test_two_files_are_a_rolling_change(self, image: Path, tmp_path: Path) -> None:
         from dataclasses import replace
 
-        from tests.support.eif.image_files import PARTS
+        from tests.support.images.image_files import PARTS
 
         other = tmp_path / "next.eif"
         other.write_bytes(image_bytes(replace(PARTS, cmdline="quiet"), KEY))

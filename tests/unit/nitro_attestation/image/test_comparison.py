@@ -12,7 +12,7 @@ from nitro_attestation.image.cpio import CpioEntry, FileKind, Ramdisk
 from nitro_attestation.image.reading import parse_image
 from nitro_attestation.image.sources import BytesSource
 from nitro_attestation.image.writing import ImageParts
-from tests.support.eif.image_files import PARTS, image_bytes, signing_key
+from tests.support.images.image_files import PARTS, image_bytes, signing_key
 
 FILE = CpioEntry(b"app", FileKind.FILE, 0o755, 1, 2, 3, BytesSource(b"code"))
 OTHERS = (
@@ -68,7 +68,7 @@ def test_second_entry_of_a_name_is_compared_with_the_second() -> None:
     assert found == ["section 4 (ramdisk): app: mode: 0700, then 0755"]
 
 
-def test_ramdisk_that_is_no_cpio_archive_is_compared_as_a_whole() -> None:
+def test_ramdisk_in_another_format_is_compared_as_a_whole() -> None:
     other = replace(PARTS, ramdisks=(PARTS.ramdisks[0], BytesSource(b"\x1f\x8bcompressed")))
     (line,) = differences(image_bytes(), image_bytes(other))
     assert line.startswith("section 4 (ramdisk): other content, which cannot be compared file by file: ")

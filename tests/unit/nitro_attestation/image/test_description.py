@@ -23,7 +23,7 @@ from nitro_attestation.image.metadata import parse_kernel_config, parse_metadata
 from nitro_attestation.image.reading import parse_image
 from nitro_attestation.image.signature import certificate_der
 from nitro_attestation.measurements import parse_measurements
-from tests.support.eif.image_files import METADATA, PARTS, image_bytes, signing_key, with_right_crc
+from tests.support.images.image_files import METADATA, PARTS, image_bytes, signing_key, with_right_crc
 
 KEY = signing_key()
 KERNEL, CMDLINE, FIRST, SECOND = b"kernel" * 100, b"reboot=k panic=30", b"first" * 50, b"second" * 70

@@ -21,7 +21,7 @@ from nitro_attestation.image.ramdisks import (
     start_command,
 )
 from nitro_attestation.image.sources import BytesSource
-from tests.support.eif.container_archives import Item, docker_archive, folder, layer
+from tests.support.images.container_archives import Item, docker_archive, folder, layer
 
 LONG = "d" * 120 + "/" + "f" * 200
 M = LINUXKIT_TIME_S

@@ -12,7 +12,7 @@ from nitro_attestation.image.measuring import measure_image
 from nitro_attestation.image.reading import MAX_CMDLINE_BYTES, ImageFile, parse_image
 from nitro_attestation.image.sources import BytesSource
 from nitro_attestation.image.writing import ImageParts, write_image
-from tests.support.eif.image_files import PARTS, image_bytes, signing_key, with_right_crc
+from tests.support.images.image_files import PARTS, image_bytes, signing_key, with_right_crc
 
 IMAGE = image_bytes()
 CRC_OFFSET = 544

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from nitro_attestation.errors import ImageError
 from nitro_attestation.image.measuring import signer_pcr
 from nitro_attestation.image.signature import certificate_der, parse_signature, sign_pcr0, verify_signature
-from tests.support.eif.image_files import signing_key
+from tests.support.images.image_files import signing_key
 
 PCR0 = bytes(range(48))
 KEY = signing_key()

@@ -13,7 +13,7 @@ import pytest
 from nitro_attestation.errors import ImageError
 from nitro_attestation.image.container.archive import MAX_INDEXES, ContainerImage, open_container_image
 from nitro_attestation.image.container.file_tree import walk
-from tests.support.eif.container_archives import (
+from tests.support.images.container_archives import (
     Item,
     configuration,
     docker_archive,

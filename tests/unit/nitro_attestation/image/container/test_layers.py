@@ -10,7 +10,7 @@ import pytest
 from nitro_attestation.errors import ImageError
 from nitro_attestation.image.container.file_tree import find, walk
 from nitro_attestation.image.container.layers import LayeredTree
-from tests.support.eif.container_archives import Item, folder, layer
+from tests.support.images.container_archives import Item, folder, layer
 
 
 def applied(*layers: bytes) -> LayeredTree:
@@ -60,7 +60,7 @@ def test_other_name_of_a_file_keeps_its_content_when_one_is_replaced() -> None:
 
 @pytest.mark.parametrize("target", ["missing", "folder", "", "missing/deep"])
 def test_hard_link_to_no_file_is_refused(target: str) -> None:
-    with pytest.raises(ImageError, match=r"which is no file of the image$"):
+    with pytest.raises(ImageError, match=r"which is not a file of the image$"):
         applied(layer(folder("folder/"), Item("b", tarfile.LNKTYPE, target=target)))
 
 
