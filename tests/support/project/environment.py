@@ -21,6 +21,8 @@ _STARTS = {
     "vsock-proxy": ["vsock_proxy.cli"],
 }
 """Modules that each program starts with; with a dot at the end, all modules of a package, which are loaded by name."""
+_OWN_PACKAGE = {"kmstool-eif": "instance_tool.eif"}
+"""Where a program shares its package with another: what it takes from there reads no variable when it runs."""
 
 
 def variables_read_by(tool: str) -> set[str]:
@@ -67,11 +69,11 @@ def _items(loop: ast.comprehension, name: str, module: ModuleType) -> list[str]:
 
 def _modules_of(tool: str) -> list[ModuleType]:
     waiting = [name for start in _STARTS[tool] for name in _expanded(start)]
-    package = waiting[0].partition(".")[0]
+    package = _OWN_PACKAGE.get(tool, waiting[0].partition(".")[0])
     found: dict[str, ModuleType] = {}
     while waiting:
         name = waiting.pop()
-        if name not in found and name.partition(".")[0] in (package, "vsock_wire"):
+        if name not in found and f"{name}.".startswith((f"{package}.", "vsock_wire.")):
             found[name] = importlib.import_module(name)
             imports = (node for node in ast.walk(ast.parse(_source(name))) if isinstance(node, ast.ImportFrom))
             waiting += [node.module for node in imports if node.module]
