@@ -26,4 +26,7 @@ def kmstool_instance() -> NoReturn:
 
 def kmstool_eif() -> NoReturn:
     """Run kmstool-eif."""
+    end_at_interrupts()
+    from vsock_wire.cli.launcher import launch  # noqa: PLC0415 - after the line above
+
     launch("kmstool-eif", "instance_tool.eif.main", extra="instance")

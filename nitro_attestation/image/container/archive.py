@@ -119,7 +119,7 @@ def _find_manifest(archive: tarfile.TarFile, architecture: str, name: str | None
         return _docker_manifest(_json("manifest.json", _read_member(archive, "manifest.json")), name)
     if "index.json" in names:
         return _oci_manifest(archive, architecture)
-    raise ImageError("archive", "it has neither manifest.json nor index.json, so it is not an image", hint=_CONVERT_HINT)
+    raise ImageError("archive", "no image: it has neither manifest.json nor index.json", hint=_CONVERT_HINT)
 
 
 def _docker_manifest(images: object, name: str | None) -> _Manifest:
