@@ -156,7 +156,7 @@ class _ResultFile:
 def _refuse_other_than_file(path: str, subject: str) -> None:
     """Check that a path names a regular file or nothing.
 
-    A symbolic link is refused: to replace it would leave the file behind it as it is, and /dev/stdout is one.
+    A symbolic link is refused: replacing it would not change the file that it leads to, and /dev/stdout is one.
     """
     name = Path(path).name
     if not name or name == ".." or path.endswith("/"):

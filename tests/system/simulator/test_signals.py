@@ -24,7 +24,7 @@ EXIT_TIMEOUT_S = 60.0
 """A test that passes never waits this long."""
 SEED = 18
 PYTHON_STARTS = b"Fatal Python error: init_"
-"""What Python prints about SIGINT in its first millisecond, before it looks for any file of ours."""
+"""What Python prints about SIGINT in its first millisecond, before it looks for any of our files."""
 
 
 class Started:
