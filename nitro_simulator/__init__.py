@@ -23,6 +23,7 @@ Simple:
 
 Advanced:
     SimulatedKms, KmsServer, TlsAuthority, Identities: a KMS alone, with your own keys, policies and callers.
+    AccountPolicies: identity policies, a VPC endpoint policy, a service control policy; ``account.kms.policies``.
     SimulatedNsm, NsmServer, AttestationAuthority: an NSM alone, with PCRs of your choice, on a unix socket.
     Imds, ImdsServer: a metadata service alone. Clock: the time in all of these, to test expiry.
     AnswerRewriter, RecipientForm: a KMS that misbehaves.
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nitro_simulator.http_server import Application, HttpRequest, HttpResponse, HttpServer
     from nitro_simulator.identities import Identities, Identity
     from nitro_simulator.imds import Imds, ImdsMode, ImdsServer
+    from nitro_simulator.kms.access.policies import AccountPolicies
     from nitro_simulator.kms.journal import Journal, JournalEntry
     from nitro_simulator.kms.keys import KeyStore, KmsKey, Material
     from nitro_simulator.kms.recipient_cms import RecipientForm
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from vsock_wire.protocol.messages import Credentials
 
 __all__ = [
+    "AccountPolicies",
     "AnswerRewriter",
     "Application",
     "AttestationAuthority",
@@ -139,6 +142,7 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
             "ImdsMode",
             "ImdsServer",
         ),
+        "nitro_simulator.kms.access.policies": ("AccountPolicies",),
         "nitro_simulator.kms.journal": (
             "Journal",
             "JournalEntry",

@@ -18,6 +18,7 @@ from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.identities import ACCOUNT_ID, DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
 from nitro_simulator.imds import Imds, ImdsServer
 from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.regions import find_region
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.nsm.authority import AttestationAuthority
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 ROLE = "EnclaveInstanceRole"
 ADMINISTRATOR_ROLE = "KeyAdministrator"
+USER = "Developer"
 KEY_ALIAS = "alias/enclave-demo"
 MODULE_ID = f"{INSTANCE_ID}-enc0123456789abcdef"
 OTHER_MODULE_ID = f"{INSTANCE_ID}-enc0fedcba9876543"
@@ -59,7 +61,7 @@ class SimulatedAccount:
     Args:
         directory: an empty directory for sockets and files; its path must be short enough for unix sockets. None
             creates one and removes it in ``close``.
-        region: the region of KMS.
+        region: the region of KMS, of any partition of AWS.
         credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
         debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
         clock: the time in all of AWS; if it differs from this machine's, the enclaves' own clocks are wrong.
@@ -87,7 +89,7 @@ class SimulatedAccount:
     ) -> None:
         self._clock = clock
         self.region = region
-        self._identities = Identities(ACCOUNT_ID, clock=clock)
+        self._identities = Identities(ACCOUNT_ID, partition=find_region(region).partition, clock=clock)
         authority = AttestationAuthority.create(at=clock())
         self.kms = SimulatedKms(
             attestation_root_sha256=authority.root_sha256, identities=self._identities, region=region, clock=clock
@@ -127,7 +129,7 @@ class SimulatedAccount:
     @property
     def kms_host(self) -> str:
         """The host name under which the enclave calls KMS, and which KMS's certificate names."""
-        return f"kms.{self.region}.amazonaws.com"
+        return find_region(self.region).kms_host
 
     @property
     def ca_file(self) -> Path:
@@ -155,6 +157,11 @@ class SimulatedAccount:
         """The URL of KMS for a program outside the enclave; its TLS certificate verifies against ``ca_file``."""
         return f"https://localhost:{self.kms_server.port}"
 
+    @property
+    def role_arn(self) -> str:
+        """The ARN of the instance's role, to which ``kms.policies`` can attach an identity policy."""
+        return self._identities.principal(ROLE).role_arn or ""
+
     def write_allowlist(self, *ports: int) -> None:
         """Write ``allowlist_file`` for ports on this machine."""
         entries = "".join(f"- {{address: 127.0.0.1, port: {port}}}\n" for port in ports)
@@ -163,6 +170,10 @@ class SimulatedAccount:
     def issue_credentials(self, *, lifetime_s: float = DEFAULT_LIFETIME_S) -> Credentials:
         """Return new credentials of the instance's role, such as IMDSv2 returns."""
         return self._identities.issue(ROLE, lifetime_s=lifetime_s)
+
+    def issue_access_key(self, user_name: str = USER) -> Credentials:
+        """Return a new access key of an IAM user, without a session token; the key's policy does not name the user."""
+        return self._identities.issue_access_key(user_name)
 
     def unattested_client(self, credentials: Credentials | None = None) -> KMSClient:
         """Return a plain boto3 client of this KMS, as a program outside any enclave would use."""

@@ -1,4 +1,4 @@
-"""Issues temporary credentials for roles. IMDS hands them out, and KMS recognizes them."""
+"""Issues temporary credentials for roles, and access keys for users. KMS recognizes both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 import string
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, iso_time, utc_now
@@ -29,9 +29,9 @@ class Identity:
     """Issued credentials and their owner.
 
     Attributes:
-        credentials: with their session token.
-        principal: the role session that owns them.
-        expires_at: when they expire.
+        credentials: with their session token; those of a user have none.
+        principal: the role session or user that owns them.
+        expires_at: when they expire; those of a user never do.
     """
 
     credentials: Credentials
@@ -67,16 +67,22 @@ class Identities:
         """
         expires_at = self._clock() + timedelta(seconds=lifetime_s)
         credentials = Credentials(
-            access_key_id="ASIA" + "".join(secrets.choice(_KEY_ID_CHARS) for _ in range(16)),
+            access_key_id=_new_key_id("ASIA"),
             secret_access_key=secrets.token_urlsafe(30),
             session_token=secrets.token_urlsafe(300),
             expiration=iso_time(expires_at),
         )
-        identity = Identity(credentials, self.principal(role_name, session_name), expires_at)
-        with self._lock:
-            self._identities[credentials.access_key_id] = identity
-            if len(self._identities) > MAX_IDENTITIES:
-                del self._identities[next(iter(self._identities))]
+        self._add(Identity(credentials, self.principal(role_name, session_name), expires_at))
+        return credentials
+
+    def issue_access_key(self, user_name: str) -> Credentials:
+        """Issue an access key of a user, which need not have been declared before. It has no session token.
+
+        Args:
+            user_name: without a path.
+        """
+        credentials = Credentials(access_key_id=_new_key_id("AKIA"), secret_access_key=secrets.token_urlsafe(30))
+        self._add(Identity(credentials, self.user(user_name), datetime.max.replace(tzinfo=UTC)))
         return credentials
 
     def principal(self, role_name: str, session_name: str = INSTANCE_ID) -> Principal:
@@ -87,7 +93,21 @@ class Identities:
             role_arn=f"arn:{self.partition}:iam::{self.account_id}:role/{role_name}",
         )
 
+    def user(self, user_name: str) -> Principal:
+        """Return the principal that policies see for a user."""
+        return Principal(f"arn:{self.partition}:iam::{self.account_id}:user/{user_name}", self.account_id)
+
     def find(self, access_key_id: str) -> Identity | None:
         """Return the identity with this access key id, expired or not, or None if it was never issued."""
         with self._lock:
             return self._identities.get(access_key_id)
+
+    def _add(self, identity: Identity) -> None:
+        with self._lock:
+            self._identities[identity.credentials.access_key_id] = identity
+            if len(self._identities) > MAX_IDENTITIES:
+                del self._identities[next(iter(self._identities))]
+
+
+def _new_key_id(prefix: str) -> str:
+    return prefix + "".join(secrets.choice(_KEY_ID_CHARS) for _ in range(16))

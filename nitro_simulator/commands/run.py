@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from nitro_simulator.deployment.account_options import ACCOUNT_OPTIONS, AccountSettings
+from nitro_simulator.identities import DEFAULT_LIFETIME_S
+from vsock_wire.cli.settings import with_settings
 from vsock_wire.errors import InputError, quoted
 
 
+class RunSettings(AccountSettings):
+    """What the options of ``run`` say."""
+
+    program: tuple[str, ...]
+
+
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARG]...")
-def run(program: tuple[str, ...]) -> int:
+@with_settings(
+    RunSettings,
+    *ACCOUNT_OPTIONS,
+    click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARG]..."),
+)
+def run(settings: RunSettings) -> None:
     """Start everything, including the proxy and the enclave, and run PROGRAM.
 
     Environment variables tell kmstool-instance where the enclave is, AWS's
@@ -22,20 +36,20 @@ def run(program: tuple[str, ...]) -> int:
     \b
     Examples:
       kmstool-sim run sh
-      kmstool-sim run python my_enclave_application.py
+      kmstool-sim run --fail ThrottlingException:3 python my_application.py
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     from nitro_simulator.deployment.supervision import run_supervised  # noqa: PLC0415 - help need not wait for it
 
-    return run_supervised(lambda directory: _run(program, directory))
+    sys.exit(run_supervised(lambda directory: _run(settings, directory)))
 
 
-def _run(program: tuple[str, ...], directory: Path) -> int:
-    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
+def _run(settings: RunSettings, directory: Path) -> int:
     from nitro_simulator.deployment.environment import running_deployment  # noqa: PLC0415 - loads the account too
     from nitro_simulator.deployment.supervision import run_to_end  # noqa: PLC0415
 
-    with SimulatedAccount(directory) as account, running_deployment(account) as environment:
+    account = settings.new_account(directory, lifetime_s=DEFAULT_LIFETIME_S)
+    with account, running_deployment(account) as environment:
         try:
-            return run_to_end(program, environment)
+            return run_to_end(settings.program, environment)
         except OSError as error:
-            raise InputError(f"{quoted(program[0])}: {(error.strerror or str(error)).lower()}") from error
+            raise InputError(f"{quoted(settings.program[0])}: {(error.strerror or str(error)).lower()}") from error

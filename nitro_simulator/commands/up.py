@@ -9,49 +9,58 @@ from typing import NoReturn
 
 import click
 
+from nitro_simulator.deployment.account_options import ACCOUNT_OPTIONS, AccountSettings
 from nitro_simulator.errors import SimulatorError
 from nitro_simulator.identities import DEFAULT_LIFETIME_S
 from vsock_wire.cli.program import set_up_logging
+from vsock_wire.cli.settings import with_settings
 from vsock_wire.errors import ExitCode
-from vsock_wire.protocol.vocabulary import DEFAULT_REGION
+
+
+class UpSettings(AccountSettings):
+    """What the options of ``up`` say."""
+
+    state: Path | None
+    credentials_lifetime: float
+    debug_mode: bool
 
 
 @click.command()
-@click.option(
-    "--state",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Directory for sockets and files. [default: a temporary one]",
-)
-@click.option("--region", default=DEFAULT_REGION, show_default=True, help="AWS region of the simulated KMS.")
-@click.option(
-    "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
-    metavar="SECONDS", help="How long the role's credentials are valid.",
+@with_settings(
+    UpSettings,
+    click.option(
+        "--state",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Directory for sockets and files. [default: a temporary one]",
+    ),
+    *ACCOUNT_OPTIONS,
+    click.option(
+        "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
+        metavar="SECONDS", help="How long the role's credentials are valid.",
+    ),
+    click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros."),
 )  # fmt: skip
-@click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros.")
-def up(state: Path | None, region: str, credentials_lifetime: float, *, debug_mode: bool) -> int:
+def up(settings: UpSettings) -> None:
     """Start everything, print commands to paste, and run until Ctrl-C.
 
     \b
     Example:
       kmstool-sim up --state ~/sim
+      kmstool-sim up --region cn-north-1 --fail Decrypt=ThrottlingException:3
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     from nitro_simulator.deployment.supervision import SIGNAL_EXIT_BASE, run_supervised  # noqa: PLC0415 - help need not wait for it
 
     set_up_logging("nitro_simulator", verbosity=1)
-
-    def serve(directory: Path) -> NoReturn:
-        _serve(directory, region=region, credentials_lifetime=credentials_lifetime, debug_mode=debug_mode)
-
-    code = run_supervised(serve, directory=None if state is None else _made_directory(state))
-    return ExitCode.DONE if code == SIGNAL_EXIT_BASE + signal.SIGTERM else code
+    given = None if settings.state is None else _made_directory(settings.state)
+    code = run_supervised(lambda directory: _serve(settings, directory), directory=given)
+    sys.exit(ExitCode.DONE if code == SIGNAL_EXIT_BASE + signal.SIGTERM else code)
 
 
-def _serve(directory: Path, *, region: str, credentials_lifetime: float, debug_mode: bool) -> NoReturn:
-    from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
+def _serve(settings: UpSettings, directory: Path) -> NoReturn:
     from nitro_simulator.deployment.pasteable import pasteable_commands  # noqa: PLC0415 - loads the account too
 
-    with SimulatedAccount(
-        directory, region=region, credentials_lifetime_s=credentials_lifetime, debug=debug_mode
+    with settings.new_account(
+        directory, lifetime_s=settings.credentials_lifetime, debug=settings.debug_mode
     ) as account:
         for title, line in pasteable_commands(account):
             click.secho(f"# {title}", bold=True)

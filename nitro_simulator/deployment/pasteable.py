@@ -15,9 +15,8 @@ SAMPLE_PLAINTEXT = b"a secret that only the enclave may see"
 
 
 def pasteable_commands(account: SimulatedAccount) -> list[tuple[str, str]]:
-    """Return a title and a shell line per command; has the account's KMS encrypt SAMPLE_PLAINTEXT."""
-    answer = account.unattested_client().encrypt(KeyId=KEY_ALIAS, Plaintext=SAMPLE_PLAINTEXT)
-    ciphertext_b64 = encode_base64(answer["CiphertextBlob"])
+    """Return a title and a shell line per command; one of them decrypts SAMPLE_PLAINTEXT under the account's key."""
+    ciphertext_b64 = encode_base64(account.key.seal(SAMPLE_PLAINTEXT))
     instance = ["kmstool-instance", *commands.instance_arguments(account), ciphertext_b64]
     credentials = " ".join(f"{name}={value}" for name, value in account.imds_environment.items())
     return [

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nitro_attestation.key_policy.context import caller_context, encryption_context_keys, operation_context
-from nitro_attestation.key_policy.evaluation import AccessRequest, Verdict, evaluate_policy
+from nitro_attestation.key_policy.evaluation import AccessRequest
 from nitro_attestation.key_policy.principals import Principal
+from nitro_simulator.clock import iso_time
 from nitro_simulator.errors import KmsFault, validation_fault
+from nitro_simulator.kms.access.authorization import find_refusal
+from nitro_simulator.kms.access.policies import AccountPolicies, policy_arn
 from nitro_simulator.kms.keys import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT, KeyStore, KmsKey
 from nitro_simulator.kms.recipient import VerifiedRecipient
 from vsock_wire.protocol.json_codec import JsonObject
 
-_REFUSALS = {
-    Verdict.EXPLICIT_DENY: "with an explicit deny in a resource-based policy",
-    Verdict.IMPLICIT_DENY: "because no resource-based policy allows the {action} action",
-}
+NO_KEY = "*"
+"""The resource of a request that uses no key."""
 
 
 @dataclass
@@ -31,17 +32,19 @@ class Call:
         operation: its name, as AWS spells it.
         params: its parameters, with bytes for the model's blobs.
         principal: the caller.
-        keys: all keys of the account.
+        keys: all keys of the account in this region.
+        policies: the account's policies besides key policies.
         now: the current time.
         recipient: the verified Recipient, or None if the request had none.
         key: the key that it uses, once known.
-        denial: why the key policy denied it, once it has.
+        denial: why a policy denied it, once one has.
     """
 
     operation: str
     params: JsonObject
     principal: Principal
     keys: KeyStore
+    policies: AccountPolicies
     now: datetime
     recipient: VerifiedRecipient | None = None
     key: KmsKey | None = None
@@ -84,25 +87,25 @@ class Call:
             raise validation_fault(f"{context_field}: a {key.spec} key cannot bind an encryption context")
 
     def authorize(
-        self, key: KmsKey, *, action: str | None = None, encryption_context: Mapping[str, str] | None = None
+        self, key: KmsKey | None, *, action: str | None = None, encryption_context: Mapping[str, str] | None = None
     ) -> None:
-        """Raise AccessDeniedException unless the key policy allows the request."""
+        """Raise AccessDeniedException unless the policies allow the request.
+
+        Args:
+            key: the key that it uses, or None if it uses none.
+            action: the name in policies, if it differs from that of the operation.
+            encryption_context: of the request, for its condition keys.
+        """
         if self.key is None:
             self.key = key
-        request = AccessRequest(
-            self.principal,
-            action or f"kms:{self.operation}",
-            key.arn,
-            self._condition_context(action or f"kms:{self.operation}", encryption_context or {}),
-        )
-        decision = evaluate_policy(key.policy, request)
-        if not decision.is_allowed:
-            self.denial = decision.explanation
-            raise KmsFault(
-                "AccessDeniedException",
-                f"User: {self.principal.arn} is not authorized to perform: {request.action} on resource: {key.arn} "
-                + _REFUSALS[decision.verdict].format(action=request.action),
-            )
+        action = action or f"kms:{self.operation}"
+        resource = NO_KEY if key is None else key.arn
+        context = self._condition_context(action, key, encryption_context or {})
+        request = AccessRequest(self.principal, action, resource, context)
+        refusal = find_refusal(request, self.policies, key_policy=None if key is None else key.policy)
+        if refusal is not None:
+            self.denial = refusal.explanation
+            raise refusal.fault(request, resource, policy_arn(self.policies, refusal.kind, self.principal))
 
     def encryption_context(self, field_name: str) -> dict[str, str]:
         """Return the encryption context of the request.
@@ -125,13 +128,19 @@ class Call:
             raise KmsFault("DryRunOperationException", text)
 
     def _condition_context(
-        self, action: str, encryption_context: Mapping[str, str]
+        self, action: str, key: KmsKey | None, encryption_context: Mapping[str, str]
     ) -> dict[str, str | tuple[str, ...]]:
         """Return the request's values for condition keys; nobody calls the simulator through another AWS service."""
         algorithm = self.params.get("EncryptionAlgorithm", SYMMETRIC_DEFAULT)
-        context = {
+        context: dict[str, str | tuple[str, ...]] = {
             **caller_context(self.principal),
             **operation_context(action, algorithm),
             **encryption_context_keys(encryption_context),
+            **self.policies.context(),
+            "aws:CurrentTime": iso_time(self.now),
+            "aws:EpochTime": str(int(self.now.timestamp())),
+            "aws:RequestedRegion": self.keys.region,
         }
+        if key is not None:
+            context |= {"kms:KeySpec": key.spec, "kms:KeyUsage": key.usage, "kms:KeyOrigin": "AWS_KMS"}
         return context | (self.recipient.condition_context if self.recipient else {})

@@ -17,10 +17,12 @@ from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
-from nitro_simulator.kms import key_management, key_use
+from nitro_simulator.kms.access.policies import AccountPolicies
 from nitro_simulator.kms.call import Call
+from nitro_simulator.kms.faults import PlannedFaults, documented_fault
 from nitro_simulator.kms.journal import OK, Journal, JournalEntry
 from nitro_simulator.kms.keys import SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.operations.table import OPERATIONS
 from nitro_simulator.kms.recipient import SECRET_FIELDS, verify_recipient
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
 from nitro_simulator.kms.request_model import parse_request
@@ -31,40 +33,21 @@ from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
 """Takes an operation and the JSON of its response, and returns what to send instead."""
 
-OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
-    "CreateAlias": key_management.create_alias,
-    "CreateKey": key_management.create_key,
-    "Decrypt": key_use.decrypt,
-    "DeriveSharedSecret": key_use.derive_shared_secret,
-    "DescribeKey": key_management.describe_key,
-    "DisableKey": key_management.disable_key,
-    "EnableKey": key_management.enable_key,
-    "Encrypt": key_use.encrypt,
-    "GenerateDataKey": key_use.generate_data_key,
-    "GenerateDataKeyPair": key_use.generate_data_key_pair,
-    "GenerateDataKeyWithoutPlaintext": key_use.generate_data_key_without_plaintext,
-    "GenerateRandom": key_use.generate_random,
-    "GetKeyPolicy": key_management.get_key_policy,
-    "GetPublicKey": key_management.get_public_key,
-    "ListKeys": key_management.list_keys,
-    "PutKeyPolicy": key_management.put_key_policy,
-    "ReEncrypt": key_use.re_encrypt,
-}
-"""Every operation of the simulator, by AWS's name."""
 _CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 
 
 class SimulatedKms:
     """The keys, policies and journal of one account in one region. Thread-safe.
 
-    Of AWS's ways to allow a request it has only key policies. Every role has an IAM policy that allows ``kms:*``, so a
-    key policy that delegates to the account allows the request. Grants do not exist.
+    Unless ``policies`` says otherwise, every role and user has an IAM policy that allows ``kms:*``: a key policy that
+    delegates to the account then allows the request. Grants do not exist.
 
     Args:
         attestation_root_sha256: SHA-256 of the root certificate that attestation documents must chain to, 32 bytes.
         identities: issues the credentials that callers sign with; also gives account and partition.
         region: such as ``us-east-1``.
         account_id: 12 digits, if not that of ``identities``.
+        policies: the account's policies besides key policies.
         clock: gives the current time.
         recipient_form: the form of CiphertextForRecipient.
         rewrite_answer: makes KMS misbehave, to test clients; None answers as KMS does.
@@ -72,6 +55,7 @@ class SimulatedKms:
     Attributes:
         keys: all keys.
         identities: issues the credentials that callers sign with.
+        policies: the account's policies besides key policies; change them at any time.
         journal: requests and their results.
         region: the region.
     """
@@ -83,11 +67,13 @@ class SimulatedKms:
         identities: Identities,
         region: str = DEFAULT_REGION,
         account_id: str | None = None,
+        policies: AccountPolicies | None = None,
         clock: Clock = utc_now,
         recipient_form: RecipientForm = RecipientForm.KMS,
         rewrite_answer: AnswerRewriter | None = None,
     ) -> None:
         self.identities = identities
+        self.policies = policies or AccountPolicies()
         self.region = region
         self.clock = clock
         self.recipient_form = recipient_form
@@ -97,6 +83,7 @@ class SimulatedKms:
             region=region, account_id=account_id or identities.account_id, partition=identities.partition
         )
         self._root_sha256 = attestation_root_sha256
+        self._planned = PlannedFaults()
 
     def create_key(
         self, *, policy: str | None = None, spec: str = SYMMETRIC_DEFAULT, alias: str | None = None
@@ -125,6 +112,26 @@ class SimulatedKms:
         """
         key.policy, key.policy_text = parse_policy(policy), policy
 
+    def fail(self, code: str, *, operation: str | None = None, count: int = 1, message: str | None = None) -> None:
+        """Answer the next requests with an error, whatever they ask for.
+
+        Args:
+            code: of any error of KMS, such as ``ThrottlingException``.
+            operation: the only operation that fails, or None for all.
+            count: how many requests fail.
+            message: the text of the error, if not KMS's.
+
+        Raises:
+            ValueError: KMS has no such error, or no such operation.
+        """
+        if operation is not None and operation not in OPERATIONS:
+            raise ValueError(f"the simulated KMS has no operation {operation}")
+        self._planned.add(documented_fault(code, message), operation=operation, count=count)
+
+    def stop_failing(self) -> None:
+        """Forget all errors of ``fail`` that have not come yet."""
+        self._planned.clear()
+
     def call(self, operation: str, request: JsonObject, principal: Principal) -> JsonObject:
         """Carry out one request.
 
@@ -139,7 +146,7 @@ class SimulatedKms:
         Raises:
             KmsFault: the request was refused; code and text are AWS's.
         """
-        call = Call(operation, {}, principal, self.keys, self.clock())
+        call = Call(operation, {}, principal, self.keys, self.policies, self.clock())
         try:
             answer = self._answer(call, request)
         except KmsFault as fault:
@@ -158,6 +165,7 @@ class SimulatedKms:
         handler = OPERATIONS.get(call.operation)
         if handler is None:
             raise KmsFault("UnknownOperationException")
+        self._planned.raise_next(call.operation)
         call.params = parse_request(call.operation, request)
         if "Recipient" in call.params:
             recipient = call.params["Recipient"]

@@ -53,9 +53,22 @@ def test_demo_ends_with_the_plaintext_and_shows_every_step() -> None:
     assert [line[:2] for line in text.splitlines() if line[:1].isdigit()] == [f"{n}." for n in range(1, 8)]
 
 
-def test_the_commands_that_up_prints_work_as_printed(state: Path) -> None:
+@pytest.mark.parametrize(
+    "region",
+    [
+        "us-east-1",
+        "cn-north-1",
+        "us-gov-west-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+        "eu-isoe-west-1",
+        "us-isof-south-1",
+        "eusc-de-east-1",
+    ],
+)
+def test_the_commands_that_up_prints_work_as_printed_in_every_partition(state: Path, region: str) -> None:
     process = subprocess.Popen(
-        [processes.tool_path("kmstool-sim"), "up", "--state", str(state)],
+        [processes.tool_path("kmstool-sim"), "up", "--state", str(state), "--region", region],
         stdout=subprocess.PIPE,
         env=processes.clean_environment({}),
     )
@@ -84,6 +97,29 @@ def test_the_commands_that_up_prints_work_as_printed(state: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.stdout.close()
     assert process.wait(30) == 130
+
+
+def test_run_plans_errors_and_policies_for_the_program(state: Path) -> None:
+    policy = {"Effect": "Deny", "Action": "kms:GenerateRandom", "Resource": "*"}
+    (state / "scp.json").write_text(json.dumps({"Statement": [{**policy, "Effect": "Allow", "Action": "*"}, policy]}))
+    program = (
+        'printf x | kmstool-instance encrypt --key-id "$KMSTOOL_SIM_KEY_ID" > "$0/blob";'
+        'kmstool-instance decrypt - < "$0/blob"; echo "exit $?"; kmstool-instance genrandom --length 8; echo "exit $?"'
+    )
+    done = subprocess.run(
+        [
+            processes.tool_path("kmstool-sim"), "run",
+            "--service-control-policy", str(state / "scp.json"),
+            "--fail", "Decrypt=DisabledException",
+            "sh", "-c", program, str(state),
+        ],
+        capture_output=True,
+        env=processes.clean_environment({}),
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.count(b"exit 0"), done.stdout.count(b"exit ")) == (0, 0, 2), done.stderr
+    assert b"DisabledException" in done.stderr
+    assert b"kms:GenerateRandom on resource: * with an explicit deny in a service control policy" in done.stderr
 
 
 def test_a_debug_mode_enclave_is_refused_by_a_policy_that_wants_its_measurement(state: Path) -> None:

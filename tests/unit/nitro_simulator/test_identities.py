@@ -35,6 +35,19 @@ def test_credentials_look_like_temporary_ones_of_aws() -> None:
     assert len(credentials.session_token) > 100
 
 
+def test_access_key_of_a_user_has_no_token_and_does_not_expire() -> None:
+    identities = Identities(partition="aws-cn")
+
+    credentials = identities.issue_access_key("alice")
+    identity = identities.find(credentials.access_key_id)
+
+    assert (len(credentials.access_key_id), credentials.access_key_id[:4]) == (20, "AKIA")
+    assert (credentials.session_token, credentials.expiration) == (None, None)
+    assert identity is not None
+    assert (identity.principal.arn, identity.principal.role_arn) == ("arn:aws-cn:iam::111122223333:user/alice", None)
+    assert identity.expires_at.year == 9999
+
+
 def test_unknown_key_id_belongs_to_nobody() -> None:
     assert Identities().find("ASIAAAAAAAAAAAAAAAAA") is None
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from nitro_simulator.errors import KmsFault
+from nitro_simulator.kms.operations.table import OPERATIONS
 from nitro_simulator.kms.recipient import SECRET_FIELDS
 from nitro_simulator.kms.request_model import kms_service_model, parse_request
-from nitro_simulator.kms.service import OPERATIONS
 
 BLOB = "AAAA"
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nitro_simulator.kms.journal import OK
+from nitro_simulator.kms.operations.table import OPERATIONS
 from nitro_simulator.kms.server import MAX_BODY_BYTES, KmsServer
-from nitro_simulator.kms.service import OPERATIONS
 from nitro_simulator.pki.tls import TlsAuthority
 from tests.support.kms.world import (
     ROLE,

@@ -18,7 +18,8 @@ LIST_LIMIT = 100
 
 
 def create_key(call: Call) -> JsonObject:
-    """CreateKey: every role's IAM policy allows it, so no key policy is checked."""
+    """CreateKey: there is no key policy yet, so identity policies decide."""
+    call.authorize(None)
     spec = call.params.get("KeySpec", call.params.get("CustomerMasterKeySpec", SYMMETRIC_DEFAULT))
     if spec not in USAGES:
         raise KmsFault("UnsupportedOperationException", f"KeySpec: {spec} is not part of the simulator")
@@ -60,7 +61,8 @@ def describe_key(call: Call) -> JsonObject:
 
 
 def list_keys(call: Call) -> JsonObject:
-    """ListKeys: every role's IAM policy allows it, so no key policy is checked."""
+    """ListKeys: it uses no key, so identity policies decide."""
+    call.authorize(None)
     keys = call.keys.list_keys()
     marker = call.params.get("Marker")
     start = 0 if marker is None else next((i + 1 for i, key in enumerate(keys) if key.key_id == marker), None)

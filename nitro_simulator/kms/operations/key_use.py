@@ -109,7 +109,8 @@ def generate_data_key_pair(call: Call) -> JsonObject:
 
 
 def generate_random(call: Call) -> JsonObject:
-    """GenerateRandom: it uses no key, so it checks no key policy."""
+    """GenerateRandom: it uses no key, so identity policies decide."""
+    call.authorize(None)
     if "CustomKeyStoreId" in call.params:
         raise KmsFault("CustomKeyStoreNotFoundException", "CustomKeyStoreId: the simulator has no custom key stores")
     if "NumberOfBytes" not in call.params:

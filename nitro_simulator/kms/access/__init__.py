@@ -1,0 +1,1 @@
+"""Who may do what: policies of four kinds, and grants (internal)."""

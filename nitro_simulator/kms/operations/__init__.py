@@ -1,0 +1,1 @@
+"""The operations of KMS, by what they are about, and a table of them (internal)."""

@@ -1,0 +1,30 @@
+"""The operations of the simulated KMS by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nitro_simulator.kms.call import Call
+from nitro_simulator.kms.operations import key_management, key_use
+from vsock_wire.protocol.json_codec import JsonObject
+
+OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
+    "CreateAlias": key_management.create_alias,
+    "CreateKey": key_management.create_key,
+    "Decrypt": key_use.decrypt,
+    "DeriveSharedSecret": key_use.derive_shared_secret,
+    "DescribeKey": key_management.describe_key,
+    "DisableKey": key_management.disable_key,
+    "EnableKey": key_management.enable_key,
+    "Encrypt": key_use.encrypt,
+    "GenerateDataKey": key_use.generate_data_key,
+    "GenerateDataKeyPair": key_use.generate_data_key_pair,
+    "GenerateDataKeyWithoutPlaintext": key_use.generate_data_key_without_plaintext,
+    "GenerateRandom": key_use.generate_random,
+    "GetKeyPolicy": key_management.get_key_policy,
+    "GetPublicKey": key_management.get_public_key,
+    "ListKeys": key_management.list_keys,
+    "PutKeyPolicy": key_management.put_key_policy,
+    "ReEncrypt": key_use.re_encrypt,
+}
+"""Every operation of the simulator, by AWS's name."""
