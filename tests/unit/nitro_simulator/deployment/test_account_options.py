@@ -84,7 +84,7 @@ def test_fail_plans_errors_in_their_order() -> None:
         (["--fail", "ThrottlingException:0"], "--fail .*: expected .OPERATION=.CODE.:COUNT."),
         (["--fail", "ThrottlingException:x"], "--fail .*: expected .OPERATION=.CODE.:COUNT."),
         (["--identity-policy", "/dev/null"], "--identity-policy: identity-based policy: not JSON"),
-        (["--key-policy", "/dev/null"], "--key-policy: key policy: expected JSON"),
+        (["--key-policy", "/dev/null"], "--key-policy: key policy: not valid JSON"),
         (["--vpc-endpoint-policy", "/nowhere"], "--vpc-endpoint-policy"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Policies without principals: what is read, and what is refused in whose name."""
+"""Policies without principals: what is read, and what an error says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_one_statement_needs_no_list() -> None:
     [
         ("{", r"not JSON \(.*\)"),
         ("[]", "expected an object, got list"),
-        ("{}", "key policy: expected at least one Statement, got none"),
+        ("{}", "key policy: has no Statement"),
         (json.dumps({"Statement": {**ALLOW, "Principal": "*"}}), "statement 1: Principal is not part of such a policy"),
         (json.dumps({"Statement": [ALLOW, {**ALLOW, "NotPrincipal": "*"}]}), "statement 2: NotPrincipal is not part"),
         (json.dumps({"Statement": {**ALLOW, "Effect": "Permit"}}), "statement 1: Effect: "),
@@ -47,7 +47,7 @@ def test_policies_are_parsed_before_they_are_put() -> None:
 
 def test_policy_of_a_vpc_endpoint_names_principals() -> None:
     policies = AccountPolicies()
-    with pytest.raises(PolicyError, match=r"^VPC endpoint policy: statement 1: expected either Principal or"):
+    with pytest.raises(PolicyError, match=r"^VPC endpoint policy: statement 1: needs either Principal or"):
         policies.put_vpc_endpoint_policy(json.dumps({"Statement": ALLOW}))
     policies.put_vpc_endpoint_policy(json.dumps({"Statement": {**ALLOW, "Principal": "*"}}))
     assert policies.context()["aws:SourceVpce"].startswith("vpce-")
