@@ -37,7 +37,11 @@ _INSTANCE_EXIT_CODES: dict[str, ExitCode] = {
     InstanceCode.ENCLAVE_UNREACHABLE: ExitCode.UNREACHABLE,
     InstanceCode.NO_CREDENTIALS: ExitCode.NO_CREDENTIALS,
 }
-_UNREACHABLE_CODES = frozenset({EnclaveCode.PROXY_UNREACHABLE, EnclaveCode.KMS_UNREACHABLE})
+_ENCLAVE_EXIT_CODES: dict[str, ExitCode] = {
+    EnclaveCode.PROXY_UNREACHABLE: ExitCode.UNREACHABLE,
+    EnclaveCode.KMS_UNREACHABLE: ExitCode.UNREACHABLE,
+    EnclaveCode.UNKNOWN_REGION: ExitCode.USAGE,
+}
 _REASONLESS_HINT = (
     "this enclave gives no reason (kmstool in C never does): read its console, or run this project's kmstool-enclave"
 )
@@ -75,6 +79,13 @@ class EnclaveError(ToolError):
     def says_dry_run_passed(self) -> bool:
         """Whether KMS would perform the request, which asked for a dry run."""
         return self.reply.service == Service.KMS and self.reply.code == DRY_RUN_PASSED
+
+    @property
+    def says_region_is_set(self) -> bool:
+        """Whether the enclave refused a region because it was started with one; kmstool in C sends only the text."""
+        if self.reply.code is None:
+            return self.reply.message == KmstoolText.REGION_CONFLICT
+        return self.reply.code == EnclaveCode.REGION_CONFLICT
 
     @property
     def says_operation_unknown(self) -> bool:
@@ -134,8 +145,8 @@ def _hint(reply: ErrorReply) -> str | None:
 def _exit_code(reply: ErrorReply) -> ExitCode:
     if reply.service == Service.KMS and reply.code in KMS_REFUSAL_CODES:
         return ExitCode.REFUSED
-    if reply.service == Service.ENCLAVE and reply.code in _UNREACHABLE_CODES:
-        return ExitCode.UNREACHABLE
+    if reply.service == Service.ENCLAVE:
+        return _ENCLAVE_EXIT_CODES.get(reply.code or "", ExitCode.FAILED)
     if reply.service == INSTANCE_SERVICE:
         return _INSTANCE_EXIT_CODES.get(reply.code or "", ExitCode.FAILED)
     return ExitCode.FAILED

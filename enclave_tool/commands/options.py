@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from enclave_tool.kms.options import PROXY_PORT, KmsOptions, parse_endpoint_host
+from enclave_tool.kms.options import PROXY_PORT, KmsOptions, parse_endpoint_host, parse_region_name
 from enclave_tool.nsm.device import NSM_DEVICE, parse_nsm_location
 from vsock_wire.errors import InputError
 from vsock_wire.net.address import CID_PARENT, Address, UnixAddress, VsockAddress, parse_address, vsock_address
@@ -36,6 +36,10 @@ KMS_OPTIONS = (
     click.option(
         "--endpoint", envvar="ENDPOINT", show_envvar=True, metavar="HOST",
         help="KMS host, if not the region's usual one.",
+    ),
+    click.option(
+        "--allow-region", "allow_regions", multiple=True, metavar="REGION",
+        help="Also accept this region, which is newer than this program; repeatable.",
     ),
     click.option(
         "--ca-file", type=click.Path(exists=True, dir_okay=False),
@@ -84,6 +88,7 @@ class KmsSettings(NsmSettings):
     proxy_port: int
     parent_cid: int
     endpoint: str | None
+    allow_regions: tuple[str, ...]
     ca_file: str | None
     proxy: str | None
 
@@ -91,12 +96,13 @@ class KmsSettings(NsmSettings):
         """Return how to reach KMS.
 
         Raises:
-            InputError: an address or host name is malformed, or an address needs --allow-non-vsock.
+            InputError: an address, host name or region is malformed, or an address needs --allow-non-vsock.
         """
         proxy = parse_address(self.proxy) if self.proxy else vsock_address(self.parent_cid, self.proxy_port)
         endpoint_host = parse_endpoint_host(self.endpoint, subject="--endpoint") if self.endpoint else None
         self.check_address("--proxy", proxy)
-        return KmsOptions(proxy=proxy, endpoint_host=endpoint_host, ca_file=self.ca_file)
+        allowed = tuple(parse_region_name(region, subject="--allow-region") for region in self.allow_regions)
+        return KmsOptions(proxy=proxy, endpoint_host=endpoint_host, ca_file=self.ca_file, allowed_regions=allowed)
 
     def check_address(self, flag: str, address: Address) -> None:
         """Check that an address is a vsock address, unless --allow-non-vsock is given.

@@ -30,6 +30,8 @@ READ_TIMEOUT_S = 5.0
 """KMS responds within tens of milliseconds. If it does not, kmstool in C waits forever. Three attempts of 8 s, with at
 most 3 s between them, end before kmstool-instance times out after 30 s, so the reason still reaches it."""
 MAX_CONNECTIONS = 64
+MAX_REGION_CHARS = 32
+"""The longest name so far has 15 characters."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class KmsOptions:
         connect_timeout_s: seconds to connect to the proxy, and again for the TLS handshake with KMS.
         read_timeout_s: seconds for each wait for KMS.
         max_connections: maximum number of kept connections to KMS.
+        allowed_regions: regions that botocore does not know yet; ``attested_kms_client`` takes any region.
         clock: what is known about KMS's clock; by default a new one for each client. If clients share one, KMS has to
             refuse only one of them before all know the difference.
 
@@ -61,6 +64,7 @@ class KmsOptions:
     read_timeout_s: float = READ_TIMEOUT_S
     max_connections: int = MAX_CONNECTIONS
     clock: KmsClock | None = None
+    allowed_regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expect_type("proxy", self.proxy, (str, VsockAddress, UnixAddress, TcpAddress), "an address, or its text")
@@ -80,6 +84,9 @@ class KmsOptions:
             object.__setattr__(self, "proxy", parse_address(self.proxy))
         if self.endpoint_host is not None:
             object.__setattr__(self, "endpoint_host", parse_endpoint_host(self.endpoint_host))
+        expect_type("allowed_regions", self.allowed_regions, (tuple,), "a tuple of names of regions")
+        for region in self.allowed_regions:
+            parse_region_name(region, subject="allowed_regions")
 
     @property
     def proxy_address(self) -> Address:
@@ -104,6 +111,21 @@ def parse_endpoint_host(text: str, *, subject: str = "endpoint_host") -> str:
     if match is None or not 1 <= int(match[1] or 443) <= MAX_TCP_PORT:
         raise InputError(f"{subject}: expected a host name such as kms.us-east-1.amazonaws.com, got {quoted(text)}")
     return host
+
+
+def parse_region_name(text: str, *, subject: str) -> str:
+    """Return a name that has the form of a region's: words of letters and digits, the first of letters alone.
+
+    Args:
+        text: the name.
+        subject: what errors call it.
+
+    Raises:
+        InputError: it has another form, so it can be no region.
+    """
+    if len(text) > MAX_REGION_CHARS or re.fullmatch(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+", text, re.ASCII) is None:
+        raise InputError(f"{subject}: expected the name of a region such as us-east-1, got {quoted(text)}")
+    return text
 
 
 def _expect_timeout(name: str, value: object) -> None:

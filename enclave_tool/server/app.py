@@ -42,6 +42,7 @@ def serve(config: Config) -> NoReturn:
     Raises:
         NsmError: there is no Nitro Security Module, or the kernel could not be seeded from it.
         InputError: the CA bundle cannot be read, or the program of the delivery is not executable.
+        UnknownRegionError: there is no such region.
         TransportError: the address cannot be bound.
     """
     signal.signal(signal.SIGTERM, exit_on_signal)

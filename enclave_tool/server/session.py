@@ -125,7 +125,7 @@ class Session(RequestHandler):
         region = choose_region(self._enclave.region, request.region)
         # Only now: if SetClient fails, the client of an earlier SetClient stays in place.
         self._caller = self._enclave.kms.caller(request.credentials, region)
-        return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation)}
+        return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation), REGION: self._enclave.region}
 
     def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> Outcome:
         if caller is None:

@@ -37,7 +37,8 @@ it."""
 OPERATIONS = "Operations"
 """The field of the reply to SetClient that lists the operations that the server knows."""
 REGION = "Region"
-"""The field of a Describe reply that has the region set by the server; null if the client chooses the region."""
+"""The field of the replies to SetClient and Describe that has the region set by the server; null if the client chooses
+the region."""
 CREDENTIALS_HELD = "CredentialsHeld"
 """The field of a Describe reply with which ``kmstool-instance serve`` says that its clients need no credentials."""
 
@@ -74,6 +75,7 @@ class EnclaveCode(enum.StrEnum):
     CLIENT_NOT_SET = "ClientNotSet"
     REGION_CONFLICT = "RegionConflict"
     CLIENT_FAILED = "ClientFailed"
+    UNKNOWN_REGION = "UnknownRegion"
     PROXY_UNREACHABLE = "ProxyUnreachable"
     KMS_UNREACHABLE = "KmsUnreachable"
     TLS_FAILED = "TlsFailed"

@@ -9,10 +9,28 @@ from vsock_wire.errors import InputError
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress
 
 
-def settings(*, nsm: str = NSM_DEVICE, proxy: str | None = None) -> KmsSettings:
+def settings(*, nsm: str = NSM_DEVICE, proxy: str | None = None, allow_regions: tuple[str, ...] = ()) -> KmsSettings:
     return KmsSettings(
-        nsm=nsm, allow_non_vsock=False, proxy_port=8_000, parent_cid=3, endpoint=None, ca_file=None, proxy=proxy
+        nsm=nsm,
+        allow_non_vsock=False,
+        proxy_port=8_000,
+        parent_cid=3,
+        endpoint=None,
+        allow_regions=allow_regions,
+        ca_file=None,
+        proxy=proxy,
     )
+
+
+class TestAllowRegion:
+    def test_names_further_regions(self) -> None:
+        regions = ("xx-new-1", "eusc-de-east-2")
+        assert settings(allow_regions=regions).kms_options().allowed_regions == regions
+
+    @pytest.mark.parametrize("text", ["", "s3", "S3", "us-east", "us-east-1a", "us-east-1.evil.example", "-", "a" * 99])
+    def test_refuses_what_can_be_no_region(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"^--allow-region: expected the name of a region such as us-east-1, got "):
+            settings(allow_regions=(text,)).kms_options()
 
 
 class TestWithoutAllowNonVsock:

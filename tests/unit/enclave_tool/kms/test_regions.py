@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
 
 from enclave_tool.kms import regions as kms_regions
 from enclave_tool.kms.client import proxied_kms_client
+from enclave_tool.kms.options import KmsOptions
 from enclave_tool.kms.regional import Attempts
-from enclave_tool.kms.regions import KmsRegions
-from enclave_tool.recipient.attested_key import RecipientKey
+from enclave_tool.kms.regions import KmsRegions, UnknownRegionError, known_regions
+from enclave_tool.recipient.attested_key import Recipient, RecipientKey
 from tests.support.enclave.attested_calls import CREDENTIALS, PLAINTEXT, REGION, sealing
+from tests.support.enclave.scripted_nsm import ScriptedNsm
 from tests.support.kms.canned_kms import CannedKms
 from tests.support.kms.decrypting import decrypt_request
+from vsock_wire.errors import ExitCode
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.vocabulary import EnclaveCode, RequestError
 
@@ -21,6 +26,19 @@ if TYPE_CHECKING:
 
 REQUEST = decrypt_request(b"c")
 pytestmark = pytest.mark.usefixtures("no_pauses", "made")
+
+
+def test_every_region_in_which_botocore_has_a_kms_is_known() -> None:
+    session = botocore.session.Session()
+    names = {
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("kms", partition)
+    }
+    known = known_regions(session.get_component("data_loader"))
+    assert len(names) > 30
+    assert names <= known
+    assert not any(name.endswith("-global") for name in known)
 
 
 class TestCallers:
@@ -63,12 +81,45 @@ class TestCallers:
         assert first.call_kms(REQUEST, Attempts())["Plaintext"] == PLAINTEXT
 
     @pytest.mark.parametrize(
-        "region", ["", "-", "a b", "us-east-1.evil.example", "us-east-1/", "x\r\ny", "\u00e9", "a" * 500]
+        ("region", "nearest"),
+        [
+            ("us-est-1", '"us-east-1" or "us-west-1"'),
+            ("us-eats-1", '"us-east-1"'),
+            ("us-east-1a", '"us-east-1"'),
+            ("US-EAST-1", '"us-east-1"'),
+            ("eu-west1", '"eu-west-1"'),
+            ("us-gov-west", '"us-gov-west-1"'),
+            ("aws-global", None),
+            ("s3", None),
+            ("", None),
+            ("a b", None),
+            ("us-east-1.evil.example", None),
+            ("us-east-1/", '"us-east-1"'),
+            ("x\r\ny", None),
+            ("\u00e9", None),
+            ("a" * 500, None),
+        ],
     )
-    def test_region_that_botocore_refuses_is_a_request_error(self, regions: KmsRegions, region: str) -> None:
-        with pytest.raises(RequestError, match=r"^Could not create new client$") as caught:
-            regions.caller(CREDENTIALS, region)
-        assert caught.value.code is EnclaveCode.CLIENT_FAILED
+    @pytest.mark.parametrize("method", ["caller", "endpoint_url"])
+    def test_unknown_region_is_refused_with_the_nearest_known_name(
+        self, regions: KmsRegions, region: str, nearest: str | None, method: str
+    ) -> None:
+        with pytest.raises(UnknownRegionError, match=r"^Could not create new client: unknown region \"") as caught:
+            regions.caller(CREDENTIALS, region) if method == "caller" else regions.endpoint_url(region)
+        assert caught.value.code is EnclaveCode.UNKNOWN_REGION
+        assert caught.value.exit_code is ExitCode.USAGE
+        guess = f"did you mean {nearest}?" if nearest else "expected the name of an AWS region"
+        assert (caught.value.hint or "").startswith(guess)
+        assert "--allow-region" in (caught.value.hint or "")
+
+    def test_allowed_region_is_accepted_and_leads_to_its_own_host(
+        self, kms: CannedKms, bundle: Path, recipient_key: RecipientKey, scripted_nsm: ScriptedNsm
+    ) -> None:
+        options = KmsOptions(proxy=kms.address, ca_file=bundle, allowed_regions=("xx-new-1",))
+        regions = KmsRegions(Recipient(scripted_nsm, key=recipient_key), options)
+        assert regions.endpoint_url("xx-new-1") == "https://kms.xx-new-1.amazonaws.com"
+        with pytest.raises(UnknownRegionError):
+            regions.endpoint_url("xx-new-2")
 
     def test_refused_region_leaves_existing_ones_in_place(
         self, regions: KmsRegions, monkeypatch: pytest.MonkeyPatch, made: list[KMSClient]

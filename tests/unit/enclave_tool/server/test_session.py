@@ -50,7 +50,11 @@ class TestSetClient:
                 "Describe",
                 "Diagnose",
             ],
+            "Region": None,
         }
+
+    def test_reply_says_which_region_the_enclave_sets(self, regions: ScriptedRegions) -> None:
+        assert ask(new_session(regions, "eu-west-1"), SET_CLIENT)["Region"] == "eu-west-1"
 
     @pytest.mark.parametrize(
         ("enclave_region", "instance_region", "expected"),
@@ -192,11 +196,12 @@ class TestRealClients:
         return session
 
     @pytest.mark.parametrize(
-        "region", ["", "nowhere.evil.example", "us-east-1/../x", "a b", "us-east-1\r\nHost: x", "-", "#", "\u00e9"]
+        "region",
+        ["", "s3", "nowhere.evil.example", "us-east-1/../x", "a b", "us-east-1\r\nHost: x", "-", "#", "\u00e9"],
     )
     def test_bad_region_after_a_good_set_client_keeps_serving(self, ready: Session, region: str) -> None:
         reply = ask(ready, {**SET_CLIENT, "AwsRegion": region})
-        assert reply["Status"] == "Ok" if region == "" else reply["Message"] == "Could not create new client"
+        assert reply["Status"] == "Ok" if region == "" else reply["Code"] == "UnknownRegion"
         assert ask(ready, DECRYPT)["Code"] == "ProxyUnreachable"
 
     @pytest.mark.parametrize(
