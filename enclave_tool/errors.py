@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vsock_wire.errors import ExitCode, ToolError, TransportError
-from vsock_wire.protocol.vocabulary import KMS_REFUSAL_CODES
+from vsock_wire.errors import ToolError, TransportError
+from vsock_wire.protocol.refusals.row import Reason
+from vsock_wire.protocol.refusals.table import refusal_exit_code
 
 
 class NsmError(ToolError):
@@ -34,17 +35,26 @@ class KmsError(ToolError):
     Attributes:
         code: KMS's error code, such as "AccessDeniedException".
         text: KMS's own text, possibly empty.
+        reason: why, if the code leaves that open and the text says it.
         http_status: HTTP status of the response.
         request_id: request ID of the response, for AWS support.
     """
 
     def __init__(
-        self, code: str, text: str, *, http_status: int | None, request_id: str | None, hint: str | None = None
+        self,
+        code: str,
+        text: str,
+        *,
+        http_status: int | None,
+        request_id: str | None,
+        reason: Reason | None = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(f"{code}: {text}" if text else code, hint=hint)
-        self.exit_code = ExitCode.REFUSED if code in KMS_REFUSAL_CODES else ExitCode.FAILED
+        self.exit_code = refusal_exit_code(code, reason)
         self.code = code
         self.text = text
+        self.reason = reason
         self.http_status = http_status
         self.request_id = request_id
 

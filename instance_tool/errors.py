@@ -9,7 +9,6 @@ from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import (
     DRY_RUN_PASSED,
     EXPIRED_TOKEN,
-    KMS_REFUSAL_CODES,
     EnclaveCode,
     KmstoolText,
     Service,
@@ -139,12 +138,19 @@ def _hint(reply: ErrorReply) -> str | None:
         return reply.hint[:MAX_REPLY_TEXT_CHARS]
     if reply.code is None and reply.message == KmstoolText.UNKNOWN_OPERATION:
         return _UNKNOWN_OPERATION_HINT
+    if reply.service == Service.KMS and reply.code is not None:
+        from vsock_wire.protocol.refusals.table import find_refusal, parse_reason  # noqa: PLC0415 - rarely needed
+
+        row = find_refusal(reply.code, parse_reason(reply.reason))
+        return None if row is None else row.hint
     return _REASONLESS_HINT if reply.message == KmstoolText.DECRYPT_FAILED else None
 
 
 def _exit_code(reply: ErrorReply) -> ExitCode:
-    if reply.service == Service.KMS and reply.code in KMS_REFUSAL_CODES:
-        return ExitCode.REFUSED
+    if reply.service == Service.KMS and reply.code is not None:
+        from vsock_wire.protocol.refusals.table import parse_reason, refusal_exit_code  # noqa: PLC0415 - as above
+
+        return refusal_exit_code(reply.code, parse_reason(reply.reason))
     if reply.service == Service.ENCLAVE:
         return _ENCLAVE_EXIT_CODES.get(reply.code or "", ExitCode.FAILED)
     if reply.service == INSTANCE_SERVICE:

@@ -30,7 +30,16 @@ SECTIONS = {
     ),
     "Reference": (
         "reference",
-        ("commands.md", "errors.md", "protocol.md", "proxy.md", "limits.md", "simulator.md", "python-api.md"),
+        (
+            "commands.md",
+            "errors.md",
+            "kms-refusals.md",
+            "protocol.md",
+            "proxy.md",
+            "limits.md",
+            "simulator.md",
+            "python-api.md",
+        ),
     ),
     "Explanation": (
         "explanation",
@@ -50,7 +59,7 @@ DECISIONS = "explanation/decisions"
 STACKED_COLUMNS = 4
 STACKED_CHARS = 150
 """A table with this many columns, or with a row of this many characters, does not fit a narrow screen."""
-ABOUT_ERRORS = frozenset({"how-to/troubleshoot.md", "reference/errors.md"})
+ABOUT_ERRORS = frozenset({"how-to/troubleshoot.md", "reference/errors.md", "reference/kms-refusals.md"})
 BOOST = 2
 """Pages that the search ranks higher, by this factor: a reader who pastes an error text wants one of them."""
 _COMMENT_AT_TOP = re.compile(r"\A(?:<!--.*?-->\s*)+", re.DOTALL)

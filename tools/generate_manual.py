@@ -17,6 +17,7 @@ from tools.reference.command_tree import TOOLS
 from tools.reference.error_page import error_page
 from tools.reference.manual_page import manual_page
 from tools.reference.python_page import python_page
+from tools.reference.refusal_page import refusal_page
 
 ROOT = Path(__file__).parents[1]
 SHARE = ROOT / "share"
@@ -51,7 +52,12 @@ def files() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page by its name in docs/reference/."""
-    return {"commands.md": command_page(), "errors.md": error_page(), "python-api.md": python_page()}
+    return {
+        "commands.md": command_page(),
+        "errors.md": error_page(),
+        "kms-refusals.md": refusal_page(),
+        "python-api.md": python_page(),
+    }
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, SigV4Auth
 
 from enclave_tool.kms.clock import KmsClock
+from enclave_tool.kms.reasons import is_about_clock
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials as BotocoreCredentials
@@ -33,11 +34,6 @@ _SIGNATURE_VERSION = "v4"
 _SHIFTED_VERSION = "kmstool-shifted-v4"
 _OFFSET_IN_CONTEXT = "kmstool_clock_offset"
 _IS_CORRECTED = "kmstool_clock_corrected"
-
-_SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
-"""Codes that always mean clock skew. Source: AWS's SDKs."""
-_SKEW_TEXTS = {"InvalidSignatureException": ("Signature expired", "Signature not yet current")}
-"""Codes that may mean clock skew, and how KMS's text begins if they do."""
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +87,7 @@ class ClockedSigner:
 
     def _correct(self, response: tuple[Any, dict[str, Any]] | None, request_dict: Any, **_: object) -> float | None:
         """Correct the clock and return the wait before another attempt, or None if the clock is not the cause."""
-        if response is None or not is_skew_error(response[1].get("Error", {})):
+        if response is None or not is_about_clock(response[1].get("Error", {})):
             return None
         offset = self._clock.measure(response[0].headers.get("Date"))
         if offset is None:
@@ -112,12 +108,6 @@ class ClockedSigner:
                 offset.total_seconds(),
             )
         self._clock.offset = offset
-
-
-def is_skew_error(error: dict[str, Any]) -> bool:
-    """Return whether the Error of a response says that the signature's time was wrong."""
-    code, text = str(error.get("Code")), str(error.get("Message"))
-    return code in _SKEW_CODES or text.startswith(_SKEW_TEXTS.get(code, ("\0",)))
 
 
 class _ShiftedSigV4Auth(SigV4Auth):

@@ -17,35 +17,16 @@ from botocore.exceptions import (
 
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from enclave_tool.kms.clock_skew import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
+from enclave_tool.kms.reasons import refusal_reason
 from vsock_wire.errors import ToolError, TransportError, printable
 from vsock_wire.net.address import Address
+from vsock_wire.protocol.refusals.table import find_refusal
 from vsock_wire.protocol.vocabulary import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
 """Maximum length of KMS's text. KMS's texts are much shorter, and kmstool in C accepts a reply of 8,192 bytes."""
 MAX_KMS_CODE_CHARS = 128
 """Maximum length of error codes (KMS's longest has 33 characters) and of request IDs (which are UUIDs)."""
-
-_KMS_HINTS = {
-    "AccessDeniedException": (
-        "compare the key policy with this caller's role (Principal) and this enclave's PCR0"
-        " (kms:RecipientAttestation:ImageSha384; in debug mode, PCR0 to PCR2 are zeros)"
-    ),
-    "InvalidCiphertextException": (
-        "KMS gives no reason for this error: check that the encryption context equals the one used to encrypt, and that"
-        " the ciphertext is complete and from this account and region"
-    ),
-    "ExpiredTokenException": "the credentials have expired: get new ones and try again",
-    "UnrecognizedClientException": "KMS does not know these credentials: check the access key and the session token",
-    "InvalidSignatureException": (
-        "check the secret access key and the enclave's clock, which may differ from KMS's by at most 5 minutes"
-    ),
-    "NotFoundException": "KMS does not find that key: check the region, the account and the key id",
-    "IncorrectKeyException": "the ciphertext was encrypted under another key than the request's KeyId",
-    "DisabledException": "the key is disabled: enable it in KMS",
-    "KMSInvalidStateException": "the key's state does not allow this: aws kms describe-key shows the state",
-    "ThrottlingException": "too many KMS calls in this account and region: try again later, or raise the KMS quota",
-}
 
 
 def kms_failure(error: BotoCoreError | ClientError, proxy: Address, secrets: Sequence[str] = ()) -> ToolError:
@@ -81,12 +62,16 @@ def _refusal(error: ClientError, secrets: Sequence[str]) -> KmsError:
     details: dict[str, Any] = dict(error.response.get("Error", {}))
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
     code = printable(str(details.get("Code", "Unknown")))[:MAX_KMS_CODE_CHARS]
+    text = str(details.get("Message") or "")
+    reason = refusal_reason(error.operation_name, code, text)
+    row = find_refusal(code, reason, error.operation_name)
     return KmsError(
         code,
-        printable(_without(secrets, str(details.get("Message") or "")))[:MAX_KMS_TEXT_CHARS],
+        printable(_without(secrets, text))[:MAX_KMS_TEXT_CHARS],
+        reason=reason,
         http_status=metadata.get("HTTPStatusCode"),
         request_id=printable(str(metadata.get("RequestId") or ""))[:MAX_KMS_CODE_CHARS] or None,
-        hint=_clock_hint(metadata.get(CLOCK_OFFSET)) or _KMS_HINTS.get(code),
+        hint=_clock_hint(metadata.get(CLOCK_OFFSET)) or (row and row.hint),
     )
 
 

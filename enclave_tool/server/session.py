@@ -179,7 +179,15 @@ def refuse(error: ToolError, failure: str | None = None) -> ErrorReply:
     """
     message = f"{failure}: {error}" if failure else str(error)
     if isinstance(error, KmsError):
-        return ErrorReply(message, error.code, Service.KMS, error.http_status, error.request_id, hint=error.hint)
+        return ErrorReply(
+            message,
+            error.code,
+            Service.KMS,
+            error.http_status,
+            error.request_id,
+            hint=error.hint,
+            reason=error.reason,
+        )
     if isinstance(error, NsmError):
         return ErrorReply(message, error.code or _NSM_FAILED, Service.NSM, hint=error.hint)
     code = error.code if isinstance(error, RequestError) else _CODES.get(type(error), EnclaveCode.INTERNAL)

@@ -12,9 +12,13 @@ from vsock_wire.errors import ToolError
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.recording import recording
+from vsock_wire.protocol.refusals.access import ACCESS_DENIED
+from vsock_wire.protocol.refusals.row import Reason
+from vsock_wire.protocol.refusals.table import parse_reason
 from vsock_wire.protocol.trace import Attested
 
-ACCESS_DENIED = "AccessDeniedException"
+_KEY_POLICY_REASONS = (None, Reason.NO_RESOURCE_POLICY_ALLOWS, Reason.DENY_IN_RESOURCE_POLICY)
+"""Reasons of a denial that the measurements of the enclave may explain; None is what an older enclave gives."""
 
 
 def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
@@ -33,9 +37,11 @@ def try_decrypt(client: EnclaveClient, request: KmsRequest) -> Hop:
 
 
 def _denial_hint(error: ToolError, steps: Sequence[object]) -> str | None:
-    """Explain a denial by the PCRs that KMS was shown; return None for any other error."""
+    """Explain a denial by the key policy with the PCRs that KMS was shown; return None for any other error."""
     documents = [step.document for step in steps if isinstance(step, Attested)]
     if not isinstance(error, EnclaveError) or error.reply.code != ACCESS_DENIED or not documents:
+        return None
+    if parse_reason(error.reply.reason) not in _KEY_POLICY_REASONS:
         return None
     try:
         shown = parse_unverified_document(documents[-1])

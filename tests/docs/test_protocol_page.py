@@ -135,7 +135,7 @@ def test_step_of_the_evidence_has_its_fields(step: type) -> None:
 
 
 def test_error_reply_and_codes() -> None:
-    reply = ErrorReply("m", "c", "s", 400, "r", "h", 1).to_message()
+    reply = ErrorReply("m", "c", "s", 400, "r", "h", 1, "x").to_message()
     found = tables("Errors")
     assert list(found["Field"]) == [name for name in reply if name != "Status"]
     assert list(found["Code of the enclave"]) == list(EnclaveCode)

@@ -42,7 +42,8 @@ codes.
 
 ## KMS requests
 
-What goes wrong with a request to KMS follows the first words of the error:
+What goes wrong with a request to KMS follows the first words of the error. [KMS refusals](kms-refusals.md) has the
+hints for KMS's own errors.
 
 {failures}"""
 _TITLES = {

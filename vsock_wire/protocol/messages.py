@@ -77,6 +77,7 @@ class ErrorReply(NamedTuple):
         request_id: request ID of KMS's response.
         hint: what the reader can do about the error.
         tries: how many requests were sent to KMS.
+        reason: why KMS refused, if its code leaves that open: one of ``refusals.row.Reason``.
     """
 
     message: str
@@ -86,6 +87,7 @@ class ErrorReply(NamedTuple):
     request_id: str | None = None
     hint: str | None = None
     tries: int | None = None
+    reason: str | None = None
 
     def to_message(self) -> JsonObject:
         """Return the reply as a message."""
@@ -94,6 +96,7 @@ class ErrorReply(NamedTuple):
                 "Status": STATUS_ERROR,
                 "Message": self.message,
                 "Code": self.code,
+                "Reason": self.reason,
                 "Service": self.service,
                 "HttpStatus": self.http_status,
                 "RequestId": self.request_id,
@@ -192,6 +195,7 @@ def parse_reply(message: JsonObject) -> JsonObject | ErrorReply:
         request_id=reply_text(message, "RequestId"),
         hint=reply_text(message, "Hint"),
         tries=tries if isinstance(tries, int) else None,
+        reason=reply_text(message, "Reason"),
     )
 
 

@@ -89,18 +89,6 @@ class EnclaveCode(enum.StrEnum):
 EXPIRED_TOKEN = "ExpiredTokenException"  # noqa: S105 - the name of one of KMS's errors
 DRY_RUN_PASSED = "DryRunOperationException"
 """What KMS answers to a request with DryRun that it would perform."""
-KMS_REFUSAL_CODES = frozenset(
-    {
-        "AccessDeniedException",
-        EXPIRED_TOKEN,
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-        "UnrecognizedClientException",
-    }
-)
-"""KMS codes that refuse the caller or its enclave rather than the request. Source: KMS API reference, common errors."""
 
 
 class KmstoolText(enum.StrEnum):

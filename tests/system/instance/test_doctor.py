@@ -244,7 +244,11 @@ def _(_: Deployment) -> Done:
         return _with_ciphertext(elsewhere)
 
 
-@fault("another encryption context", HopName.DECRYPT, "check that the encryption context equals")
+@fault(
+    "another encryption context",
+    HopName.DECRYPT,
+    "check that the encryption context (--encryption-context, once per pair) equals",
+)
 def _(shared: Deployment) -> Done:
     return _with_ciphertext(shared, "--encryption-context", "more=1")
 

@@ -13,9 +13,10 @@ OTHERS_BUSINESS = {
     "http.client",
     "instance_tool.console.batch",
     "vsock_wire.protocol.diagnosis",
+    "vsock_wire.protocol.refusals",
     "vsock_wire.protocol.trace",
 }
-"""Used only for non-ASCII host names, digests, SDKs, batches, doctor and --explain, in this order."""
+"""Used only for non-ASCII host names, digests, SDKs, batches, doctor, refusals and --explain, in this order."""
 IMPORT_LINE = re.compile(rb"import time:[^|]*\|[^|]*\|\s*(\S+)\n")
 """Source: python -X importtime; PYTHONPROFILEIMPORTTIME has the same effect."""
 

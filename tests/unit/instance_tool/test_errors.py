@@ -42,6 +42,31 @@ def test_exit_code_follows_service_and_code(service: str | None, code: str | Non
 
 
 @pytest.mark.parametrize(
+    ("service", "reason", "exit_code"),
+    [
+        ("kms", "AttestationDocument", 5),
+        ("kms", "Parameter", 1),
+        ("kms", None, 5),
+        ("kms", "SomethingNew", 5),
+        ("enclave", "AttestationDocument", 1),
+    ],
+)
+def test_exit_code_of_a_value_that_is_not_valid_follows_the_reason(
+    service: str, reason: str | None, exit_code: int
+) -> None:
+    reply = ErrorReply("text", "ValidationException", service, reason=reason)
+    assert EnclaveError(reply).exit_code == exit_code
+
+
+def test_refusal_without_a_hint_gets_that_of_the_table() -> None:
+    denied = ErrorReply("text", "AccessDeniedException", "kms", reason="NoSessionPolicyAllows")
+    assert "a session policy" in (EnclaveError(denied).hint or "")
+    assert EnclaveError(denied._replace(hint="its own")).hint == "its own"
+    assert EnclaveError(denied._replace(service="enclave")).hint is None
+    assert EnclaveError(denied._replace(code="SomethingNewException")).hint is None
+
+
+@pytest.mark.parametrize(
     ("reply", "text"),
     [
         (ErrorReply("text"), "text"),

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from botocore.exceptions import ClientError
 
 from enclave_tool.kms.client import attested_kms_client
 from enclave_tool.kms.clock import KmsClock
-from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S, is_skew_error
+from enclave_tool.kms.clock_skew import MAX_CLOCK_OFFSET_S
 from enclave_tool.kms.failures import kms_failure
 from enclave_tool.kms.options import KmsOptions
 from enclave_tool.recipient.attested_key import Recipient, RecipientKey
@@ -166,21 +166,3 @@ def test_other_refusals_are_not_signed_again(client: KMSClient, shifted: Shifted
     shifted.code = "AccessDeniedException"
     refusal_of(client)
     assert len(shifted.signed_at) == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "is_skew"),
-    [
-        ({"Code": "InvalidSignatureException", "Message": "Signature expired: x"}, True),
-        ({"Code": "InvalidSignatureException", "Message": "Signature not yet current: x"}, True),
-        ({"Code": "InvalidSignatureException", "Message": "The request signature we calculated does not match"}, False),
-        ({"Code": "InvalidSignatureException"}, False),
-        ({"Code": "RequestTimeTooSkewed"}, True),
-        ({"Code": "RequestExpired", "Message": ""}, True),
-        ({"Code": "RequestInTheFuture"}, True),
-        ({"Code": "ExpiredTokenException", "Message": "Signature expired"}, False),
-        ({}, False),
-    ],
-)
-def test_skew_is_distinguished_from_other_refusals(error: dict[str, Any], *, is_skew: bool) -> None:
-    assert is_skew_error(error) is is_skew

@@ -31,6 +31,7 @@ from vsock_wire.protocol.kms_operations import KmsRequest, encode_kms_request
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.recording import record
 from vsock_wire.protocol.trace import parse_evidence
+from vsock_wire.protocol.refusals.row import Reason
 from vsock_wire.protocol.vocabulary import EnclaveCode
 
 
@@ -161,13 +162,19 @@ class TestDecrypt:
     def test_error_of_kms_is_passed_on_completely(self, ready: Session, regions: ScriptedRegions) -> None:
         regions.behavior = raising(
             KmsError(
-                "AccessDeniedException", "User: x is not authorized", http_status=400, request_id="r-1", hint="look"
+                "AccessDeniedException",
+                "User: x is not authorized",
+                http_status=400,
+                request_id="r-1",
+                reason=Reason.KEY_NOT_FOUND,
+                hint="look",
             )
         )
         assert ask(ready, DECRYPT) == {
             "Status": "Error",
             "Message": "Could not decrypt ciphertext: AccessDeniedException: User: x is not authorized",
             "Code": "AccessDeniedException",
+            "Reason": "KeyNotFound",
             "Service": "kms",
             "HttpStatus": 400,
             "RequestId": "r-1",

@@ -157,6 +157,7 @@ def test_error_reply_of_the_enclave_is_passed_on_unchanged(ask: Ask, enclave: En
         "Status": "Error",
         "Message": "Could not decrypt ciphertext: AccessDeniedException: no",
         "Code": "AccessDeniedException",
+        "Reason": "NoSessionPolicyAllows",
         "Service": "kms",
         "HttpStatus": 400,
         "RequestId": "r-1",

@@ -127,6 +127,7 @@ class TestParseReply:
         [
             ErrorReply("text"),
             ErrorReply("denied", "AccessDeniedException", "kms", 400, "6c0e-1", "look here"),
+            ErrorReply("denied", "AccessDeniedException", "kms", reason="NoSessionPolicyAllows"),
             ErrorReply(""),
         ],
     )
@@ -141,7 +142,7 @@ class TestParseReply:
         with pytest.raises(WireError, match=r"^reply: expected Status Ok or Error, got"):
             parse_reply({"Status": status})
 
-    @pytest.mark.parametrize("name", ["Message", "Code", "Service", "RequestId", "Hint"])
+    @pytest.mark.parametrize("name", ["Message", "Code", "Reason", "Service", "RequestId", "Hint"])
     @pytest.mark.parametrize("value", [1, [], {}, False])
     def test_refuses_an_error_field_of_another_type(self, name: str, value: object) -> None:
         with pytest.raises(WireError, match=rf"^reply: {name}: expected a string, got"):
