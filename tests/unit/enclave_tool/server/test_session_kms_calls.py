@@ -30,8 +30,8 @@ from vsock_wire.errors import ToolError
 from vsock_wire.protocol.kms_operations import KmsRequest, encode_kms_request
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.recording import record
-from vsock_wire.protocol.trace import parse_evidence
 from vsock_wire.protocol.refusals.row import Reason
+from vsock_wire.protocol.trace import parse_evidence
 from vsock_wire.protocol.vocabulary import EnclaveCode
 
 
