@@ -1,11 +1,11 @@
 """Run every suite: ``python -m tests.run``, or with --fast those that a change needs. `make test` calls it.
 
-Tests run in two lanes at the same time, each a pytest of its own. One lane shares its tests out among as many processes
+Tests run in two lanes at the same time, each with its own pytest. One lane distributes its tests over as many processes
 as there are cores. The other boots guests and builds images: all tests of tests/vsock run in one guest, and those of
-tests/images look at one build, so sharing them out would repeat the work. Its output is shown when it has ended. Tests
-that measure times are marked ``alone``, and run when both lanes have ended.
+tests/images use one build, so distributing them would repeat the work. Its output appears when it has ended. Tests that
+measure times are marked ``alone``, and run after both lanes.
 
-At the end there is a line about the suites, and a line that counts the tests of all lanes together.
+At the end, one line reports the suites, and one line counts the tests of all lanes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[1]
 GUESTS_AND_IMAGES = ("tests/vsock", "tests/images")
 SHARED_OUT = ("-n", "auto", "--dist", "worksteal")
 Lanes: TypeAlias = Mapping[str, tuple[str, ...]]
-"""The arguments of pytest for each lane. The output of the first is shown as it comes."""
+"""The arguments of pytest for each lane. The output of the first appears while it runs."""
 ALL: Sequence[Lanes] = (
     {
         "processes": (*SHARED_OUT, "-m", "not alone", *(f"--ignore={folder}" for folder in GUESTS_AND_IMAGES)),
-        # Two runs cannot share the cache of what failed last.
+        # Two runs cannot share pytest's cache.
         "guests and images": ("-p", "no:cacheprovider", *GUESTS_AND_IMAGES),
     },
     {"tests alone": ("-p", "no:cacheprovider", "-m", "alone", "tests/system")},
@@ -44,10 +44,10 @@ class Lane:
     """A pytest that runs some of the tests.
 
     Args:
-        name: what it is called where it has to be told from others.
+        name: distinguishes it from the others.
         arguments: of pytest.
         folder: where it may write.
-        is_shown: whether its output is shown as it comes, not at its end.
+        is_shown: whether its output appears while it runs, not at its end.
     """
 
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, *, is_shown: bool) -> None:
@@ -63,12 +63,12 @@ class Lane:
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)  # so that pytest ends what its tests have started
+            self._process.send_signal(signal.SIGINT)  # so that pytest stops the processes of its tests
             self._process.wait()
         self._output.close()
 
     def finish(self) -> list[Suite]:
-        """Wait for its end, show what has not been shown, and return how its suites ended."""
+        """Wait for its end, show the remaining output, and return the results of its suites."""
         exit_code = self._process.wait()
         self._output.seek(0)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""One base class for all our errors, and an exit code for each; nitro_attestation has its own base class."""
+"""All our errors have one base class and an exit code; nitro_attestation has its own base class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.project.packages import PACKAGES, ROOT, classes, source_files
 from vsock_wire.errors import ExitCode, ToolError
 
 ENDINGS = ("Error", "Fault")
-"""A fault is what the simulator's KMS answers with; an error is what its caller makes of that."""
+"""A fault is an error response of the simulator's KMS; an error is the exception that the caller raises for it."""
 
 
 def exceptions(*packages: str) -> list[type[BaseException]]:
@@ -62,7 +62,7 @@ PARSES = frozenset(
 
 
 def readings(source: str) -> list[str]:
-    """Return where a program takes the text of an error apart, or asks what is in it."""
+    """Return the places where a program parses the text of an error, or searches it."""
     found = []
     asked: list[ast.expr]
     for node in ast.walk(ast.parse(source)):
@@ -85,8 +85,8 @@ def readings(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_takes_no_text_of_an_error_apart(path: Path) -> None:
-    """Errors have attributes for what code asks about; their texts are for people, and change."""
+def test_module_does_not_parse_the_text_of_an_error(path: Path) -> None:
+    """Errors have attributes for code. Their texts are for people, and can change."""
     assert readings(path.read_text()) == []
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the table of the design, read from the sources."""
+"""Which packages and modules may import which others, as in the design."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 OURS = {*MAY_IMPORT, "tests", "bench", "tools"}
 
 PROXY_USES_OF_THE_WIRE = ("vsock_wire.net", "vsock_wire.errors", "vsock_wire.cli", "vsock_wire.version")
-"""The proxy carries bytes; it has no business with messages. ``cli`` is how every command-line program starts."""
+"""The proxy relays bytes and must not know messages. ``cli`` starts every command-line program."""
 
 LIBRARIES: dict[str, set[str]] = {
     "vsock_wire": set(),
     "enclave_tool": {"boto3", "botocore", "cbor2", "click", "cryptography", "mypy_boto3_kms", "pyasn1", "urllib3"},
 }
-"""What is measured into the enclave image: a new name here is a decision."""
+"""Libraries that are measured into the enclave image. Adding one is a decision."""
 
 LAYERS: dict[str, list[set[str]]] = {
     "vsock_wire": [{"errors", "stopwatch", "version"}, {"net", "protocol"}, {"cli", "rpc"}],
@@ -82,8 +82,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"console_scripts"},
     ],
 }
-"""The parts of each package from the bottom to the top. A part imports nothing of a higher layer, and of its own layer
-nothing but itself."""
+"""The layers of each package, from bottom to top. A part does not import from higher layers, nor from other parts of
+its own layer."""
 
 
 def modules(package: str) -> list[Path]:
@@ -91,7 +91,7 @@ def modules(package: str) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Return the full name of each module that ``path`` imports or names, wherever in it."""
+    """Return the full name of each module that ``path`` imports or names, anywhere in it."""
     source = path.read_text()
     return {*imports_in(source), *modules_named_in(source)}
 
@@ -152,7 +152,7 @@ def test_proxy_uses_of_the_wire_only_what_carries_bytes() -> None:
 
 
 def part(name: str) -> str:
-    """Return which part of its package a module belongs to."""
+    """Return the part of its package to which a module belongs."""
     return name.split(".")[1]
 
 
@@ -161,7 +161,7 @@ def test_imports_inside_a_package_go_down_only(package: str) -> None:
     heights = {name: height for height, names in enumerate(LAYERS[package]) for name in names}
     found = set()
     for path in modules(package):
-        if path == ROOT / package / "__init__.py":  # gathers what is public
+        if path == ROOT / package / "__init__.py":  # re-exports the public names
             continue
         own = part(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for name in imports(path):

@@ -31,7 +31,7 @@ def test_table_is_read() -> None:
 
 
 @pytest.mark.parametrize(("value", "limit"), VALUES, ids=lambda text: text)
-def test_row_is_true(value: str, limit: str) -> None:
+def test_row_matches_the_code_and_names_a_test(value: str, limit: str) -> None:
     module, _, name = limit.partition(":")
     number: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -46,7 +46,7 @@ def test_row_is_true(value: str, limit: str) -> None:
 
 
 class TestBytesOfAttestedFields:
-    """user_data, nonce and public_key of a document: one constant on each side of an import boundary, and one value."""
+    """user_data, nonce and public_key of a document have one constant on each side of an import boundary, all equal."""
 
     FACTS = ROOT.parent / "shared" / "FACTS.md"
     DEFINITION = re.compile(r"^(MAX_\w*(?:ATTESTED|NONCE|USER_DATA)\w*) = ", re.MULTILINE)
@@ -66,12 +66,12 @@ class TestBytesOfAttestedFields:
         assert payload.MAX_ATTESTED_BYTES == attestation.MAX_ATTESTED_BYTES == 1_024
 
     @pytest.mark.parametrize("page", ["operate", "verify-attestation", "verify-from-python"])
-    def test_is_what_the_documentation_says(self, page: str) -> None:
+    def test_matches_the_documentation(self, page: str) -> None:
         text = (ROOT / f"docs/how-to/{page}.md").read_text("utf-8")
         assert "1,024 bytes each" in text
         assert "512 bytes each" not in text
 
-    def test_is_what_the_simulated_module_and_the_codec_take(self) -> None:
+    def test_is_what_the_simulated_module_and_the_codec_accept(self) -> None:
         nsm = SimulatedNsm(AttestationAuthority.create(), module_id="i-0-enc0")
         for name, field in (("nonce", "nonce"), ("user_data", "user_data"), ("public_key_der", "public_key")):
             largest = bytes(attestation.MAX_ATTESTED_BYTES)
@@ -83,6 +83,6 @@ class TestBytesOfAttestedFields:
             refused = nsm.answer(cbor2.dumps({"Attestation": {field: largest + b"\0"}}))
             assert cbor2.loads(refused) == {"Error": "InputTooLarge"}
 
-    def test_is_the_fact_that_the_project_builds_on(self) -> None:
+    def test_matches_the_recorded_fact(self) -> None:
         if self.FACTS.exists():
             assert "user_data, nonce and public_key <= 1,024 bytes each" in self.FACTS.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Files and modules of the project that documentation, comments and docstrings name exist."""
+"""Files and modules that documentation, comments and docstrings name exist."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FILE_NAME = re.compile(rf"(?<![\w/.*-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w(?:\.\w
 MODULE_NAME = re.compile(rf"(?<![\w/.*-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+(?![\w*{{/])")
 SUFFIXES = (".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".c")
 NOT_HERE = frozenset({"vsock_proxy/src", "docs/interop/vhost-user.rst", "vsock_wire/commit.txt"})
-"""Files of AWS's vsock-proxy and of QEMU, and one that a build makes."""
+"""Files of AWS's vsock-proxy and of QEMU, and one that a build creates."""
 
 
 def text_files() -> list[Path]:
-    """Return what people read; tests name files that do not exist, to see what happens."""
+    """Return the files to check. Tests are left out: they name files that do not exist on purpose."""
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return [
         ROOT / name
@@ -32,7 +32,7 @@ def text_files() -> list[Path]:
 
 
 def missing_names(text: str) -> Iterator[str]:
-    """Yield each file, module and name in a module that ``text`` speaks of and that does not exist.
+    """Yield each file, module and name in a module that ``text`` mentions and that does not exist.
 
     A name with a part in capitals, such as deploy/NAME.pem, stands for many.
     """
@@ -46,7 +46,7 @@ def missing_names(text: str) -> Iterator[str]:
 
 
 def exists(name: str) -> bool:
-    """Return whether a dotted name is a module, or leads from one to something in it."""
+    """Return whether a dotted name is a module, or a name in one."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         folder = ROOT.joinpath(*parts[:length])

@@ -1,4 +1,4 @@
-"""The public names are those that each public package declares, and callers can import every type they meet there."""
+"""The public names are those that each public package declares, and callers can import every type in them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TestPackage:
             _ = importlib.import_module(package).no_such_name
 
     def test_type_checkers_do_not_take_any_name(self, package: str) -> None:
-        """A ``__getattr__`` that they can see would make every misspelled name an object to them."""
+        """With a visible ``__getattr__``, they would accept every misspelled name."""
         functions = [node for node in ast.parse(init_of(package).read_text("utf-8")).body if hasattr(node, "args")]
         assert functions == []
 
@@ -162,7 +162,7 @@ class Shown(Data):
 class TestSignatureReader:
     @pytest.fixture
     def leaks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[Mention]:
-        """What the reader finds in a package that exports none of the types it mentions."""
+        """Return what the reader finds in a package that exports none of the types that it mentions."""
         folder = tmp_path / "leaky"
         folder.mkdir()
         folder.joinpath("__init__.py").write_text(INIT)

@@ -1,4 +1,4 @@
-"""Modules that call themselves pure open nothing and read no clock."""
+"""Modules that are marked as pure open nothing and read no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that holds a secret shows it when it is printed."""
+"""Objects that contain a secret do not show it when they are printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.project.packages import ROOT, classes, source_files
 
 SECRET = re.compile(r"secret|token|plaintext|password|private|content_key|credential", re.IGNORECASE)
 HARMLESS = re.compile(r"ttl|timeout|expires|issued|_at$|_s$|_id$|path|name|grant_tokens|max_|has_|is_", re.IGNORECASE)
-"""Names that only mention a secret. Grant tokens are not secret: KMS API reference, "Grant tokens are not secret"."""
+"""Names that mention a secret but contain none. Source for grant tokens: KMS API, "Grant tokens are not secret"."""
 
 TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
 
@@ -83,7 +83,7 @@ def test_reader_of_records_tells_shown_from_hidden() -> None:
 
 @pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))
 def test_log_calls_and_errors_are_given_no_secret_by_name(path: Path) -> None:
-    """A guard against the obvious only; the system tests look at what is really printed."""
+    """This finds only obvious mistakes; the system tests check what is really printed."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue

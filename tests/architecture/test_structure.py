@@ -1,4 +1,4 @@
-"""The shape of the sources: how much one folder, one module and one function hold, and no import cycle anywhere."""
+"""The structure of the sources: sizes of folders, modules and functions, and no import cycles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def entries(folder: Path) -> list[str]:
-    """Return the modules and subpackages that ``folder`` itself holds."""
+    """Return the modules and subpackages directly in ``folder``."""
     return [
         path.name
         for path in folder.iterdir()
@@ -33,7 +33,7 @@ def entries(folder: Path) -> list[str]:
 
 
 def function_lines(source: str) -> dict[str, int]:
-    """Return how many lines each function has, by its name and first line."""
+    """Return the number of lines of each function, by its name and first line."""
     functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, Function))
     return {f"{node.name}:{node.lineno}": _lines_of(node) for node in functions}
 
@@ -52,7 +52,7 @@ def _height(node: ast.stmt) -> int:
 def imported_modules(source: str, known: Iterable[str]) -> Iterator[str]:
     """Yield each of the ``known`` modules that a source imports, anywhere in it.
 
-    Imports inside functions and imports for type checkers count: they are dependencies like the others.
+    Imports inside functions and for type checkers count as well, because they are dependencies too.
     """
     modules = frozenset(known)
     for node in ast.walk(ast.parse(source)):
@@ -66,7 +66,7 @@ def imported_modules(source: str, known: Iterable[str]) -> Iterator[str]:
 
 
 def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return the nodes of one cycle, the first of them at both ends; nothing where there is none."""
+    """Return the nodes of one cycle, with the first node at both ends; empty if there is none."""
     done: set[str] = set()
 
     def visit(node: str, path: tuple[str, ...]) -> list[str]:
@@ -89,7 +89,7 @@ def module_name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_folder_holds_few_modules_at_one_level(folder: Path) -> None:
+def test_folder_has_few_modules_at_one_level(folder: Path) -> None:
     assert len(entries(folder)) <= MAX_ENTRIES, sorted(entries(folder))
 
 

@@ -1,4 +1,4 @@
-"""Rules for the text that people read: errors, hints, comments and docstrings."""
+"""Rules for text that people read: errors, hints, comments and docstrings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PROPER_NAMES = re.compile(
     r"AES|ARN|AWS|CA bundle|CBOR|CID|CMS|COSE|DNS|EC2|ES384|HTTP|IAM|ID|IMDS|IP|IV|JSON|KMS|MGF1|NSM|Nitro|OAEP|PCR|"
     r"PEM|RSA|SHA|STS|TCP|TLS|UTC|UTF|URL|YAML|X-|[A-Z]+_[A-Z_]+|[A-Z]+:|[A-Z][a-z]+[A-Z]\w*|Id\b|Too many connections"
 )
-"""With what a text may begin although it is lower case otherwise: names, units, fields, arguments."""
+"""What a lower-case text may begin with nevertheless: names, units, fields, arguments."""
 
 SUBJECT = re.compile(r"[A-Z]\w*(?: and [\w-]+)?: |Could not ")
-"""A field or argument by its own name; or a Message in the manner of kmstool's."""
+"""The name of a field or argument, or a Message of kmstool's."""
 
 TOOLS = ("vsock_wire", "enclave_tool", "instance_tool", "vsock_proxy")
-"""Their texts are ours. Many of the simulator's are AWS's, to the letter."""
+"""Packages with texts of our own. Many of the simulator's texts are AWS's."""
 
 
 @pytest.mark.parametrize("path", source_files(*TOOLS), ids=lambda path: str(path.relative_to(ROOT)))
@@ -39,13 +39,13 @@ def test_texts_of_errors_are_lower_case_without_a_full_stop(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_source_has_no_leftover_marks_and_is_named_for_what_it_holds(path: Path) -> None:
+def test_source_has_no_leftover_marks_and_a_specific_name(path: Path) -> None:
     assert MARKS.findall(path.read_text()) == []
     assert path.name not in FORBIDDEN_NAMES
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_source_holds_nothing_of_a_developers_machine(path: Path) -> None:
+def test_source_mentions_nothing_of_a_developers_machine(path: Path) -> None:
     assert re.findall(r"/home/\w+|/Users/\w+|/root/|/work/", path.read_text()) == []
 
 
@@ -58,7 +58,7 @@ def test_silenced_rule_has_its_reason_next_to_or_above_it(path: Path) -> None:
             assert len(match[1].strip(" -#")) > 5 or above, line
 
 
-def test_kmstools_texts_are_to_the_letter() -> None:
+def test_kmstools_texts_are_unchanged() -> None:
     assert {str(text) for text in KmstoolText} == {
         "Could not read credentials",
         "Could not set region correctly, check configuration.",

@@ -1,4 +1,4 @@
-"""docs/explanation/threat-model.md names a test for each defense: each of them is there."""
+"""docs/explanation/threat-model.md names an existing test for each defense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel of what is committed, built once for the tests of this folder."""
+"""The wheel of the current commit, built once for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.project.packages import ROOT
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone, because this folder's own state may change while it is read."""
+    """A clone, because the files of the checkout itself can change during the test."""
     folder = tmp_path_factory.mktemp("checkout") / "clone"
     done = run("git", "clone", "--quiet", ROOT, folder, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The wheel and the sdist, built here, installed apart from this checkout, and run."""
+"""Build the wheel and the sdist, install them outside this checkout, and run them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOOLS = ("kmstool-instance", "kmstool-eif", "kmstool-enclave", "kmstool-enclave-
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel alone; what it depends on is where this Python has it."""
+    """An environment with only the wheel, which uses this Python's libraries."""
     target = tmp_path_factory.mktemp("installed")
     done = run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel, cwd=target)
     assert done.returncode == 0, done.stderr
@@ -38,13 +38,13 @@ def commit_of(wheel: Path) -> str:
         return archive.read(COMMIT_FILE).decode()
 
 
-def test_wheel_says_which_commit_it_is(checkout: Path, wheel: Path) -> None:
+def test_wheel_records_its_commit(checkout: Path, wheel: Path) -> None:
     commit = read_commit(checkout)
     assert len(commit) == 12
     assert commit_of(wheel) == f"{commit}\n"
 
 
-def test_change_that_is_not_committed_shows(checkout: Path) -> None:
+def test_uncommitted_change_is_recorded(checkout: Path) -> None:
     readme = checkout / "README.md"
     text = readme.read_text("utf-8")
     readme.write_text("changed", "utf-8")
@@ -54,7 +54,7 @@ def test_change_that_is_not_committed_shows(checkout: Path) -> None:
         readme.write_text(text, "utf-8")
 
 
-def test_wheel_of_the_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path, tmp_path: Path) -> None:
+def test_wheel_from_the_sdist_equals_the_one_from_the_checkout(checkout: Path, wheel: Path, tmp_path: Path) -> None:
     sdist = build(checkout, tmp_path / "sdist", "sdist")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "source", filter="data")

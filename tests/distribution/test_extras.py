@@ -1,4 +1,4 @@
-"""The wheel with each extra alone: every console script answers, or says in one line which extra it needs."""
+"""The wheel with each single extra: every console script runs, or names the extra that it needs in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENVIRONMENTS: dict[str, set[str]] = {
     "proxy": {"proxy"},
     "sim": {"enclave", "instance", "proxy", "sim"},
 }
-"""What each extra stands for; without any, only the bare requirements are there."""
+"""The environments: one with each extra, and one with only the basic requirements."""
 COMMANDS = {
     "kmstool-instance": ["attest", "--enclave", "unix:no-such-socket"],
     "kmstool-eif": ["extract", "no-such-file", "--to", "."],
@@ -40,7 +40,7 @@ COMMANDS = {
     "vsock-proxy": ["check"],
     "kmstool-sim": ["run", "true"],
 }
-"""For each program a command that loads its libraries."""
+"""A command of each program that loads its libraries."""
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +49,17 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def missing_library_message(script: str) -> str:
-    """Return what a script prints without its libraries; a C name stands for the program of the same name."""
+    """Return the message of a script without its libraries; scripts with a C name show that of our program."""
     program, extra = script.replace("_", "-"), EXTRA_OF[script]
     return f"{program}: needs: pip install 'nitro-kmstool[{extra}]'\n"
 
 
-def test_every_console_script_is_looked_at() -> None:
+def test_every_console_script_is_covered() -> None:
     assert set(EXTRA_OF) == set(PROJECT["scripts"])
 
 
 @pytest.mark.parametrize("extra", ENVIRONMENTS, ids=lambda extra: extra or "bare")
-def test_every_script_answers_or_names_its_extra(extra: str, scripts: Path, tmp_path: Path) -> None:
+def test_every_script_runs_or_names_its_extra(extra: str, scripts: Path, tmp_path: Path) -> None:
     libraries = link_libraries(tmp_path, *([extra] if extra else []))
 
     def start(script: str, option: str) -> subprocess.CompletedProcess[str]:
@@ -86,7 +86,7 @@ def test_command_without_its_libraries_names_its_extra(
 
 
 @pytest.mark.parametrize(("script", "arguments"), COMMANDS.items(), ids=COMMANDS)
-def test_command_needs_nothing_but_its_extra(script: str, arguments: list[str], scripts: Path, tmp_path: Path) -> None:
+def test_command_needs_only_its_extra(script: str, arguments: list[str], scripts: Path, tmp_path: Path) -> None:
     alone = link_libraries(tmp_path, EXTRA_OF[script])
     done = run(scripts / script, *arguments, cwd=tmp_path, PYTHONPATH=str(alone))
     assert "hint: pip install" not in done.stderr

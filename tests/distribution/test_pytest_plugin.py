@@ -38,7 +38,7 @@ HIDDEN = {
         "sys.meta_path.insert(0, Blocker())\n"
     ),
 }
-"""What a project does to do without a library that is installed, run before pytest starts."""
+"""Code with which a project hides an installed library before pytest starts."""
 
 
 class Environment:
@@ -78,7 +78,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the counts in pytest's last line, after a look for what no run may show."""
+    """Return the counts in pytest's last line, after checking for output that no run may have."""
     assert "INTERNALERROR" not in done.stdout + done.stderr
     assert "warning" not in done.stdout.lower()
     assert done.stderr == ""
@@ -98,7 +98,7 @@ class TestProjectThatDoesNotUseIt:
         environment: Environment = request.getfixturevalue(kind)
         assert outcome(environment.pytest(tmp_path, UNRELATED)) == "1 passed"
 
-    def test_run_on_several_processes_is_as_without_it(
+    def test_run_on_several_processes_is_the_same_as_without_it(
         self, kind: str, request: pytest.FixtureRequest, tmp_path: Path
     ) -> None:
         environment: Environment = request.getfixturevalue(kind)
@@ -132,7 +132,7 @@ class TestWithTheExtra:
         assert len(directories) == 2
         assert [name for name in directories if Path(name).exists()] == []
 
-    def test_tests_at_fault_fail_and_leave_the_others_alone(self, full: Environment, tmp_path: Path) -> None:
+    def test_failing_tests_do_not_affect_the_others(self, full: Environment, tmp_path: Path) -> None:
         files = ASKING | {"test_wrong.py": "def test_wrong(kmstool_sim):\n    assert kmstool_sim.region == 'x'\n"}
         assert outcome(full.pytest(tmp_path, files)) == "1 failed, 1 passed"
 

@@ -1,4 +1,4 @@
-"""The enclave's image holds no package that it does not need: each is declared, or needed by one that is."""
+"""The enclave image contains only required packages: each is declared, or needed by a declared one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the documentation's blocks say of themselves, and its links; tests/examples runs the blocks.
+"""The marks of the documentation's blocks, and its links; tests/examples runs the blocks.
 
-A block that cannot be run says so above it: ``**Needs AWS**`` or ``**Needs PACKAGE**``, which readers see, or a comment
+A block that is not run has a mark above it: ``**Needs AWS**`` or ``**Needs PACKAGE**``, which readers see, or a comment
 ``tested by FILE::TEST``.
 """
 
@@ -33,7 +33,7 @@ NEEDS_NITRO_OR_AWS = re.compile(
     r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:"
     r"|\bkmstool-enclave --region\b|\bkmstool-eif (?:build|measure|diff)\b"
 )
-"""What cannot have been run where the tests run, or needs files of AWS; only a block with these may be marked as
+"""Commands that cannot run in the tests, or that need files from AWS. Only a block with one of them may be marked as
 needing AWS."""
 
 

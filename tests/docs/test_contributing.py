@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names commands that work, and what a maintainer has to know is where it says."""
+"""CONTRIBUTING.md names commands that work, and files and names that exist."""
 
 from __future__ import annotations
 

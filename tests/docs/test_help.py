@@ -1,4 +1,4 @@
-"""The help of every command: in 80 columns, with an example, and with a word on each option."""
+"""The help of every command fits into 80 columns, has an example, and describes each option."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class TestHelp:
         examples = [line for line in text.splitlines() if not line.startswith("Usage:") and f"{tool} " in line]
         assert examples, "no example"
 
-    def test_says_a_word_on_each_option(self, context: click.Context) -> None:
+    def test_describes_each_option(self, context: click.Context) -> None:
         options = [parameter for parameter in context.command.params if isinstance(parameter, click.Option)]
         assert [option.name for option in options if not option.help] == []
 
 
-def test_every_command_is_looked_at() -> None:
+def test_every_command_is_covered() -> None:
     paths = {context.command_path for context in CONTEXTS}
     assert {
         "kmstool-instance policy explain",

@@ -13,7 +13,7 @@ from tools.wording import texts
 
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in the project's folder, where the programs find their configuration and git the files."""
+    """Run in the project's folder, where the programs find their configuration and git finds the files."""
     monkeypatch.chdir(ROOT)
 
 

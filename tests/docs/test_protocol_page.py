@@ -43,7 +43,7 @@ SECTIONS = dict(re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE
 
 
 def tables(section: str) -> dict[str, dict[str, str]]:
-    """Return the tables of a section by the head of their first column: name to meaning."""
+    """Return the tables of a section by the heading of their first column, as meanings by name."""
     pattern = re.compile(r"^\| ([\w ]+) \| Meaning \|\n\|---\|---\|\n((?:\|.*\n?)+)", re.MULTILINE)
     row = re.compile(r"^\| `([\w]+)` \| (.*) \|$", re.MULTILINE)
     return {head: dict(row.findall(rows)) for head, rows in pattern.findall(SECTIONS[section])}

@@ -1,4 +1,4 @@
-"""docs/reference/proxy.md describes the configuration file, the options and the metrics that the proxy has."""
+"""docs/reference/proxy.md describes exactly the configuration, the options and the metrics of the proxy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = PAGE.read_text("utf-8")
 
 
 def rows(head: str) -> dict[str, str]:
-    """Return a table by the head of its first column."""
+    """Return the table with this heading of the first column."""
     table = TEXT.partition(f"\n| {head} | ")[2].partition("\n\n")[0]
     return dict(re.findall(r"^\| `([^`]+)` \| (.*) \|$", table, re.MULTILINE))
 

@@ -1,4 +1,4 @@
-"""What the README says of the project's own files."""
+"""What the README says about the project's own files."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tools.public_api import PUBLIC_PACKAGES
 
 SAMPLE_LINE = re.compile(r"sample_(\d+)\.py:(\d+): error: (.*?)(?:  \[([\w-]+)\])?$", re.MULTILINE)
 SAID_BY_A_MISSING_PACKAGE = frozenset({"import-not-found", "untyped-decorator"})
-"""What is found only because a package that a sample needs, and says so, is not installed here."""
+"""Errors that occur only because a package that a sample needs is not installed here."""
 
 
 def docstring_blocks(package: str) -> Iterator[Block]:
@@ -41,7 +41,7 @@ SAMPLES = [
 
 
 def check(samples: list[Block], folder: Path) -> dict[Block, list[str]]:
-    """Return mypy's errors for each of ``samples``, each with the page and the line where it stands."""
+    """Return mypy's errors for each of ``samples``, with page and line."""
     paths = [folder / f"sample_{number}.py" for number in range(len(samples))]
     for sample, path in zip(samples, paths, strict=True):
         path.write_text(sample.text, "utf-8")
@@ -63,7 +63,7 @@ def check(samples: list[Block], folder: Path) -> dict[Block, list[str]]:
 
 
 def test_samples_pass_mypy_strict(tmp_path: Path) -> None:
-    """All of them in one test, because most of mypy's time goes into what they import."""
+    """All in one test, because mypy spends most of its time on their imports."""
     assert len(SAMPLES) > 10
     assert [error for errors in check(SAMPLES, tmp_path).values() for error in errors] == []
 

@@ -14,7 +14,7 @@ TEXT = (ROOT / "docs/reference/simulator.md").read_text("utf-8")
 
 
 def first_cells(head: str) -> list[str]:
-    """Return the code in the first column of a table, by the head of that column."""
+    """Return the code in the first column of the table with this heading."""
     table = TEXT.partition(f"\n| {head} | ")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
     return [name for cell in cells for name in re.findall("`([^`]+)`", cell)]

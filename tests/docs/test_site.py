@@ -1,4 +1,4 @@
-"""The site's pages: each starts with an example, and tables and badges are made for readers of the site."""
+"""The site's pages: each starts with an example, and tables and badges are rendered for readers of the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of words and phrases: that it finds what is planted, and leaves plain English alone."""
+"""The check of words and phrases: it finds planted phrases, and accepts plain English."""
 
 from __future__ import annotations
 

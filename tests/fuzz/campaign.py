@@ -1,7 +1,7 @@
 """Fuzz every target for a time or a number of executions, and print a table: ``python -m tests.fuzz.campaign --help``.
 
-An input that breaks a target is kept in the findings folder; it belongs into the target's corpus, whose files a test
-replays, together with the mend.
+An input that breaks a target is saved in the findings folder. Add it to the target's corpus together with the fix; a
+test replays all files of the corpora.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tests.fuzz.targets import CORPUS, TARGETS
 
 ROOT = Path(__file__).parents[2]
 INPUT_BYTES = 16_384
-"""Of the largest input: an attestation document has 5 KB."""
+"""Maximum size of an input; an attestation document has 5 KB."""
 SMALLER_INPUT_BYTES = {"frames": 512, "proxy_configs": 2_048}
-"""Where more would only be slower: frames are fuzzed with a limit of their own, and config files have short lines."""
+"""Targets for which larger inputs would only be slower: frames have their own limit, and config files short lines."""
 INPUT_S = 10
-"""An input that takes longer is a finding."""
+"""An input that takes longer counts as a finding."""
 MEMORY_MIB = 1_024
-"""A target that needs more is a finding."""
+"""A target that needs more memory counts as a finding."""
 _EXECUTIONS = re.compile(rb"stat::number_of_executed_units:\s+(\d+)")
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one target."""
+    """The result for one target."""
 
     target: str
     executions: int
@@ -47,15 +47,15 @@ class Result:
 
 
 @click.command()
-@click.option("--seconds", type=click.IntRange(0), default=60, help="For each target; 0 for no bound.")
-@click.option("--executions", type=click.IntRange(0), default=0, help="Of each target; 0 for no bound.")
+@click.option("--seconds", type=click.IntRange(0), default=60, help="Seconds for each target; 0 for no limit.")
+@click.option("--executions", type=click.IntRange(0), default=0, help="Executions of each target; 0 for no limit.")
 @click.option("--findings", type=click.Path(path_type=Path), default=ROOT / "fuzz-findings", help="Folder for inputs.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write the table as JSON, too.")
+@click.option("--output", type=click.Path(path_type=Path), help="Also write the table as JSON.")
 @click.argument("targets", nargs=-1, type=click.Choice(list(TARGETS)))
 def main(seconds: int, executions: int, findings: Path, output: Path | None, targets: tuple[str, ...]) -> None:
-    """Fuzz TARGETS, or all; exit code 1 where there is a finding."""
+    """Fuzz TARGETS, or all targets; exit with 1 if there is a finding."""
     if not seconds and not executions:
-        raise click.UsageError("give --seconds or --executions: without a bound it never ends")
+        raise click.UsageError("pass --seconds or --executions: without a limit it never ends")
     findings.mkdir(parents=True, exist_ok=True)
     print(f"{'target':22} {'executions':>12} {'seconds':>9} {'per s':>9}  findings", flush=True)
     results = []
@@ -81,7 +81,7 @@ def _fuzz(name: str, seconds: int, executions: int, findings: Path) -> Result:
                     f"-rss_limit_mb={MEMORY_MIB}",
                 ),
                 *("-print_final_stats=1", f"-artifact_prefix={findings}/{name}-"),
-                *(grown, str(CORPUS / name)),  # libFuzzer writes what it finds of interest into the first
+                *(grown, str(CORPUS / name)),  # libFuzzer writes new interesting inputs into the first folder
             ],
             cwd=ROOT,
             capture_output=True,

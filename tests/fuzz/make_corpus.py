@@ -1,6 +1,6 @@
-"""Write the seeds that the fuzzer starts from: ``python -m tests.fuzz.make_corpus``.
+"""Write the seeds from which the fuzzer starts: ``python -m tests.fuzz.make_corpus``.
 
-Once made they stay, since their keys and certificates are new each time; later findings are added next to them.
+The seeds are committed, because their keys and certificates are new in each run. Later findings are added to them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Seeds = Iterator[tuple[str, bytes]]
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write all seeds."""
     for target, seeds in {
         "addresses": _addresses(),
         "attestation_documents": _documents(),

@@ -1,7 +1,7 @@
-"""What is fuzzed: each decoder that reads bytes of somebody else, with the errors it documents, and what must hold.
+"""The fuzz targets: each decoder of untrusted bytes, with its documented errors and the properties of its results.
 
-A target takes any bytes. Whatever leaves it is a finding: an error that its decoder does not document, or a property
-that does not hold of what was decoded.
+A target takes any bytes. Every exception that leaves it is a finding: an error that the decoder does not document, or a
+result without one of the properties.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).with_name("corpus")
 FRAME_BYTES = 64
-"""Of the frames that are fuzzed: small, so that the limit is met all the time."""
+"""Maximum size of a frame in the target; small, so that inputs often exceed it."""
 CALLER = parse_caller("arn:aws:iam::111122223333:role/EnclaveInstanceRole")
 PCRS = {index: bytes([0xA0 + index]) * 48 for index in range(5)}
 
@@ -66,7 +66,7 @@ def _target(function: Target) -> Target:
 
 @_target
 def frames(data: bytes) -> None:
-    """Cut a stream into frames, however it arrives in pieces: the pieces must not matter."""
+    """Split a stream into frames; the sizes of the pieces in which it arrives must not matter."""
     size, stream = (data[0] % 40 + 1, data[1:]) if data else (1, b"")
     assert _cut(stream, size) == _cut(stream, len(stream) + 1)
 
@@ -82,7 +82,7 @@ def _cut(stream: bytes, size: int) -> list[bytes | None]:
 
 
 def _next_frame(decoder: FrameDecoder) -> bytes | None:
-    """Return the next frame, empty ones left out, None for one too large, and b"" where there is none yet."""
+    """Return the next non-empty frame, None for one that is too large, or b"" if there is none yet."""
     try:
         while (frame := decoder.next_frame()) == b"":
             pass
@@ -93,7 +93,7 @@ def _next_frame(decoder: FrameDecoder) -> bytes | None:
 
 @_target
 def requests(data: bytes) -> None:
-    """Read a request to the enclave, as every operation reads it."""
+    """Parse a request to the enclave, as every operation does."""
     with contextlib.suppress(WireError):
         message = _decode(data)
         with contextlib.suppress(RequestError):
@@ -110,7 +110,7 @@ def requests(data: bytes) -> None:
 
 @_target
 def replies(data: bytes) -> None:
-    """Read a reply of the enclave, as every operation reads it."""
+    """Parse a reply of the enclave, as every operation does."""
     with contextlib.suppress(WireError):
         message = _decode(data)
         with contextlib.suppress(WireError):
@@ -148,7 +148,7 @@ def _no_secret_in(text: str, message: JsonObject) -> None:
 
 @_target
 def http_responses(data: bytes) -> None:
-    """Read a response of the instance metadata service: what is accepted means the same to http.client."""
+    """Parse a response of the instance metadata service; http.client must read an accepted one in the same way."""
     with contextlib.suppress(HttpError):
         response = parse_http_response(data, is_ended=True)
         assert response is not None
@@ -158,7 +158,7 @@ def http_responses(data: bytes) -> None:
 
 @_target
 def cms(data: bytes) -> None:
-    """Open a CiphertextForRecipient made by somebody who knows the public key, and so chose the content key."""
+    """Open a CiphertextForRecipient from an attacker who knows the public key and chose the content key."""
     content_key, message = data[:32], data[32:]
     with contextlib.suppress(CmsError):
         enveloped = parse_enveloped_data(message)
@@ -170,7 +170,7 @@ def cms(data: bytes) -> None:
 
 
 class _OpenedKey:
-    """Stands for the private key: says what the sender put into the encrypted key."""
+    """Stands in for the private key: returns the key that the sender encrypted."""
 
     def __init__(self, content_key: bytes) -> None:
         self._content_key = content_key
@@ -181,7 +181,7 @@ class _OpenedKey:
 
 @_target
 def nsm_answers(data: bytes) -> None:
-    """Read what the Nitro Security Module answers."""
+    """Decode responses of the Nitro Security Module."""
     for decode in (decode_attestation_response, decode_random_response, decode_describe_response):
         with contextlib.suppress(NsmError):
             decode(data)
@@ -189,14 +189,14 @@ def nsm_answers(data: bytes) -> None:
 
 @_target
 def cbor(data: bytes) -> None:
-    """Read any CBOR."""
+    """Decode any CBOR."""
     with contextlib.suppress(ValueError):
         decode_strict_cbor(data)
 
 
 @_target
 def attestation_documents(data: bytes) -> None:
-    """Verify a document: one that verifies says what a document of the corpus says, since nobody else can sign."""
+    """Verify a document; a valid one must have the contents of a document in the corpus, since nobody else can sign."""
     with contextlib.suppress(AttestationError):
         parse_unverified_document(data)
         genuine = _genuine_documents()
@@ -212,7 +212,7 @@ def _genuine_documents() -> tuple[AttestationDocument, ...]:
 
 @_target
 def proxy_configs(data: bytes) -> None:
-    """Read a config file of vsock-proxy."""
+    """Parse a config file of vsock-proxy."""
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(ConfigError, NotAllowedError):
         parse_config(text, source="fuzzed")
@@ -231,7 +231,7 @@ def connect_heads(data: bytes) -> None:
 
 @_target
 def addresses(data: bytes) -> None:
-    """Read an address and a destination; what was read, written and read again is the same."""
+    """Parse an address and a destination; the text of the result must parse to the same result."""
     text = data.decode("utf-8", "surrogateescape")
     with contextlib.suppress(InputError):
         address = parse_address(text)
@@ -244,7 +244,7 @@ def addresses(data: bytes) -> None:
 
 @_target
 def key_policies(data: bytes) -> None:
-    """Read a key policy, and explain it."""
+    """Parse a key policy, and explain it."""
     with contextlib.suppress(PolicyError):
         policy = parse_policy(data.decode("utf-8", "replace"), keep_odd_statements=True)
         explanation = explain_policy(policy, caller=CALLER, pcrs=PCRS, encryption_context={"purpose": "test"})
@@ -254,7 +254,7 @@ def key_policies(data: bytes) -> None:
 
 @_target
 def measurements(data: bytes) -> None:
-    """Read measurements that nitro-cli printed."""
+    """Parse measurements in nitro-cli's format."""
     with contextlib.suppress(MeasurementError):
         pcrs = parse_measurements(data)
         printed = {f"PCR{index}": value.hex() for index, value in pcrs.items()}

@@ -1,4 +1,4 @@
-"""Every file of the corpora, and mutations of it, through its target: what the fuzzer once found stays mended."""
+"""Run every file of the corpora, and mutations of it, through its target, so that the fuzzer's findings stay fixed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz.targets import CORPUS, TARGETS, attestation_documents, cms, requests
 
 MUTATIONS = 100
-"""Of each file; a campaign tries millions."""
+"""Number of mutations of each file; a campaign tries millions."""
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 
 
@@ -27,7 +27,7 @@ def mutations(seed: bytes, generator: random.Random) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_file_and_its_mutations_leave_nothing_undocumented(path: Path) -> None:
+def test_file_and_its_mutations_raise_only_documented_errors(path: Path) -> None:
     target, seed = TARGETS[path.parent.name], path.read_bytes()
     target(seed)
     for mutant in mutations(seed, random.Random(path.name)):  # noqa: S311 - the same ones each time
@@ -52,7 +52,7 @@ class TestTargetsSee:
         with pytest.raises(AssertionError):
             attestation_documents((CORPUS / "attestation_documents" / "stranger").read_bytes())
 
-    def test_a_number_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_number_that_is_not_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tests.fuzz.targets.decode_message", lambda _: {"a": [{"b": float("inf")}]})
         monkeypatch.setattr("tests.fuzz.targets.encode_message", lambda _: b"")
         with pytest.raises(AssertionError):

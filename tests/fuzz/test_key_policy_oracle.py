@@ -1,4 +1,4 @@
-"""The package and an evaluator of IAM's published logic, written apart, agree on generated policies."""
+"""The package and an independent implementation of IAM's published logic agree on generated policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the images once, where that can be done; else these tests are skipped, or fail if REQUIRE_IMAGES=1."""
+"""Build the images once. On a machine that cannot build them, these tests are skipped, or fail if REQUIRE_IMAGES=1."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def base(builder: Builder) -> str:
 
 @pytest.fixture(scope="session")
 def built(builder: Builder, base: str) -> Iterator[Built]:
-    """Build images under names that no other run uses: builders keep what all checkouts build in one place."""
+    """Build images under names that no other run uses, because a builder stores all checkouts' images together."""
     images = Built(builder, base, ROOT / WORK / "tests", run=str(os.getpid()))
     yield images
     images.remove()
@@ -39,5 +39,5 @@ def built(builder: Builder, base: str) -> Iterator[Built]:
 
 @pytest.fixture(scope="session")
 def archive_of(built: Built) -> Callable[[str], Path]:
-    """Build an image unless it is built, and return its archive."""
+    """Build an image on the first call, and return its archive."""
     return built.archive

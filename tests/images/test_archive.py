@@ -11,7 +11,7 @@ import pytest
 from tools.images.archive import Entry, Image, differences, read_files, read_image
 
 Layer = dict[str, bytes | str | None]
-"""By path: a file's bytes, what a link leads to, or None for a folder."""
+"""By path: a file's bytes, the target of a link, or None for a folder."""
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes, **attributes: Any) -> None:
@@ -46,7 +46,7 @@ def write_archive(path: Path, *layers: Layer, images: int = 1, config: dict[str,
 
 
 class TestReadImage:
-    def test_layers_lie_upon_each_other(self, tmp_path: Path) -> None:
+    def test_later_layers_override_earlier_ones(self, tmp_path: Path) -> None:
         image = read_image(write_archive(tmp_path / "a", {"a": b"1", "b": b"2", "f": None}, {"a": b"3", "f/l": "../a"}))
         assert list(image.entries) == ["a", "b", "f", "f/l"]
         assert image.entries["a"] == Entry(
@@ -54,12 +54,12 @@ class TestReadImage:
         )
         assert (image.entries["f/l"].kind, image.entries["f/l"].content) == ("sym", "../a")
 
-    def test_whiteout_removes_a_file_or_a_folder_and_nothing_else(self, tmp_path: Path) -> None:
+    def test_whiteout_removes_only_its_file_or_folder(self, tmp_path: Path) -> None:
         below: Layer = {"f": None, "f/a": b"", "f2": b"", "g": None, "g/a": b""}
         image = read_image(write_archive(tmp_path / "a", below, {".wh.f": b"", "g/.wh.a": b""}))
         assert list(image.entries) == ["f2", "g"]
 
-    def test_way_to_start_is_read(self, tmp_path: Path) -> None:
+    def test_command_and_environment_are_read(self, tmp_path: Path) -> None:
         config = {"Entrypoint": ["a"], "Cmd": ["b"], "Env": ["C=d"], "Labels": {"e": "f"}}
         image = read_image(write_archive(tmp_path / "a", config=config))
         assert (image.command, image.environment) == (["a", "b"], ["C=d"])

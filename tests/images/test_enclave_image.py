@@ -1,7 +1,7 @@
 """The enclave's image as the root of a guest kernel: its own command, real vsock, the real ioctl on a character device.
 
-Its parent is on the same kernel, or on another, whose CID is 3 while the enclave's is 16, as on EC2. KMS and the module
-that serves the device are simulated, and PCR0 is what the simulation says: real ones are AWS's.
+Its parent is on the same kernel, or on another one with CID 3, while the enclave has CID 16, as on EC2. KMS and the
+module that serves the device are simulated, and the simulation chooses PCR0: only AWS has real ones.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "support" / "images"
 GUEST_TIMEOUT_S = 180.0
 MOST_START_UP_S = 15.0
-"""Far above what docs/how-to/build-images.md measured: only an image that does not start at all fails."""
+"""Far above the time in docs/how-to/build-images.md, so that only an image that does not start fails."""
 CID_ENCLAVE = 16
 COMMAND_ARGUMENTS = ["--ca-file", "/run/ca.pem", "--verbose"]
-"""Where a guest differs from an enclave: KMS has an authority of this test."""
+"""The only difference from a real enclave: KMS's certificate comes from an authority of this test."""
 STRICT = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-result")
 
 
 @dataclass(frozen=True)
 class Boot:
-    """What the guests wrote: the parent side's findings, the enclave's console, and the proxy's log."""
+    """The guests' output: the results of the parent's side, the enclave's console, and the proxy's log."""
 
     found: dict[str, Any]
     console: str
@@ -136,7 +136,7 @@ def boot(request: pytest.FixtureRequest) -> Boot:
 
 
 class TestBoot:
-    def test_its_own_command_is_what_listens(self, boot: Boot) -> None:
+    def test_the_images_own_command_listens(self, boot: Boot) -> None:
         assert "init: starts kmstool-enclave at " in boot.console
         assert "init: the command ended" not in boot.console
 
@@ -161,7 +161,7 @@ class TestBoot:
         assert boot.found["pcr0 refused by KMS"] == boot.found["other_pcr0"] != boot.found["expected_pcr0"]
 
 
-def test_it_starts_in_time(boot_of_one_kernel: Boot) -> None:
+def test_it_starts_within_the_limit(boot_of_one_kernel: Boot) -> None:
     (started_at,) = re.findall(r"^init: starts \S+ at ([\d.]+) s$", boot_of_one_kernel.console, re.MULTILINE)
     start_up_s = boot_of_one_kernel.found["listens_at_s"] - float(started_at)
     assert 0 < start_up_s < MOST_START_UP_S

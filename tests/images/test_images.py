@@ -1,4 +1,4 @@
-"""What is in the images that are built here, and that building one again gives the same."""
+"""The contents of the images, and whether a second build is identical."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _write(root: Path, member: tarfile.TarInfo, content: bytes) -> None:
 
 
 def run_in(root: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of an image, as nobody in particular and with the image's own PATH."""
+    """Run a command of an image as an unprivileged user with the image's own PATH."""
     return subprocess.run(
         ["chroot", f"--userspec={NON_ROOT}", root, *command],
         capture_output=True,
@@ -85,11 +85,11 @@ def bundle_of(image: Image) -> str:
     return bundle.content
 
 
-def test_no_file_gives_its_caller_more_rights(image: Image) -> None:
+def test_no_file_is_setuid_or_setgid(image: Image) -> None:
     assert privileged_paths(image) == []
 
 
-def test_everything_belongs_to_root_and_only_tmp_can_be_written_by_others(image: Image) -> None:
+def test_everything_belongs_to_root_and_only_tmp_is_writable_by_others(image: Image) -> None:
     assert {entry.owner for entry in image.entries.values()} == {(0, 0)}
     writable = [path for path, entry in image.entries.items() if entry.mode & 0o022 and entry.kind != "sym"]
     assert writable == ["tmp"]
@@ -104,7 +104,7 @@ def test_size_beyond_libc_and_python(image: Image) -> None:
     assert 10 << 20 < beyond_base_bytes(image) <= MOST_BYTES
 
 
-def test_list_of_packages_is_that_of_the_lock(name: str, root_of: Callable[[str], Path]) -> None:
+def test_installed_packages_are_the_locked_ones(name: str, root_of: Callable[[str], Path]) -> None:
     lines = (root_of(name) / PACKAGES_FILE).read_text("utf-8").splitlines()
     wheels = {tuple(line.split("\t")[1:]) for line in lines if line.startswith("wheel\t")}
     locked = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / f"requirements/{name}.txt").read_text("utf-8"), re.MULTILINE)
@@ -115,7 +115,7 @@ def test_list_of_packages_is_that_of_the_lock(name: str, root_of: Callable[[str]
     assert any(line.startswith("debian\tlibc6\t") for line in lines)
 
 
-def test_botocore_knows_only_the_services_that_are_asked(name: str, image: Image) -> None:
+def test_botocore_has_only_the_services_that_the_tools_call(name: str, image: Image) -> None:
     services = {
         match[1] for path in image.entries if (match := re.search(r"/botocore/data/([^/]+)/[^/]+/service-2", path))
     }
@@ -129,7 +129,7 @@ def test_only_amazons_roots_may_name_kms(archive_of: Callable[[str], Path]) -> N
     )
 
 
-@pytest.mark.parametrize("is_own", [True, False], ids=["a bundle of one's own", "nothing"])
+@pytest.mark.parametrize("is_own", [True, False], ids=["another bundle", "nothing"])
 def test_ca_file_says_who_may_name_kms(is_own: bool, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     own = ROOT / "deploy/test-roots.pem"
     bundle = Path(certifi.where()) if is_own else Path(botocore.__file__).with_name("cacert.pem")

@@ -21,15 +21,15 @@ CLIENTS = 8
 WORKERS = 2
 SPARE_CONNECTIONS = 64
 CONNECTION_KIB = 320
-"""Stated bound of what one connection may cost the enclave, whatever it does: a message of 64 KiB that waits for its
-end, as much again that has just arrived, a reply, and a thread's stack."""
+"""Maximum memory that one connection may cost the enclave, whatever it sends: an incomplete message of 64 KiB, the same
+amount of data that has just arrived, a reply, and a thread's stack."""
 
 
 @click.command()
 @click.option("--connections", default=500, show_default=True, help="How many attack.")
-@click.option("--seconds", default=60.0, show_default=True, help="How long with them, and how long without.")
+@click.option("--seconds", default=60.0, show_default=True, help="Duration of each half: with attackers, and without.")
 def main(connections: int, seconds: float) -> None:
-    """Compare honest clients with and without attackers; exit code 1 where one loses anything or memory is exceeded."""
+    """Compare honest clients with and without attackers; exit with 1 if a request or the memory limit is lost."""
     limit = str(connections + CLIENTS + SPARE_CONNECTIONS)
     with deploy(start=False) as deployment:
         deployment.start_proxy()
@@ -46,7 +46,7 @@ def main(connections: int, seconds: float) -> None:
 
 
 class _Watched(Honest):
-    """Honest clients, and the most memory that the enclave's processes held meanwhile."""
+    """The honest clients, and the peak memory of the enclave's processes."""
 
     peak_kib = 0
 
@@ -69,7 +69,7 @@ def _measure(deployment: Deployment, what: str, seconds: float) -> _Watched:
 
 
 def _memory_kib(deployment: Deployment) -> int:
-    """Of all processes of the enclave; pages that they share count for each."""
+    """Return the memory of all processes of the enclave; shared pages count for each."""
     supervisor = deployment.tools["enclave"].process.pid
     return sum(look(pid).rss_kib for pid in (supervisor, *children_of(supervisor)))
 
@@ -83,7 +83,7 @@ def _attackers(deployment: Deployment, connections: int) -> Iterator[None]:
         deadline.start()
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"all connected\n", "the attackers did not get in"
+            assert process.stdout.readline() == b"all connected\n", "the attackers could not connect"
             deadline.cancel()
             yield
         finally:

@@ -29,13 +29,13 @@ from vsock_wire.net.sockets import connect_socket
 
 WORKERS = 2
 MOST_DELAY_S = 1.5
-"""From the start of the clients to the kill: as long as one runs on a busy machine."""
+"""Maximum time from the start of the clients to the kill: the duration of one client on a busy machine."""
 TIMEOUT_S = 20
-"""What each client is given by --timeout."""
+"""The --timeout of each client."""
 DEADLINE_S = TIMEOUT_S + 5
-"""Each has ended by then: the timeout, and the start of a Python process."""
+"""Time by which each client must have ended: the timeout, and the start of a Python process."""
 RESTART_S = 15.0
-"""By then a part is there again."""
+"""Time by which a killed part must be back."""
 PLAINTEXT = b"what survives every kill"
 FAILURE_CODES = (1, 3)
 """The operation failed; the peer could not be reached."""
@@ -43,7 +43,7 @@ ERROR = b"kmstool-instance: error: "
 
 
 class Rounds:
-    """A deployment whose KMS is a process of its own, and what its rounds showed."""
+    """A deployment with KMS in a separate process, and the results of its rounds."""
 
     def __init__(self, deployment: Deployment) -> None:
         account = deployment.account
@@ -61,12 +61,12 @@ class Rounds:
         self.slowest_s = 0.0
 
     def close(self) -> None:
-        """End KMS; the deployment ends the others."""
+        """Stop KMS; the deployment stops the other processes."""
         self._kms.kill()
         self._kms.join()
 
     def play(self, victim: str, delay_s: float, chance: random.Random) -> None:
-        """Start clients, kill ``victim`` after a while, judge the clients, and then one more that must succeed."""
+        """Start clients, kill ``victim`` after a delay, check the clients, and run one more, which must succeed."""
         with self._client() as first, self._client() as second, self._client() as third:
             clients = [first, second, third]
             time.sleep(delay_s)
@@ -180,9 +180,9 @@ def _rounds() -> Iterator[Rounds]:
 
 @click.command()
 @click.option("--rounds", "count", default=200, show_default=True, help="How many kills.")
-@click.option("--seed", type=int, help="Of the random moments; by default another one each time.")
+@click.option("--seed", type=int, help="Seed of the random times; by default different in each run.")
 def main(count: int, seed: int | None) -> None:
-    """Kill the proxy, KMS, a worker of the enclave and an instance in turn; exit code 1 where a client hangs."""
+    """Kill the proxy, KMS, a worker of the enclave and an instance in turn; exit with 1 if a client hangs."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     victims = ("proxy", "KMS", "worker", "instance")

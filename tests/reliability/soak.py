@@ -1,4 +1,4 @@
-"""Decrypt for a long time, and fail where memory or descriptors of a process grow: ``make soak``."""
+"""Decrypt for a long time, and fail if a process's memory or number of descriptors grows: ``make soak``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.reliability.processes import Held, children_of, look
 CLIENTS = 4
 WORKERS = 2
 WARM_UP_SHARE = 0.05
-"""Of the time, not looked at: until every thread has its arena, and every pool its connections."""
+"""Share of the time that is ignored, until every thread has its arena and every pool its connections."""
 GROWTH_SHARE = 0.05
 GROWTH_KIB = 2_048
-"""Most by which the last quarter's mean memory may be above the first one's: so much, and that share of it."""
+"""Maximum growth of mean memory from the first to the last quarter: this amount plus this share of it."""
 GROWTH_DESCRIPTORS = 2
 
 
@@ -27,7 +27,7 @@ GROWTH_DESCRIPTORS = 2
 @click.option("--decrypts", default=1_000_000, show_default=True, help="Number of decrypts to stop after.")
 @click.option("--seconds", default=1_200.0, show_default=True, help="Seconds to stop after.")
 def main(decrypts: int, seconds: float) -> None:
-    """Soak a proxy and an enclave of several workers; exit code 1 where one grows or a decrypt fails."""
+    """Soak a proxy and an enclave with several workers; exit with 1 if one grows or a decrypt fails."""
     seen: dict[int, list[Held]] = defaultdict(list)
     with deploy(start=False) as deployment:
         deployment.start_proxy()

@@ -1,4 +1,4 @@
-"""Data of real enclaves and of KMS, if its folder exists next to the project's; it is not copied here."""
+"""Data from real enclaves and KMS, if its folder exists next to the project's; it is not copied into the project."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _FOLDER = Path(__file__).parents[2].parent / "shared" / "vectors"
 
 
 def real_vectors(*names: str) -> list[tuple[bytes, ...]]:
-    """Return the contents of the named files as one case, or no case where there is no such folder.
+    """Return the contents of the named files as one case, or no case if there is no such folder.
 
     Raises:
-        OSError: the folder is there, but a file is not: a case must not vanish unseen.
+        OSError: the folder exists but a file is missing; a case must not disappear silently.
     """
     if not _FOLDER.is_dir():
         return []

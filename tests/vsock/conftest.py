@@ -1,8 +1,7 @@
-"""Runs the tests of this folder where vsock loopback is: on this kernel, or in a User Mode Linux guest.
+"""Run the tests of this folder where vsock loopback is available: on this kernel, or in a User Mode Linux guest.
 
-Where it is nowhere to be had, they are skipped, or fail if REQUIRE_VSOCK=1. Nothing
-else in the project skips a test but tests/images, in the same way.
-Tests marked ``boots_guest`` run on the host in any case, and boot a guest of their own.
+If it is not available, they are skipped, or fail if REQUIRE_VSOCK=1. Apart from tests/images, which does the same,
+nothing else in the project skips a test. Tests marked ``boots_guest`` always run on the host, and boot their own guest.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # after -k, -m and the like
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the place; if that is the guest, put a stand-in for each test that will run there."""
+    """Choose the place; for the guest, replace each test that will run there."""
     config.stash[PLACE] = Place.HERE if REPORTS_VARIABLE in os.environ else availability.choose_place()
     tell_place(config, FOLDER.name, config.stash[PLACE].value)
     kernel = availability.find_program(KERNEL)
@@ -43,13 +42,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
-    """Tell where the tests run."""
+    """Report where the tests run."""
     return f"vsock tests run: {config.stash[PLACE].value}"
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures are set up
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse to run a test that has no place to run."""
+    """Skip or fail a test that cannot run here."""
     needs_programs = item.config.stash[PLACE] is Place.NOWHERE or "boots_guest" in item.keywords
     if needs_programs and availability.missing_programs():
         availability.refuse(is_required=os.environ.get("REQUIRE_VSOCK") == "1")
@@ -57,7 +56,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport | None:
-    """Take the guest's report for the host's own."""
+    """Use the guest's report as the host's."""
     return item.reports.get(call.when) if isinstance(item, GuestItem) else None
 
 

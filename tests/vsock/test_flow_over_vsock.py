@@ -1,7 +1,6 @@
-"""The main job over real AF_VSOCK: each tool a process, with the command line it has on an instance.
+"""The main use over real AF_VSOCK: each tool is a process with the command line that it has on an instance.
 
-Only the NSM is reached in another way than there, by a unix socket; everything else needs no option that an image
-would not have.
+Only the NSM is reached differently, through a unix socket. No other option differs from those in an image.
 """
 
 from __future__ import annotations
@@ -209,7 +208,7 @@ def test_doctor_finds_every_hop_in_order_over_real_vsock(tools: Tools) -> None:
 
 
 def test_page_shows_what_explain_prints_for_a_decrypt(tools: Tools) -> None:
-    """The page's block is the output of such a run; only what differs from run to run may differ."""
+    """The block in the page is the output of such a run, apart from values that differ from run to run."""
     port = free_vsock_port()
     with _running_enclave(tools.account, port=port, proxy_port=tools.proxy_port, name="explained"):
         done = tools.instance("--explain", tools.encrypt(b"Hello, KMS!"), port=port)
@@ -221,7 +220,7 @@ def test_page_shows_what_explain_prints_for_a_decrypt(tools: Tools) -> None:
 
 
 def _without_accidents(text: str) -> str:
-    """Return ``text`` without what differs from run to run: digests, ids, sizes, ports, times, and their padding."""
+    """Return ``text`` without digests, ids, sizes, ports, times, and their padding, which differ from run to run."""
     same = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{64,96}\b", "ID", text)
     same = re.sub(r" +[\d.,]+ ms", " TIME", same)
     return re.sub(r"[\d,]+ bytes", "SIZE", re.sub(r"vsock://1:\d+", "vsock://1:PORT", same))

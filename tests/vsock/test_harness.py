@@ -1,4 +1,4 @@
-"""What the other tests of this folder rely on: nothing that goes wrong in the guest may look like success."""
+"""The harness of the other tests in this folder: no failure in the guest may look like success."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.vsock.guest_run import GuestRun
 FOLDER = Path(__file__).parent
 TIMEOUT_S = 120.0
 CHANGES_OUTPUT = ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER")
-"""Variables that pytest obeys; with the last two its summary is not cut to a line for each test."""
+"""Variables that pytest reads; with the last two, it does not truncate the summary to a line for each test."""
 INI = "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\npythonpath = .\n"
 ALWAYS_IN_GUEST = """
 from tests.support.vsock import availability

@@ -1,4 +1,4 @@
-"""vsock-proxy with real AF_VSOCK on one side and TCP on the other: what unix sockets cannot show."""
+"""vsock-proxy with real AF_VSOCK on one side and TCP on the other, for what unix sockets cannot test."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_bytes_go_both_ways_and_the_log_names_the_peers_cid(start: Start, option
     )
 
 
-def test_client_that_half_closes_still_reads_the_answer(start: Start) -> None:
+def test_client_that_half_closes_still_reads_the_response(start: Start) -> None:
     answer = os.urandom(2 * MIB)
 
     def answer_at_end(client: socket.socket) -> None:
@@ -80,7 +80,7 @@ def test_client_that_half_closes_still_reads_the_answer(start: Start) -> None:
             assert read_all(client) == answer
 
 
-def test_upstream_that_half_closes_still_reads_the_question(start: Start) -> None:
+def test_upstream_that_half_closes_still_reads_the_request(start: Start) -> None:
     question = os.urandom(2 * MIB)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -98,7 +98,7 @@ def test_upstream_that_half_closes_still_reads_the_question(start: Start) -> Non
 
 
 def test_bulk_both_ways_at_the_same_time_arrives_whole(start: Start) -> None:
-    """Far beyond every buffer, so that the proxy splices from TCP to vsock or finds out that this kernel does not."""
+    """Exceed every buffer, so that the proxy splices from TCP to vsock, or detects that this kernel cannot."""
     data = os.urandom(MIB)
     rounds = 16
 

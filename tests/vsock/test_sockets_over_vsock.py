@@ -1,7 +1,7 @@
-"""vsock_wire on real AF_VSOCK sockets, where the kernel's answers differ from those of unix sockets and TCP.
+"""vsock_wire on real AF_VSOCK sockets, where the kernel behaves differently from unix sockets and TCP.
 
-A connection to a listening vsock socket is complete before anybody accepts it, so one thread can play both ends. A
-connect that times out cannot be brought about: CID 1 always answers, and any other CID is refused at once.
+A connection to a listening vsock socket is complete before the server accepts it, so one thread can be both ends. A
+connect timeout cannot be tested: CID 1 always answers, and any other CID is refused at once.
 """
 
 from __future__ import annotations
@@ -156,13 +156,13 @@ def test_peer_that_closes_in_a_message_is_an_error(port: int) -> None:
                 _receive(server)
 
 
-def test_silent_peer_runs_into_the_idle_time_out(ends: tuple[MessageConnection, MessageConnection]) -> None:
+def test_silent_peer_causes_an_idle_timeout(ends: tuple[MessageConnection, MessageConnection]) -> None:
     client, _ = ends
     with pytest.raises(TransportError, match=r"^read from vsock://1:[0-9]+: no progress within 0\.05 s$"):
         client.receive(idle_timeout_s=0.05, message_timeout_s=TIMEOUT_S)
 
 
-def test_peer_that_does_not_read_runs_the_sender_into_its_time_out(
+def test_peer_that_does_not_read_causes_a_write_timeout(
     ends: tuple[MessageConnection, MessageConnection],
 ) -> None:
     client, _ = ends

@@ -1,4 +1,4 @@
-"""What the switch between guests does with packets; that two guests talk through it, tests/images shows."""
+"""How the switch between guests handles packets. tests/images shows that two guests can communicate through it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_packet_is_read_as_it_was_written(packet: Packet) -> None:
 
 
 @pytest.mark.parametrize("capacity_bytes", [HEADER.size + 1, 3_732, HEADER.size + len(DATA) - 1])
-def test_what_does_not_fit_into_a_buffer_goes_into_the_next_ones(packet: Packet, capacity_bytes: int) -> None:
+def test_data_that_does_not_fit_into_a_buffer_goes_into_the_next_ones(packet: Packet, capacity_bytes: int) -> None:
     parts: list[Packet] = []
     rest: Packet | None = packet
     while rest is not None:
@@ -31,11 +31,11 @@ def test_what_does_not_fit_into_a_buffer_goes_into_the_next_ones(packet: Packet,
     assert sum(part.size_bytes for part in parts) == packet.size_bytes
 
 
-def test_what_fits_is_not_split(packet: Packet) -> None:
+def test_packet_that_fits_is_not_split(packet: Packet) -> None:
     assert packet.split(HEADER.size + len(DATA)) == (packet, None)
 
 
-def test_a_packet_to_nobody_is_answered_by_a_reset(packet: Packet) -> None:
+def test_a_packet_to_an_unknown_cid_is_answered_by_a_reset(packet: Packet) -> None:
     answer = packet.refusal()
     assert (answer.source_cid, answer.source_port, answer.target_cid, answer.target_port) == (16, 3_000, 3, 1_024)
     assert answer.operation == OPERATION_RESET

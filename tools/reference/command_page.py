@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md: every command of every program, with all its options."""
+"""Generate docs/reference/commands.md: every command of every program, with all its options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.reference.surroundings import ENVIRONMENT, FILES
 _INTRODUCTION = """\
 # Commands
 
-Every command of every program, with all its options, as `--help` prints them. The smallest call of each program:
+Every command of every program, with all its options, as `--help` prints them. The shortest call of each program:
 
 ```text
 kmstool-enclave --region us-east-1
@@ -82,7 +82,7 @@ def _without_indent(lines: list[str]) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    """Return ``text`` with what Markdown would take for its own marks escaped."""
+    """Escape Markdown's special characters in ``text``."""
     for mark in "\\`*_[]<>":
         text = text.replace(mark, f"\\{mark}")
     return text

@@ -35,11 +35,11 @@ EXIT_STATUS: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted",
 }
 LITERAL = "\b"
-"""Click's mark, on a line of its own, for a paragraph that is not to be filled."""
+"""Click's mark, on its own line, for a paragraph that is not wrapped."""
 
 
 def contexts(name: str, command: click.Command) -> Iterator[click.Context]:
-    """Yield a context for ``command`` and for each command below it, in the order of ``--help``."""
+    """Yield a context for ``command`` and each of its subcommands, in the order of ``--help``."""
     yield from _contexts(click.Context(command, info_name=name, **command.context_settings))
     if command is vsock_proxy.cli.command:  # not a click group, because AWS's program takes its arguments here
         check = vsock_proxy.check.command

@@ -1,4 +1,4 @@
-"""Writes docs/reference/errors.md: every error text, with its hint, its class, its exit code and its module."""
+"""Generate docs/reference/errors.md: every error text, with its hint, its class, its exit code and its module."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _table(errors: Iterable[ErrorText]) -> str:
 
 
 def _rows(errors: Iterable[ErrorText]) -> Iterator[tuple[str, str]]:
-    """Yield a row for each text; the hints that one text may have follow it."""
+    """Yield a row for each text, with all hints that it can have."""
     for (text, kind, exit_code), group in itertools.groupby(errors, key=lambda e: (e.text, e.kind, e.exit_code)):
         hints = [error.hint for error in group if error.hint]
         cell = "<br>".join([code(text), *(f"hint: {code(hint)}" for hint in hints)])

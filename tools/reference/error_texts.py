@@ -1,4 +1,4 @@
-"""Every error text of the project, read from the calls that make errors."""
+"""Find every error text of the project in the calls that create errors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from vsock_wire.protocol.messages import ErrorReply
 
 _ROOTS = (ToolError, NitroAttestationError, click.ClickException, ValueError)
 _TEXT_ARGUMENTS: Mapping[type, tuple[str, int]] = {ErrorReply: ("message", 0), Hop: ("detail", 2)}
-"""What reports a failure without being an exception: where its text is."""
+"""Classes that report a failure but are not exceptions, with the position of their text."""
 _MAX_CALLERS = 3
-"""Of functions that hand a text on to each other."""
+"""Maximum number of functions that pass a text on to each other."""
 _ENOUGH_WORDS = 4
-"""A text with as many words of its own can be recognized without what its callers put into it."""
+"""A text with this many words of its own can be recognized without the parts that its callers add."""
 
 
 @dataclass(frozen=True, order=True)
 class ErrorText:
-    """One error as a reader meets it.
+    """One error as a reader sees it.
 
     Attributes:
-        module: where it is made.
-        text: with ``{name}`` for what varies.
+        module: where it is created.
+        text: with ``{name}`` for each variable part.
         kind: the name of its class.
-        exit_code: of a program that it ends; empty where it ends none, or its class does not say.
+        exit_code: of a program that it ends; empty if it ends none or its class does not define one.
         hint: what to do, or empty.
     """
 
@@ -48,7 +48,7 @@ class ErrorText:
 
 
 def error_texts(sources: Sources) -> list[ErrorText]:
-    """Return every error text, sorted by module, each once."""
+    """Return every error text once, sorted by module."""
     found = set()
     for name, places in list(sources.calls.items()):
         for place in places:
@@ -59,7 +59,7 @@ def error_texts(sources: Sources) -> list[ErrorText]:
 
 
 def _kind(name: str, place: Place) -> type | None:
-    """Return the class that ``place`` makes an instance of to report a failure."""
+    """Return the class that ``place`` instantiates to report a failure."""
     found = getattr(click if ast.unparse(place.call.func).startswith("click.") else place.module, name, None)
     if name == "ValueError":
         found = ValueError
@@ -71,13 +71,13 @@ def _kind(name: str, place: Place) -> type | None:
 
 
 def _is_forwarded(place: Place) -> bool:
-    """Return whether a call only hands on the whole text of another error."""
+    """Return whether a call only passes on the whole text of another error."""
     texts = [*place.call.args, *(keyword.value for keyword in place.call.keywords)]
     return any(ast.unparse(text) in ("str(error)", "text[:1].lower() + text[1:].rstrip('.')") for text in texts[:1])
 
 
 def _from_call(sources: Sources, place: Place, kind: type) -> Iterator[ErrorText]:
-    """Yield the texts of one call; where it has few words of its own, those that its callers give it instead."""
+    """Yield the texts of one call or, if it has few words of its own, the texts that its callers pass."""
     renderer = Renderer(sources, place)
     own = [_error(place, kind, text, hint) for text, hint in _rendered(renderer, place, kind)]
     if renderer.free and min((len(_words(error.text)) for error in own), default=0) < _ENOUGH_WORDS:
@@ -92,7 +92,7 @@ def _from_call(sources: Sources, place: Place, kind: type) -> Iterator[ErrorText
 def _from_callers(
     sources: Sources, place: Place, kind: type, inner: tuple[tuple[Place, Place], ...]
 ) -> Iterator[ErrorText]:
-    """Yield the texts that callers of the function around ``place`` put together."""
+    """Yield the texts that callers of the function around ``place`` compose."""
     outermost = inner[-1][1] if inner else place
     if len(inner) == _MAX_CALLERS or outermost.function is None:
         return
@@ -108,7 +108,7 @@ def _from_callers(
 
 
 def _bound_by(sources: Sources, steps: Sequence[tuple[Place, Place]]) -> tuple[dict[str, list[str]], bool]:
-    """Return the texts of the parameters around the innermost call, and whether a caller's own parameter is in one.
+    """Return the texts of the parameters around the innermost call, and whether one has a parameter of a caller.
 
     Args:
         sources: all modules.
@@ -135,7 +135,7 @@ def _rendered(renderer: Renderer, place: Place, kind: type) -> Iterator[tuple[st
 
 
 def _text_and_hint(renderer: Renderer, call: ast.Call, kind: type) -> tuple[list[str], list[str]]:
-    """Return texts and hints of the instance that ``call`` makes, through the constructors of our own classes."""
+    """Return texts and hints of the instance that ``call`` creates, following the constructors of our own classes."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     hint = keywords.get("hint")
     hints = [] if hint is None else renderer.texts(hint)
@@ -170,5 +170,5 @@ def _exit_code(kind: type) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text, without the names of what varies."""
+    """Return the words of a text without the names of its variable parts."""
     return re.findall(r"[^\W\d_]{2,}", re.sub(r"\{[^}]*\}", "", text))

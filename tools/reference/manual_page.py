@@ -1,4 +1,4 @@
-"""Writes a program's manual page, as man(7) has it."""
+"""Generate a program's manual page in the format of man(7)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def manual_page(name: str, command: click.Command) -> str:
 
 
 def _section(context: click.Context, root: click.Context) -> Iterator[str]:
-    """Yield the lines about one command; options that the page has described already are only named."""
+    """Yield the lines for one command; options that the page has already described are only named."""
     summary, description = summary_and_description(context)
     known = set(option_records(root))
     words = context.command_path.removeprefix(f"{root.info_name} ")
@@ -80,6 +80,6 @@ def _paragraphs(blocks: Iterable[str]) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return ``text`` as roff shows it as it is: its marks are backslash, minus, and what begins a line."""
+    """Escape backslashes, minus signs, and roff's special characters at the beginning of lines."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped

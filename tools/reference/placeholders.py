@@ -1,4 +1,4 @@
-"""Names what varies in a text: ``{address}`` for ``quoted(str(self._address))``."""
+"""Choose names for the variable parts of a text, such as ``{address}`` for ``quoted(str(self._address))``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ast
 from collections.abc import Callable, Mapping
 
 _TRANSPARENT = frozenset(("abs", "int", "printable", "quoted", "repr", "round", "sorted", "str"))
-"""Functions whose argument names what stands in the text."""
+"""Functions whose argument provides the name."""
 
 
 SYSTEM_REASON = "{reason of the system}"
 
 
 def placeholder(node: ast.expr) -> str:
-    """Return ``{name}`` for an expression, by a name that tells a reader what stands there."""
+    """Return ``{name}`` for an expression, with a name that a reader understands."""
     return SYSTEM_REASON if "strerror" in ast.unparse(node) else f"{{{_name(node)}}}"
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/reference/python-api.md: the public names, which mkdocstrings documents from their docstrings."""
+"""Generate docs/reference/python-api.md: the public names, which mkdocstrings documents from their docstrings."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def _docstring(package: str) -> Iterator[str]:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Yield paragraphs, and each sample as one block: indented, after a line that ends in two colons."""
+    """Yield paragraphs, and each sample as one block. Samples are indented, after a line that ends in two colons."""
     parts = re.split(r"(?<=::)\n\n((?:(?: {4}.*)?\n)+)(?=\S)", f"{text}\n")
     for number, part in enumerate(parts):
         yield from [part.rstrip("\n")] if number % 2 else filter(None, re.split(r"\n{2,}", part.strip("\n")))
 
 
 def _marked(entry: str, package: str) -> str:
-    """Return an entry of a list with its names as references to what mkdocstrings writes about them."""
+    """Return a list entry with its names as references to their documentation by mkdocstrings."""
     public = importlib.import_module(package).__all__
     code = re.sub(r"``([^`]+)``", r"`\1`", entry)
     return re.sub(r"(?<![`\w.])\w+(?![`\w])", lambda m: f"[{m[0]}][{package}.{m[0]}]" if m[0] in public else m[0], code)

@@ -20,11 +20,11 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call stands.
+    """The place of a call.
 
     Attributes:
         module: the module.
-        function: the innermost function around it, or None at the top of the module.
+        function: the innermost function around it, or None at module level.
         call: the call itself.
     """
 
@@ -39,7 +39,7 @@ class Place:
 
     @cached_property
     def paired(self) -> set[str]:
-        """The local names that one statement of the function assigns together: their values belong together."""
+        """The local names that one statement of the function assigns together, so that their values belong together."""
         targets = [
             target
             for node in (ast.walk(self.function) if self.function else ())
@@ -50,7 +50,7 @@ class Place:
 
     @cached_property
     def assigned(self) -> dict[str, list[ast.expr]]:
-        """What the function assigns to each local name; no expression for one that a loop or ``with`` sets."""
+        """The expressions assigned to each local name; none for a name that a loop or ``with`` sets."""
         found: dict[str, list[ast.expr]] = defaultdict(list)
         for node in ast.walk(self.function) if self.function else ():
             if isinstance(node, ast.Assign):
@@ -68,9 +68,9 @@ class Sources:
     """Every call, function and constructor of the packages.
 
     Attributes:
-        calls: by the last part of the name that is called.
-        functions: by module and name; methods too, of which the last of a name in a module counts.
-        constructors: by module and class, the call by which the class's ``__init__`` calls that of its base.
+        calls: by the last part of the called name.
+        functions: by module and name, including methods; the last one counts if several have the same name.
+        constructors: by module and class, the call with which the class's ``__init__`` calls that of its base.
     """
 
     calls: dict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
@@ -87,7 +87,7 @@ class Sources:
         return found
 
     def add(self, module: ModuleType, source: str) -> None:
-        """Take in one module."""
+        """Add one module."""
         for function, node in _nodes(ast.parse(source), None):
             if isinstance(node, ast.Call):
                 self.calls[last_name(node.func)].append(Place(module, function, node))
@@ -98,7 +98,7 @@ class Sources:
                     self.constructors[module.__name__, node.name] = place
 
     def callers(self, place: Place) -> list[Place]:
-        """Return the calls of the function around ``place``: in its module, and where the function is imported."""
+        """Return the calls of the function around ``place``, in its module and in modules that import it."""
         if place.function is None:
             return []
         name = place.function.name
@@ -122,7 +122,7 @@ def parameters_of(function: Function) -> list[str]:
 
 
 def bound_arguments(call: ast.Call, function: Function) -> dict[str, ast.expr]:
-    """Return the expression that ``call`` gives each parameter; defaults count where it gives none."""
+    """Return the expression that ``call`` passes for each parameter, or else the default."""
     parameters = parameters_of(function)
     bound = dict(zip(parameters, call.args, strict=False))
     bound |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}

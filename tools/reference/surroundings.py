@@ -1,4 +1,4 @@
-"""What each program reads besides its command line: environment variables and files. tests/tools checks the lists."""
+"""What each program reads besides its command line: environment variables and files. Tests check the lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 Entries: TypeAlias = Mapping[str, str]
-"""Text by the name of a variable or the path of a file."""
+"""Descriptions, by the name of a variable or the path of a file."""
 
 _AWS_CREDENTIALS: Entries = {
     "AWS_ACCESS_KEY_ID": "With AWS_SECRET_ACCESS_KEY: the AWS credentials to use.",
@@ -30,7 +30,7 @@ ENVIRONMENT: Mapping[str, Entries] = {
         "KMSTOOL_ENCLAVE": "Address of the enclave. --enclave and --cid override it.",
         **_AWS_CREDENTIALS,
         "AWS_PROFILE": "Take credentials from this profile, through boto3. --profile overrides it.",
-        "AWS_WEB_IDENTITY_TOKEN_FILE": "Take credentials from boto3's chain and do not ask IMDS.",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "Take credentials from boto3's credential chain and do not ask IMDS.",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "Same.",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": "Same.",
         "AWS_CONFIG_FILE": "Read by boto3 instead of ~/.aws/config.",

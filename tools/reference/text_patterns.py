@@ -1,7 +1,7 @@
-"""Renders an expression of the sources as the texts that it can become, with ``{name}`` for what varies.
+"""Render an expression of the sources as its possible texts, with ``{name}`` for each variable part.
 
-Constants of the project are put in. A local name stands for what its function assigns to it, and a parameter for what
-the caller under consideration gives it. Where there are too many texts, ``{name}`` stands for all of them.
+The renderer inserts constants of the project. A local name stands for the values that its function assigns to it, and a
+parameter for the value that the current caller passes. If there are too many texts, ``{name}`` stands for all of them.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from tools.reference.placeholders import SYSTEM_REASON, placeholder
 from tools.reference.sources import Place, Sources, bound_arguments, last_name
 
 MAX_TEXTS = 16
-"""Of one expression."""
+"""Maximum number of texts of one expression."""
 _MAX_DEPTH = 8
 """Maximum number of functions and names in a chain."""
 _CONSTANT = re.compile(r"[\w.]+(?: [-+*] \d+| \| \w+)?|(?:', '|' or ')\.join\([\w.]+\)")
-"""Expressions whose value a reader of the sources would put in: names, sums and unions of them, lists of them."""
+"""Expressions for which a placeholder is enough: names, and sums, unions and lists of names."""
 
 
 @dataclass
 class Renderer:
-    """Renders expressions that stand at ``place``.
+    """Renders expressions at ``place``.
 
     Attributes:
         sources: all modules.
         place: the call that the expressions belong to.
-        bound: for parameters of the function around ``place``: their texts.
-        free: names of the parameters without texts that were met.
+        bound: the texts of parameters of the function around ``place``.
+        free: names of the parameters without texts that occurred.
     """
 
     sources: Sources
@@ -41,7 +41,7 @@ class Renderer:
     free: set[str] = field(default_factory=set)
 
     def texts(self, node: ast.expr, depth: int = 0) -> list[str]:
-        """Return the texts that ``node`` can become; empty where it is None."""
+        """Return the possible texts of ``node``; empty if it is None."""
         if depth >= _MAX_DEPTH:
             return [placeholder(node)]
         found = self._combined(node, depth + 1)
@@ -54,7 +54,7 @@ class Renderer:
         return list(dict.fromkeys(found)) if len(found) <= MAX_TEXTS else [placeholder(node)]
 
     def _combined(self, node: ast.expr, depth: int) -> list[str] | None:
-        """Return the texts of an expression that puts others together."""
+        """Return the texts of an expression that combines others."""
         match node:
             case ast.Constant(value=value):
                 return [] if value is None else [str(value)]
@@ -90,7 +90,7 @@ class Renderer:
         )
 
     def _named(self, node: ast.expr, depth: int) -> list[str] | None:
-        """Return the texts of a parameter or a local name, or those of the map that ``get`` looks into."""
+        """Return the texts of a parameter or a local name, or of the map on which ``get`` is called."""
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name) as mapping, attr="get")):
                 return self.bound.get(name) or self._constants(mapping) or [placeholder(node)]
@@ -104,13 +104,13 @@ class Renderer:
         return None
 
     def _assigned(self, name: ast.expr, value: ast.expr, depth: int) -> list[str]:
-        """Return the texts of what is assigned to a local name; by that name, where they are not known."""
+        """Return the texts of the values that are assigned to a local name, or a placeholder if they are unknown."""
         found = self.texts(value, depth)
         unknown = placeholder(value)
         return [placeholder(name)] if found == [unknown] and unknown != SYSTEM_REASON else found
 
     def _called(self, node: ast.Call, depth: int) -> list[str]:
-        """Return the texts of a call: of a function of the same module that only returns, or of one that quotes."""
+        """Return the texts of a call to a function of the same module that only returns, or to one that quotes."""
         name = last_name(node.func)
         if name in ("quoted", "printable", "str") and node.args:
             mark = '"' if name == "quoted" else ""
@@ -123,7 +123,7 @@ class Renderer:
         return Renderer(self.sources, Place(self.place.module, function, node), arguments).texts(body[0].value, depth)
 
     def _constants(self, node: ast.expr) -> list[str] | None:
-        """Return the texts of a constant of the module, or None where ``node`` is no such: of a map, its values."""
+        """Return the texts of a constant of the module (for a map, its values), or None if ``node`` is not one."""
         names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         text = ast.unparse(node)
         if not names or not _CONSTANT.fullmatch(text) or names & {*self.place.parameters, *self.place.assigned}:

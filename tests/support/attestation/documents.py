@@ -1,4 +1,4 @@
-"""Documents of enclaves whose measurements the policies in key_policies/ name, signed by the simulator's NSM."""
+"""Attestation documents that match the measurements in key_policies/, signed by the simulator's NSM."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT_ARN = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 @functools.cache
 def authority() -> AttestationAuthority:
-    """The authority that signs all these documents. It is a day old, so that documents can be made in the past too."""
+    """Return the authority that signs these documents. It is a day old, so documents can be dated in the past."""
     return AttestationAuthority.create(at=datetime.now(UTC) - timedelta(days=1))
 
 
@@ -58,6 +58,6 @@ def root_pem() -> bytes:
 
 
 def measurements(pcrs: dict[int, bytes] | None = None) -> dict[str, Any]:
-    """What nitro-cli build-enclave prints."""
+    """Return measurements as nitro-cli build-enclave prints them."""
     digests = {f"PCR{index}": value.hex() for index, value in (pcrs or PCRS).items() if index in (0, 1, 2, 8)}
     return {"Measurements": {"HashAlgorithm": "Sha384 { ... }", **digests}}

@@ -1,4 +1,4 @@
-"""Everything that a relying party can expect of the good document, and how another one fails it."""
+"""Everything that a relying party can expect of the good document, and the error for one that does not match."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def refusal(document: bytes = GOOD, **options: Any) -> AttestationError:
-    """Return how a document fails what is expected, with some of it replaced."""
+    """Return the error for a document; ``changes`` replaces some of the expectations."""
     with pytest.raises(AttestationError) as caught:
         verify_document(document, **{**EVERYTHING, **options})
     return caught.value

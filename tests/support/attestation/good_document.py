@@ -1,4 +1,4 @@
-"""A good attestation document at a fixed time, and documents that differ from it in one thing."""
+"""A valid attestation document with a fixed time, and documents that differ from it in one respect."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def good_fields() -> dict[Any, Any]:
 
 
 def signed(fields: object) -> bytes:
-    """Return a document of the given payload, well signed: only what was changed on purpose is wrong."""
+    """Return a correctly signed document with the given payload, so only the payload can be wrong."""
     return LEAF.sign(cbor2.dumps(fields))
 
 
 def resealed(position: int, part: object) -> bytes:
-    """Return the good document with one of the four parts of its COSE_Sign1 replaced."""
+    """Return the valid document with one of the four parts of its COSE_Sign1 replaced."""
     parts = list(cbor2.loads(GOOD))
     parts[position] = part
     return cbor2.dumps(parts)

@@ -1,4 +1,4 @@
-"""Documents whose leaf certificate is well signed, but odd in its serial number, its times or its names."""
+"""Documents with a correctly signed leaf certificate that has an odd serial number, odd times or odd names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Edit = Callable[[bytes], bytes]
 
 
 def odd_documents() -> Mapping[str, bytes]:
-    """Return the documents by what is odd about their leaf."""
+    """Return the documents, by a description of what is odd."""
     serials = {
         "serial 0": b"\0",
         "serial -1": b"\xff",
@@ -79,7 +79,7 @@ def _document(edit: Edit, *, subject: list[tuple[x509.ObjectIdentifier, str]] | 
 
 def _leaf(key: ec.EllipticCurvePrivateKey, subject: list[tuple[x509.ObjectIdentifier, str]]) -> x509.Certificate:
     now, issuer = datetime.now(UTC), x509.load_der_x509_certificate(AUTHORITY.cabundle_der[-1])
-    with warnings.catch_warnings(action="ignore"):  # that the names are odd is on purpose
+    with warnings.catch_warnings(action="ignore"):  # the names are odd on purpose
         name = x509.Name([x509.NameAttribute(oid, text, _validate=False) for oid, text in subject])
     return (
         x509.CertificateBuilder()
@@ -108,7 +108,7 @@ def _with_times(begin_tag: int, begin: bytes, end_tag: int, end: bytes) -> Edit:
 
 
 def _replaced(tbs: bytes, old: bytes, new: bytes) -> bytes:
-    """Return a TBSCertificate with the first ``old`` replaced, and its length mended."""
+    """Return a TBSCertificate with the first ``old`` replaced, and its length corrected."""
     assert tbs[:2] == b"\x30\x82"
     return tlv(0x30, tbs[4:].replace(old, new, 1))
 

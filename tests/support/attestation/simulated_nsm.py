@@ -1,4 +1,4 @@
-"""Asks a simulated NSM as an enclave asks /dev/nsm, and what its tests compare the answers with."""
+"""Send requests to a simulated NSM as an enclave does to /dev/nsm, and build the expected responses."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CONTEXT_OPTIONS = ["--encryption-context", "purpose=test"]
 
 
 def credential_variables(credentials: Credentials) -> dict[str, str]:
-    """Return them as the environment variables that every AWS tool reads."""
+    """Return credentials as the environment variables that every AWS tool reads."""
     return {
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
@@ -38,7 +38,7 @@ def credential_variables(credentials: Credentials) -> dict[str, str]:
 
 @dataclass
 class Deployment:
-    """A simulated account with the proxy and the enclave's server running; more can be started."""
+    """A simulated account with a running proxy and enclave server. Tests can start more."""
 
     account: SimulatedAccount
     stack: contextlib.ExitStack
@@ -82,7 +82,7 @@ class Deployment:
 
     @contextlib.contextmanager
     def imds_mode(self, mode: ImdsMode) -> Iterator[None]:
-        """Let the metadata service behave so for a while."""
+        """Switch the metadata service to ``mode`` inside a with statement."""
         self.account.imds.mode = mode
         try:
             yield
@@ -91,7 +91,7 @@ class Deployment:
 
     @contextlib.contextmanager
     def enclave_before_kms_with(self, name: str, authority: TlsAuthority, host: str) -> Iterator[str]:
-        """Start an enclave's server of that name, whose proxy leads to a KMS with a certificate of one's choice."""
+        """Start an enclave server called ``name``, whose proxy leads to a KMS with the given certificate."""
         with KmsServer(self.account.kms, tls=authority.server_certificate(host)) as other:
             self.start_proxy(f"{name}-proxy", kms_port=other.port)
             self.start_enclave(name, proxy_name=f"{name}-proxy")
@@ -108,7 +108,7 @@ class Deployment:
         return tool
 
     def encrypt(self, plaintext: bytes, context: dict[str, str] | None = None) -> str:
-        """Return a ciphertext in base64, made by the key's owner from inside the simulator."""
+        """Return a base64 ciphertext that the key's owner made inside the simulator."""
         return encode_base64(
             self.account.key.seal(plaintext, encryption_context=CONTEXT if context is None else context)
         )
@@ -121,7 +121,7 @@ class Deployment:
         region: bool = True,
         environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run kmstool-instance against the enclave's server of that name."""
+        """Run kmstool-instance with the enclave server of that name."""
         options = ["--enclave", str(commands.enclave_address(self.account, enclave))]
         if region:
             options += ["--region", self.account.region]
@@ -132,7 +132,7 @@ class Deployment:
         )
 
     def secrets(self) -> dict[str, bytes]:
-        """Return every secret the simulator has handed out, and its KMS key, each in the forms a log may hold it."""
+        """Return every secret that the simulator has issued, and its KMS key, in all forms that a log can contain."""
         material = self.account.key.material
         assert isinstance(material, bytes)
         secrets = {"the KMS key": material.hex().encode(), "the KMS key in base64": b64encode(material)}

@@ -1,4 +1,4 @@
-"""A relay between two parts of a deployment that does to their bytes what broken links and hostile hosts do."""
+"""A relay between two parts of a deployment that behaves like a broken link or a hostile host."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ CHUNK_BYTES = 65_536
 DRIP_BYTES = 16
 DRIP_PAUSE_S = 0.002
 BEFORE_THE_END_BYTES = 100
-"""Where an answer is cut: within its last message, whatever went before; TLS ends with an alert of 24 bytes."""
+"""How far before its end a response is cut, so that its last message is incomplete; TLS ends with a 24-byte alert."""
 _LINGER_FOR_NONE = struct.pack("ii", 1, 0)
 """Source: socket(7), SO_LINGER."""
 
 
 class Fault(enum.StrEnum):
-    """What is done to an answer, unless it says otherwise."""
+    """What the relay does to a response, unless stated otherwise."""
 
     REFUSED = "refused"
     """Nobody listens."""
     RESET_BEFORE = "reset before"
-    """A connection is accepted, and reset at once."""
+    """It accepts a connection and resets it at once."""
     RESET_WITHIN = "reset within"
     STALLED = "stalled"
-    """The request is read, and never answered."""
+    """It reads the request and never responds."""
     GARBAGE = "garbage"
     TRUNCATED = "truncated"
-    """Cut, and orderly closed."""
+    """It truncates the response and closes the connection in an orderly way."""
     DUPLICATE = "duplicate"
     DRIPPING = "dripping"
     WRONG = "wrong but valid"
-    """Somebody else answers, who speaks the same protocol."""
+    """Another server responds, which speaks the same protocol."""
 
 
 class FaultyHop:
-    """Relays connections from one address to another, whole until ``fault`` is set.
+    """Relays connections from one address to another, unchanged until ``fault`` is set.
 
     Args:
-        listen: where the one part is told to go.
-        target: where it would have gone.
-        wrong: who answers in its place for Fault.WRONG.
+        listen: the address that one part is given.
+        target: the address of the other part.
+        wrong: the address of the server that responds instead for Fault.WRONG.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class FaultyHop:
     ) -> None:
         self.address = listen
         self.whole_bytes = 0
-        """Of the largest answer, on one connection, until a fault was set for the first time."""
+        """Size of the largest response on one connection before the first fault."""
         self._is_measuring = True
         self.hits = 0
-        """Connections that met the fault."""
+        """Number of connections with the fault."""
         self._target = target
         self._wrong = wrong
         self._fault: Fault | None = None
@@ -78,7 +78,7 @@ class FaultyHop:
         self._disconnect()
 
     def set_fault(self, fault: Fault | None) -> None:
-        """From now on do this; every open connection ends, so that no kept one escapes."""
+        """Set the fault, and end every open connection so that none of them avoids it."""
         was, self._fault, self.hits = self._fault, fault, 0
         self._is_measuring = False
         if fault is Fault.REFUSED:
@@ -88,7 +88,7 @@ class FaultyHop:
         self._disconnect()
 
     def measure_again(self) -> None:
-        """Forget how long a whole answer is; every open connection ends, as several went over some."""
+        """Measure the size of a whole response again, and end every open connection, some of which had several."""
         self.whole_bytes = 0
         self._disconnect()
 
@@ -121,7 +121,7 @@ class FaultyHop:
         try:
             self._relay(client, fault)
         except (OSError, TransportError):
-            pass  # which is what the other side is to see, too
+            pass  # which the other side must see as well
         finally:
             with self._lock:
                 self._open.discard(client)
@@ -153,7 +153,7 @@ class FaultyHop:
                 with self._lock:
                     self._open.discard(server)
                 _end(server, socket.SHUT_RDWR)
-                # A reset is one only if nothing has been shut down for writing before.
+                # A reset is only sent if nothing has been shut down for writing before.
                 _end(client, socket.SHUT_RD if fault is Fault.RESET_WITHIN else socket.SHUT_RDWR)
                 upwards.join()
 
@@ -194,6 +194,6 @@ def _end(sock: socket.socket, how: int) -> None:
 
 
 def _reset_when_closed(sock: socket.socket) -> None:
-    """Let TCP send RST; a unix socket has no such thing, and only ends."""
+    """Make TCP send RST. A unix socket has no reset, and just ends."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NONE)

@@ -1,4 +1,4 @@
-"""A client of the enclave's server that sends whatever bytes a test wants."""
+"""A client of the enclave server that sends arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RawClient:
         self.sock.close()
 
     def ask(self, data: bytes) -> dict[str, Any]:
-        """Send ``data`` and a NUL, and return the one reply."""
+        """Send ``data`` and a NUL, and return the only reply."""
         self.sock.sendall(data + b"\0")
         return self.read()
 
@@ -42,7 +42,7 @@ class RawClient:
         return reply
 
     def is_silent(self) -> bool:
-        """Whether nothing has come but what was read."""
+        """Return whether no more bytes have arrived."""
         self.sock.setblocking(False)
         try:
             return not self._buffer and not self.sock.recv(1)

@@ -52,13 +52,13 @@ def encoded(data: bytes) -> str:
 
 
 def sealing(key: RecipientKey, plaintext: bytes = PLAINTEXT, **fields: object) -> Callable[[Call], Answer]:
-    """Return an answer to every call: ``plaintext`` encrypted to ``key``, and ``fields``."""
+    """Return a function that responds to every call with ``fields`` and ``plaintext`` encrypted to ``key``."""
     sealed = encoded(seal(key, plaintext))
     return lambda _call: Answer({"CiphertextForRecipient": sealed, **fields})
 
 
 def chain_text(error: BaseException) -> str:
-    """Return everything that printing ``error`` could ever show, causes and contexts included."""
+    """Return everything that printing ``error`` can show, including causes and contexts."""
     texts = ["".join(traceback.format_exception(error))]
     seen: BaseException | None = error
     while seen is not None:

@@ -1,4 +1,4 @@
-"""A server that answers as kmstool_enclave in C does."""
+"""A server that responds as kmstool_enclave in C does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 OK = b'{ "Status": "Ok" }\0'
 STRAY = b'{ "Status": "Error" }\0'
 CLOSING_S = 0.1
-"""How long a client has to close before its second reply, which counts as a broken pipe."""
+"""How long the server waits for a client to close before it sends the second reply."""
 
 
 @dataclass
@@ -21,8 +21,8 @@ class LegacyEnclave:
     Its KMS reverses the bytes, and its only operations are SetClient and Decrypt.
 
     Attributes:
-        stray_replies: how many second replies were sent to a client that was still there.
-        broken_pipes: how often a reply was written to a client that had gone, which kills the C program by SIGPIPE.
+        stray_replies: number of second replies to clients that were still connected.
+        broken_pipes: number of replies to clients that had closed, each of which kills the C program with SIGPIPE.
     """
 
     listener: socket.socket
@@ -61,7 +61,7 @@ class LegacyEnclave:
                     return
 
     def _send_stray(self, sock: socket.socket) -> None:
-        """Send the second reply, but only after a client that closes early has closed."""
+        """Send the second reply, but first give the client time to close."""
         if select.select([sock], [], [], CLOSING_S)[0] and not sock.recv(1, socket.MSG_PEEK):
             raise BrokenPipeError
         sock.sendall(STRAY)

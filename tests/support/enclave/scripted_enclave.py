@@ -1,4 +1,4 @@
-"""Enclaves that answer as a test tells them to: like ours, like kmstool in C, or like neither."""
+"""Enclaves that respond as a test scripts them: like ours, like kmstool in C, or like neither."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Conversation:
         plaintext = self.plaintexts.get(request["Ciphertext"])
         if plaintext is None:
             peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext", **_same_id(request)})
-        elif self._is_c:  # both in one write, the worst case: the stray reply may come at any time
+        elif self._is_c:  # both in one write, which is the worst case: the stray reply can come at any time
             peer.send({"Status": "Ok", "Message": plaintext}, {"Status": "Error"})
         else:
             fields = {"Message": plaintext, "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}

@@ -1,4 +1,4 @@
-"""Sessions of the enclave's server with a KMS that the test controls."""
+"""Sessions of the enclave server with a KMS that the test controls."""
 
 from __future__ import annotations
 

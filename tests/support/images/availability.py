@@ -1,4 +1,4 @@
-"""What the tests of images need of a machine."""
+"""What the tests of images need on a machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUIRED_VARIABLE = "REQUIRE_IMAGES"
 
 
 def missing_packages() -> list[str]:
-    """Return which Debian packages are to be installed before an image can be built and booted."""
+    """Return the Debian packages that are missing for building and booting an image."""
     missing = {package for program, package in GUEST_PROGRAMS.items() if find_program(program) is None}
     if not any(shutil.which(name) for name in (os.environ.get("BUILDER"), *BUILDERS) if name):
         missing.add("buildah")
@@ -30,11 +30,11 @@ def missing_packages() -> list[str]:
 
 
 def need_images() -> None:
-    """End a test that has no image to look at.
+    """End a test on a machine that cannot build images.
 
     Raises:
-        pytest.fail.Exception: REQUIRE_IMAGES=1 says that there has to be one.
-        pytest.skip.Exception: it does not.
+        pytest.fail.Exception: REQUIRE_IMAGES=1 is set.
+        pytest.skip.Exception: it is not set.
     """
     missing = missing_packages()
     if missing:
@@ -44,7 +44,7 @@ def need_images() -> None:
 
 
 def need_builder() -> Builder:
-    """Return what builds images here, or end the test as ``need_images`` does."""
+    """Return the program that builds images here, or end the test as ``need_images`` does."""
     need_images()
     try:
         return choose_builder(os.environ)

@@ -1,4 +1,4 @@
-"""Images that a run of the tests builds, and the archives that they are saved in."""
+"""Images that a test run builds, and the archives in which it saves them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Built:
     """Builds images, each under a name of this run.
 
     Args:
-        builder: what builds them.
-        base: the image that they are built on.
-        folder: where the archives go.
-        run: what makes the names this run's own.
+        builder: the program that builds them.
+        base: the base image.
+        folder: the folder for the archives.
+        run: makes the names unique to this run.
     """
 
     def __init__(self, builder: Builder, base: str, folder: Path, *, run: str) -> None:
@@ -26,7 +26,7 @@ class Built:
         self._tags: set[str] = set()
 
     def archive(self, image: str) -> Path:
-        """Return the archive of an image, built the first time that it is asked for."""
+        """Return the archive of an image, which is built on the first call."""
         if image not in self._archives:
             self._archives[image] = self.build(image, image)
         return self._archives[image]
@@ -36,9 +36,9 @@ class Built:
 
         Args:
             image: its name.
-            variant: what tells it from others that are built of the same image.
-            cached: whether steps of an earlier build may serve.
-            plant_s: seconds added to the time of every file.
+            variant: distinguishes several builds of the same image.
+            cached: whether the builder may reuse steps of an earlier build.
+            plant_s: seconds to add to the time of every file.
         """
         tag = f"localhost/kmstool-test-{self._run}:{variant}"
         archive = self._folder / f"{variant}.tar"

@@ -1,7 +1,7 @@
-"""What stands at an enclave's parent: NSM, proxy and KMS, and kmstool-instance, which has the enclave decrypt.
+"""The parent's side of an enclave: NSM, proxy and KMS, and kmstool-instance, which asks the enclave to decrypt.
 
-python -m tests.support.images.parent_side CID RAM OUT: CID is the enclave's, RAM a folder in memory; OUT gets KMS's
-authority as soon as all is ready, and what came out, as JSON.
+python -m tests.support.images.parent_side CID RAM OUT: CID is the enclave's, and RAM is a folder in memory. The program
+writes KMS's authority to OUT when everything is ready, and at the end the results as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLAINTEXT = b"for the image alone"
 
 
 class ModuleSwitch:
-    """Passes what comes over vsock on to the simulated NSM of one enclave or of another."""
+    """Relays what arrives over vsock to the simulated NSM of one of two enclaves."""
 
     def __init__(self, enclave: Enclave) -> None:
         self.enclave = enclave
@@ -45,7 +45,7 @@ class ModuleSwitch:
 
 
 def main() -> None:
-    """Run everything, and write what came out."""
+    """Run everything, and write the results."""
     enclave_cid, ram, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     (ram / "state").mkdir()
     with SimulatedAccount(ram / "state") as account:
@@ -69,18 +69,18 @@ def main() -> None:
             found["expected_pcr0"] = account.enclave.pcr0.hex()
             found["other_pcr0"] = account.other_enclave.pcr0.hex()
         _write_whole(out / "result.json", json.dumps(found))
-        os._exit(0)  # what listens on is the guest's, and ends with it
+        os._exit(0)  # the remaining listeners belong to the guest and end with it
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen in part."""
+    """Write a file atomically."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(text)
     unfinished.rename(path)
 
 
 def _await_enclave(cid: int) -> float:
-    """Return when the enclave listened, in seconds of this kernel's monotonic clock."""
+    """Return the time at which the enclave listened, in seconds of this kernel's monotonic clock."""
     deadline = time.monotonic() + LISTEN_TIMEOUT_S
     while time.monotonic() < deadline:
         try:

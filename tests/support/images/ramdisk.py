@@ -1,4 +1,4 @@
-"""Writes a ramdisk with the layout of an enclave image file's: init, command, environment, root file system."""
+"""Write a ramdisk with the layout of an enclave image file: init, command, environment, root file system."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def write_ramdisk(ramdisk: Path, *, init: Path, image: Image, archive: Path, arg
     """Write the ramdisk.
 
     Args:
-        ramdisk: where to.
+        ramdisk: the file to write.
         init: a static program that becomes the first process.
-        image: how the image starts.
-        archive: its files.
-        arguments: to append to the image's own command.
+        image: the image's configuration, with its command.
+        archive: the image's files.
+        arguments: appended to the image's own command.
     """
     with ramdisk.open("wb") as file:
         writer = _Writer(file)
@@ -46,7 +46,7 @@ class _Writer:
         self._inode = 0
 
     def add_member(self, member: tarfile.TarInfo, content: bytes) -> None:
-        """Add what a layer's archive holds, under ROOT_FILE_SYSTEM."""
+        """Add the contents of a layer's archive under ROOT_FILE_SYSTEM."""
         name = f"{ROOT_FILE_SYSTEM}/{member.name.strip('/')}"
         if member.isdir():
             self.add(name, stat.S_IFDIR | member.mode, time_s=int(member.mtime))

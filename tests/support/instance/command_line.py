@@ -1,4 +1,4 @@
-"""kmstool-instance run in this process, with what it reads and writes."""
+"""Run kmstool-instance in this process, with its input and output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from instance_tool.main import main
 from tests.support.enclave.scripted_enclave import Message
 
 Ask = Callable[..., Message]
-"""Runs a command against an enclave, and returns what it asked for without what every request has."""
+"""Runs a command with an enclave, and returns its request without the fields that every request has."""
 
 
 class Tool:

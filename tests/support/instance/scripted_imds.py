@@ -1,4 +1,4 @@
-"""An instance metadata service that says what the test tells it."""
+"""An instance metadata service with scripted responses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CREDENTIALS: dict[str, Any] = {
 
 @dataclass
 class Answer:
-    """One answer.
+    """One response.
 
     Attributes:
-        body: None holds the request without an answer until the server ends.
+        body: with None, the server never responds to the request.
         status: of the response.
-        drips: whether the body is sent byte by byte, until the client leaves.
+        drips: whether the body is sent byte by byte until the client disconnects.
     """
 
     body: bytes | None
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass
 class Request:
-    """What was asked."""
+    """A request that the service received."""
 
     method: str
     path: str
@@ -49,11 +49,11 @@ class Request:
 
 
 class ScriptedImds:
-    """IMDSv2 on a port of its own: as a healthy one, until the test changes ``answers``.
+    """IMDSv2 on its own port, which works correctly until the test changes ``answers``.
 
     Attributes:
-        is_dripping: set when an answer has begun to drip.
-        is_left: set when a client has left an answer that dripped.
+        is_dripping: set when a response has begun to drip.
+        is_left: set when a client has disconnected from a dripping response.
     """
 
     def __init__(self) -> None:

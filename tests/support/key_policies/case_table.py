@@ -17,7 +17,7 @@ _ROW = re.compile(
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a policy, how the command is called, and what comes of it."""
+    """One row: a policy, the command's options, and the expected result."""
 
     file: str
     options: tuple[str, ...]

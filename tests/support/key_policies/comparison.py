@@ -1,12 +1,13 @@
-"""Compares what the package says of generated policies with what the oracle says.
+"""Compare the package's verdicts on generated policies with the oracle's.
 
-For each policy, three things:
+It compares three things for each policy:
 
-1. Any request of which everything is known: both must come to the same verdict.
-2. The enclave's own request, of which some keys are open. Every verdict that the package calls possible comes with a
-   request, to which the oracle must give that verdict; and whatever the open keys say, the oracle must give no other.
-3. Everybody else's requests. Every way around the attestation comes with a request, which the oracle must allow; and
-   where the package found no way, the oracle must allow no request that is made up at random.
+1. Random, fully known requests: both must return the same verdict.
+2. The enclave's own request, with some unknown keys. For every verdict that the package reports as possible, it gives
+   an example request, for which the oracle must return that verdict. For random values of the unknown keys, the oracle
+   must return no other verdict.
+3. Requests of others. For every way around the attestation, the package gives an example request, which the oracle must
+   allow. If the package finds no way, the oracle must deny all random requests.
 
 ``python -m tests.support.key_policies.comparison POLICIES`` prints the figures.
 """
@@ -42,7 +43,7 @@ ENCLAVE = requester_of(parse_caller(SESSION_ARN))
 
 @dataclass
 class Comparison:
-    """How often both were asked the same, by what it was about, and where they disagreed."""
+    """The number of comparisons by subject, and the disagreements."""
 
     counts: Counter[str] = field(default_factory=Counter)
     disagreements: list[str] = field(default_factory=list)
@@ -58,7 +59,7 @@ class Comparison:
 
 
 def compare(seed: int, policies: int) -> Comparison:
-    """Compare both on policies that a generator makes."""
+    """Compare both on policies from a generator."""
     generator, comparison = Generator(seed), Comparison()
     for _ in range(policies):
         document = generator.policy()
@@ -120,7 +121,7 @@ def _compare_others(comparison: Comparison, document: dict[str, Any], policy: Ke
 def _attacks(
     policy: KeyPolicy, search: WaySearch, source: random.Random
 ) -> Iterator[tuple[RequestModel, DocumentKind]]:
-    """Yield requests of others, one for each document that they can show."""
+    """Yield requests of others, one for each document that they can present."""
     everybody = PrincipalName("*", PrincipalKind.ANYONE)
     requesters = [requester_of(parse_caller(arn)) for arn in (SESSION_ARN, SESSION_ARN, ADMIN_ARN, USER_ARN)]
     requesters += requesters_named(everybody, accounts_of(policy))
@@ -130,7 +131,7 @@ def _attacks(
 
 
 def main() -> int:
-    """Compare on as many policies as the command line says, and print how it went."""
+    """Compare on the number of policies from the command line, and print the results."""
     policies = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     comparison = compare(0, policies)
     print(comparison)

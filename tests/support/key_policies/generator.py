@@ -1,4 +1,4 @@
-"""Makes key policies and requests at random, of the kinds that people write and of kinds that they should not."""
+"""Generate random key policies and requests, both sensible and faulty ones."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ _MULTIVALUED = [
 
 
 class Generator:
-    """Makes policies and requests; the same ones for the same seed."""
+    """Generates policies and requests, the same ones for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - to repeat what it makes is the point
 
     def policy(self) -> dict[str, Any]:
-        """Return a policy that KMS would take."""
+        """Return a policy that KMS would accept."""
         statements = [self._statement(index) for index in range(self.random.choice([1, 2, 2, 3, 3, 4, 5]))]
         version = self.random.choice(["2012-10-17"] * 9 + ["2008-10-17"])
         return {"Version": version, "Statement": statements}
 
     def request(self) -> OracleRequest:
-        """Return any request."""
+        """Return a random request."""
         identity, session, account, kind = self.random.choice(
             [
                 (ROLE_ARN, SESSION_ARN, ACCOUNT, "AssumedRole"),
@@ -106,7 +106,7 @@ class Generator:
         return OracleRequest(action, KEY_ARN, account, identity, session, context | self.surroundings())
 
     def document(self) -> dict[str, list[str]]:
-        """Return what an attestation document says, or nothing."""
+        """Return the condition keys of a random attestation document, or none."""
         if self.random.random() < 0.3:
             return {}
         own = {index: value.hex() for index, value in PCRS.items()}
@@ -116,7 +116,7 @@ class Generator:
         }
 
     def surroundings(self) -> dict[str, list[str]]:
-        """Return what a request says of its network, its tags and its encryption context."""
+        """Return random condition keys for a request's network, tags and encryption context."""
         found: dict[str, list[str]] = {}
         for key, _, values in _KEYS:
             if values and self.random.random() < 0.5:

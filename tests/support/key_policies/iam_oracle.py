@@ -1,7 +1,7 @@
-"""IAM's published evaluation logic for resource-based policies, written a second time and apart from the package's own.
+"""A second, independent implementation of IAM's published evaluation logic for resource-based policies.
 
-It works on the JSON of a policy and on requests of which everything is known, and shares no code with
-``nitro_attestation``: the tests compare the two. Each function quotes what it stands for.
+It works on the JSON of a policy and on fully known requests, and shares no code with ``nitro_attestation``; the tests
+compare the two. Each function quotes the documentation that it implements.
 
 Source: IAM user guide, "Policy evaluation logic", "Condition operators", "Multivalued context keys", "Variables and
 tags", "Principal" and "NotPrincipal"; KMS developer guide, "Key policies in AWS KMS".
@@ -20,20 +20,20 @@ from fractions import Fraction
 from typing import Any
 
 Outcomes = frozenset[bool]
-"""What a part of a policy can come to where AWS leaves it open: both, or one."""
+"""The possible results of a part of a policy: both if AWS does not specify the result."""
 YES, NO, OPEN = frozenset({True}), frozenset({False}), frozenset({True, False})
 ALLOW, DENY, NOTHING = "Allow", "Deny", "Nothing"
 
 
 @dataclass(frozen=True)
 class OracleRequest:
-    """A request of which everything is known.
+    """A fully known request.
 
     Attributes:
         action: such as kms:Decrypt.
         key_arn: the resource.
         account: of the caller, or empty for an AWS service and for anyone who signed in with an identity provider.
-        identity: ARN of the role or user; of a service or an identity provider its name.
+        identity: ARN of the role or user, or the name of a service or an identity provider.
         session: ARN of the role's session, or empty.
         context: values of condition keys.
     """
@@ -47,7 +47,7 @@ class OracleRequest:
 
 
 def verdicts(policy: dict[str, Any], request: OracleRequest) -> set[str]:
-    """Return what a policy can decide; more than one thing where AWS's documentation leaves it open.
+    """Return the possible decisions of a policy; several if AWS's documentation does not specify one.
 
     "By default, all requests are implicitly denied. An explicit allow overrides this default. An explicit deny in any
     policy overrides any allows."
@@ -85,7 +85,7 @@ def principal_applies(statement: dict[str, Any], request: OracleRequest) -> Outc
     if not request.account:
         return answer(request.identity not in [name for _, name in found])
     # "If an assumed-role user is being evaluated, AWS might validate the account first, then the role, and then the
-    # assumed-role user": one who is left out for certain is left out at each of these steps
+    # assumed-role user": a caller is certainly excluded only if each of these steps excludes it
     steps = [
         any(account_of(name) == request.account for kind, name in found if kind == "AWS"),
         ("AWS", request.identity) in found,
@@ -230,7 +230,7 @@ def plain(text: str) -> str:
 
 @functools.cache
 def like(pattern: str, text: str) -> bool:
-    """Match * and ? as a table of which beginnings of the pattern match which beginnings of the text."""
+    """Match * and ? with a table that says which prefixes of the pattern match which prefixes of the text."""
     row = [True] + [False] * len(text)
     for character in pattern:
         if character == "*":

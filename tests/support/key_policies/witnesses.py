@@ -1,4 +1,4 @@
-"""Turns what a search found into requests of which everything is known, for the oracle to judge."""
+"""Turn witnesses of a search into fully known requests for the oracle."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TYPED_SAMPLES = {
     Family.NUMERIC: ["0", "99.5", "100", "3600", "3600.5", "-1"],
     Family.IP_ADDRESS: ["10.1.2.3", "10.255.255.255", "203.0.113.0", "198.51.100.1", "2001:db8::1", "::1"],
 }
-"""AWS gives a key values of one kind only."""
+"""The values of a key all have the same type."""
 TIMES = ["1780272000", "1700000000", "1699999999", "1709200000.5", "1580515200"]
 
 
 def depends_on_more_than_keys(witness: Mapping[str, Value]) -> bool:
-    """Return whether a witness says something that no condition key does, such as what IAM makes of a NotPrincipal."""
+    """Return whether a witness depends on other things than condition keys, such as IAM's treatment of NotPrincipal."""
     return any(key.startswith(PSEUDO) for key in witness)
 
 
@@ -49,7 +49,7 @@ def oracle_request(policy: KeyPolicy, model: RequestModel, witness: Mapping[str,
 
 
 def values_of_all_keys(policy: KeyPolicy, model: RequestModel, witness: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a value of each key that a policy speaks of, those of the witness among them."""
+    """Return a value for each key in a policy, including those of the witness."""
     values = dict(witness)
     for key in keys_of(policy):
         if key not in values:
@@ -59,7 +59,7 @@ def values_of_all_keys(policy: KeyPolicy, model: RequestModel, witness: Mapping[
 
 
 def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random) -> dict[str, Value]:
-    """Return values of each key that a policy speaks of, at random among those that the model leaves open."""
+    """Return random values for each key in a policy, chosen from those that the model allows."""
     named = [value for statement in policy.statements for each in statement.conditions for value in each.values]
     values: dict[str, Value] = {}
     for key in sorted(keys_of(policy)):
@@ -79,7 +79,7 @@ def sampled_values(policy: KeyPolicy, model: RequestModel, source: random.Random
 
 
 def fits(model: RequestModel, key: str, value: str) -> bool:
-    """Return whether the model leaves it open that a key has this value."""
+    """Return whether the model allows this value of a key."""
     domain = model.domain(key)
     if domain.is_multivalued or domain.is_digest:
         return not domain.is_digest and "*" not in value

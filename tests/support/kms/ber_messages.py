@@ -1,4 +1,4 @@
-"""Writes CMS EnvelopedData messages in every shape that a parser must know, and in malformed ones."""
+"""Write CMS EnvelopedData messages in every valid encoding that a parser must accept, and in malformed ones."""
 
 from __future__ import annotations
 

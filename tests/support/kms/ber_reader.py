@@ -1,4 +1,4 @@
-"""A BER parser that keeps what is needed to compare shapes: tags and the kinds of lengths."""
+"""A BER parser that keeps what is needed to compare encodings: tags and the forms of lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Node:
             yield from child.walk()
 
     def shape(self) -> object:
-        """Return tags, kinds of lengths, and sizes of primitive values, without the values."""
+        """Return tags, forms of lengths, and sizes of primitive values, without the values."""
         if self.children:
             return (hex(self.tag), self.is_indefinite, [child.shape() for child in self.children])
         return (hex(self.tag), len(self.value))

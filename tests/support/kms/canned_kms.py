@@ -26,7 +26,7 @@ from vsock_wire.net.sockets import close_quietly, listen_socket
 
 
 class ThrowawayAuthority:
-    """A certificate authority that exists as long as the test run.
+    """A certificate authority for one test run.
 
     Args:
         name: its name.
@@ -149,7 +149,7 @@ class CannedKms:
             thread.join()
 
     def forget(self) -> None:
-        """Start counting again, and respond as at the beginning; open connections stay open."""
+        """Reset the counters and the response; open connections stay open."""
         with self._lock:
             self.calls.clear()
             self.handshake_errors.clear()

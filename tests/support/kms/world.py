@@ -151,7 +151,7 @@ def new_world(authority: AttestationAuthority, **options: Any) -> KmsWorld:
 
 
 def policy(*statements: dict[str, Any], with_administration: bool = True) -> str:
-    """Return a policy with the statements, and by default one that lets the account administer the key."""
+    """Return a policy with the statements and, by default, one that lets the account administer the key."""
     administration = {
         "Sid": "Administration",
         "Effect": "Allow",

@@ -1,4 +1,4 @@
-"""Builds the distribution, and virtual environments that hold it with chosen libraries, without downloading any."""
+"""Build the distribution, and virtual environments with it and chosen libraries, without downloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
 
 
 def build(source: Path, target: Path, kind: str) -> Path:
-    """Build a wheel or an sdist from a checkout into ``target``, which holds nothing else."""
+    """Build a wheel or an sdist from a checkout into the empty folder ``target``."""
     done = run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", target, cwd=source)
     assert done.returncode == 0, done.stderr
     (built,) = target.iterdir()
@@ -35,7 +35,7 @@ def build(source: Path, target: Path, kind: str) -> Path:
 
 
 def make_environment(folder: Path, wheel: Path) -> Path:
-    """Make a virtual environment with a wheel and no library at all; return its folder of scripts."""
+    """Create a virtual environment with a wheel and no libraries; return its folder of scripts."""
     done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "bin" / "python")
@@ -45,9 +45,9 @@ def make_environment(folder: Path, wheel: Path) -> Path:
 
 
 def link_libraries(folder: Path, *extras: str, requirements: Sequence[str] = ()) -> Path:
-    """Fill ``folder`` with links to what pip would install with ``extras`` and for ``requirements``.
+    """Fill ``folder`` with links to the packages that pip would install for ``extras`` and ``requirements``.
 
-    The variable PYTHONPATH is to name the folder.
+    Callers put the folder into PYTHONPATH.
     """
     for name in closure([*declared(*extras), *requirements]):
         files = distribution(name).files or ()

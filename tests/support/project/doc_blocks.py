@@ -1,4 +1,4 @@
-"""The fenced blocks of the documentation, and what stands above each: what it needs, or which test covers it."""
+"""The fenced blocks of the documentation, with the mark above each: what it needs, or which test covers it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 
 NEEDS_AWS = "AWS"
 NEEDS_PACKAGE = frozenset({"flask", "aws-encryption-sdk"})
-"""Packages that the project does not install: of programs that need one, only the form is checked."""
+"""Packages that the project does not install. Programs that need one are only parsed."""
 TESTED_BY = "tested by "
 DATA = frozenset({"text", "json", "yaml", "mermaid", "ini", "toml", "dockerfile"})
-"""What nobody types into a shell or an interpreter."""
+"""Blocks that are not typed into a shell or an interpreter."""
 
 _BLOCK = re.compile(
     r"(?:^(?:<!-- (?P<comment>[^\n]*?) -->|\*\*Needs (?P<needs>[\w-]+)\*\*[^\n]*)\n\n?)?"
@@ -31,7 +31,7 @@ class Block:
         page: relative to the root of the project.
         line: of its first line of text.
         kind: the language named by its opening fence.
-        mark: what the paragraph ``**Needs ...**`` above it names, or the comment above it, or empty.
+        mark: what the paragraph ``**Needs ...**`` above it names, or the comment above it; empty without one.
         text: its contents.
         title: the file that the reader saves it as, or empty.
     """

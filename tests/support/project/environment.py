@@ -20,9 +20,9 @@ _STARTS = {
     "kmstool-sim": ["nitro_simulator.cli", "nitro_simulator.commands."],
     "vsock-proxy": ["vsock_proxy.cli"],
 }
-"""Modules that each program starts with; with a dot at the end, all modules of a package, which are loaded by name."""
+"""Modules with which each program starts. A name that ends in a dot stands for all modules of a package."""
 _OWN_PACKAGE = {"kmstool-eif": "instance_tool.eif"}
-"""Where a program shares its package with another: what it takes from there reads no variable when it runs."""
+"""Programs that share a package with another one. What they import from elsewhere in it reads no variable."""
 
 
 def variables_read_by(tool: str) -> set[str]:
@@ -48,7 +48,7 @@ def variables_read_in(module: ModuleType) -> Iterator[str]:
 
 
 def _name_read(node: ast.AST) -> ast.expr | None:
-    """Return the expression for the variable's name where ``node`` reads a variable."""
+    """Return the expression for the variable's name if ``node`` reads a variable."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop"):
         return node.args[0] if ast.unparse(node.func.value).endswith("environ") else None
     if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("environ"):

@@ -1,4 +1,4 @@
-"""The texts and hints of errors that are literals where the error is made."""
+"""The texts and hints of errors that are literals at the place where the error is created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.project.packages import classes
 from vsock_wire.errors import ToolError
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""Stands for what is put into a text when it is made."""
+"""Stands for a value that is formatted into a text."""
 
 ERRORS = {member.__name__ for member in classes() if issubclass(member, ToolError | NitroAttestationError)}
 

@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def declared(*extras: str) -> list[str]:
-    """Return the requirements of the distribution with ``extras``; an extra that names others has theirs."""
+    """Return the requirements of the distribution with ``extras``, including extras that these name."""
     found = list(PROJECT["dependencies"])
     for extra in extras:
         for text in PROJECT["optional-dependencies"][extra]:
@@ -27,7 +27,7 @@ def declared(*extras: str) -> list[str]:
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """Return what must be installed for ``requirements``: they themselves, their requirements, and theirs."""
+    """Return ``requirements`` with all their transitive requirements."""
     needed: set[str] = set()
     waiting = [Requirement(text) for text in requirements]
     while waiting:

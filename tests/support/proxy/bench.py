@@ -11,7 +11,7 @@ from tests.support.proxy.processes import PATIENCE_S, READY, Proxy
 
 
 class Bench:
-    """Starts proxies in a folder with short paths, and connects to them; closes all of it at the end."""
+    """Starts proxies in a folder with short paths, and connects to them; closes everything at the end."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder

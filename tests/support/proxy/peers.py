@@ -1,4 +1,4 @@
-"""Both peers of connections that a proxy in this process relays: clients, and upstreams reached without a network."""
+"""Both peers of connections through a proxy in this process: clients, and upstreams that need no network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self
 
 
 class Peers:
-    """Makes socket pairs, keeps the far ends for the test, and closes all of them at the end.
+    """Creates socket pairs, keeps the peers' ends for the test, and closes all of them at the end.
 
     Attributes:
-        upstreams: the far ends of what ``connect`` has connected to, in that order; the test takes them.
-        error: what ``connect`` raises instead of connecting.
-        gate: what ``connect`` waits for first; open unless a test clears it.
+        upstreams: the peers' ends of the connections that ``connect`` made, in order; the test takes them.
+        error: an error that ``connect`` raises instead of connecting.
+        gate: an event for which ``connect`` waits first; set unless a test clears it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Peers:
         return near, far
 
     async def connect(self, *_: object, **__: object) -> socket.socket:
-        """Connect to an upstream that is the test's."""
+        """Connect to an upstream that the test controls."""
         self.is_asked.set()
         await self.gate.wait()
         if self.error is not None:
@@ -63,7 +63,7 @@ async def send(sock: socket.socket, data: bytes) -> None:
 
 
 async def receive(sock: socket.socket, count: int = 1) -> bytes:
-    """Return ``count`` bytes, or fewer where the stream ends before."""
+    """Return ``count`` bytes, or fewer if the stream ends earlier."""
     data = b""
     while len(data) < count and (part := await asyncio.get_running_loop().sock_recv(sock, count - len(data))):
         data += part

@@ -17,7 +17,7 @@ from typing import Self
 VSOCK_PROXY = str(Path(sys.executable).with_name("vsock-proxy"))
 READY = "Proxy is now in listening state"
 PATIENCE_S = 20.0
-"""Longest any single thing may take on a busy machine before a test gives up on it."""
+"""How long a test waits for one event on a busy machine before it gives up."""
 
 
 class Proxy:
@@ -69,7 +69,7 @@ class Proxy:
             return "".join(self._lines)
 
     def wait_for(self, text: str, *, times: int = 1, timeout_s: float = PATIENCE_S) -> str:
-        """Return the last of the log lines holding ``text`` once there are ``times`` of them."""
+        """Wait for ``times`` log lines that contain ``text``, and return the last one."""
         deadline = time.monotonic() + timeout_s
         with self._news:
             while len(found := [line for line in self._lines if text in line]) < times:
@@ -100,7 +100,7 @@ class Proxy:
 
 
 class Upstream:
-    """A TCP server on loopback; each connection has a thread, and is closed at the end of that or of all."""
+    """A TCP server on loopback. Each connection has a thread, and is closed when the thread or the server ends."""
 
     def __init__(self, handle: Callable[[socket.socket], object], *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._handle = handle

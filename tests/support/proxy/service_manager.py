@@ -1,4 +1,4 @@
-"""Plays systemd for a program in this process: hears its state, and hands sockets to it."""
+"""Stand in for systemd for a program in this process: receive its state, and pass sockets to it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 
 class ServiceManager:
-    """Hears what the program tells it; ``hand_over`` gives it one socket, as socket activation does.
+    """Receives the program's notifications; ``hand_over`` passes it one socket, as socket activation does.
 
     Args:
-        folder: for its own socket.
+        folder: the folder for the notification socket.
         monkeypatch: sets the environment.
     """
 
@@ -34,7 +34,7 @@ class ServiceManager:
         self._stack.close()
 
     def heard(self) -> list[str]:
-        """Return what it has been told since the last time."""
+        """Return the notifications since the last call."""
         heard = []
         try:
             while True:
@@ -60,7 +60,7 @@ def listening_unix_socket(path: Path) -> socket.socket:
 
 
 def is_open(descriptor: int) -> bool:
-    """Tell whether a file descriptor of this process is open."""
+    """Return whether a file descriptor of this process is open."""
     try:
         os.fstat(descriptor)
     except OSError:

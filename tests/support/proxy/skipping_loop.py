@@ -1,4 +1,4 @@
-"""An event loop that does not wait for its clock: an hour is over as soon as nothing else is left to do."""
+"""An event loop with simulated time: when nothing else is left to do, it skips to the next timer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 PATIENCE_S = 10.0
-"""Real seconds after which a test is given up: it waits for what never comes, or goes round in circles."""
+"""Real seconds after which a test fails because it waits for an event that never comes, or loops for ever."""
 
 _Result = TypeVar("_Result")
 
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 class SkippingLoop(asyncio.SelectorEventLoop):
     """Moves its clock forward to the next timer whenever no callback and no socket is ready.
 
-    For coroutines whose sockets are unix sockets, because what one end does to these is at once seen by the other.
+    Only for coroutines that use unix sockets, where one end sees at once what the other end does.
     """
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class _SkippingSelector(selectors.EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if time.monotonic() >= self._gives_up_at:
-            self._gives_up_at += PATIENCE_S  # for the loop's own tidying
-            raise AssertionError("the test waits for what never comes")
+            self._gives_up_at += PATIENCE_S  # for the loop's own cleanup
+            raise AssertionError("the test waits for an event that never comes")
         ready = super().select(PATIENCE_S if timeout is None else 0)
         if not ready and timeout:
             self._loop.skip(timeout)
@@ -54,6 +54,6 @@ def run_skipping(main: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 async def turns_until(condition: Callable[[], object]) -> None:
-    """Let the loop go round until ``condition`` holds; its clock stands still meanwhile."""
+    """Run the loop until ``condition`` holds, without moving its clock."""
     while not condition():  # noqa: ASYNC110 - what is waited for here has no event
         await asyncio.sleep(0)

@@ -1,9 +1,9 @@
-"""Many connections that do what a hostile parent would do: ``python -m tests.support.reliability.attackers``.
+"""Many connections that behave like a hostile parent: ``python -m tests.support.reliability.attackers``.
 
 Arguments: SOCKET COUNT.
 
-One that the server closes is opened again at once. Runs until it is ended; a line on standard output says when all
-connections were open at the same time.
+If the server closes a connection, the program opens it again at once. It runs until it is killed, and prints a line
+when all connections are open at the same time.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Say nothing."""
+    """Send nothing."""
     await reader.read(1)
 
 
 async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send a message byte by byte, never its end."""
+    """Send a message byte by byte, but never its end."""
     while True:
         writer.write(b"{")
         await writer.drain()
@@ -35,7 +35,7 @@ async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send random messages, and read what comes back."""
+    """Send random messages, and read the replies."""
     while True:
         writer.write(os.urandom(300) + b"\0")
         await writer.drain()
@@ -44,7 +44,7 @@ async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def oversized(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send messages over the limit."""
+    """Send messages that exceed the size limit."""
     while True:
         writer.write(OVERSIZED)
         await writer.drain()
@@ -53,7 +53,7 @@ async def oversized(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Ask without end, and never read an answer."""
+    """Send requests for ever, and never read a reply."""
     while True:
         writer.write(b'{"Operation":"Describe"}\0' * 40)
         await writer.drain()
@@ -61,7 +61,7 @@ async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 async def crowding(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Have far more requests under way than one connection may, and read what comes back."""
+    """Send far more concurrent requests than one connection may have, and read the replies."""
     while True:
         requests = (b'{"Operation":"Decrypt","Id":"%d","Ciphertext":"AAAA"}\0' % number for number in range(64))
         writer.write(b"".join(requests))
@@ -76,7 +76,7 @@ KINDS: tuple[Attack, ...] = (idle, slow, garbage, oversized, deaf, crowding)
 async def _attack(path: str, attack: Attack, opened: asyncio.Semaphore) -> None:
     while True:
         with contextlib.suppress(OSError):
-            # What a deaf one does not read is to stay in the socket, not in this process.
+            # Replies that the attacker does not read must stay in the socket, not in this process.
             reader, writer = await asyncio.open_unix_connection(path, limit=1)
             opened.release()
             try:

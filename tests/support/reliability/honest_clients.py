@@ -1,4 +1,4 @@
-"""Clients that do nothing wrong: they decrypt, one request after the other, and count what went wrong."""
+"""Well-behaved clients that decrypt, one request after the other, and count failures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLAINTEXT = b"what honest clients decrypt"
 
 @dataclass
 class Honest:
-    """Clients in threads; each has one connection for as long as all of them run.
+    """Clients in threads, each with one connection that stays open.
 
     Args:
-        deployment: whose enclave they ask.
-        clients: how many.
-        keeps_latencies: whether each decrypt's time is kept, which takes memory.
+        deployment: the deployment with the enclave.
+        clients: the number of clients.
+        keeps_latencies: whether to record the duration of each decrypt, which takes memory.
     """
 
     deployment: Deployment

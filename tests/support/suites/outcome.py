@@ -1,4 +1,4 @@
-"""How each suite of tests has ended, and the lines that say so."""
+"""The result of each test suite, and the lines that report it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Suite:
     """The tests of one folder below tests/.
 
     Attributes:
-        place: where they ran or with what, if that differs between machines.
-        reasons: why tests were skipped, each once.
+        place: where or with what they ran, if that differs between machines.
+        reasons: the reasons for skipped tests, each once.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Suite:
 
     @property
     def has_run(self) -> bool:
-        """Whether any test of it was executed."""
+        """Whether any of its tests was executed."""
         return self.passed + self.failed > 0
 
 
@@ -44,7 +44,7 @@ def merge(suites: Iterable[Suite]) -> list[Suite]:
 
 
 def describe(suites: Sequence[Suite]) -> str:
-    """Return the line that says which suites ran, and which did not and why."""
+    """Return the line that reports which suites ran, and why others did not."""
     ran = [f"{suite.name} ({suite.place})" if suite.place else suite.name for suite in suites if suite.has_run]
     parts = [f"{', '.join(ran) or 'none'} ran"]
     for suite in suites:
@@ -63,10 +63,10 @@ def closing_line(suites: Sequence[Suite]) -> str:
 
 
 def save(suites: Iterable[Suite], path: Path) -> None:
-    """Write them for ``load``."""
+    """Write suites to a file for ``load``."""
     path.write_text(json.dumps([asdict(suite) for suite in suites]), "utf-8")
 
 
 def load(path: Path) -> list[Suite]:
-    """Read what ``save`` has written."""
+    """Read the suites that ``save`` has written."""
     return [Suite(**members) for members in json.loads(path.read_text("utf-8"))]

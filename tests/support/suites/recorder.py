@@ -14,19 +14,19 @@ _PLACES = pytest.StashKey[dict[str, str]]()
 
 
 def tell_place(config: pytest.Config, suite: str, place: str) -> None:
-    """Say where a suite runs or with what; its line at the end shows it."""
+    """Record where or with what a suite runs, for the line at the end."""
     config.stash.setdefault(_PLACES, {})[suite] = place
 
 
 class SuiteRecorder:
-    """Counts the reports of a run, here or in pytest-xdist's processes, and prints the line about the suites."""
+    """Counts the reports of a run, also those from pytest-xdist's processes, and prints the line about the suites."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._suites: dict[str, Suite] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a phase of a test: its call, and any other where it fails or skips."""
+        """Count a test by its call phase, or by another phase in which it fails or is skipped."""
         suite = self._suite_of(report.nodeid)
         if report.failed:
             suite.failed += 1
@@ -45,7 +45,7 @@ class SuiteRecorder:
             self._suite_of(report.nodeid).failed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the line, or save the figures to a file if one is wanted."""
+        """Print the line, or save the counts to a file if one is given."""
         suites = self._finished_suites()
         path = self._config.getoption(OPTION)
         if path:

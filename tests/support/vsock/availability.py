@@ -1,4 +1,4 @@
-"""Where the vsock tests can run: on this kernel, in a guest, or nowhere."""
+"""Find out where the vsock tests can run: on this kernel, in a guest, or nowhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.vsock.guest import COMPILER, KERNEL
 from tests.support.vsock.ports import CID_LOCAL
 
 PROBE_TIMEOUT_S = 1.0
-"""Loopback answers within a millisecond; a kernel with vsock but without loopback does not answer at all."""
+"""Loopback answers within a millisecond; a kernel that has vsock but no loopback never answers."""
 GUEST_PROGRAMS = {
     KERNEL: "user-mode-linux",
     "insmod": "kmod",
@@ -23,9 +23,9 @@ GUEST_PROGRAMS = {
     "setpriv": "util-linux",
     COMPILER: "build-essential",
 }
-"""What a guest is booted with, and the Debian package each is in."""
+"""The programs needed to boot a guest, with the Debian package of each."""
 SYSTEM_FOLDERS = os.pathsep.join(("/usr/sbin", "/sbin"))
-"""Not in every user's PATH; insmod and ip are there."""
+"""Folders with insmod and ip, which are not in every user's PATH."""
 
 
 class Place(enum.Enum):
@@ -37,14 +37,14 @@ class Place(enum.Enum):
 
 
 def choose_place() -> Place:
-    """Find out where vsock loopback is to be had."""
+    """Return where vsock loopback is available."""
     if has_vsock_loopback():
         return Place.HERE
     return Place.NOWHERE if missing_programs() else Place.GUEST
 
 
 def has_vsock_loopback() -> bool:
-    """Tell whether a connection to CID 1 gets through, by making one."""
+    """Return whether a connection to CID 1 succeeds, by making one."""
     if not hasattr(socket, "AF_VSOCK"):
         return False
     try:
@@ -59,25 +59,25 @@ def has_vsock_loopback() -> bool:
 
 
 def missing_programs() -> list[str]:
-    """Return which of GUEST_PROGRAMS are not installed."""
+    """Return those of GUEST_PROGRAMS that are not installed."""
     return [name for name in GUEST_PROGRAMS if find_program(name) is None]
 
 
 def find_program(name: str) -> Path | None:
-    """Return where a program is, in PATH or the system's folders."""
+    """Return the path of a program in PATH or the system's folders."""
     found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), SYSTEM_FOLDERS)))
     return Path(found) if found else None
 
 
 def refuse(*, is_required: bool) -> NoReturn:
-    """End a test that has no place to run.
+    """End a test that cannot run here.
 
     Args:
-        is_required: whether absence counts as a failure.
+        is_required: whether this is a failure.
 
     Raises:
-        pytest.fail.Exception: it does.
-        pytest.skip.Exception: it does not.
+        pytest.fail.Exception: it is a failure.
+        pytest.skip.Exception: it is not.
     """
     missing = missing_programs()
     reason = (

@@ -1,4 +1,4 @@
-"""Runs a command where the kernel refuses vsock sockets with EPERM, as Docker's seccomp profile has it."""
+"""Run a command for which the kernel refuses vsock sockets with EPERM, as with Docker's seccomp profile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPERM = 1
 OFFSET_OF_NUMBER = 0
 OFFSET_OF_FIRST_ARGUMENT = 16
 SOCKET_NUMBERS = {"x86_64": 41, "aarch64": 198}
-"""Of the system call; <asm/unistd.h>. The other values: <linux/prctl.h>, <linux/seccomp.h>, <linux/bpf_common.h>."""
+"""Number of the system call, from <asm/unistd.h>. Others: <linux/prctl.h>, <linux/seccomp.h>, <linux/bpf_common.h>."""
 
 
 class _Program(ctypes.Structure):
@@ -29,7 +29,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_vsock() -> None:
-    """Have every later socket(AF_VSOCK, ...) of this process and its children fail."""
+    """Make every later socket(AF_VSOCK, ...) of this process and its children fail."""
     number = SOCKET_NUMBERS[platform.machine()]
     instructions = [
         (LOAD_WORD, 0, 0, OFFSET_OF_NUMBER),

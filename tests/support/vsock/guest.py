@@ -1,7 +1,7 @@
 """A User Mode Linux guest: a kernel with vsock loopback that runs as a process, on the host's own files.
 
-The guest sees the host's files read-only, and nothing of the host's network. On the host it can write to one folder of
-its own; everything else it writes goes to memory.
+The guest sees the host's files read-only, and does not see the host's network. It can write to one folder on the host;
+everything else that it writes goes to memory.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Self
 
 KERNEL = "linux.uml"
 MEMORY_MIB = 1_024
-"""Of this the host gives only what the guest touches."""
+"""The host allocates only the memory that the guest touches."""
 SHARED_MEMORY = Path("/dev/shm")
-"""Where User Mode Linux keeps the guest's memory unless told otherwise; containers often have 64 MiB of it."""
+"""Where User Mode Linux keeps the guest's memory by default; containers often limit it to 64 MiB."""
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
-"""In front of the kernel: a guest must not outlive a pytest that is killed. At SIGTERM the kernel takes its helper
-processes along; at SIGKILL they would stay."""
+"""Prefix of the kernel's command, so that a guest does not outlive a killed pytest. On SIGTERM the kernel also ends its
+helper processes; on SIGKILL they would stay."""
 ROOT_ON_HOST = ("rootfstype=hostfs", "rootflags=/", "ro")
 """The host's file system, read-only, as the guest's root."""
 VIRTIO_ID_VSOCK = 19
@@ -33,7 +33,7 @@ INIT_SCRIPT = Path(__file__).parent / "guest_init.sh"
 COMPILER = "cc"
 WIDE_XSTATE_SOURCE = Path(__file__).parent / "wide_xstate.c"
 WIDE_XSTATE_FLAG = "amx_tile"
-"""The CPU's name, in /proc/cpuinfo, for the state that the kernel has no space for."""
+"""The flag in /proc/cpuinfo for CPU state that does not fit into the kernel's buffer."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -42,10 +42,10 @@ class Guest:
 
     Args:
         kernel: path of linux.uml.
-        vsock_device: socket of the virtual device that gives it a CID; without one it has loopback alone.
+        vsock_device: socket of the virtual device that gives it a CID; without one it has only loopback.
 
     Attributes:
-        out: a folder of the host that the guest can write.
+        out: a folder of the host to which the guest can write.
         ram: a path that is a file system in memory for the guest, and an empty folder for the host.
     """
 
@@ -75,7 +75,7 @@ class Guest:
             command: program and arguments.
             directory: where it runs; a path of the host.
         """
-        # The kernel splits its command line at spaces, so whatever may hold one goes into a file with a plain name.
+        # The kernel splits its command line at spaces, so anything that can contain one goes into a file.
         init = self._root / "init"
         init.write_text(
             shlex.join(["exec", "sh", *map(str, (INIT_SCRIPT, self.ram, self.out, directory)), *command]) + "\n"
@@ -83,15 +83,15 @@ class Guest:
         self._start([*ROOT_ON_HOST, "init=/bin/sh", "--", str(init)])
 
     def boot_ramdisk(self, ramdisk: Path, script: str) -> None:
-        """Start the guest on a ramdisk of one's own and return.
+        """Start the guest from the given ramdisk and return.
 
         Args:
-            ramdisk: its /init finds the paths of ``script``, ``ram`` and ``out`` in its environment, in capitals.
+            ramdisk: its /init finds the paths of SCRIPT, RAM and OUT in its environment.
             script: text of a shell script that it runs on the host's files.
         """
         path = self._root / "script"
         path.write_text(script)
-        # What the kernel does not know of NAME=VALUE becomes the first process's environment.
+        # The kernel puts each NAME=VALUE that it does not know into the first process's environment.
         self._start([f"initrd={ramdisk}", f"SCRIPT={path}", f"RAM={self.ram}", f"OUT={self.out}"])
 
     def _start(self, arguments: list[str]) -> None:
@@ -106,7 +106,7 @@ class Guest:
             )
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the guest to power off, at most ``timeout_s`` seconds; tell whether it has."""
+        """Wait at most ``timeout_s`` seconds for the guest to power off; return whether it has."""
         if self._process is None:
             return True
         try:
@@ -116,11 +116,11 @@ class Guest:
         return True
 
     def console_text(self) -> str:
-        """Return what the guest's kernel and command have printed until now."""
+        """Return what the guest's kernel and command have printed so far."""
         return self._console.read_text("utf-8", "replace").replace("\r\n", "\n")
 
     def kill(self) -> None:
-        """End the guest at once; there is no file system that this could harm."""
+        """Kill the guest; it has no file system that this could damage."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -143,7 +143,7 @@ def _kernel_arguments(root: Path) -> list[str]:
 
 
 def _wide_xstate(root: Path) -> dict[str, str]:
-    """Return the variable that loads wide_xstate.c, built here, where the CPU has more state than the kernel holds."""
+    """Return the variable that loads wide_xstate.c, built here, if the CPU has more state than fits into the kernel."""
     if WIDE_XSTATE_FLAG not in CPU_INFO.read_text("utf-8").split():
         return {}
     library = root / "wide_xstate.so"

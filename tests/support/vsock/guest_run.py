@@ -1,7 +1,7 @@
-"""The run of the vsock tests in a guest, as the host's pytest sees it: each test takes its outcome from there.
+"""Run the vsock tests in a guest, and report their outcomes in the host's pytest.
 
-Guest and host share a file. pytest in the guest appends each report as one line of JSON, in the form that pytest itself
-defines for reports that travel between processes.
+Guest and host share a file. pytest in the guest appends each report as one line of JSON, in the format that pytest
+defines for passing reports between processes.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import pytest
 from tests.support.vsock.guest import Guest
 
 REPORTS_VARIABLE = "VSOCK_GUEST_REPORTS"
-"""Path of the file for the reports; set in the guest, and nowhere else."""
+"""Path of the file for the reports; set only in the guest."""
 STALL_LIMIT_S = 180
-"""From one report to the next, the boot included; the slowest test takes about a tenth of it."""
+"""Maximum time between two reports, including the boot; the slowest test takes about a tenth of it."""
 TRACEBACK_AFTER_S = 90
-"""A test still running then has the tracebacks of all threads printed to the console."""
+"""After this time, a test that is still running prints the tracebacks of all threads to the console."""
 POLL_INTERVAL_S = 0.1
 CONSOLE_LINES = 120
-"""How much of the console's end goes into the text of a failure."""
+"""How much of the console's end a failure shows."""
 PASSED_ON = ("PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")
-"""Variables of the host that the guest's Python gets too: some Pythons do not start without the second."""
+"""Variables of the host that the guest's Python also gets; some Pythons do not start without the second."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class GuestReporter:
-    """A pytest plugin, in the guest: hands every test report to the host.
+    """A pytest plugin that runs in the guest and passes every test report to the host.
 
     Args:
         config: pytest's.
@@ -44,19 +44,19 @@ class GuestReporter:
         self._path = path
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Append the report, and close the file: only then does a guest's write reach the host's file system."""
+        """Append the report and close the file, because a guest's write reaches the host's file system only then."""
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(data) + "\n")
 
 
 class GuestRun:
-    """The run in the guest; boots it when the first report is asked for.
+    """The run in the guest, which boots when the first report is requested.
 
     Args:
         config: pytest's.
         guest: not booted yet; closed with this object.
-        stall_limit_s: seconds from one report to the next.
+        stall_limit_s: maximum number of seconds between two reports.
     """
 
     def __init__(self, config: pytest.Config, guest: Guest, *, stall_limit_s: float = STALL_LIMIT_S) -> None:
@@ -75,15 +75,15 @@ class GuestRun:
         self._guest.close()
 
     def report(self, node_id: str, phase: str, *, session: pytest.Session) -> pytest.TestReport:
-        """Return the guest's report of one phase of a test, when it is there.
+        """Wait for the guest's report of one phase of a test, and return it.
 
         Args:
             node_id: of the test.
             phase: setup, call or teardown.
-            session: its guest items are what the guest runs.
+            session: the guest runs the guest items of this session.
 
         Raises:
-            pytest.fail.Exception: there will be none; with the end of the guest's console, the first time.
+            pytest.fail.Exception: there will be none. The first failure shows the end of the guest's console.
         """
         if not self._is_booted:
             self._is_booted = True
@@ -126,7 +126,7 @@ class GuestRun:
                 self._fail(f"the guest was ended: no report within {self._stall_limit_s:g} s")
 
     def _read_reports(self) -> bool:
-        """Take in what is new in the file, whole lines only; tell whether there was any."""
+        """Read the new complete lines of the file; return whether there were any."""
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             lines, newline, _ = file.read().rpartition(b"\n")
@@ -145,7 +145,7 @@ class GuestRun:
 
 
 class GuestItem(pytest.Item):
-    """A test that runs in the guest; here it has neither fixtures nor code, only the reports of its three phases."""
+    """A test that runs in the guest. On the host it has only the reports of its three phases."""
 
     def __init__(self, *, original: pytest.Item, run: GuestRun, name: str, parent: pytest.Collector) -> None:
         super().__init__(name=name, parent=parent)
@@ -156,29 +156,29 @@ class GuestItem(pytest.Item):
 
     @classmethod
     def standing_for(cls, item: pytest.Item, run: GuestRun) -> GuestItem:
-        """Return the item that takes ``item``'s place here."""
+        """Return the item that replaces ``item`` on the host."""
         assert item.parent is not None
         stand_in: GuestItem = cls.from_parent(item.parent, name=item.name, original=item, run=run)
         return stand_in
 
     def setup(self) -> None:
-        """Await the report of the test's setup."""
+        """Wait for the report of the test's setup."""
         self._await_report("setup")
 
     def runtest(self) -> None:
-        """Await the report of the test itself."""
+        """Wait for the report of the test itself."""
         self._await_report("call")
 
     def teardown(self) -> None:
-        """Await the report of the test's teardown, unless one before it was awaited in vain."""
+        """Wait for the report of the test's teardown, unless an earlier report never came."""
         if not self._is_lost:
             self._await_report("teardown")
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        """Return where the test is written down."""
+        """Return the location of the test in the source."""
         return self._original.reportinfo()
 
     def _await_report(self, phase: str) -> None:
-        self._is_lost = True  # until it is there, whatever ends the waiting
+        self._is_lost = True  # until it arrives, whatever ends the wait
         self.reports[phase] = self._run.report(self.nodeid, phase, session=self.session)
         self._is_lost = False

@@ -9,7 +9,7 @@ CID_LOCAL = 1
 
 
 def free_vsock_port() -> int:
-    """Return a vsock port on which nothing listened a moment ago."""
+    """Return a vsock port on which nothing was listening a moment ago."""
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as sock:
         sock.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
         port: int = sock.getsockname()[1]

@@ -1,7 +1,7 @@
 """Split virtqueues in a guest's memory, from the device's side.
 
-Source: Virtual I/O Device (VIRTIO) 1.2, section 2.7. Neither indirect descriptors nor event indices are understood, so
-a device must not offer them. Written for x86, whose processors keep the order of stores.
+Source: Virtual I/O Device (VIRTIO) 1.2, section 2.7. Indirect descriptors and event indices are not supported, so a
+device must not offer them. Written for x86, whose processors keep the order of stores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FLAG_NEXT, FLAG_WRITE = 1, 2
 
 
 class Region(NamedTuple):
-    """Where a part of a guest's memory is, for the guest's devices and for the process that is the guest."""
+    """The addresses of a part of a guest's memory, for the guest's devices and in the guest's process."""
 
     guest_address: int
     size_bytes: int
@@ -27,9 +27,9 @@ class GuestMemory:
     """One region of a guest's memory, shared with it.
 
     Args:
-        region: what the file holds.
-        descriptor: of the file; closed.
-        offset: where in the file the region begins, in bytes; a multiple of a page's.
+        region: the region that the file contains.
+        descriptor: of the file; it is closed.
+        offset: where the region begins in the file, in bytes; a multiple of the page size.
     """
 
     def __init__(self, region: Region, descriptor: int, offset: int) -> None:
@@ -39,11 +39,11 @@ class GuestMemory:
         self._bytes = memoryview(self._map)
 
     def at(self, address: int, size_bytes: int) -> memoryview:
-        """Return what is at an address of the guest."""
+        """Return the memory at an address of the guest."""
         return self._slice(address - self.region.guest_address, size_bytes)
 
     def at_process_address(self, address: int, size_bytes: int) -> memoryview:
-        """Return what is at an address of the process that is the guest."""
+        """Return the memory at an address of the guest's process."""
         return self._slice(address - self.region.process_address, size_bytes)
 
     def _slice(self, offset: int, size_bytes: int) -> memoryview:
@@ -53,7 +53,7 @@ class GuestMemory:
 
 
 class Buffer(NamedTuple):
-    """A chain of descriptors: its number, and what of it the device may read and write."""
+    """A chain of descriptors: its number, and the memory that the device may read and write."""
 
     head: int
     readable: bytes
@@ -61,24 +61,24 @@ class Buffer(NamedTuple):
 
     @property
     def capacity_bytes(self) -> int:
-        """How much the device may write."""
+        """Maximum number of bytes that the device may write."""
         return sum(map(len, self.writable))
 
 
 class Virtqueue:
-    """A queue, once the guest has told where it is.
+    """A queue whose addresses the guest has set.
 
     Args:
         memory: of the guest.
-        size: how many descriptors it has.
-        descriptors, used, available: addresses in the process that is the guest.
+        size: the number of descriptors.
+        descriptors, used, available: addresses in the guest's process.
     """
 
     def __init__(self, memory: GuestMemory, *, size: int, descriptors: int, used: int, available: int) -> None:
         self._memory = memory
         self._size = size
         self._descriptors = memory.at_process_address(descriptors, DESCRIPTOR_BYTES * size)
-        # As arrays of whole numbers: each is read and written at once.
+        # Arrays of integers, so that each is read and written at once.
         self._available = memory.at_process_address(available, 4 + 2 * size).cast("H")
         used_ring = memory.at_process_address(used, 4 + 8 * size)
         self._used_index = used_ring[:4].cast("H")
@@ -93,7 +93,7 @@ class Virtqueue:
             yield self._read_chain(head)
 
     def give_back(self, buffer: Buffer, written_bytes: int) -> None:
-        """Hand a buffer to the guest."""
+        """Return a buffer to the guest."""
         index = self._used_index[1]
         place = 2 * (index % self._size)
         self._used[place], self._used[place + 1] = buffer.head, written_bytes

@@ -1,7 +1,7 @@
-"""Connects guests by vsock, each with a CID of its own: a virtio socket device for every one of them, by vhost-user.
+"""Connect guests by vsock, each with its own CID, through a vhost-user socket device for each guest.
 
-Made because vhost-device-vsock 0.3.0, which can do that too, cuts off what one guest sends another in packets above the
-other's buffers (Linux 6.1 has 3.7 KiB), and does not agree with Linux's virtio_uml about three messages of vhost-user.
+vhost-device-vsock 0.3.0 also connects guests, but it truncates packets that are larger than the receiver's buffers
+(3.7 KiB in Linux 6.1), and it is not compatible with three vhost-user messages of Linux's virtio_uml.
 
 Sources: VIRTIO 1.2, section 5.10 (Socket Device); QEMU, docs/interop/vhost-user.rst; Linux, drivers/virtio_uml.c.
 """
@@ -23,11 +23,11 @@ from typing import NamedTuple, Self
 from tests.support.vsock.virtqueue import Buffer, GuestMemory, Region, Virtqueue
 
 RECEIVE, TRANSMIT = 0, 1
-"""Queues of a socket device. The third is for events, such as a migration, and there are none here."""
+"""Queues of a socket device. The third is for events such as a migration, which do not occur here."""
 FEATURES = 1 << 32 | 1 << 30
-"""VIRTIO_F_VERSION_1, and vhost-user's own: that there are protocol features."""
+"""VIRTIO_F_VERSION_1, and VHOST_USER_F_PROTOCOL_FEATURES."""
 PROTOCOL_FEATURES = 1 << 3 | 1 << 5 | 1 << 9
-"""REPLY_ACK, BACKEND_REQ, CONFIG. The second is never used; without, Linux 6.1 takes interrupt 0, the timer's."""
+"""REPLY_ACK, BACKEND_REQ, CONFIG. The second is never used, but without it Linux 6.1 uses interrupt 0, the timer's."""
 
 MESSAGE = struct.Struct("<III")
 """request, flags, size of the payload."""
@@ -42,7 +42,7 @@ TYPE_STREAM = 1
 
 
 class Packet(NamedTuple):
-    """A packet of vsock: its header's fields in their order, and the data."""
+    """A vsock packet: the fields of its header in order, and the data."""
 
     source_cid: int
     target_cid: int
@@ -57,17 +57,17 @@ class Packet(NamedTuple):
     data: bytes = b""
 
     def encode(self) -> bytes:
-        """Return it as it lies in a buffer."""
+        """Return its bytes in a buffer."""
         return HEADER.pack(*self[:-1]) + self.data
 
     def split(self, capacity_bytes: int) -> tuple[Packet, Packet | None]:
-        """Return the part that fits into a buffer, and what is left for the next."""
+        """Return the part that fits into a buffer, and the rest."""
         capacity_bytes -= HEADER.size
         first, rest = self.data[:capacity_bytes], self.data[capacity_bytes:]
         return self._with(first), self._with(rest) if rest else None
 
     def refusal(self) -> Packet:
-        """Return the answer for a packet to where nobody is."""
+        """Return the answer to a packet for a CID that nobody has."""
         return Packet(
             self.target_cid,
             self.source_cid,
@@ -86,17 +86,17 @@ class Packet(NamedTuple):
 
 
 def parse_packet(data: bytes) -> Packet:
-    """Return the packet that lies in a buffer."""
+    """Return the packet in a buffer."""
     header = Packet(*HEADER.unpack_from(data))
     return header._replace(data=data[HEADER.size : HEADER.size + header.size_bytes])
 
 
 class VsockSwitch:
-    """Runs the devices, in a thread.
+    """Runs the devices in a thread.
 
     Args:
-        folder: for the sockets; its path must be short.
-        cids: of the guests.
+        folder: the folder for the sockets; its path must be short.
+        cids: the guests' CIDs.
     """
 
     def __init__(self, folder: Path, cids: Sequence[int]) -> None:
@@ -165,16 +165,16 @@ class Device:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the guest can be sent something."""
+        """Whether the guest can receive a packet."""
         return RECEIVE in self._queues
 
     def accept(self, listener: socket.socket) -> None:
-        """Take the connection of the guest's kernel."""
+        """Accept the connection of the guest's kernel."""
         connection, _ = listener.accept()
         self._selector.register(connection, selectors.EVENT_READ, self._answer)
 
     def deliver(self, packet: Packet) -> None:
-        """Bring a packet to the guest, or keep it until the guest has a buffer for it."""
+        """Deliver a packet to the guest, or keep it until the guest has a buffer for it."""
         self._waiting.append(packet)
         self._fill_buffers()
 
@@ -225,7 +225,7 @@ class Device:
             connection.sendall(MESSAGE.pack(request, FLAGS_REPLY, len(answer)) + answer)
 
     def _handle(self, request: int, payload: bytes, descriptors: Sequence[int]) -> bytes:
-        """Do what the guest's kernel asks for, and return what it wants to know; the rest needs nothing done."""
+        """Handle a message of the guest's kernel, and return the reply; other messages need no action."""
         if request == GET_FEATURES:
             return struct.pack("<Q", FEATURES)
         if request == GET_PROTOCOL_FEATURES:
@@ -252,7 +252,7 @@ class Device:
 
 
 def _fill(buffer: Buffer, data: bytes) -> int:
-    """Write to a buffer; return how much."""
+    """Write to a buffer; return the number of bytes."""
     written_bytes = 0
     for part in buffer.writable:
         piece = data[written_bytes : written_bytes + len(part)]

@@ -1,7 +1,7 @@
-"""Plays the system's resolver in a process that has this folder on PYTHONPATH.
+"""Replace the system's resolver in a process that has this folder on PYTHONPATH.
 
-SCRIPTED_HOSTS names a file with one name and its addresses per line. A name that is not in it does not resolve; the
-address ``hang`` means that no name server answers. Everything else of the program is as it always is.
+SCRIPTED_HOSTS names a file with one name and its addresses per line. A name that is not in the file does not resolve;
+the address ``hang`` means that no name server answers. Nothing else in the program changes.
 """
 
 from __future__ import annotations
