@@ -9,7 +9,7 @@ PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy 
 SOURCES := $(PACKAGES) tests bench tools examples
 
 .PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
-.PHONY: public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
+.PHONY: eif-judges public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make install       set up .venv; every other target does this first if it needs it"
 	@echo "make demo          decrypt with attestation on this machine, step by step, without AWS"
@@ -22,6 +22,7 @@ help:
 	@echo "make man           generate the manual pages, shell completions and reference pages (also: make completion)"
 	@echo "make install-manual  install manual pages and completions under PREFIX=~/.local"
 	@echo "make public-api    list the names that other projects may import, each with a description"
+	@echo "make eif-judges    compile AWS's builder and parser of image files, which tests/eif compares ours with"
 	@echo "make fuzz          fuzz every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
 	@echo "make bench         measure the tools against their targets, 10 minutes (JSON=FILE also writes the figures)"
 	@echo "make profile       show where the enclave spends the time of a decrypt"
@@ -77,6 +78,14 @@ lint: $(STAMP)
 
 public-api: $(STAMP)
 	@$(BIN)/python -m tools.public_api
+
+# AWS's builder and parser of image files, for tests/eif. Compiling takes two minutes, so they are kept for other checkouts.
+EIF_JUDGES ?= $(HOME)/.cache/nitro-kmstool/eif-judges-1
+eif-judges:
+	@command -v cargo >/dev/null || { echo "error: cargo: not found; on Debian: apt-get install cargo" >&2; exit 2; }
+	@[ -x $(EIF_JUDGES)/bin/eif_build ] || cargo install --quiet --locked --root $(EIF_JUDGES) eif_build --version 0.2.1
+	@[ -x $(EIF_JUDGES)/bin/eif-judge ] || cargo install --quiet --root $(EIF_JUDGES) --path tests/eif/judge \
+		--target-dir $(EIF_JUDGES)/target
 
 fuzz: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt

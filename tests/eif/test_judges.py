@@ -31,7 +31,7 @@ from nitro_attestation.image.writing import ImageParts
 from tests.support.images.container_archives import Item, docker_archive, folder, layer
 from tests.support.images.image_files import SigningKey, image_bytes, signing_key
 
-JUDGES = Path(os.environ.get("EIF_JUDGES") or "build/judges").absolute() / "bin"
+JUDGES = Path(os.environ.get("EIF_JUDGES") or Path.home() / ".cache/nitro-kmstool/eif-judges-1").absolute() / "bin"
 BUILDER, PARSER = JUDGES / "eif_build", JUDGES / "eif-judge"
 BUILD_TIME = "2026-01-02T03:04:05+00:00"
 CMDLINE = "reboot=k panic=30 pci=off nomodules console=ttyS0"
@@ -75,8 +75,7 @@ def built_by_aws(parts: ImageParts, folder: Path, key: SigningKey | None = None)
     options += ["--arch", "aarch64" if parts.is_arm64 else "x86_64"]
     done = subprocess.run([BUILDER, *options], cwd=folder, capture_output=True, text=True, check=True)
     printed = json.loads(done.stdout[done.stdout.index("{") :])
-    pcrs = {int(name[3:]): bytes.fromhex(value) for name, value in printed.items() if name.startswith("PCR")}
-    return (folder / "aws.eif").read_bytes(), pcrs
+    return (folder / "aws.eif").read_bytes(), pcrs_of(printed)
 
 
 def parsed_by_aws(image: bytes, folder: Path) -> dict[str, Any]:
@@ -85,6 +84,11 @@ def parsed_by_aws(image: bytes, folder: Path) -> dict[str, Any]:
     done = subprocess.run([PARSER, path], capture_output=True, text=True, check=True)
     description: dict[str, Any] = json.loads(done.stdout)
     return description
+
+
+def pcrs_of(measurements: dict[str, str]) -> dict[int, bytes]:
+    names = [name for name in measurements if name.startswith("PCR")]
+    return {int(name.removeprefix("PCR")): bytes.fromhex(measurements[name]) for name in names}
 
 
 def opened(image: bytes) -> ImageFile:
@@ -121,8 +125,7 @@ def test_aws_parser_reads_our_file(parts: ImageParts, tmp_path: Path) -> None:
     assert theirs["CheckCRC"] is True
     assert theirs["SignatureCheck"] is None
     assert theirs["Metadata"]["ImageName"] == "kernel"
-    pcrs = {int(name[3:]): bytes.fromhex(value) for name, value in theirs["Measurements"].items() if name[:3] == "PCR"}
-    assert pcrs == measure_image_file(BytesIO(ours))
+    assert pcrs_of(theirs["Measurements"]) == measure_image_file(BytesIO(ours))
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
@@ -144,9 +147,7 @@ def test_description_of_aws_file_has_what_aws_printed(parts: ImageParts, tmp_pat
 
     theirs, pcrs = built_by_aws(parts, tmp_path, signing_key())
     value = json.loads(description_json(describe_image(opened(theirs))))
-    assert {
-        int(name[3:]): bytes.fromhex(pcr) for name, pcr in value["Measurements"].items() if name[:3] == "PCR"
-    } == pcrs
+    assert pcrs_of(value["Measurements"]) == pcrs
     assert value["CheckCRC"] is value["SignatureCheck"] is value["IsSigned"] is True
 
 
