@@ -12,5 +12,5 @@ def expect_type(name: str, value: object, types: tuple[type, ...], expected: str
         types: the types that are allowed.
         expected: the same in words.
     """
-    if not isinstance(value, types) or isinstance(value, bool):
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")

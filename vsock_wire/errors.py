@@ -73,6 +73,10 @@ class TransportError(ToolError):
         self.reason = reason
 
 
+class TunnelError(TransportError):
+    """A proxy was reached, but did not connect to the host that HTTP CONNECT asked it for."""
+
+
 class CredentialsError(ToolError):
     """No AWS credentials were found, or the ones found cannot be used.
 

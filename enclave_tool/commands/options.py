@@ -46,6 +46,10 @@ KMS_OPTIONS = (
         help="PEM bundle of the authorities trusted to identify KMS.",
     ),
     _NSM_OPTION,
+    click.option(
+        "--proxy-connect", is_flag=True,
+        help="Ask the proxy for each host by HTTP CONNECT; its port must be a route with connect: true.",
+    ),
     click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port."),
     _NON_VSOCK_OPTION,
 )  # fmt: skip
@@ -91,6 +95,7 @@ class KmsSettings(NsmSettings):
     allow_regions: tuple[str, ...]
     ca_file: str | None
     proxy: str | None
+    proxy_connect: bool
 
     def kms_options(self) -> KmsOptions:
         """Return how to reach KMS.
@@ -102,7 +107,13 @@ class KmsSettings(NsmSettings):
         endpoint_host = parse_endpoint_host(self.endpoint, subject="--endpoint") if self.endpoint else None
         self.check_address("--proxy", proxy)
         allowed = tuple(parse_region_name(region, subject="--allow-region") for region in self.allow_regions)
-        return KmsOptions(proxy=proxy, endpoint_host=endpoint_host, ca_file=self.ca_file, allowed_regions=allowed)
+        return KmsOptions(
+            proxy=proxy,
+            proxy_connect=self.proxy_connect,
+            endpoint_host=endpoint_host,
+            ca_file=self.ca_file,
+            allowed_regions=allowed,
+        )
 
     def check_address(self, flag: str, address: Address) -> None:
         """Check that an address is a vsock address, unless --allow-non-vsock is given.

@@ -3,7 +3,8 @@
 urllib3 opens a connection by calling ``_new_conn`` for a socket and then starting TLS on it. A call is ``request``,
 then ``getresponse``. This class changes five things:
 
-- The socket connects to the proxy, whatever the host. The host name is used for SNI and checked in the certificate.
+- The socket connects to the proxy, whatever the host, and may ask it for the host by HTTP CONNECT
+  (``vsock_wire.net.tunnel``). The host name is used for SNI and checked in the certificate.
 - No wait lasts beyond the deadline that ``finishing_by`` sets for the thread: urllib3 reads ``timeout`` before each.
 - Headers and body are sent in one TLS record. urllib3 sends them separately, also through the proxy, at twice the cost.
 - The size of a body is limited, with or without a Content-Length.
@@ -28,6 +29,7 @@ from urllib3.exceptions import NewConnectionError
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import Address
 from vsock_wire.net.sockets import MIN_TIMEOUT_S, connect_socket
+from vsock_wire.net.tunnel import open_tunnel
 from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, cut_text
 from vsock_wire.stopwatch import milliseconds_since
@@ -80,10 +82,12 @@ class ProxyConnection(AWSHTTPSConnection):
     Attributes:
         proxy_address: the address of the proxy.
         connect_timeout_s: seconds to connect to the proxy.
+        asks_for_host: whether the proxy is asked for the host by HTTP CONNECT; otherwise it leads to one host only.
     """
 
     proxy_address: Address
     connect_timeout_s: float
+    asks_for_host: bool = False
     _connect_ms: float | None = None
     _asked_at = 0.0
     _sent_bytes = 0
@@ -100,8 +104,15 @@ class ProxyConnection(AWSHTTPSConnection):
         self._timeout_s = timeout_s
 
     def _new_conn(self) -> socket.socket:
+        timeout_s = _within_deadline(self.connect_timeout_s)
+        deadline = time.monotonic() + timeout_s
         try:
-            return connect_socket(self.proxy_address, timeout_s=_within_deadline(self.connect_timeout_s))
+            sock = connect_socket(self.proxy_address, timeout_s=timeout_s)
+            if self.asks_for_host:
+                with _closed_on_error(sock):
+                    open_tunnel(sock, self.host, self.port, proxy=self.proxy_address, deadline=deadline)
+                sock.settimeout(timeout_s)
+            return sock
         except TransportError as error:
             # botocore would turn a bare OSError into an HTTPClientError that does not explain the failure.
             raise NewConnectionError(self, str(error)) from error
@@ -187,3 +198,12 @@ class ProxyConnection(AWSHTTPSConnection):
             request_id=cut_text(response.headers.get("x-amzn-RequestId", "")),
             elapsed_ms=milliseconds_since(self._asked_at),
         )
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from enclave_tool.kms.clock_skew import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
 from enclave_tool.kms.reasons import refusal_reason
-from vsock_wire.errors import ToolError, TransportError, printable
+from vsock_wire.errors import ToolError, TransportError, TunnelError, printable
 from vsock_wire.net.address import Address
 from vsock_wire.protocol.refusals.table import find_refusal
 from vsock_wire.protocol.vocabulary import RequestError
@@ -92,8 +92,10 @@ def _clock_hint(offset_s: int | None) -> str | None:
     )
 
 
-def _proxy_unreachable(cause: object, proxy: Address) -> ProxyUnreachableError:
+def _proxy_unreachable(cause: object, proxy: Address) -> ToolError:
     dialled = getattr(cause, "__cause__", None)  # the TransportError that connection.py wrapped for urllib3
+    if isinstance(dialled, TunnelError):
+        return KmsUnreachableError(dialled.operation, dialled.address, dialled.reason, hint=dialled.hint)
     return ProxyUnreachableError(
         "connect to proxy",
         proxy,

@@ -40,6 +40,8 @@ class KmsOptions:
 
     Attributes:
         proxy: address of the vsock-proxy, as an object or as text; by default port 8000 of the parent instance.
+        proxy_connect: whether the proxy's port is a CONNECT route, which leads to every host that the proxy permits,
+            such as KMS in several regions. Otherwise the port leads to one host.
         endpoint_host: KMS host name, if it is not the region's usual one.
         ca_file: PEM bundle of the authorities trusted to identify KMS; by default those that botocore trusts.
         tls: a context from ``tls_context``, instead of ``ca_file``. Share one between clients: creating it takes 20 ms.
@@ -57,6 +59,7 @@ class KmsOptions:
     """
 
     proxy: Address | str = VsockAddress(CID_PARENT, PROXY_PORT)
+    proxy_connect: bool = False
     endpoint_host: str | None = None
     ca_file: str | Path | None = None
     tls: ssl.SSLContext | None = None
@@ -68,6 +71,7 @@ class KmsOptions:
 
     def __post_init__(self) -> None:
         expect_type("proxy", self.proxy, (str, VsockAddress, UnixAddress, TcpAddress), "an address, or its text")
+        expect_type("proxy_connect", self.proxy_connect, (bool,), "True or False")
         expect_type("endpoint_host", self.endpoint_host, (str, type(None)), "a host name")
         expect_type("ca_file", self.ca_file, (str, Path, type(None)), "the path of a PEM file")
         expect_type("tls", self.tls, (ssl.SSLContext, type(None)), "an ssl.SSLContext, from tls_context")

@@ -26,7 +26,6 @@ from enclave_tool.kms.connection import ProxyConnection, proxy_connection_error
 from enclave_tool.kms.options import KmsOptions
 from enclave_tool.kms.pool import ProxyPool
 from enclave_tool.kms.tls import tls_context
-from vsock_wire.net.address import Address
 
 
 class ProxySession(URLLib3Session):
@@ -48,7 +47,7 @@ class ProxySession(URLLib3Session):
             max_pool_connections=options.max_connections,
         )
         self._manager: PoolManager
-        pool_class = _pool_class(options.proxy_address, options.connect_timeout_s)
+        pool_class = _pool_class(options)
         self._manager.pool_classes_by_scheme = {"https": pool_class}
 
     def pool(self, url: str) -> ProxyPool:
@@ -72,7 +71,11 @@ class ProxySession(URLLib3Session):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
-def _pool_class(proxy: Address, connect_timeout_s: float) -> type[AWSHTTPSConnectionPool]:
-    attributes = {"proxy_address": proxy, "connect_timeout_s": connect_timeout_s}
+def _pool_class(options: KmsOptions) -> type[AWSHTTPSConnectionPool]:
+    attributes = {
+        "proxy_address": options.proxy_address,
+        "connect_timeout_s": options.connect_timeout_s,
+        "asks_for_host": options.proxy_connect,
+    }
     connection_class = type("_ProxyConnectionOfPool", (ProxyConnection,), attributes)
     return type("_ProxyConnectionPool", (AWSHTTPSConnectionPool,), {"ConnectionCls": connection_class})

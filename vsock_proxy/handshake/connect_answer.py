@@ -1,7 +1,7 @@
 """The answers to a CONNECT request (pure).
 
-An answer that refuses has its reason twice: in the status line, because most HTTP clients show nothing else of a
-refused CONNECT, and in the body, with a hint.
+An answer that refuses has its reason and hint twice: in the status line, because most HTTP clients show nothing else of
+a refused CONNECT, and in the body.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ def status_of(error: ToolError) -> http.HTTPStatus:
 def encode_refusal(error: ToolError) -> bytes:
     """Return the answer that tells a client why there is no tunnel; the connection closes after it."""
     status = status_of(error)
-    reason = _ascii(str(error))[:MAX_REASON_CHARS]
-    hint = f"hint: {_ascii(error.hint)}\n" if error.hint else ""
-    body = f"vsock-proxy: error: {reason}\n{hint}".encode("ascii")
+    reason = _ascii(str(error))
+    hint = _ascii(error.hint or "")
+    lines = [f"vsock-proxy: error: {reason}", *([f"hint: {hint}"] if hint else ())]
+    body = "".join(f"{line}\n" for line in lines).encode("ascii")
     allow = "Allow: CONNECT\r\n" if status == http.HTTPStatus.METHOD_NOT_ALLOWED else ""
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}: {reason}\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}: {'; '.join(filter(None, (reason, hint)))}\r\n"
         f"{allow}Content-Type: text/plain; charset=us-ascii\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
 
 
 def _ascii(text: str) -> str:
-    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")[:MAX_REASON_CHARS]

@@ -9,7 +9,9 @@ from vsock_wire.errors import InputError
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress
 
 
-def settings(*, nsm: str = NSM_DEVICE, proxy: str | None = None, allow_regions: tuple[str, ...] = ()) -> KmsSettings:
+def settings(
+    *, nsm: str = NSM_DEVICE, proxy: str | None = None, proxy_connect: bool = False, allow_regions: tuple[str, ...] = ()
+) -> KmsSettings:
     return KmsSettings(
         nsm=nsm,
         allow_non_vsock=False,
@@ -19,6 +21,7 @@ def settings(*, nsm: str = NSM_DEVICE, proxy: str | None = None, allow_regions: 
         allow_regions=allow_regions,
         ca_file=None,
         proxy=proxy,
+        proxy_connect=proxy_connect,
     )
 
 
@@ -48,6 +51,10 @@ class TestWithoutAllowNonVsock:
     def test_refuses_a_proxy_other_than_vsock(self, address: Address) -> None:
         with pytest.raises(InputError, match=r"^--proxy: expected a vsock address, got "):
             settings(proxy=str(address)).kms_options()
+
+    def test_a_connect_route_is_asked_for_hosts_only_if_that_is_wanted(self) -> None:
+        assert settings(proxy_connect=True).kms_options() == KmsOptions(proxy_connect=True)
+        assert not KmsOptions().proxy_connect
 
     def test_refuses_a_simulated_nsm(self) -> None:
         with pytest.raises(InputError, match=r"^--nsm: expected a device, got unix:/x$"):

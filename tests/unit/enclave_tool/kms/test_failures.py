@@ -20,7 +20,7 @@ from urllib3.exceptions import SSLError as Urllib3SslError
 
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
 from enclave_tool.kms.failures import MAX_KMS_TEXT_CHARS, kms_failure
-from vsock_wire.errors import ExitCode, ToolError, TransportError
+from vsock_wire.errors import ExitCode, ToolError, TransportError, TunnelError
 from vsock_wire.net.address import VsockAddress
 
 PROXY = VsockAddress(3, 8000)
@@ -94,6 +94,14 @@ class TestProxy:
     def test_without_a_cause_it_is_a_timeout(self, kind: type[EndpointConnectionError]) -> None:
         failure = kms_failure(kind(endpoint_url=URL), PROXY)
         assert str(failure) == "connect to proxy vsock://3:8000: no answer in time"
+
+    def test_refusal_of_a_proxy_that_was_reached_is_shown_as_it_is(self) -> None:
+        refused = TunnelError("connect to x:443 through proxy", PROXY, "403: not allowed", hint="edit the file")
+        cause = NewConnectionError(None, str(refused))  # type: ignore[arg-type]
+        cause.__cause__ = refused
+        failure = kms_failure(EndpointConnectionError(endpoint_url=URL, error=cause), PROXY)
+        assert isinstance(failure, KmsUnreachableError)
+        assert (str(failure), failure.hint) == (str(refused), "edit the file")
 
 
 class TestTls:

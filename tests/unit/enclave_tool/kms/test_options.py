@@ -43,6 +43,7 @@ class TestMistakes:
             ("proxy", 8_000, "an address, or its text, got int"),
             ("proxy", (3, 8_000), "an address, or its text, got tuple"),
             ("proxy", None, "an address, or its text, got NoneType"),
+            ("proxy_connect", "yes", "True or False, got str"),
             ("endpoint_host", b"kms.local", "a host name, got bytes"),
             ("ca_file", b"ca.pem", "the path of a PEM file, got bytes"),
             ("tls", "ca.pem", "an ssl.SSLContext, from tls_context, got str"),

@@ -52,7 +52,7 @@ def test_each_failure_has_its_status(error: ToolError, status: int) -> None:
 
 def test_reason_is_in_the_status_line_and_with_the_hint_in_the_body() -> None:
     response, body = read(encode_refusal(NotAllowedError("not allowed: a.com:443", hint="edit /etc/f.yaml")))
-    assert response.reason == "Forbidden: not allowed: a.com:443"
+    assert response.reason == "Forbidden: not allowed: a.com:443; edit /etc/f.yaml"
     assert body == b"vsock-proxy: error: not allowed: a.com:443\nhint: edit /etc/f.yaml\n"
     assert response.getheader("Connection") == "close"
 
@@ -62,10 +62,14 @@ def test_answer_to_another_method_names_the_one_that_works() -> None:
 
 
 def test_text_cannot_add_lines_to_the_answer() -> None:
-    response, body = read(encode_refusal(NotAllowedError("a\r\nSet-Cookie: é" + "x" * 2_000, hint="b\r\n\r\nc")))
+    response, body = read(
+        encode_refusal(NotAllowedError("a\r\nSet-Cookie: é" + "x" * 2_000, hint="b\r\n\r\nc" + "y" * 2_000))
+    )
     assert response.getheader("Set-Cookie") is None
-    assert response.reason == "Forbidden: " + ("a\\r\\nSet-Cookie: \\xe9" + "x" * 2_000)[:MAX_REASON_CHARS]
-    assert body.endswith(b"hint: b\\r\\n\\r\\nc\n")
+    reason = ("a\\r\\nSet-Cookie: \\xe9" + "x" * 2_000)[:MAX_REASON_CHARS]
+    hint = ("b\\r\\n\\r\\nc" + "y" * 2_000)[:MAX_REASON_CHARS]
+    assert response.reason == f"Forbidden: {reason}; {hint}"
+    assert body.decode() == f"vsock-proxy: error: {reason}\nhint: {hint}\n"
 
 
 def test_success_has_no_content() -> None:
