@@ -30,6 +30,7 @@ class InstanceCode(enum.StrEnum):
     ENCLAVE_UNREACHABLE = "EnclaveUnreachable"
     ENCLAVE_UNREADABLE = "EnclaveUnreadable"
     NO_CREDENTIALS = "NoCredentials"
+    UNSUPPORTED = "UnsupportedByEnclave"
 
 
 _INSTANCE_EXIT_CODES: dict[str, ExitCode] = {
@@ -109,6 +110,7 @@ _CODES: dict[type[ToolError], str] = {
     TransportError: InstanceCode.ENCLAVE_UNREACHABLE,
     WireError: InstanceCode.ENCLAVE_UNREADABLE,
     BusyError: EnclaveCode.BUSY,
+    LegacyPeerError: InstanceCode.UNSUPPORTED,
 }
 
 

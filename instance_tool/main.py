@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from instance_tool.console.command_group import CommandGroup
 from instance_tool.console.options import DECRYPT_OPTIONS, ENCLAVE_OPTIONS, LOG_OPTIONS, PROGRAM
-from vsock_wire.cli.program import run_program
+from instance_tool.console.output import OutputFormat, error_fields
+from vsock_wire.cli.program import HELP, run_program
+from vsock_wire.cli.reports import report_errors_as_json
 from vsock_wire.cli.shared_options import with_options
 from vsock_wire.version import version_text
 
@@ -32,6 +37,8 @@ its command runs, so that a decrypt does not wait for the libraries of another c
 
 
 DEFAULT_COMMAND = "decrypt"
+MAX_NAME_CHARS = 16
+"""Length of the longest word that can be a mistyped command. The shortest ciphertext of KMS has over 100 characters."""
 
 
 class _Commands(CommandGroup):
@@ -51,7 +58,14 @@ class _Commands(CommandGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] == HELP:  # after options; run_program replaces a first word
+            names = [word for word in args if word in COMMANDS]
+            if not names:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [names[0], "--help"]
         if args and args[0] not in COMMANDS:
+            _refuse_mistyped_command(ctx, args[0])
             args = [DEFAULT_COMMAND, *args]
         return super().resolve_command(ctx, args)
 
@@ -66,6 +80,24 @@ class _Commands(CommandGroup):
             name = error.ctx.command_path.removeprefix(f"{ctx.command_path} ") if error.ctx else ctx.info_name
             message = f"{name}: no such option '{error.option_name}'"
             raise click.NoSuchOption(error.option_name, message, error.possibilities, error.ctx) from None
+
+
+def _refuse_mistyped_command(ctx: click.Context, word: str) -> None:
+    """Raise NoSuchCommand if a word that should be a ciphertext is nearly the name of a command."""
+    if len(word) <= MAX_NAME_CHARS and word.isalpha():
+        error = click.NoSuchCommand(word.lower(), f"No such command '{word}'", possibilities=[*COMMANDS, HELP], ctx=ctx)
+        if error.possibilities:
+            raise error
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line has ``--output json``, even if it is wrong otherwise."""
+    forms = [
+        following if word == "--output" else word.removeprefix("--output=")
+        for word, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="")
+        if word == "--output" or word.startswith("--output=")
+    ]
+    return forms[-1:] == [OutputFormat.JSON]
 
 
 @click.group(
@@ -91,10 +123,12 @@ def command(**_options: object) -> None:
 
     \b
     Exit codes: 0 success, 1 failure, 2 usage error, 3 enclave, proxy or KMS
-    unreachable, 4 no credentials, 5 denied by KMS, 130 interrupted.
+    unreachable, 4 no credentials, 5 denied by KMS, 130 interrupted, 141 closed
+    pipe.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
 
 
 def main() -> NoReturn:
     """Run kmstool-instance."""
+    report_errors_as_json(error_fields if _asks_for_json(sys.argv[1:]) else None)
     run_program(PROGRAM, command, click.ClickException, leaves_at_once=True)

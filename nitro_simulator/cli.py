@@ -7,7 +7,9 @@ from typing import NoReturn
 
 import click
 
+from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
 from vsock_wire.cli.program import run_program
+from vsock_wire.cli.shared_options import LOG_FORMAT
 from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-sim"
@@ -27,10 +29,18 @@ class _Commands(click.Group):
         loaded: click.Command = getattr(importlib.import_module(f"nitro_simulator.commands.{name}"), name)
         return loaded
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(PROGRAM, cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(version_text(), prog_name=PROGRAM)
-def command() -> None:
+@LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS))
+def command(log_format: str) -> None:
     """Run kmstool without Nitro hardware and without an AWS account.
 
     Simulates a Nitro Security Module that signs real attestation documents,
@@ -42,6 +52,7 @@ def command() -> None:
       kmstool-sim demo
       kmstool-sim run sh
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    set_up_logging("nitro_simulator", verbosity=1, log_format=log_format)
 
 
 def main() -> NoReturn:

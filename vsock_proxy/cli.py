@@ -14,8 +14,9 @@ from vsock_proxy.daemon.lifecycle import serve_until_stopped
 from vsock_proxy.logs import log_as_json
 from vsock_proxy.options import ROUTE_OPTIONS, Seconds, parse_serve_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, DNS_REFRESH_S, DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S
-from vsock_wire.cli.program import run_program, set_up_logging
-from vsock_wire.cli.shared_options import IDLE_TIMEOUT, QUIET, VERBOSE, with_options
+from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
+from vsock_wire.cli.program import run_program, spell_out_help
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, LOG_FORMAT, QUIET, VERBOSE, with_options
 from vsock_wire.errors import ExitCode, ToolError
 from vsock_wire.net.address import MAX_TCP_PORT
 from vsock_wire.version import version_text
@@ -76,13 +77,7 @@ _SERVE_OPTIONS = (
         metavar="PORT",
         help="Serve Prometheus metrics on this port of 127.0.0.1.",
     ),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Format of log lines.",
-    ),
+    LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS)),
     VERBOSE.declare(click.option, help="Log more; repeat for more detail."),
     QUIET.declare(click.option, is_flag=False, count=True, help="Log warnings and errors only; -qq logs errors only."),
 )
@@ -90,6 +85,7 @@ _SERVE_OPTIONS = (
 
 def main() -> None:
     """Run the program."""
+    spell_out_help()
     arguments = sys.argv[1:]
     if arguments[:1] == ["check"]:
         run_program(f"{PROGRAM} check", functools.partial(check.command, arguments[1:]), click.ClickException)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Protocol
+
+from vsock_wire.cli import logs
 
 EVENT = "event"
 """Name of the log record attribute that holds an Event: ``logger.info("%s", event, extra={EVENT: event})``."""
@@ -19,23 +19,13 @@ class Event(Protocol):
         """Return its fields in a JSON log."""
 
 
-class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object: time (UTC), level, logger, message, and the event's own fields."""
+class JsonFormatter(logs.JsonFormatter):
+    """Adds the event's own fields to the JSON object of a record."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of ASCII."""
-        fields: dict[str, str | int | float] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+    def more_fields(self, record: logging.LogRecord) -> Mapping[str, str | int | float]:
+        """Return the fields of the record's event."""
         event: Event | None = getattr(record, EVENT, None)
-        if event is not None:
-            fields |= event.fields()
-        return json.dumps(fields)
+        return {} if event is None else event.fields()
 
 
 def log_as_json(package: str) -> None:

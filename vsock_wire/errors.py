@@ -22,6 +22,7 @@ class ExitCode(enum.IntEnum):
     NO_CREDENTIALS = 4
     REFUSED = 5
     INTERRUPTED = 130
+    CLOSED_PIPE = 141
 
 
 class ToolError(Exception):

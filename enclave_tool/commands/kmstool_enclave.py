@@ -13,9 +13,10 @@ from enclave_tool.recipient.attested_key import KEY_BITS
 from enclave_tool.server.app import PROGRAM, serve
 from enclave_tool.server.config import Config, parse_delivery
 from enclave_tool.server.workers import MAX_WORKERS
-from vsock_wire.cli.program import run_program, set_up_logging
+from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
+from vsock_wire.cli.program import run_program
 from vsock_wire.cli.settings import with_settings
-from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS, QUIET, VERBOSE
+from vsock_wire.cli.shared_options import IDLE_TIMEOUT, LOG_FORMAT, MAX_CONNECTIONS, QUIET, VERBOSE
 from vsock_wire.cli.values import parse_seconds, parse_timeout
 from vsock_wire.net.address import CID_ANY, parse_address, vsock_address
 from vsock_wire.protocol.delivery import Delivery
@@ -70,9 +71,10 @@ DELIVERY_OPTIONS = (
         help="Address space limit of each process of PROGRAM.",
     ),
 )  # fmt: skip
-VERBOSITY_OPTIONS = (
+LOG_OPTIONS = (
     VERBOSE.declare(click.option, help="Log more to standard error; repeat for more."),
     QUIET.declare(click.option, help="Log errors only."),
+    LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS)),
 )
 
 
@@ -96,6 +98,7 @@ class ServerSettings(KmsSettings):
     deliver_arguments: tuple[str, ...] = field(repr=False)
     verbose: int
     quiet: bool
+    log_format: str
 
     def config(self) -> Config:
         """Return the server's configuration.
@@ -141,7 +144,7 @@ class ServerSettings(KmsSettings):
     *KMS_OPTIONS,
     *DELIVERY_OPTIONS,
     click.argument("deliver_arguments", nargs=-1, metavar="[ARG]..."),
-    *VERBOSITY_OPTIONS,
+    *LOG_OPTIONS,
 )
 def command(settings: ServerSettings) -> None:
     """Decrypt with AWS KMS for the parent instance, from inside a Nitro Enclave.
@@ -161,7 +164,8 @@ def command(settings: ServerSettings) -> None:
     Secrets stay in:   kmstool-enclave --deliver exec --deliver-exec /app/sign
     Without Nitro:     kmstool-sim up   prints the command to use
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    set_up_logging("enclave_tool", verbosity=0 if settings.quiet else 2 + settings.verbose)
+    verbosity = 0 if settings.quiet else 2 + settings.verbose
+    set_up_logging("enclave_tool", verbosity=verbosity, log_format=settings.log_format)
     serve(settings.config())
 
 

@@ -17,6 +17,7 @@ from enclave_tool.commands.single_call import (
     call_and_print,
 )
 from vsock_wire.cli.kms_requests import read_plaintext
+from vsock_wire.cli.logs import LOG_FORMATS
 from vsock_wire.cli.program import run_program
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import (
@@ -27,6 +28,7 @@ from vsock_wire.cli.shared_options import (
     KEY_ID,
     KEY_PAIR_SPEC,
     KEY_SPEC,
+    LOG_FORMAT,
     RANDOM_LENGTH,
     VERBOSE,
 )
@@ -69,8 +71,8 @@ _REGION_OPTION = click.option(
 )  # fmt: skip
 _CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
 _KEY_ID_OPTION = KEY_ID.declare(click.option, required=True)
-_VERBOSE_OPTION = VERBOSE.declare(click.option)
-_CALL_OPTIONS = (_REGION_OPTION, *KMS_OPTIONS, _VERBOSE_OPTION, *CREDENTIAL_OPTIONS)
+_LOG_OPTIONS = (VERBOSE.declare(click.option), LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS)))
+_CALL_OPTIONS = (_REGION_OPTION, *KMS_OPTIONS, *_LOG_OPTIONS, *CREDENTIAL_OPTIONS)
 _GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))
 _calls_kms = with_settings(CallSettings, *_CALL_OPTIONS)
 _uses_key = with_settings(KeyCallSettings, *_GRANT_OPTIONS, *_CALL_OPTIONS)
@@ -90,7 +92,7 @@ def command() -> None:
 
     \b
     Exit codes: 0 success, 1 failure, 2 usage error, 3 unreachable,
-    4 no credentials, 5 refused by KMS, 130 interrupted.
+    4 no credentials, 5 refused by KMS, 130 interrupted, 141 closed pipe.
 
     \b
     Example:
@@ -225,7 +227,7 @@ def encrypt(
     metavar="BASE64",
     help="Public key to put into the document, at most 1,024 bytes; - reads standard input.",
 )
-@with_settings(AttestSettings, *NSM_OPTIONS, _VERBOSE_OPTION)
+@with_settings(AttestSettings, *NSM_OPTIONS, *_LOG_OPTIONS)
 def attest(settings: AttestSettings, nonce: str | None, user_data: str | None, public_key: str | None) -> None:
     """Print an attestation document of this enclave as DOCUMENT.
 

@@ -17,7 +17,7 @@ from enclave_tool.nsm.entropy import seed_kernel_entropy
 from enclave_tool.recipient.attested_key import Recipient
 from vsock_wire.cli.kms_requests import dry_run_ignored, report_dry_run, request_from_options
 from vsock_wire.cli.labels import LABELS
-from vsock_wire.cli.program import set_up_logging
+from vsock_wire.cli.logs import set_up_logging
 from vsock_wire.cli.streams import standard_output
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
@@ -45,6 +45,7 @@ class AttestSettings(NsmSettings):
     """The values of the options of ``attest``."""
 
     verbose: int
+    log_format: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +54,7 @@ class CallSettings(CredentialSettings, KmsSettings):
 
     region: str | None
     verbose: int
+    log_format: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +72,7 @@ def call_and_print(
     encryption_context: tuple[tuple[str, str], ...] = (),
 ) -> None:
     """Call KMS and print the result; parameters that are None are not sent."""
-    set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
+    set_up_logging("enclave_tool", verbosity=1 + settings.verbose, log_format=settings.log_format)
     options, nsm_location = settings.kms_options(), settings.nsm_location()
     grant_tokens, dry_run = (
         (settings.grant_tokens, settings.dry_run) if isinstance(settings, KeyCallSettings) else ((), False)
@@ -100,7 +102,7 @@ def attest_and_print(
     settings: AttestSettings, *, nonce: bytes | None, user_data: bytes | None, public_key_der: bytes | None
 ) -> None:
     """Print an attestation document of this enclave with the fields that are given."""
-    set_up_logging("enclave_tool", verbosity=1 + settings.verbose)
+    set_up_logging("enclave_tool", verbosity=1 + settings.verbose, log_format=settings.log_format)
     nsm_location = settings.nsm_location()
     output = standard_output()
     with open_nsm(nsm_location) as nsm:

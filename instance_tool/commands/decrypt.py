@@ -10,7 +10,7 @@ from instance_tool.console.kms_requests import ciphertext_argument, kms_request,
 from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connection
 from instance_tool.console.perform import perform
 from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
-from vsock_wire.cli.program import report_error
+from vsock_wire.cli.reports import report_error
 from vsock_wire.cli.result_file import open_output
 from vsock_wire.cli.streams import STANDARD_INPUT, standard_input
 from vsock_wire.errors import ExitCode, InputError, ToolError
@@ -69,7 +69,7 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
 
     def report(line_number: int, error: ToolError) -> None:
         progress.clear()
-        report_error(PROGRAM, error, subject=f"line {line_number}")
+        report_error(PROGRAM, error, line_number=line_number)
 
     lines = LineReader(standard_input())
     with open_output(settings.out, "--out") as output, settings.new_client_with_credentials() as client:

@@ -14,7 +14,7 @@ import click
 from instance_tool.client.client import TIMEOUT_S
 from instance_tool.console.output import OutputFormat, ReportFormat
 from instance_tool.console.settings import ENCLAVE_VARIABLE, ConnectionSettings
-from vsock_wire.cli.program import set_up_logging
+from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
 from vsock_wire.cli.settings import Option, with_settings
 from vsock_wire.cli.shared_options import (
     DRY_RUN,
@@ -22,6 +22,7 @@ from vsock_wire.cli.shared_options import (
     ENCRYPTION_CONTEXT,
     GRANT_TOKEN,
     KEY_ID,
+    LOG_FORMAT,
     QUIET,
     VERBOSE,
 )
@@ -52,7 +53,11 @@ ENCLAVE_OPTIONS = (
         help="How long to wait for the enclave.",
     ),
 )  # fmt: skip
-LOG_OPTIONS = (VERBOSE.declare(click.option), QUIET.declare(click.option))
+LOG_OPTIONS = (
+    VERBOSE.declare(click.option),
+    QUIET.declare(click.option),
+    LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS)),
+)
 """Together with ENCLAVE_OPTIONS, the options of every command that asks an enclave. Values: ConnectionSettings."""
 CREDENTIAL_OPTIONS = (
     click.option(
@@ -142,7 +147,8 @@ def with_connection(
     def decorate(function: Callable[[_Settings], None]) -> Callable[..., None]:
         @functools.wraps(function)
         def command(values: _Settings) -> None:
-            set_up_logging("instance_tool", verbosity=0 if values.quiet else 1 + values.verbose)
+            verbosity = 0 if values.quiet else 1 + values.verbose
+            set_up_logging("instance_tool", verbosity=verbosity, log_format=values.log_format)
             values.enclave_address()
             function(values)
 

@@ -6,7 +6,7 @@ import enum
 import json
 from typing import NamedTuple
 
-from instance_tool.errors import error_code
+from instance_tool.errors import EnclaveError, error_code
 from vsock_wire.cli.labels import LABELS
 from vsock_wire.errors import InputError, ToolError
 from vsock_wire.protocol.delivery import DIGEST, MESSAGE, OUTPUT
@@ -80,6 +80,15 @@ def encode_failed_line(error: ToolError, output_format: OutputFormat, *, line_nu
     if output_format is not OutputFormat.JSON:
         return b""
     return json.dumps({"Line": line_number, "Error": str(error), "Code": error_code(error)}).encode("ascii")
+
+
+def error_fields(error: ToolError) -> JsonObject:
+    """Return the JSON object that reports an error with ``--output json``; fields without a value are left out."""
+    fields: JsonObject = {"Error": str(error), "Code": error_code(error), "Hint": error.hint}
+    if isinstance(error, EnclaveError):
+        reply = error.reply
+        fields |= {"Service": reply.service, "HttpStatus": reply.http_status, "RequestId": reply.request_id}
+    return {name: value for name, value in {**fields, "ExitCode": int(error.exit_code)}.items() if value is not None}
 
 
 def _delivered(result: KmsResult) -> _Delivered | None:

@@ -32,6 +32,7 @@ class ConnectionSettings(Settings):
     timeout_s: float
     verbose: int
     quiet: bool
+    log_format: str
 
     def enclave_address(self) -> Address:
         """Return the address of the enclave.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
-from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode
+from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode, LegacyPeerError
 from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
@@ -30,6 +30,7 @@ _CODES: dict[type[ToolError], InstanceCode | EnclaveCode] = {
     BusyError: EnclaveCode.BUSY,
     CredentialsError: InstanceCode.NO_CREDENTIALS,
     TransportError: InstanceCode.ENCLAVE_UNREACHABLE,
+    LegacyPeerError: InstanceCode.UNSUPPORTED,
 }
 
 

@@ -12,7 +12,6 @@ import click
 from nitro_simulator.deployment.account_options import ACCOUNT_OPTIONS, AccountSettings
 from nitro_simulator.errors import SimulatorError
 from nitro_simulator.identities import DEFAULT_LIFETIME_S
-from vsock_wire.cli.program import set_up_logging
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.errors import ExitCode
 
@@ -50,7 +49,6 @@ def up(settings: UpSettings) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     from nitro_simulator.deployment.supervision import SIGNAL_EXIT_BASE, run_supervised  # noqa: PLC0415 - help need not wait for it
 
-    set_up_logging("nitro_simulator", verbosity=1)
     given = None if settings.state is None else _made_directory(settings.state)
     code = run_supervised(lambda directory: _serve(settings, directory), directory=given)
     sys.exit(ExitCode.DONE if code == SIGNAL_EXIT_BASE + signal.SIGTERM else code)

@@ -33,6 +33,7 @@ EXIT_STATUS: Mapping[ExitCode, str] = {
     ExitCode.NO_CREDENTIALS: "no AWS credentials",
     ExitCode.REFUSED: "refused by KMS, or by the proxy's allowlist",
     ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.CLOSED_PIPE: "the program that reads the output has ended",
 }
 LITERAL = "\b"
 """Click's mark, on its own line, for a paragraph that is not wrapped."""

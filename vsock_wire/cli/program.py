@@ -1,21 +1,22 @@
-"""Start-up, logging, error reporting and exit of every command-line tool of the project."""
+"""Start-up and exit of every command-line tool of the project."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 from vsock_wire.cli.launcher import is_missing_library
-from vsock_wire.errors import ExitCode, InputError, ToolError, printable
+from vsock_wire.cli.reports import report_bug, report_error
+from vsock_wire.errors import ExitCode, InputError, ToolError
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+HELP = "help"
+"""First word of a command line that asks for help: ``help COMMAND`` is ``COMMAND --help``."""
+NO_COLOR = "NO_COLOR"
+"""Set and not empty, it turns colors off. Source: no-color.org."""
 
 
 def run_program(
@@ -36,30 +37,21 @@ def run_program(
             of a decrypt. ``atexit`` handlers do not run, and the kernel closes what is open.
     """
     signal.signal(signal.SIGINT, _exit_interrupted)
+    spell_out_help()
+    stdout = sys.stdout
     try:
-        exit_code = command(prog_name=name, standalone_mode=False)
+        exit_code = command(prog_name=name, standalone_mode=False, **({} if allows_escapes() else {"color": False}))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except ToolError as error:
-        report_error(name, error)
-        sys.exit(error.exit_code)
-    except usage_error as error:
-        report_error(name, _as_input_error(name, error))
-        sys.exit(ExitCode.USAGE)
-    except BrokenPipeError:
-        _leave_stdout()
-        sys.exit(ExitCode.FAILED)
-    except OSError as error:  # a file or standard output: errors of sockets arrive as TransportError
-        _leave_stdout()
-        report_error(
-            name, ToolError(f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}")
-        )
-        sys.exit(ExitCode.FAILED)
+    except SystemExit:
+        if sys.stdout is not stdout:  # click replaces it when the pipe is closed, and exits with 1
+            _leave_stdout()
+            sys.exit(ExitCode.CLOSED_PIPE)
+        raise
     except Exception as error:
         if is_missing_library(error):  # our caller, launch, knows what to install
             raise
-        _report_bug(name, error)
-        sys.exit(ExitCode.FAILED)
+        sys.exit(_report(name, error, usage_error))
     code = exit_code if isinstance(exit_code, int) else ExitCode.DONE
     if leaves_at_once:
         if sys.stderr is not None:
@@ -68,46 +60,41 @@ def run_program(
     sys.exit(code)
 
 
-def report_error(name: str, error: ToolError, *, subject: str | None = None) -> None:
-    """Print ``error`` and its hint to standard error.
-
-    Args:
-        name: the program's name.
-        error: what failed.
-        subject: what the error is about, such as "line 3", if the command handles more than one item.
-    """
-    if sys.stderr is None:  # closed: print would fall back to standard output, which is for results only
-        return
-    about = f"{subject}: " if subject else ""
-    print(f"{name}: error: {about}{printable(str(error))}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {printable(error.hint)}", file=sys.stderr)
+def spell_out_help() -> None:
+    """Rewrite this process's command line from ``help COMMAND`` to ``COMMAND --help``."""
+    if sys.argv[1:2] == [HELP]:
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
 
 
-def set_up_logging(package: str, *, verbosity: int) -> None:
-    """Send the log messages of ``package`` and vsock_wire to standard error.
-
-    Other libraries' loggers get no handler: at debug level, botocore logs whole requests, session token included.
-
-    Args:
-        package: name of the program's own package.
-        verbosity: 0 for errors only, 1 to add warnings, 2 to add information, 3 or more to add debug messages.
-    """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_PrintableFormatter(LOG_FORMAT))
-    for name in (package, "vsock_wire"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.propagate = False
-        logger.setLevel(_LEVELS[max(0, min(verbosity, len(_LEVELS) - 1))])
-    logging.getLogger().addHandler(logging.NullHandler())  # otherwise Python prints other libraries' warnings itself
+def allows_escapes() -> bool:
+    """Return whether the environment allows colors and other control sequences on a terminal."""
+    return not os.environ.get(NO_COLOR) and not is_dumb_terminal()
 
 
-class _PrintableFormatter(logging.Formatter):
-    """Keeps each record on one line, whatever text from a peer it contains."""
+def is_dumb_terminal() -> bool:
+    """Return whether the terminal understands no control sequences. Source: terminfo(5), the entry "dumb"."""
+    return os.environ.get("TERM") == "dumb"
 
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+
+def _report(name: str, error: Exception, usage_error: type[Exception]) -> ExitCode:
+    """Report an error, and return the exit code."""
+    match error:
+        case ToolError():
+            report_error(name, error)
+            return error.exit_code
+        case BrokenPipeError():
+            _leave_stdout()
+            return ExitCode.CLOSED_PIPE
+        case OSError():  # a file or standard output: errors of sockets arrive as TransportError
+            _leave_stdout()
+            text = f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}"
+            report_error(name, ToolError(text))
+        case _ if isinstance(error, usage_error):
+            report_error(name, _as_input_error(name, error))
+            return ExitCode.USAGE
+        case _:
+            report_bug(name, error)
+    return ExitCode.FAILED
 
 
 def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -117,6 +104,10 @@ def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _as_input_error(name: str, error: Exception) -> InputError:
     text: str = getattr(error, "format_message", error.__str__)()
     path = getattr(getattr(error, "ctx", None), "command_path", name)  # includes click's subcommands
+    possibilities: list[str] | None = getattr(error, "possibilities", None)
+    if possibilities:  # of a mistyped option or command, the nearest first
+        text = f"{error!s}".rstrip(".")
+        text += f"; did you mean {' or '.join(repr(possibility) for possibility in possibilities)}?"
     return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"for usage, run: {path} --help")
 
 
@@ -125,11 +116,3 @@ def _leave_stdout() -> None:
     if sys.stdout is None:
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _report_bug(name: str, error: Exception) -> None:
-    if sys.stderr is None:
-        return
-    print(f"{name}: error: internal error: {type(error).__name__}; this is a bug, at:", file=sys.stderr)
-    for frame in traceback.extract_tb(error.__traceback__)[-6:]:
-        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)

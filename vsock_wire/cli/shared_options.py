@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from vsock_wire.cli.logs import LOG_FORMATS
 from vsock_wire.cli.values import parse_context_entry, parse_text, parse_timeout
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -84,6 +85,9 @@ IDLE_TIMEOUT = SharedOption(
 )
 VERBOSE = SharedOption(
     ("-v", "--verbose"), {"count": True, "help": "Report progress on standard error; repeat for more."}
+)
+LOG_FORMAT = SharedOption(
+    ("--log-format",), {"default": LOG_FORMATS[0], "show_default": True, "help": "Format of log lines."}
 )
 QUIET = SharedOption(("-q", "--quiet"), {"is_flag": True, "help": "Report errors only."})
 

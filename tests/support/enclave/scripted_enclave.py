@@ -107,6 +107,8 @@ class Conversation:
                 peer.send({"Status": "Ok"} if self._is_c else {"Status": "Ok", "Protocol": 2, "Operations": []})
             elif operation == "Decrypt" and is_client_set:
                 self._decrypt(peer, request)
+            elif operation == "Describe" and not self._is_c:
+                peer.send({"Status": "Ok", "Protocol": 2})
             else:
                 peer.send({"Status": "Error", "Message": "Operation not recognized"})
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,93 @@ def test_help_and_version_go_to_standard_output(tool: Tool, option: str) -> None
 def test_help_of_a_command_shows_its_options(tool: Tool) -> None:
     assert tool.run("decrypt", "--help") == 0
     assert b"--encryption-context" in tool.out
+
+
+class TestMistypedCommands:
+    @pytest.mark.parametrize(
+        ("word", "meant"),
+        [("doctr", "doctor"), ("Decrypt", "decrypt"), ("atest", "attest"), ("genrandm", "genrandom"), ("hlep", "help")],
+    )
+    def test_word_that_is_nearly_a_command_is_not_a_ciphertext(self, tool: Tool, word: str, meant: str) -> None:
+        for arguments in ((word,), ("--cid", "16", word), (word, "--key-id", "k")):
+            assert tool.run(*arguments) == 2
+            assert tool.err.startswith(f"kmstool-instance: error: no such command '{word}'; did you mean '{meant}'")
+
+    @pytest.mark.parametrize("word", ["AQID", "eA==", "ZGVjcnlwdA==", "decryptdecryptdecrypt"])
+    def test_other_word_is_a_ciphertext(self, tool: Tool, word: str, short_dir: Path) -> None:
+        assert tool.run("--enclave", f"unix:{short_dir}/nobody", word) in (2, 3)
+        assert "no such command" not in tool.err
+
+    def test_mistyped_command_of_a_subgroup_and_option_get_suggestions(self, tool: Tool) -> None:
+        assert tool.run("policy", "explan") == 2
+        assert "no such command 'explan'; did you mean 'explain'?" in tool.err
+        assert tool.run("decrypt", "--encryption-contxt", "a=1") == 2
+        assert "decrypt: no such option '--encryption-contxt'; did you mean '--encryption-context'" in tool.err
+
+
+class TestHelpWord:
+    @pytest.mark.parametrize("arguments", [("help",), ("--cid", "16", "help")])
+    def test_alone_is_the_help_of_the_program(self, tool: Tool, arguments: tuple[str, ...]) -> None:
+        assert tool.run(*arguments) == 0
+        assert tool.out.startswith(b"Usage: kmstool-instance [OPTIONS] CIPHERTEXT")
+
+    @pytest.mark.parametrize(
+        ("arguments", "usage"),
+        [
+            (("help", "doctor"), "doctor"),
+            (("help", "policy", "explain"), "policy explain"),
+            (("--cid", "16", "help", "doctor"), "doctor"),
+        ],
+    )
+    def test_with_a_command_is_the_help_of_that_command(
+        self, tool: Tool, arguments: tuple[str, ...], usage: str
+    ) -> None:
+        assert tool.run(*arguments) == 0
+        assert tool.out.startswith(f"Usage: kmstool-instance {usage} ".encode())
+
+
+class TestErrorsAsJson:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "fields"),
+        [
+            (("AQID",), 2, {"Error": "--cid: missing", "Code": "InvalidInput"}),
+            (("--cid", "16", "--nope"), 2, {"Code": "InvalidInput"}),
+            (("--enclave", "unix:/no/such", "AQID"), 3, {"Code": "EnclaveUnreachable"}),
+        ],
+    )
+    def test_every_error_is_one_line_of_json(
+        self, tool: Tool, arguments: tuple[str, ...], code: int, fields: dict[str, str]
+    ) -> None:
+        for output in (("--output", "json"), ("--output=json",)):
+            assert tool.run(*output, *arguments) == code
+            assert tool.out == b""
+            assert tool.err.count("\n") == 1
+            error = json.loads(tool.err)
+            assert fields.items() <= error.items()
+            assert error["ExitCode"] == code
+            assert error["Hint"]
+
+    def test_denial_by_kms_has_what_kms_said(self, tool: Tool, short_dir: Path) -> None:
+        def converse(peer: Peer) -> None:
+            peer.receive()
+            peer.send({"Status": "Ok", "Protocol": 2})
+            peer.receive()
+            reply = {"Code": "AccessDeniedException", "Service": "kms", "HttpStatus": 400, "RequestId": "r-1"}
+            peer.send({"Status": "Error", "Message": "no", "Hint": "look", **reply})
+
+        with ScriptedEnclave(short_dir, converse) as enclave:
+            assert tool.run("--enclave", str(enclave.address), "--output", "json", "AQID") == 5
+        assert json.loads(tool.err) == {
+            "Error": "no (HTTP 400, request id r-1)",
+            "Code": "AccessDeniedException",
+            "Hint": "look",
+            "Service": "kms",
+            "HttpStatus": 400,
+            "RequestId": "r-1",
+            "ExitCode": 5,
+        }
+
+    @pytest.mark.parametrize("arguments", [("--output", "json", "--output", "raw"), ("--output", "text")])
+    def test_other_formats_have_text(self, tool: Tool, arguments: tuple[str, ...]) -> None:
+        assert tool.run(*arguments, "AQID") == 2
+        assert tool.err.startswith("kmstool-instance: error: ")

@@ -8,7 +8,7 @@ import pytest
 from instance_tool.main import COMMANDS, command
 from tests.support.instance.command_line import Tool
 
-CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet"}
+CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet", "--log-format"}
 CREDENTIALS = {"--region", "--profile"}
 RESULT = CREDENTIALS | {"--output", "--out"}
 KEY = {"--key-id", "--encryption-context"}
@@ -59,7 +59,8 @@ VALUES = {
     "--timeout": "1",
     "--region": "us-east-1",
     "--profile": "p",
-    "--output": "json",
+    "--output": "base64",
+    "--log-format": "json",
     "--out": "-",
     "--encryption-context": "a=1",
     "--key-id": "k",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from vsock_wire.cli.program import report_error, run_program, set_up_logging
+from vsock_wire.cli.program import run_program
 from vsock_wire.errors import InputError, ToolError, TransportError
 
 ROOT = Path(__file__).parents[4]
@@ -19,6 +18,8 @@ ROOT = Path(__file__).parents[4]
 
 class UsageFaultError(Exception):
     """Stands in for click's base class of usage errors."""
+
+    possibilities: list[str] | None = None
 
     def format_message(self) -> str:
         return "No such option: --nope."
@@ -72,6 +73,13 @@ class TestRunProgram:
             "tool: error: no such option: --nope\nhint: for usage, run: tool --help\n",
         )
 
+    def test_usage_error_suggests_what_was_meant(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = UsageFaultError("No such option: --nop.")
+        error.possibilities = ["--nope", "--no"]
+        assert outcome_of(raising(error)) == 2
+        first = capsys.readouterr().err.splitlines()[0]
+        assert first == "tool: error: no such option: --nop; did you mean '--nope' or '--no'?"
+
     def test_input_error_exits_as_a_usage_error(self) -> None:
         assert outcome_of(raising(InputError("x"))) == 2
 
@@ -97,7 +105,7 @@ class TestRunProgram:
 class TestStandardOutput:
     """Runs in a separate process, because the interpreter's shutdown is part of the test."""
 
-    program = (
+    program: str = (
         "import atexit, sys, click\n"
         "from vsock_wire.cli.program import run_program\n"
         "leaves_at_once, text = sys.argv[1:]\n"
@@ -138,7 +146,11 @@ class TestStandardOutput:
             code, err = self.run(writer)
         finally:
             os.close(writer)
-        assert (code, err) == (1, "")
+        assert (code, err) == (141, "")
+
+    def test_that_is_a_closed_pipe_when_the_command_notices_it_ends_quietly_too(self) -> None:
+        self.program = self.program.replace("100)", "100); sys.stdout.flush()")
+        self.test_that_is_a_closed_pipe_ends_quietly()
 
     def test_that_is_full_is_an_error_but_not_a_bug(self) -> None:
         with Path("/dev/full").open("wb") as full:
@@ -146,40 +158,42 @@ class TestStandardOutput:
         assert (code, err) == (1, "tool: error: standard output: no space left on device\n")
 
 
-class TestReportError:
-    def test_subject_comes_before_the_text(self, capsys: pytest.CaptureFixture[str]) -> None:
-        report_error("tool", ToolError("bad"), subject="line 3")
-        assert capsys.readouterr().err == "tool: error: line 3: bad\n"
-
-
-class TestSetUpLogging:
-    @pytest.fixture(autouse=True)
-    def _loggers(self) -> Iterator[None]:
-        names = ("package", "vsock_wire")
-        yield
-        for name in names:
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [], True
-            logger.setLevel(logging.NOTSET)
-        root = logging.getLogger()
-        root.handlers = [handler for handler in root.handlers if not isinstance(handler, logging.NullHandler)]
-
+class TestHelp:
     @pytest.mark.parametrize(
-        ("verbosity", "expected"), [(-1, "e"), (0, "e"), (1, "ew"), (2, "ewi"), (3, "ewid"), (9, "ewid")]
+        ("arguments", "spelled_out"),
+        [
+            (["help"], ["--help"]),
+            (["help", "decrypt"], ["decrypt", "--help"]),
+            (["help", "policy", "explain"], ["policy", "explain", "--help"]),
+            (["decrypt", "help"], ["decrypt", "help"]),
+            ([], []),
+        ],
     )
-    def test_level_follows_verbosity(self, capsys: pytest.CaptureFixture[str], verbosity: int, expected: str) -> None:
-        set_up_logging("package", verbosity=verbosity)
-        logger = logging.getLogger("package.module")
-        for level in (logger.error, logger.warning, logger.info, logger.debug):
-            level("%s", level.__name__[0])
-        assert [line[-1] for line in capsys.readouterr().err.splitlines()] == list(expected)
+    def test_word_before_a_command_is_the_option_after_it(
+        self, arguments: list[str], spelled_out: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["tool", *arguments])
+        seen: list[str] = []
+        outcome_of(lambda: seen.extend(sys.argv[1:]))
+        assert seen == spelled_out
 
-    def test_other_libraries_log_nothing_even_at_maximum_verbosity(self, capsys: pytest.CaptureFixture[str]) -> None:
-        set_up_logging("package", verbosity=9)
-        logging.getLogger("botocore.auth").error("the session token")
-        assert capsys.readouterr().err == ""
 
-    def test_record_stays_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        set_up_logging("package", verbosity=1)
-        logging.getLogger("package").warning("peer says %s", "a\n2031-01-01 ERROR forged\x1b[2J")
-        assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, {}), ({"NO_COLOR": "1"}, {"color": False}), ({"TERM": "dumb"}, {"color": False}), ({"NO_COLOR": ""}, {})],
+)
+def test_colors_are_turned_off_by_the_environment(
+    variables: dict[str, str], expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    seen: dict[str, object] = {}
+
+    def command(**options: object) -> None:
+        seen.update(options)
+
+    with pytest.raises(SystemExit):
+        run_program("tool", command, UsageFaultError)
+    assert seen == {"prog_name": "tool", "standalone_mode": False, **expected}
