@@ -19,6 +19,7 @@ Simple:
     EnclaveClient: ``ask_enclave``, ``describe``, ``fetch_attestation_document``. parse_address: the enclave's address.
     KmsRequest, Operation: a request, with KMS's parameter names. KmsResult: its result.
     Credentials, CredentialSource, find_credentials, FoundCredentials: fixed, or found as the tool finds them.
+    Region, RegionSource: the region of KMS, found as the tool finds it, for an enclave that sets none.
     EnclaveError, LegacyPeerError, TransportError, WireError, CredentialsError, InputError, ToolError: the errors.
 
 Advanced:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from instance_tool.client.pipeline import Pipeline
     from instance_tool.client.pool import EnclavePool
     from instance_tool.credentials.find import FoundCredentials, find_credentials
+    from instance_tool.credentials.region import Region, RegionSource
     from instance_tool.credentials.source import CredentialSource
     from instance_tool.errors import BusyError, EnclaveError, LegacyPeerError
     from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
@@ -69,6 +71,8 @@ __all__ = [
     "LegacyPeerError",
     "Operation",
     "Pipeline",
+    "Region",
+    "RegionSource",
     "TcpAddress",
     "ToolError",
     "TransportError",
@@ -85,6 +89,7 @@ if not TYPE_CHECKING:  # a type checker would accept any name as one of this pac
         "instance_tool.client.pipeline": ("Pipeline",),
         "instance_tool.client.pool": ("EnclavePool",),
         "instance_tool.credentials.find": ("FoundCredentials", "find_credentials"),
+        "instance_tool.credentials.region": ("Region", "RegionSource"),
         "instance_tool.credentials.source": ("CredentialSource",),
         "instance_tool.errors": ("BusyError", "EnclaveError", "LegacyPeerError"),
         "vsock_wire.errors": (

@@ -2,15 +2,13 @@
 
 An EnclaveClient keeps one connection and remembers which credentials it sent on it. For each request to KMS it
 
-1. connects if there is no connection, and sends the credentials if they differ from those sent last;
-2. sends the request and reads the reply, which is what ``EnclaveConnection.exchange`` does;
-3. repeats both steps once on a new connection if the enclave has closed an idle connection;
-4. repeats both steps once with new credentials if KMS reports these as expired and others can be found.
+1. connects if there is no connection, sends the credentials if they differ from those sent last, and then the request;
+2. repeats this once on a new connection if the enclave has closed an idle one;
+3. repeats this once with new credentials if KMS reports these as expired and others can be found.
 
 Asking KMS twice is harmless, because none of the operations used here changes anything. No other failure is retried.
-A legacy peer, kmstool in C, sends a second reply after each success. The client reads it, because otherwise SIGPIPE may
-kill such an enclave, and then closes the connection. It sends a request that needs more than kmstool in C can do, and
-the credentials before it, only after the peer has answered Describe.
+A legacy peer, kmstool in C, sends a second reply after each success. The client reads it, or SIGPIPE may kill such an
+enclave, and then closes the connection. It sends what such a peer ignores only after the peer has answered Describe.
 """
 
 from __future__ import annotations
@@ -20,6 +18,8 @@ from typing import Self
 
 from instance_tool.client.connection import EnclaveConnection, connect_enclave
 from instance_tool.client.legacy_peer import SECOND_REPLY_TIMEOUT_S, is_legacy_peer, refusal_by_legacy_peer
+from instance_tool.client.region_agreement import RegionAgreement
+from instance_tool.credentials.region import RegionSource, region_source
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.errors import TransportError
@@ -50,7 +50,7 @@ class EnclaveClient:
     Args:
         address: where the enclave listens.
         credentials: for KMS, or a source that replaces them before they expire; see also ``set_credentials``.
-        region: AWS region of KMS, only if the enclave was started without one.
+        region: AWS region of KMS, only if the enclave was started without one; or a source of regions.
         timeout_s: seconds for connecting and for each reply.
     """
 
@@ -59,7 +59,7 @@ class EnclaveClient:
         address: Address,
         *,
         credentials: Credentials | CredentialSource | None = None,
-        region: str | None = None,
+        region: str | RegionSource | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         if not isinstance(address, Address):
@@ -70,7 +70,7 @@ class EnclaveClient:
         self._timeout_s = timeout_s
         self._connection: EnclaveConnection | None = None
         self._source: CredentialSource | None = None
-        self._region = region
+        self._region = RegionAgreement(region_source(region))
         self._has_peer_credentials = False
         self._sent: Credentials | None = None
         self._is_legacy_peer: bool | None = None
@@ -89,6 +89,11 @@ class EnclaveClient:
         return self._address
 
     @property
+    def region(self) -> str | None:
+        """The region that was sent with the credentials; None if none was."""
+        return self._region.chosen.name if self._region.chosen else None
+
+    @property
     def is_legacy_peer(self) -> bool:
         """Whether the peer that answered last is kmstool in C, which announces no protocol."""
         return self._is_legacy_peer is True
@@ -99,12 +104,12 @@ class EnclaveClient:
             self._connection.close()
         self._connection = None
 
-    def set_credentials(self, credentials: Credentials | CredentialSource, region: str | None) -> None:
+    def set_credentials(self, credentials: Credentials | CredentialSource, region: str | RegionSource | None) -> None:
         """Use these credentials and this region from now on; they are sent before the next request to KMS.
 
         Args:
             credentials: fixed credentials, or a source, which is asked before each request.
-            region: AWS region of KMS; None if the enclave was started with one.
+            region: AWS region of KMS; None if the enclave has one. A source serves both: the enclave's own region wins.
         """
         if isinstance(credentials, Credentials):
             credentials = CredentialSource.fixed(credentials)
@@ -112,7 +117,7 @@ class EnclaveClient:
             raise TypeError(
                 f"credentials: expected Credentials or a CredentialSource, got {type(credentials).__name__}"
             )
-        self._source, self._region = credentials, region
+        self._source, self._region = credentials, RegionAgreement(region_source(region))
         self._sent = None
 
     def leave_credentials_to_peer(self) -> None:
@@ -151,8 +156,7 @@ class EnclaveClient:
 
         Raises:
             EnclaveError: the enclave denied the request; kmstool in C knows only SetClient and Decrypt.
-            TransportError: the enclave cannot be reached or stopped answering; the connection is closed.
-            WireError: the peer does not speak the protocol; the connection is closed.
+            TransportError, WireError: as ``ask_enclave``; the connection is closed.
         """
         return self._connected().exchange(message)
 
@@ -197,10 +201,7 @@ class EnclaveClient:
         """Connect and send the credentials, unless they are those last sent on this connection.
 
         Raises:
-            CredentialsError: no credentials were found, or they have expired.
-            EnclaveError: the enclave rejected the credentials or the region.
-            TransportError: the enclave cannot be reached or stopped answering.
-            WireError: the peer does not speak the protocol.
+            CredentialsError, EnclaveError, TransportError, WireError: as ``ask_enclave``.
         """
         if self._has_peer_credentials:
             return
@@ -209,10 +210,11 @@ class EnclaveClient:
         credentials = self._source.current()
         if credentials == self._credentials_sent:
             return
-        reply = self.exchange(SetClient(credentials, self._region).to_message())
+        reply = self._region.set_client(
+            lambda region: self.exchange(SetClient(credentials, region).to_message()), self.close
+        )
         self._is_legacy_peer = PROTOCOL not in reply
-        protocol = "the protocol of kmstool in C" if self._is_legacy_peer else f"protocol {reply[PROTOCOL]}"
-        _logger.info("enclave: speaks %s", protocol)
+        _logger.info("enclave: speaks protocol %s", reply.get(PROTOCOL, "1, of kmstool in C"))
         self._sent = credentials
 
     @property
@@ -237,8 +239,7 @@ class EnclaveClient:
         """Return the next reply, Ok or Error, to a request that was sent ahead.
 
         Raises:
-            TransportError: the enclave stopped answering; the connection is closed.
-            WireError: what answers does not speak the protocol; the connection is closed.
+            TransportError, WireError: as ``exchange``; the connection is closed.
         """
         return self._connected().receive()
 
@@ -282,13 +283,12 @@ class EnclaveClient:
 
     def _refuse_what_legacy_peer_ignores(self, message: JsonObject) -> None:
         refusal = None if self._has_peer_credentials else refusal_by_legacy_peer(message)
-        if refusal is None:
-            return
-        connection = self._connected()
-        if self._is_legacy_peer is None:
-            self._is_legacy_peer = is_legacy_peer(connection)
-        if self._is_legacy_peer:
-            raise refusal
+        if refusal is not None:
+            connection = self._connected()
+            if self._is_legacy_peer is None:
+                self._is_legacy_peer = is_legacy_peer(connection)
+            if self._is_legacy_peer:
+                raise refusal
 
     def _has_new_credentials(self) -> bool:
         if self._source is None or self._credentials_sent is None:

@@ -76,7 +76,7 @@ def doctor(settings: DoctorSettings) -> None:
     with settings.new_client() as client:
         chain = Chain(
             client,
-            settings.region,
+            settings.region_source(),
             lambda: find_credentials(os.environ, profile=settings.profile),
             kms_address,
             request,

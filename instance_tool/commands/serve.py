@@ -82,18 +82,19 @@ def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
         TransportError: the socket cannot be bound.
     """
     signal.signal(signal.SIGTERM, _stop)
-    source = settings.credential_source()
+    source, region_source = settings.credential_source(), settings.region_source()
+    region_source.known()  # fails here, before anything is connected
 
     def new_client() -> EnclaveClient:
         client = settings.new_client()
-        client.set_credentials(source, settings.region)
+        client.set_credentials(source, region_source)
         return client
 
     with listen_private_socket(address) as listener, new_client() as first:
         first.send_credentials()
         is_legacy = first.is_legacy_peer
         pool = EnclavePool(new_client, size=1 if is_legacy else settings.enclave_connections)
-        region = settings.region or (None if is_legacy else reply_text(first.describe(), REGION))
+        region = first.region or (None if is_legacy else reply_text(first.describe(), REGION))
         served = ServedEnclave(pool, region, is_legacy)
         first.close()
         if not settings.quiet:

@@ -64,7 +64,7 @@ CREDENTIAL_OPTIONS = (
         "--region",
         type=_parse_region,
         metavar="REGION",
-        help="AWS region of KMS; only if the enclave does not set one.",
+        help="AWS region of KMS, if the enclave sets none.  [env var: AWS_REGION]",
     ),
     click.option("--profile", metavar="NAME", help="Take credentials from this AWS profile."),
 )

@@ -11,6 +11,7 @@ import os
 from instance_tool.client.client import EnclaveClient
 from instance_tool.console.output import OutputFormat
 from instance_tool.credentials.find import find_credentials
+from instance_tool.credentials.region import RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.cli.settings import Settings
@@ -72,6 +73,10 @@ class CredentialSettings(ConnectionSettings):
         """Return a source that finds credentials on this instance and replaces them before they expire."""
         return CredentialSource(lambda: find_credentials(os.environ, profile=self.profile))
 
+    def region_source(self) -> RegionSource:
+        """Return a source of the region for an enclave that sets none."""
+        return RegionSource(self.region, os.environ, profile=self.profile)
+
     def new_client_with_credentials(self) -> EnclaveClient:
         """Return a client with credentials: those found on this instance, or those of the peer.
 
@@ -80,7 +85,8 @@ class CredentialSettings(ConnectionSettings):
 
         Raises:
             CredentialsError: none were found.
-            InputError: the peer has credentials, but the options ask for others or for another region.
+            InputError: the peer has credentials, but the options ask for others or for another region; or the settings
+                of this instance give a region that can be none.
             EnclaveError, TransportError, WireError: the peer on a unix socket did not describe itself.
         """
         client = self.new_client()
@@ -91,7 +97,9 @@ class CredentialSettings(ConnectionSettings):
             else:
                 source = self.credential_source()
                 source.current()  # fails here, before anything is connected
-                client.set_credentials(source, self.region)
+                region = self.region_source()
+                region.known()  # so does this
+                client.set_credentials(source, region)
             stack.pop_all()
         return client
 

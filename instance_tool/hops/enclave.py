@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from instance_tool.client.client import EnclaveClient
+from instance_tool.credentials.region import Region, RegionSource
 from instance_tool.errors import EnclaveError
 from instance_tool.hops.kms import parse_kms_host, see_dns_and_kms
-from vsock_wire.errors import CONNECT, ToolError, TransportError
+from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.net.address import Address, TcpAddress, VsockAddress
 from vsock_wire.net.sockets import local_vsock_cid
 from vsock_wire.protocol.delivery import DELIVERY
@@ -16,13 +17,15 @@ from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, DEFAULT_REGION, PROTOCOL, REGION, VERSION, EnclaveCode
 
+_REGION_CODES = (EnclaveCode.UNKNOWN_REGION, EnclaveCode.CLIENT_FAILED)
 
-def walk_to_kms(client: EnclaveClient, region: str | None, kms_address: TcpAddress | None) -> Iterator[Hop]:
+
+def walk_to_kms(client: EnclaveClient, region: RegionSource, kms_address: TcpAddress | None) -> Iterator[Hop]:
     """Yield the hops from this instance through the enclave to KMS, up to the first that cannot be passed.
 
     Args:
         client: client of the enclave.
-        region: the region given on the command line, or None.
+        region: finds the region for an enclave that sets none.
         kms_address: where the proxy connects to; None for the host that the enclave asks for.
     """
     vsock = _see_vsock(client.address)
@@ -41,13 +44,18 @@ def walk_to_kms(client: EnclaveClient, region: str | None, kms_address: TcpAddre
         return
     try:
         own_region = reply_text(description, REGION)
-        reply = client.exchange(encode_diagnosis_request(None if own_region else region))
+        try:
+            found = None if own_region else region.known() or region.look_up()
+        except InputError as error:
+            yield from (_see_protocol(description), Hop.failed(HopName.REGION, error))
+            return
+        reply = client.exchange(encode_diagnosis_request(found.name if found else None))
         diagnosis = parse_diagnosis(reply)
     except ToolError as error:
         yield from _without_diagnosis(description, error)
         return
     yield _see_protocol(description)
-    yield _see_region(own_region, region)
+    yield _see_region(own_region, found, is_required=region.is_required)
     hops = {hop.name: hop for hop in diagnosis.hops}
     yield from (hops[name] for name in (HopName.NSM, HopName.ENTROPY, HopName.PROXY) if name in hops)
     yield from see_dns_and_kms(hops, kms_address or parse_kms_host(diagnosis.kms_host))
@@ -78,7 +86,7 @@ def _without_description(address: Address, error: ToolError) -> Iterator[Hop]:
 
 def _without_diagnosis(description: JsonObject, error: ToolError) -> Iterator[Hop]:
     """Yield the hops that are known if the enclave did not answer Diagnose."""
-    if isinstance(error, EnclaveError) and error.reply.code == EnclaveCode.CLIENT_FAILED:
+    if isinstance(error, EnclaveError) and error.reply.code in _REGION_CODES:
         yield _see_protocol(description)
         yield Hop.failed(HopName.REGION, error)
     else:
@@ -104,12 +112,12 @@ def _see_protocol(description: JsonObject) -> Hop:
     return Hop(HopName.PROTOCOL, HopState.OK, said)
 
 
-def _see_region(own: str | None, asked: str | None) -> Hop:
-    if own and asked:
+def _see_region(own: str | None, found: Region | None, *, is_required: bool) -> Hop:
+    if own and is_required:
         detail = "set with --region, but the enclave was started with a region of its own"
         return Hop(HopName.REGION, HopState.FAILED, detail, "omit --region")
     if own:
         return Hop(HopName.REGION, HopState.OK, f"{own[:64]}, set in the enclave")
-    return Hop(
-        HopName.REGION, HopState.OK, f"{asked}, set with --region" if asked else f"{DEFAULT_REGION}, the default"
-    )
+    if found is None:
+        return Hop(HopName.REGION, HopState.OK, f"{DEFAULT_REGION}, the default")
+    return Hop(HopName.REGION, HopState.OK, f"{found.name}, {'set with' if is_required else 'from'} {found.origin}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.region import RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.hops.credentials import examine_credentials
 from instance_tool.hops.decryption import try_decrypt
@@ -26,14 +27,14 @@ class Chain:
 
     Attributes:
         client: client of the enclave, without credentials.
-        region: the region given on the command line, or None.
+        region: finds the region for an enclave that sets none.
         find_credentials: finds credentials each time it is called.
         kms_address: where the proxy connects to; None for the host that the enclave asks for.
         decrypt: the Decrypt to perform, or None.
     """
 
     client: EnclaveClient
-    region: str | None
+    region: RegionSource
     find_credentials: Callable[[], FoundCredentials]
     kms_address: TcpAddress | None = None
     decrypt: KmsRequest | None = None

@@ -151,7 +151,12 @@ def _(shared: Deployment) -> Done:
     return _examine(shared, enclave="regional")
 
 
-@fault("an invalid region", HopName.REGION, "botocore cannot create a KMS client for this region")
+@fault("a region that is misspelt", HopName.REGION, 'did you mean "us-east-1"')
+def _(shared: Deployment) -> Done:
+    return _examine(shared, "--region", "us-eats-1")
+
+
+@fault("an invalid region", HopName.REGION, "such as us-east-1")
 def _(shared: Deployment) -> Done:
     return _examine(shared, "--region", "no region")
 

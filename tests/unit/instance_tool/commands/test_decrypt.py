@@ -110,13 +110,26 @@ class TestDecrypt:
         assert tool.run("--enclave", enclave, *arguments, "AQID") == 0
         assert decrypt_request(conversation)["KeyId"] == "y"
 
-    def test_region_in_the_environment_is_ignored(
+    def test_region_of_the_environment_is_sent_unless_an_option_gives_another(
         self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_REGION", "eu-west-1")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         assert tool.run("--enclave", enclave, "AQID") == 0
-        assert "AwsRegion" not in conversation.set_client
+        assert conversation.set_client["AwsRegion"] == "eu-west-1"
+        conversation.requests.clear()
+        assert tool.run("--enclave", enclave, "--region", "eu-north-1", "AQID") == 0
+        assert conversation.set_client["AwsRegion"] == "eu-north-1"
+
+    @pytest.mark.parametrize("text", ["us-east-1a", "US-EAST-1", "s3", "us-east-1.evil.example", "us east 1"])
+    def test_region_that_can_be_none_is_refused_before_the_enclave_is_asked(
+        self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", text)
+        assert tool.run("--enclave", enclave, "AQID") == 2
+        assert f'error: AWS_REGION: expected the name of an AWS region, got "{text}"' in tool.err
+        assert tool.run("--enclave", enclave, "--region", text, "AQID") == 2
+        assert f'error: --region: expected the name of an AWS region, got "{text}"' in tool.err
+        assert {operation for _, operation in conversation.operations} == {"Describe"}  # a unix socket may be serve's
 
     def test_most_verbose_run_shows_no_secret(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "-vvvv", "AQID") == 0

@@ -9,6 +9,7 @@ import pytest
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.region import RegionSource
 from instance_tool.errors import RoleError
 from instance_tool.hops.examination import Chain, examine
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
@@ -35,7 +36,9 @@ def look(folder: Path, answers: dict[str, Message], **options: Any) -> dict[HopN
             peer.send(answers[request["Operation"]])
 
     with ScriptedEnclave(folder, converse) as enclave, EnclaveClient(enclave.address, timeout_s=5.0) as client:
-        hops = list(examine(Chain(client, **{"region": "us-east-1", "find_credentials": find, **options})))
+        hops = list(
+            examine(Chain(client, **{"region": RegionSource("us-east-1"), "find_credentials": find, **options}))
+        )
     assert [hop.name for hop in hops] == [name for name in HopName if name in {hop.name for hop in hops}]
     return {hop.name: hop for hop in hops}
 

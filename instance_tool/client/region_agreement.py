@@ -1,0 +1,78 @@
+"""Agreeing on the region with an enclave, which may have one of its own.
+
+If both sides set a region, SetClient fails, as in kmstool. ``--region`` is meant to fail then. A region that merely
+stands in the environment or in a profile is not: the enclave's own region wins, and SetClient is sent again without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from instance_tool.credentials.region import Region, RegionSource
+from instance_tool.errors import EnclaveError
+from vsock_wire.protocol.json_codec import JsonObject
+from vsock_wire.protocol.vocabulary import DEFAULT_REGION, REGION
+
+_logger = logging.getLogger(__name__)
+
+
+class RegionAgreement:
+    """Chooses the region that SetClient carries, and remembers the choice for further connections.
+
+    Args:
+        source: finds the region.
+    """
+
+    def __init__(self, source: RegionSource) -> None:
+        self._source = source
+        self._chosen: Region | None = None
+        self._is_settled = False
+
+    @property
+    def chosen(self) -> Region | None:
+        """The region that the enclave accepted from here; None if it has its own or the default, or was not asked."""
+        return self._chosen
+
+    def set_client(self, send: Callable[[str | None], JsonObject], hang_up: Callable[[], None]) -> JsonObject:
+        """Return the reply to SetClient with the region that both sides agree on.
+
+        Args:
+            send: sends SetClient with a region or without, and returns the reply.
+            hang_up: closes the connection; ``send`` then opens another one.
+
+        Raises:
+            InputError: the settings of this instance give a region that can be none.
+            EnclaveError: the enclave rejected the credentials, or a region that was required.
+        """
+        if self._is_settled:
+            return send(self._chosen.name if self._chosen else None)
+        region = self._source.known()
+        if region is None:
+            reply = send(None)
+            region = self._look_up(reply)
+            if region is None:
+                return self._settle(None, reply)
+            if REGION not in reply:  # kmstool in C, or an older kmstool-enclave
+                hang_up()  # a second SetClient that fails would end kmstool in C
+        try:
+            reply = send(region.name)
+        except EnclaveError as error:
+            if self._source.is_required or not error.says_region_is_set:
+                raise
+            _logger.info("region: the enclave sets its own; %s from %s is not used", region.name, region.origin)
+            hang_up()
+            return self._settle(None, send(None))
+        _logger.info("region: %s, from %s", region.name, region.origin)
+        return self._settle(region, reply)
+
+    def _look_up(self, reply: JsonObject) -> Region | None:
+        """Return the region of this instance, unless the enclave has one or uses that one by default."""
+        if reply.get(REGION):
+            return None
+        region = self._source.look_up()
+        return None if region is None or region.name == DEFAULT_REGION else region
+
+    def _settle(self, region: Region | None, reply: JsonObject) -> JsonObject:
+        self._chosen, self._is_settled = region, True
+        return reply
