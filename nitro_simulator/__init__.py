@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from nitro_simulator.imds import Imds, ImdsMode, ImdsServer
     from nitro_simulator.kms.access.policies import AccountPolicies
     from nitro_simulator.kms.journal import Journal, JournalEntry
-    from nitro_simulator.kms.keys import KeyStore, KmsKey, Material
+    from nitro_simulator.kms.keys.key import KeyState, KmsKey
+    from nitro_simulator.kms.keys.specs import Material
+    from nitro_simulator.kms.keys.store import KeyStore
     from nitro_simulator.kms.recipient_cms import RecipientForm
     from nitro_simulator.kms.server import KmsServer
     from nitro_simulator.kms.service import AnswerRewriter, SimulatedKms
@@ -86,6 +88,7 @@ __all__ = [
     "Journal",
     "JournalEntry",
     "JsonObject",
+    "KeyState",
     "KeyStore",
     "KmsFault",
     "KmsKey",
@@ -147,11 +150,12 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
             "Journal",
             "JournalEntry",
         ),
-        "nitro_simulator.kms.keys": (
-            "KeyStore",
+        "nitro_simulator.kms.keys.key": (
+            "KeyState",
             "KmsKey",
-            "Material",
         ),
+        "nitro_simulator.kms.keys.specs": ("Material",),
+        "nitro_simulator.kms.keys.store": ("KeyStore",),
         "nitro_simulator.kms.recipient_cms": ("RecipientForm",),
         "nitro_simulator.kms.server": ("KmsServer",),
         "nitro_simulator.kms.service": (

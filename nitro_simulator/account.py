@@ -17,7 +17,7 @@ from instance_tool.credentials.imds import ENDPOINT_VARIABLE
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.identities import ACCOUNT_ID, DEFAULT_LIFETIME_S, INSTANCE_ID, Identities
 from nitro_simulator.imds import Imds, ImdsServer
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from nitro_simulator.kms.regions import find_region
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms

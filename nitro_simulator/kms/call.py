@@ -16,12 +16,26 @@ from nitro_simulator.clock import iso_time
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.access.authorization import find_refusal
 from nitro_simulator.kms.access.policies import AccountPolicies, policy_arn
-from nitro_simulator.kms.keys import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.keys.key import KeyState, KmsKey
+from nitro_simulator.kms.keys.specs import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
+from nitro_simulator.kms.keys.store import KeyStore
 from nitro_simulator.kms.recipient import VerifiedRecipient
 from vsock_wire.protocol.json_codec import JsonObject
 
 NO_KEY = "*"
 """The resource of a request that uses no key."""
+_PARAMETER_KEYS = {
+    "KeyPairSpec": "kms:DataKeyPairSpec",
+    "MessageType": "kms:MessageType",
+    "SigningAlgorithm": "kms:SigningAlgorithm",
+}
+"""Parameters that are condition keys, too."""
+_STATES = {
+    KeyState.PENDING_DELETION: "pending deletion",
+    KeyState.PENDING_IMPORT: "pending import",
+    KeyState.UNAVAILABLE: "unavailable",
+}
+"""How KMS words them. Source: KMS developer guide, "Key states of AWS KMS keys"; the last one is ours."""
 
 
 @dataclass
@@ -78,8 +92,7 @@ class Call:
             raise KmsFault("InvalidGrantTokenException")
         context = self.encryption_context(context_field) if context_field else {}
         self.authorize(key, action=action, encryption_context=context)
-        if not key.is_enabled:
-            raise KmsFault("DisabledException", f"{key.arn} is disabled.")
+        check_enabled(key)
         if key.usage != usage:
             text = f"{key.arn} key usage is {key.usage} which is not valid for {self.operation}."
             raise KmsFault("InvalidKeyUsageException", text)
@@ -141,6 +154,20 @@ class Call:
             "aws:EpochTime": str(int(self.now.timestamp())),
             "aws:RequestedRegion": self.keys.region,
         }
+        context |= {name: self.params[field] for field, name in _PARAMETER_KEYS.items() if field in self.params}
         if key is not None:
             context |= {"kms:KeySpec": key.spec, "kms:KeyUsage": key.usage, "kms:KeyOrigin": "AWS_KMS"}
         return context | (self.recipient.condition_context if self.recipient else {})
+
+
+def check_enabled(key: KmsKey) -> None:
+    """Raise KMS's error for a key that cannot be used in its state."""
+    if key.state is KeyState.DISABLED:
+        raise KmsFault("DisabledException", f"{key.arn} is disabled.")
+    check_changeable(key)
+
+
+def check_changeable(key: KmsKey) -> None:
+    """Raise KMS's error for a key that can neither be used nor changed in its state."""
+    if key.state in _STATES:
+        raise KmsFault("KMSInvalidStateException", f"{key.arn} is {_STATES[key.state]}.")

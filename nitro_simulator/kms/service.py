@@ -21,7 +21,9 @@ from nitro_simulator.kms.access.policies import AccountPolicies
 from nitro_simulator.kms.call import Call
 from nitro_simulator.kms.faults import PlannedFaults, documented_fault
 from nitro_simulator.kms.journal import OK, Journal, JournalEntry
-from nitro_simulator.kms.keys import SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
+from nitro_simulator.kms.keys.specs import SYMMETRIC_DEFAULT, USAGES
+from nitro_simulator.kms.keys.store import KeyStore
 from nitro_simulator.kms.operations.table import OPERATIONS
 from nitro_simulator.kms.recipient import SECRET_FIELDS, verify_recipient
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
@@ -86,20 +88,31 @@ class SimulatedKms:
         self._planned = PlannedFaults()
 
     def create_key(
-        self, *, policy: str | None = None, spec: str = SYMMETRIC_DEFAULT, alias: str | None = None
+        self,
+        *,
+        policy: str | None = None,
+        spec: str = SYMMETRIC_DEFAULT,
+        usage: str | None = None,
+        alias: str | None = None,
     ) -> KmsKey:
         """Create a key as its administrator, without a caller, a policy check or a journal entry.
 
         Args:
             policy: the key policy as JSON text, or None for KMS's default.
-            spec: one of USAGES.
+            spec: AWS's KeySpec: SYMMETRIC_DEFAULT, RSA_* or ECC_*.
+            usage: AWS's KeyUsage; None is ENCRYPT_DECRYPT, or KEY_AGREEMENT for an elliptic curve of NIST.
             alias: an alias for it, ``alias/...``.
 
         Raises:
             PolicyError: the policy is malformed.
         """
         text = policy or default_policy(self.keys.account_id, self.keys.partition)
-        key = self.keys.create(spec=spec, policy=parse_policy(text), policy_text=text, description="", now=self.clock())
+        usage = usage or USAGES[spec][0]
+        if usage not in USAGES[spec]:
+            raise ValueError(f"usage: expected one of {', '.join(USAGES[spec])}, got {usage}")
+        key = self.keys.create(
+            spec=spec, usage=usage, policy=parse_policy(text), policy_text=text, description="", now=self.clock()
+        )
         if alias is not None:
             self.keys.create_alias(alias, key)
         return key
@@ -146,6 +159,7 @@ class SimulatedKms:
         Raises:
             KmsFault: the request was refused; code and text are AWS's.
         """
+        self.keys.remove_deleted(self.clock())
         call = Call(operation, {}, principal, self.keys, self.policies, self.clock())
         try:
             answer = self._answer(call, request)

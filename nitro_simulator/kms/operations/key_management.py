@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from nitro_attestation.errors import PolicyError
 from nitro_attestation.key_policy.evaluation import AccessRequest, evaluate_policy
 from nitro_attestation.key_policy.model import KeyPolicy, default_policy
 from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_simulator.errors import KmsFault, validation_fault
-from nitro_simulator.kms.call import Call
-from nitro_simulator.kms.keys import ECDH, KEY_AGREEMENT, SYMMETRIC_DEFAULT, USAGES, KmsKey
+from nitro_simulator.kms.call import Call, check_changeable, check_enabled
+from nitro_simulator.kms.keys.key import KeyState, KmsKey
+from nitro_simulator.kms.keys.specs import ECDH, KEY_AGREEMENT, SIGN_VERIFY, SYMMETRIC_DEFAULT, USAGES
 from vsock_wire.protocol.json_codec import JsonObject
 
 POLICY_NAME = "default"
 """The only name a key policy can have."""
+MIN_PENDING_DAYS, MAX_PENDING_DAYS = 7, 30
+"""Source: KMS API reference, ScheduleKeyDeletion."""
 LIST_LIMIT = 100
 """Number of keys in one ListKeys response if the request has no Limit."""
 
@@ -25,15 +30,18 @@ def create_key(call: Call) -> JsonObject:
         raise KmsFault("UnsupportedOperationException", f"KeySpec: {spec} is not part of the simulator")
     usage = call.params.get("KeyUsage")
     if usage is None and spec != SYMMETRIC_DEFAULT:
-        raise validation_fault(f"KeyUsage: {spec} needs {USAGES[spec]}")
-    if usage not in (None, USAGES[spec]):
-        raise validation_fault(f"KeyUsage: expected {USAGES[spec]} for {spec} in the simulator, got {usage}")
+        text = "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
+        raise validation_fault(text)
+    usage = usage or USAGES[spec][0]
+    if usage not in USAGES[spec]:
+        raise validation_fault(f"KeyUsage {usage} is not compatible with KeySpec {spec}")
     for name in ("Origin", "CustomKeyStoreId", "XksKeyId", "MultiRegion", "Tags"):
         if call.params.get(name) not in (None, False, "AWS_KMS", []):
             raise KmsFault("UnsupportedOperationException", f"{name}: not part of the simulator")
     text = call.params.get("Policy") or default_policy(call.keys.account_id, call.keys.partition)
     call.key = call.keys.create(
         spec=spec,
+        usage=usage,
         policy=_checked_policy(call, text),
         policy_text=text,
         description=call.params.get("Description", ""),
@@ -98,21 +106,51 @@ def get_public_key(call: Call) -> JsonObject:
     public_key_der = key.public_key_der()
     if public_key_der is None:
         raise KmsFault("UnsupportedOperationException", f"{key.arn} key spec is {key.spec}, which has no public key.")
-    if not key.is_enabled:
-        raise KmsFault("DisabledException", f"{key.arn} is disabled.")
+    check_enabled(key)
     specs = {"KeySpec": key.spec, "CustomerMasterKeySpec": key.spec, "KeyUsage": key.usage}
     return {"KeyId": key.arn, "PublicKey": public_key_der} | specs | _algorithms(key)
 
 
 def enable_key(call: Call) -> JsonObject:
     """EnableKey."""
-    call.manage_key().is_enabled = True
-    return {}
+    return _set_state(call, KeyState.ENABLED)
 
 
 def disable_key(call: Call) -> JsonObject:
     """DisableKey."""
-    call.manage_key().is_enabled = False
+    return _set_state(call, KeyState.DISABLED)
+
+
+def schedule_key_deletion(call: Call) -> JsonObject:
+    """ScheduleKeyDeletion: the key can no longer be used, and is gone when the time is over."""
+    key = call.manage_key()
+    if key.state is KeyState.PENDING_DELETION:
+        check_changeable(key)
+    days = call.params.get("PendingWindowInDays", MAX_PENDING_DAYS)
+    if not MIN_PENDING_DAYS <= days <= MAX_PENDING_DAYS:
+        raise validation_fault(f"PendingWindowInDays must be between {MIN_PENDING_DAYS} and {MAX_PENDING_DAYS}")
+    key.state, key.deletion_at = KeyState.PENDING_DELETION, call.now + timedelta(days=days)
+    return {
+        "KeyId": key.arn,
+        "DeletionDate": key.deletion_at,
+        "KeyState": str(key.state),
+        "PendingWindowInDays": days,
+    }
+
+
+def cancel_key_deletion(call: Call) -> JsonObject:
+    """CancelKeyDeletion: the key is disabled afterwards."""
+    key = call.manage_key()
+    if key.state is not KeyState.PENDING_DELETION:
+        raise KmsFault("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
+    key.state, key.deletion_at = KeyState.DISABLED, None
+    return {"KeyId": key.arn}
+
+
+def _set_state(call: Call, state: KeyState) -> JsonObject:
+    key = call.manage_key()
+    check_changeable(key)
+    key.state = state
     return {}
 
 
@@ -142,19 +180,23 @@ def _metadata(key: KmsKey, account_id: str) -> JsonObject:
         "KeyId": key.key_id,
         "Arn": key.arn,
         "CreationDate": key.created_at,
-        "Enabled": key.is_enabled,
+        "Enabled": key.state is KeyState.ENABLED,
         "Description": key.description,
         "KeyUsage": key.usage,
-        "KeyState": "Enabled" if key.is_enabled else "Disabled",
+        "KeyState": str(key.state),
         "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": key.spec,
         "KeySpec": key.spec,
         "MultiRegion": False,
-    } | _algorithms(key)
+        **({} if key.deletion_at is None else {"DeletionDate": key.deletion_at}),
+        **_algorithms(key),
+    }
 
 
 def _algorithms(key: KmsKey) -> JsonObject:
     if key.usage == KEY_AGREEMENT:
         return {"KeyAgreementAlgorithms": [ECDH]}
+    if key.usage == SIGN_VERIFY:
+        return {"SigningAlgorithms": list(key.signing_algorithms)}
     return {"EncryptionAlgorithms": list(key.encryption_algorithms)}

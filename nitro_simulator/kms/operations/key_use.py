@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from nitro_simulator.errors import CiphertextError, KmsFault, validation_fault
 from nitro_simulator.kms.call import Call
-from nitro_simulator.kms.ciphertext_blob import blob_key_id
-from nitro_simulator.kms.keys import CURVES, ECDH, KEY_AGREEMENT, RSA_BITS, SYMMETRIC_DEFAULT, KmsKey
+from nitro_simulator.kms.keys.ciphertext_blob import blob_key_id
+from nitro_simulator.kms.keys.key import KmsKey
+from nitro_simulator.kms.keys.specs import ECDH, KEY_AGREEMENT, RSA_BITS, SIGNING_CURVES, SYMMETRIC_DEFAULT
 from vsock_wire.protocol.json_codec import JsonObject
 
 AES_KEY_BYTES = {"AES_128": 16, "AES_256": 32}
@@ -206,7 +207,6 @@ def _new_private_key(
         return rsa.generate_private_key(public_exponent=65_537, key_size=RSA_BITS[pair_spec])
     if pair_spec == "ECC_NIST_EDWARDS25519":
         return ed25519.Ed25519PrivateKey.generate()
-    curves = CURVES | {"ECC_SECG_P256K1": ec.SECP256K1}
-    if pair_spec not in curves:
+    if pair_spec not in SIGNING_CURVES:
         raise KmsFault("UnsupportedOperationException", f"KeyPairSpec: {pair_spec} is not part of the simulator")
-    return ec.generate_private_key(curves[pair_spec]())
+    return ec.generate_private_key(SIGNING_CURVES[pair_spec]())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nitro_simulator.kms.call import Call
-from nitro_simulator.kms.operations import key_management, key_use
+from nitro_simulator.kms.operations import key_management, key_use, signing
 from vsock_wire.protocol.json_codec import JsonObject
 
 OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
+    "CancelKeyDeletion": key_management.cancel_key_deletion,
     "CreateAlias": key_management.create_alias,
     "CreateKey": key_management.create_key,
     "Decrypt": key_use.decrypt,
@@ -26,5 +27,8 @@ OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "ListKeys": key_management.list_keys,
     "PutKeyPolicy": key_management.put_key_policy,
     "ReEncrypt": key_use.re_encrypt,
+    "ScheduleKeyDeletion": key_management.schedule_key_deletion,
+    "Sign": signing.sign,
+    "Verify": signing.verify,
 }
 """Every operation of the simulator, by AWS's name."""

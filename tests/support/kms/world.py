@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from nitro_simulator.kms.server import KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from nitro_simulator.nsm.authority import AttestationAuthority

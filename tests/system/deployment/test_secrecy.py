@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nitro_simulator.kms.keys.key import KeyState
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.messages import Credentials, SetClient
@@ -114,7 +115,7 @@ def _watched_command_lines() -> Iterator[set[bytes]]:
 
 def _runs(deployment: Deployment, environment: dict[str, str]) -> dict[str, subprocess.CompletedProcess[bytes]]:
     good = deployment.encrypt(PLAINTEXT)
-    deployment.account.key.is_enabled = True
+    deployment.account.key.state = KeyState.ENABLED
     runs = {
         "a decrypt": deployment.instance(VERBOSE, *CONTEXT_OPTIONS, good, environment=environment),
         "a decrypt by IMDSv2": deployment.instance(VERBOSE, *CONTEXT_OPTIONS, "-", stdin=good.encode()),

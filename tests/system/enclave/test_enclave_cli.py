@@ -22,7 +22,7 @@ from nitro_simulator.account import Enclave
 from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment.processes import clean_environment, tool_path
 from nitro_simulator.kms.journal import OK
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.messages import Credentials

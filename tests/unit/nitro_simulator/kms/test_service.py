@@ -29,7 +29,7 @@ CONTEXT = {"purpose": "test", "tenant": "7"}
 
 
 def test_unknown_operation_is_refused_without_text(world: KmsWorld) -> None:
-    for operation in ("Sign", "", "decrypt"):
+    for operation in ("TagResource", "", "decrypt"):
         assert code_and_text(world.fault(operation, ROLE)) == ("UnknownOperationException", None)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from tests.support.kms.world import ACCOUNT_ID, ROLE_ARN, ROOT_ARN, SESSION_ARN, KmsWorld, allow, deny, policy
 from vsock_wire.protocol.json_codec import encode_base64
 

@@ -66,7 +66,8 @@ def test_asymmetric_key_shows_its_public_key(
     [
         ({"KeySpec": "RSA_2048"}, "ValidationException"),
         ({"KeySpec": "ECC_NIST_P256", "KeyUsage": "ENCRYPT_DECRYPT"}, "ValidationException"),
-        ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "ValidationException"),
+        ({"KeySpec": "RSA_2048", "KeyUsage": "KEY_AGREEMENT"}, "ValidationException"),
+        ({"KeySpec": "ECC_SECG_P256K1", "KeyUsage": "KEY_AGREEMENT"}, "ValidationException"),
         ({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}, "UnsupportedOperationException"),
         ({"KeySpec": "DES"}, "ValidationException"),
         ({"Origin": "EXTERNAL"}, "UnsupportedOperationException"),

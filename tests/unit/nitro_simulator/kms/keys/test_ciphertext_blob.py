@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nitro_simulator.errors import CiphertextError
-from nitro_simulator.kms.ciphertext_blob import OVERHEAD_BYTES, blob_key_id, encode_context, open_blob, seal_blob
+from nitro_simulator.kms.keys.ciphertext_blob import OVERHEAD_BYTES, blob_key_id, encode_context, open_blob, seal_blob
 
 KEY_ID = str(uuid.UUID(int=0x1234))
 MATERIAL = bytes(range(32))

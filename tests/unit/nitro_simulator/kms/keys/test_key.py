@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -9,15 +9,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from nitro_attestation.key_policy.model import default_policy
 from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_simulator.errors import CiphertextError, KmsFault
-from nitro_simulator.kms.keys import CURVES, SYMMETRIC_DEFAULT, KeyStore, KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
+from nitro_simulator.kms.keys.specs import CURVES, SYMMETRIC_DEFAULT, USAGES
+from nitro_simulator.kms.keys.store import KeyStore
 from tests.support.kms.world import ACCOUNT_ID
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def _create(store: KeyStore, spec: str = SYMMETRIC_DEFAULT) -> KmsKey:
+def _create(store: KeyStore, spec: str = SYMMETRIC_DEFAULT, usage: str | None = None) -> KmsKey:
     text = default_policy(ACCOUNT_ID)
-    return store.create(spec=spec, policy=parse_policy(text), policy_text=text, description="", now=NOW)
+    usage = usage or USAGES[spec][0]
+    return store.create(spec=spec, usage=usage, policy=parse_policy(text), policy_text=text, description="", now=NOW)
 
 
 @pytest.fixture
@@ -116,6 +119,32 @@ def test_derive_refuses_other_curve_other_kind_and_other_bytes(store: KeyStore) 
     for public_key_der in [*(_der(other.public_key()) for other in others), b"no key"]:
         with pytest.raises(ValueError):  # noqa: PT011 - some texts come from cryptography
             key.derive(public_key_der)
+
+
+def test_key_does_only_what_its_usage_says(store: KeyStore) -> None:
+    for usage, encrypts, signs in (("ENCRYPT_DECRYPT", 2, 0), ("SIGN_VERIFY", 0, 6)):
+        key = _create(store, "RSA_2048", usage)
+        assert (len(key.encryption_algorithms), len(key.signing_algorithms)) == (encrypts, signs)
+    agreeing = _create(store, "ECC_NIST_P256")
+    assert (agreeing.usage, agreeing.encryption_algorithms, agreeing.signing_algorithms) == ("KEY_AGREEMENT", (), ())
+    with pytest.raises(TypeError):
+        _create(store).sign(b"x", algorithm="ECDSA_SHA_256")
+    with pytest.raises(TypeError):
+        _create(store).is_signature(b"x", b"x", algorithm="ECDSA_SHA_256")
+
+
+def test_key_is_forgotten_with_its_aliases_when_its_time_is_over(store: KeyStore) -> None:
+    key, other = _create(store), _create(store)
+    store.create_alias("alias/a", key)
+    store.create_alias("alias/b", other)
+    key.deletion_at = NOW
+    store.remove_deleted(NOW - timedelta(seconds=1))
+    assert store.find("alias/a") is key
+    store.remove_deleted(NOW)
+    assert store.list_keys() == [other]
+    assert store.find("alias/b") is other
+    with pytest.raises(KmsFault, match="is not found"):
+        store.find("alias/a")
 
 
 def test_repr_of_a_key_shows_no_material(store: KeyStore) -> None:

@@ -1,0 +1,1 @@
+"""KMS keys: what each kind can do, their states and grants, and a store of them (internal)."""

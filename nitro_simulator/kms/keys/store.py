@@ -1,0 +1,109 @@
+"""All keys and aliases of one account in one region."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from datetime import datetime
+
+from nitro_attestation.key_policy.model import KeyPolicy
+from nitro_simulator.errors import KmsFault
+from nitro_simulator.kms.keys.key import KmsKey
+from nitro_simulator.kms.keys.specs import new_material
+
+
+class KeyStore:
+    """All keys and aliases of one account in one region. Thread-safe."""
+
+    def __init__(self, *, region: str, account_id: str, partition: str = "aws") -> None:
+        self.region = region
+        self.account_id = account_id
+        self.partition = partition
+        self._lock = threading.Lock()
+        self._keys: dict[str, KmsKey] = {}
+        self._aliases: dict[str, str] = {}
+
+    def create(
+        self, *, spec: str, usage: str, policy: KeyPolicy, policy_text: str, description: str, now: datetime
+    ) -> KmsKey:
+        """Create a new key.
+
+        Args:
+            spec: one of USAGES.
+            usage: one of the spec's.
+            policy: its key policy.
+            policy_text: the JSON that ``policy`` was parsed from.
+            description: free text.
+            now: the current time.
+        """
+        key_id = str(uuid.uuid4())
+        arn = self.arn(f"key/{key_id}")
+        key = KmsKey(key_id, arn, spec, usage, new_material(spec), policy, policy_text, description, now)
+        with self._lock:
+            self._keys[key_id] = key
+        return key
+
+    def remove_deleted(self, now: datetime) -> None:
+        """Forget keys that were scheduled for deletion until now, and their aliases."""
+        with self._lock:
+            gone = {
+                key_id for key_id, key in self._keys.items() if key.deletion_at is not None and key.deletion_at <= now
+            }
+            self._keys = {key_id: key for key_id, key in self._keys.items() if key_id not in gone}
+            self._aliases = {name: key_id for name, key_id in self._aliases.items() if key_id not in gone}
+
+    def create_alias(self, name: str, key: KmsKey) -> None:
+        """Make ``name`` (``alias/...``) an alias of ``key``.
+
+        Raises:
+            KmsFault: AlreadyExistsException: it is already an alias.
+        """
+        with self._lock:
+            if name in self._aliases:
+                text = f"An alias with the name {self.arn(name)} already exists"
+                raise KmsFault("AlreadyExistsException", text)
+            self._aliases[name] = key.key_id
+
+    def list_keys(self) -> list[KmsKey]:
+        """Return all keys, oldest first."""
+        with self._lock:
+            return list(self._keys.values())
+
+    def find(self, reference: str, *, with_aliases: bool = True) -> KmsKey:
+        """Return the key that ``reference`` names.
+
+        Args:
+            reference: key id, key ARN, alias name or alias ARN.
+            with_aliases: whether the operation accepts aliases.
+
+        Raises:
+            KmsFault: NotFoundException.
+        """
+        resource = self._resource(reference)
+        with self._lock:
+            if resource.startswith("alias/") and with_aliases:
+                key_id = self._aliases.get(resource)
+                if key_id is None:
+                    raise KmsFault("NotFoundException", f"Alias {self.arn(resource)} is not found.")
+                return self._keys[key_id]
+            key = self._keys.get(resource.removeprefix("key/"))
+        if key is not None and resource.startswith("key/"):
+            return key
+        if re.fullmatch(r"key/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", resource) is None:
+            raise KmsFault("NotFoundException", f"Invalid keyId '{reference[:128]}'")
+        raise KmsFault("NotFoundException", f"Key '{self.arn(resource)}' does not exist")
+
+    def arn(self, resource: str) -> str:
+        """Return the ARN of ``key/...`` or ``alias/...`` in this account and region."""
+        return f"arn:{self.partition}:kms:{self.region}:{self.account_id}:{resource}"
+
+    def _resource(self, reference: str) -> str:
+        if not reference.startswith("arn:"):
+            return reference if reference.startswith("alias/") else f"key/{reference}"
+        parts = reference.split(":", 5)
+        if len(parts) < 6 or parts[2] != "kms" or parts[3] != self.region:
+            raise KmsFault("NotFoundException", f"Invalid arn {(parts + [''] * 4)[3][:64]}")
+        if reference != self.arn(parts[5]):
+            raise KmsFault("NotFoundException", f"Key '{reference[:256]}' does not exist")
+        return parts[5]
