@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from nitro_simulator.http_server import HttpRequest, HttpResponse, HttpServer
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from nitro_simulator.kms.server import MAX_BODY_BYTES, KmsServer
 from nitro_simulator.kms.service import SimulatedKms
 from tests.support.deployment.deployment import Deployment

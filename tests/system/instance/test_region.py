@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nitro_simulator.deployment import command_lines, processes
-from nitro_simulator.kms.keys import KmsKey
+from nitro_simulator.kms.keys.key import KmsKey
 from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment
 from tests.support.deployment.two_regions import second_region
 
