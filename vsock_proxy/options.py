@@ -141,7 +141,7 @@ def _parse_route(
     if local_port is None:
         return None
     if remote_addr is None or remote_port is None:
-        raise click.UsageError("give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together")
+        raise click.UsageError("LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT must be given together")
     port = _parse_number(remote_port)
     if port is None:
         raise ConfigError(f"{AwsText.BAD_REMOTE_PORT}: expected a number, got {quoted(remote_port)}")

@@ -140,7 +140,9 @@ def _see_clock(date: str | None) -> Hop:
     if abs(ahead_s) <= SIGNATURE_TOLERANCE_S:
         return Hop(HopName.CLOCK, HopState.OK, f"{seen}; up to {SIGNATURE_TOLERANCE_S} s is tolerated")
     hint = "set the enclave's clock, or restart the enclave; it also decides whether certificates are valid"
-    return Hop(HopName.CLOCK, HopState.FAILED, f"{seen}: expected at most {SIGNATURE_TOLERANCE_S} s", hint)
+    return Hop(
+        HopName.CLOCK, HopState.FAILED, f"{seen}, more than the {SIGNATURE_TOLERANCE_S} s that KMS tolerates", hint
+    )
 
 
 def _no_entropy(detail: str) -> Hop:

@@ -233,7 +233,7 @@ def _account_root(administrators: tuple[str, ...]) -> str | None:
         return None
     callers = [parse_caller(arn) for arn in administrators]
     if len({caller.account_id for caller in callers}) != 1:
-        raise InputError("--enable-iam-policies: expected administrators of one account, got several accounts")
+        raise InputError("--enable-iam-policies: the administrators belong to several accounts")
     return re.sub(r":(user|role)/.*", ":root", callers[0].arn)
 
 
@@ -242,8 +242,8 @@ def _read_images(settings: PolicySettings) -> list[dict[int, bytes]]:
     given = parse_pcr_options(settings.pcr)
     if not (settings.measurements or given):
         raise InputError(
-            "--measurements: expected a file of measurements, got none",
-            hint="nitro-cli build-enclave prints them; nitro-cli describe-eif does for a finished image",
+            "--measurements: missing",
+            hint="pass a file with the output of nitro-cli build-enclave or, for an existing image, describe-eif",
         )
     if settings.measurements.count(STANDARD_INPUT) > 1:
         raise InputError("--measurements: only one of them can be standard input")
@@ -256,7 +256,7 @@ def _read_policy(path: str) -> KeyPolicy:
     try:
         return parse_policy(data.decode("utf-8"), keep_odd_statements=True)
     except UnicodeDecodeError:
-        raise PolicyError("key policy: expected JSON in UTF-8, got other bytes") from None
+        raise PolicyError("key policy: not UTF-8 text") from None
 
 
 def _caller(key_policy: KeyPolicy, operations: Sequence[str], role: str | None) -> Principal:
@@ -266,8 +266,8 @@ def _caller(key_policy: KeyPolicy, operations: Sequence[str], role: str | None) 
     if len(names) != 1:
         actions = ", ".join(f"kms:{operation}" for operation in operations)
         raise InputError(
-            f"--role: expected the ARN of who asks, because the policy names {len(names) or 'no'} roles for {actions}",
-            hint="the IAM role of the parent instance, whose credentials the enclave uses",
+            f"--role: missing, and the policy names {len(names) or 'no'} roles for {actions}",
+            hint="pass the ARN of the parent instance's IAM role, whose credentials the enclave uses",
         )
     return parse_caller(names[0])
 
@@ -275,9 +275,9 @@ def _caller(key_policy: KeyPolicy, operations: Sequence[str], role: str | None) 
 def _key_arn(text: str | None) -> str | None:
     if text is not None and _KEY_ARN.fullmatch(text) is None:
         raise InputError(
-            "--key-arn: expected the ARN of a KMS key, got another value",
-            hint="such as arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab; the ARN of an"
-            " alias does not count in a key policy",
+            "--key-arn: not the ARN of a KMS key",
+            hint="pass an ARN such as arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab; a"
+            " key policy never matches the ARN of an alias",
         )
     return text
 
@@ -287,6 +287,6 @@ def _context_keys(entries: Sequence[str]) -> dict[str, str]:
     for entry in entries:
         name, separator, value = entry.partition("=")
         if not (separator and ":" in name):
-            raise InputError("--context-key: expected KEY=VALUE with a key such as aws:SourceVpce, got another value")
+            raise InputError("--context-key: not KEY=VALUE with a condition key such as aws:SourceVpce")
         keys[name] = value
     return keys

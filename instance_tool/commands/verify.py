@@ -103,7 +103,7 @@ def parse_time(text: str) -> datetime:
         moment = None
     if moment is None or moment.utcoffset() is None:
         raise InputError(
-            f"--at: expected now, document, or an ISO 8601 time with its zone, got {quoted(text)}",
+            f"--at: expected now, document, or an ISO 8601 time with a time zone, got {quoted(text)}",
             hint="such as 2025-06-01T12:00:00Z",
         )
     return moment

@@ -20,8 +20,8 @@ KEY_WARNING = (
     "the public key is not the enclave's own: a caller gave it, and the enclave says so; encrypt to it only if you"
     " know who has its private key"
 )
-KEY_HINT = "something between here and the enclave put a key into the request"
-DATA_HINT = "something between here and the enclave changed the request"
+KEY_HINT = "something on the way to the enclave added a key to the request"
+DATA_HINT = "something on the way to the enclave changed the request"
 
 
 def verify_and_warn(document: bytes, expected: Expectations) -> VerifiedDocument:
@@ -49,7 +49,7 @@ def verify_and_warn(document: bytes, expected: Expectations) -> VerifiedDocument
         _refuse_data_of_others(fields, is_bare=expected.is_user_data_bare)
     if expected.public_key is None and names_key_of_caller(fields.user_data or b""):
         if expected.is_whole_request:
-            raise AttestationError("public_key", "expected the enclave's own key, got one of a caller", hint=KEY_HINT)
+            raise AttestationError("public_key", "not the enclave's own key, but one from a caller", hint=KEY_HINT)
         report_warning(KEY_WARNING)
     return VerifiedDocument(
         fields,
@@ -77,7 +77,9 @@ def _refuse_data_of_others(fields: AttestationDocument, *, is_bare: bool) -> Non
     if is_bare:
         raise AttestationError("user_data", f"{size} bytes, although none were requested", hint=DATA_HINT)
     if split_delivery_line(fields.user_data)[1]:
-        raise AttestationError("user_data", f"expected only the enclave's own line, got {size} bytes", hint=DATA_HINT)
+        raise AttestationError(
+            "user_data", f"{size} bytes, although only the enclave's own line was requested", hint=DATA_HINT
+        )
 
 
 def _verify(

@@ -190,5 +190,5 @@ def _images(paths: tuple[str, ...], options: tuple[str, ...]) -> list[Mapping[in
     for measured in images:
         for index in sorted(measured.keys() & given.keys()):
             if measured[index] != given[index]:
-                raise InputError(f"--pcr {index}: expected what --expect says, got another value")
+                raise InputError(f"--pcr {index}: differs from the value in --expect")
     return [{**measured, **given} for measured in images]

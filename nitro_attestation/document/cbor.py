@@ -51,4 +51,4 @@ def decode_strict_cbor(data: bytes) -> object:
 
 
 def _refuse_tag(_item: object, _immutable: bool) -> NoReturn:
-    raise ValueError("a tag")
+    raise ValueError("tags are not allowed")

@@ -114,13 +114,13 @@ class _Walkthrough:
         self._say(f"$ kmstool-instance {options} CIPHERTEXT")
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, "--verbose", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.DONE, stderr)
-        _expect("plaintext equal to what was encrypted", stdout == plaintext + "\n", True, stderr)
+        _check("kmstool-instance printed another plaintext than was encrypted", stderr, met=stdout == f"{plaintext}\n")
         source = stderr.partition("credentials: from ")[2].partition("\n")[0]
-        _expect("credentials from IMDSv2", source.startswith("IMDSv2"), True, stderr)
+        _check("the credentials do not come from IMDSv2", stderr, met=source.startswith("IMDSv2"))
         self._say(f"kmstool-instance: credentials: from {source}")
         entry = self._last_entry()
         _expect("verdict of KMS", entry.verdict, OK, entry.reason)
-        _expect("plaintext field in KMS's response", "Plaintext" in entry.answered_bytes, False, "")
+        _check("KMS's response contains Plaintext", "", met="Plaintext" not in entry.answered_bytes)
         self._say("KMS verified the attestation document: signature, certificate chain, validity")
         self._say(f"  module id {entry.module_id}")
         self._say(f"  PCR0      {entry.pcr0}")
@@ -148,7 +148,7 @@ class _Walkthrough:
         self._step("Decrypt in an enclave with another PCR0")
         code, stdout, stderr = self._run_instance([*_CONTEXT_OPTIONS, ciphertext_b64], name="other")
         _expect("exit code of kmstool-instance", code, ExitCode.REFUSED, stderr)
-        _expect("standard output", stdout, "", stderr)
+        _check("kmstool-instance wrote to standard output after a refusal", stderr, met=not stdout)
         _expect("verdict of KMS", self._last_entry().verdict, "AccessDeniedException", stderr)
         self._say(f"PCR0 {_short(self._last_entry().pcr0 or '')} of {self._last_entry().module_id}")
         self._tell_refusal(stderr)
@@ -158,7 +158,7 @@ class _Walkthrough:
         self._step("Decrypt with the wrong encryption context")
         code, stdout, stderr = self._run_instance(["--encryption-context", "purpose=other", ciphertext_b64])
         _expect("exit code of kmstool-instance", code, ExitCode.FAILED, stderr)
-        _expect("standard output", stdout, "", stderr)
+        _check("kmstool-instance wrote to standard output after a refusal", stderr, met=not stdout)
         _expect("verdict of KMS", self._last_entry().verdict, "InvalidCiphertextException", stderr)
         self._tell_refusal(stderr)
 
@@ -175,10 +175,10 @@ class _Walkthrough:
         }
         host = self._account.kms_host
         # finding the server name proves that the search works
-        _expect("the server name in the bytes that the proxy carried", host.encode() in carried, True, "")
+        _check("the search does not find the server name", "", met=host.encode() in carried)
         self._say(f"found:     the server name {host}, as in every TLS handshake")
         for name, secret in secrets_by_name.items():
-            _expect(f"{name} in the bytes that the proxy carried", secret.encode() in carried, False, "")
+            _check(f"{name} is in the bytes that the proxy carried", "", met=secret.encode() not in carried)
         self._say(f"not found: {', '.join(secrets_by_name)}")
 
     def _run_instance(self, arguments: list[str], *, name: str = "enclave") -> tuple[int, str, str]:
@@ -203,3 +203,8 @@ def _short(pcr_hex: str) -> str:
 def _expect(what: str, got: object, expected: object, details: str) -> None:
     if got != expected:
         raise SimulatorError(f"{what}: expected {expected!r}, got {got!r} {details.strip()}")
+
+
+def _check(failure: str, details: str, *, met: bool) -> None:
+    if not met:
+        raise SimulatorError(f"{failure} {details.strip()}".rstrip())

@@ -177,4 +177,4 @@ def test_cid_this_machine_does_not_have_is_refused_with_a_hint(tmp_path: Path) -
     config.write_text("allowlist: [{address: 127.0.0.1, port: 1}]\n")
     with Proxy("--config", str(config), "--cid", str(ABSENT_CID), "8000", "127.0.0.1", "1") as proxy:
         assert proxy.wait() == ExitCode.UNREACHABLE
-        assert "hint: this machine does not have that address: leave the CID out" in proxy.log
+        assert "hint: this machine does not have that address: omit the CID" in proxy.log

@@ -95,7 +95,7 @@ def test_listen_on_a_port_in_use_fails_with_a_hint(port: int) -> None:
 def test_listen_on_a_cid_of_another_machine_fails_with_a_hint(port: int) -> None:
     with pytest.raises(TransportError, match=rf"^listen on vsock://{ABSENT_CID}:{port}: ") as caught:
         listen_socket(VsockAddress(ABSENT_CID, port))
-    assert "leave the CID out" in str(caught.value.hint)
+    assert "omit the CID" in str(caught.value.hint)
 
 
 def test_the_port_of_a_closed_listener_is_free_at_once(port: int) -> None:

@@ -74,7 +74,7 @@ def report_dry_run(program: str, operation: Operation) -> None:
 def dry_run_ignored(operation: Operation) -> ToolError:
     """Return the error for a peer that has performed a request with DryRun; the caller drops the result."""
     return ToolError(
-        f"--dry-run: {operation} was performed all the same, and its result is dropped",
+        f"--dry-run: {operation} was performed anyway, and its result was discarded",
         hint="the enclave runs an older version, which ignores --dry-run: update it, or omit --dry-run",
     )
 

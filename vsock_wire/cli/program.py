@@ -108,7 +108,14 @@ def _as_input_error(name: str, error: Exception) -> InputError:
     if possibilities:  # of a mistyped option or command, the nearest first
         text = f"{error!s}".rstrip(".")
         text += f"; did you mean {' or '.join(repr(possibility) for possibility in possibilities)}?"
-    return InputError(text[:1].lower() + text[1:].rstrip("."), hint=f"for usage, run: {path} --help")
+    return InputError(_as_phrase(text), hint=f"for usage, run: {path} --help")
+
+
+def _as_phrase(sentence: str) -> str:
+    """Drop the full stop and the capital letter of a sentence, unless it begins with a name such as LOCAL_PORT."""
+    word = sentence.partition(" ")[0]
+    is_plain = word[1:].isalpha() and word[1:].islower()
+    return (word[:1].lower() + sentence[1:] if is_plain else sentence).rstrip(".")
 
 
 def _leave_stdout() -> None:

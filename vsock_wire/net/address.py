@@ -97,7 +97,7 @@ def _parse_unix(path: str) -> UnixAddress:
     try:
         size = len(path.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
-        raise InputError("unix socket path: expected text that a path can hold, got a lone surrogate") from None
+        raise InputError("unix socket path: expected valid Unicode, without lone surrogates") from None
     if not 1 <= size <= MAX_UNIX_PATH_BYTES or "\0" in path:
         raise InputError(f"unix socket path: expected 1 to {MAX_UNIX_PATH_BYTES} bytes without NUL, got {size} bytes")
     return UnixAddress(path)

@@ -35,7 +35,7 @@ _SOCKET_HINTS = {
     errno.EACCES: "not permitted: check the user's permissions and the container's seccomp profile",
     errno.EAFNOSUPPORT: "this kernel has no vsock: load the modules vsock and vhost_vsock, or use unix: or tcp://",
     errno.EADDRINUSE: "another program is already listening there: stop it or choose another port",
-    errno.EADDRNOTAVAIL: "this machine does not have that address: leave the CID out to listen on all its CIDs",
+    errno.EADDRNOTAVAIL: "this machine does not have that address: omit the CID to listen on all its CIDs",
 }
 
 

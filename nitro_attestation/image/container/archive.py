@@ -130,7 +130,7 @@ def _docker_manifest(images: object, name: str | None) -> _Manifest:
         tags = sorted(str(tag) for image in images for tag in image.get("RepoTags") or [])
         raise ImageError(
             "manifest.json",
-            f"{len(chosen) or 'none'} of its {len(images)} images {'match' if name is None else f'is called {name}'}",
+            f"{len(chosen) or 'none'} of its {len(images)} images {'match' if name is None else f'are called {name}'}",
             hint=f"choose one with --image: {', '.join(tags) or 'none of them has a name'}",
         )
     (image,) = chosen

@@ -59,7 +59,7 @@ def test_name_of_the_system_resolver_is_dialled(bench: Bench) -> None:
         (["-4", "8000", "::1", "443"], 1, "No accepted IP was found"),
         (["--idle-timeout", "nan", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "not a number of seconds"),
         (["-4", "-6", "8000", "kms.us-east-1.amazonaws.com", "443"], 2, "-4 and -6 cannot be used together"),
-        (["8000", "kms.us-east-1.amazonaws.com"], 2, "give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together"),
+        (["8000", "kms.us-east-1.amazonaws.com"], 2, "LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT must be given together"),
         ([], 2, "no route: name LOCAL_PORT REMOTE_ADDR REMOTE_PORT, or add routes to "),
     ],
 )

@@ -75,8 +75,8 @@ def test_flag_chooses_the_family(flags: list[str], family: AddressFamily) -> Non
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["8000"], "give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together"),
-        (["8000", "a.com"], "give LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT together"),
+        (["8000"], "LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT must be given together"),
+        (["8000", "a.com"], "LOCAL_PORT, REMOTE_ADDR and REMOTE_PORT must be given together"),
         (["-4", "-6"], "-4 and -6 cannot be used together"),
     ],
 )

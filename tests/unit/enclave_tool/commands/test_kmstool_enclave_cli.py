@@ -182,7 +182,7 @@ class TestOperations:
         assert [request.operation for request in world.requests] == [Operation.DECRYPT]
         out, err = capsys.readouterr()
         assert out == ""
-        assert "--dry-run: Decrypt was performed all the same, and its result is dropped" in err
+        assert "--dry-run: Decrypt was performed anyway, and its result was discarded" in err
 
     def test_key_id_of_decrypt_needs_no_algorithm(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run(monkeypatch, "decrypt", "--ciphertext", "AQID", "--key-id", "k", *FLAGS) == 0

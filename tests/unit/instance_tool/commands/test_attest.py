@@ -144,7 +144,7 @@ class TestComparison:
         assert tool.run("attest", *options, "--bare-user-data") == 1
         assert tool.out == b""
         assert f"user_data: {len(decode_base64(data))} bytes, although none were requested" in tool.err
-        assert "hint: something between here and the enclave changed the request" in tool.err
+        assert "hint: something on the way to the enclave changed the request" in tool.err
         assert tool.run("attest", *options) == (1 if data else 0)
 
     def test_user_data_put_in_after_the_enclaves_line_are_refused(
@@ -152,7 +152,7 @@ class TestComparison:
     ) -> None:
         attesting.relay = with_fields(UserData="AAAA")
         assert tool.run("attest", *options) == 1
-        assert "user_data: expected only the enclave's own line, got 17 bytes" in tool.err
+        assert "user_data: 17 bytes, although only the enclave's own line was requested" in tool.err
 
     def test_line_that_was_not_asked_for_is_refused_without_user_data_too(
         self, tool: Tool, options: list[str], attesting: Enclave
@@ -203,7 +203,7 @@ class TestComparison:
     ) -> None:
         attesting.relay = with_fields(PublicKey=encode_base64(b"the relay's key"))
         assert tool.run("attest", *options) == 1
-        assert "public_key: expected the enclave's own key, got one of a caller" in tool.err
+        assert "public_key: not the enclave's own key, but one from a caller" in tool.err
 
     @pytest.mark.parametrize("nonce", ["", "00", "ab" * 1_024])
     def test_nonce_of_0_to_1024_bytes_is_asked_for_and_compared(

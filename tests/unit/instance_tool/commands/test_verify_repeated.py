@@ -62,7 +62,7 @@ class TestSeveralImages:
             _verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'03' * 48}")
             with pytest.raises(ToolError, match="attestation document: PCR"):
                 _verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'04' * 48}")
-            with pytest.raises(InputError, match=r"^--pcr 0: expected what --expect says"):
+            with pytest.raises(InputError, match=r"^--pcr 0: differs from the value in --expect$"):
                 _verify(tmp_path, document, "--root", root, *files, "--pcr", f"0={PCRS[0].hex()}")
 
 

@@ -60,7 +60,7 @@ def test_without_the_options_nothing_of_them_is_sent(tool: Tool, short_dir: Path
 def test_result_of_an_enclave_that_ignores_the_dry_run_is_dropped(tool: Tool, short_dir: Path) -> None:
     assert run(tool, short_dir, OK, "--dry-run", "AQID")[0] == 1
     assert tool.out == b""
-    assert "--dry-run: Decrypt was performed all the same, and its result is dropped" in tool.err
+    assert "--dry-run: Decrypt was performed anyway, and its result was discarded" in tool.err
     assert "hunter2" not in tool.err
 
 

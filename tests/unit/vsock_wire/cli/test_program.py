@@ -21,8 +21,11 @@ class UsageFaultError(Exception):
 
     possibilities: list[str] | None = None
 
+    def __init__(self, text: str = "No such option: --nope.") -> None:
+        super().__init__(text)
+
     def format_message(self) -> str:
-        return "No such option: --nope."
+        return str(self)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +82,23 @@ class TestRunProgram:
         assert outcome_of(raising(error)) == 2
         first = capsys.readouterr().err.splitlines()[0]
         assert first == "tool: error: no such option: --nop; did you mean '--nope' or '--no'?"
+
+    @pytest.mark.parametrize(
+        ("sentence", "printed"),
+        [
+            ("Missing argument 'FILE'.", "missing argument 'FILE'"),
+            ("LOCAL_PORT and REMOTE_PORT must be given together", "LOCAL_PORT and REMOTE_PORT must be given together"),
+            ("UserData: too long.", "UserData: too long"),
+            ("--key-id: missing", "--key-id: missing"),
+            ("-4 and -6 cannot be used together", "-4 and -6 cannot be used together"),
+            ("", ""),
+        ],
+    )
+    def test_usage_error_keeps_the_case_of_names(
+        self, sentence: str, printed: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert outcome_of(raising(UsageFaultError(sentence))) == 2
+        assert capsys.readouterr().err.splitlines()[0] == f"tool: error: {printed}"
 
     def test_input_error_exits_as_a_usage_error(self) -> None:
         assert outcome_of(raising(InputError("x"))) == 2
