@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
-from enclave_tool.kms.clock_skew import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S
+from enclave_tool.kms.clock_skew import CLOCK_OFFSET, MAX_CLOCK_OFFSET_S, SIGNATURE_TOLERANCE_S
 from enclave_tool.kms.reasons import refusal_reason
 from vsock_wire.errors import ToolError, TransportError, TunnelError, printable
 from vsock_wire.net.address import Address
@@ -82,8 +82,8 @@ def _without(secrets: Sequence[str], text: str) -> str:
 
 
 def _clock_hint(offset_s: int | None) -> str | None:
-    """Return a hint about the enclave's clock if KMS refused a signature because of its time."""
-    if offset_s is None:
+    """Return a hint with the offset of the enclave's clock, if that is why KMS refused a signature."""
+    if offset_s is None or abs(offset_s) <= SIGNATURE_TOLERANCE_S:
         return None
     relation = "behind KMS's" if offset_s > 0 else "ahead of KMS's"
     return (

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping
 from vsock_wire.cli.streams import standard_input
 from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import InputError, ToolError
-from vsock_wire.protocol.kms_operations import MAX_GRANT_TOKENS, MAX_PLAINTEXT_BYTES, SYMMETRIC_DEFAULT, KmsRequest
+from vsock_wire.protocol.kms_operations import (
+    DATA_KEY_HINT,
+    MAX_GRANT_TOKENS,
+    MAX_PLAINTEXT_BYTES,
+    SYMMETRIC_DEFAULT,
+    KmsRequest,
+)
 from vsock_wire.protocol.vocabulary import Operation
 
 
@@ -60,7 +66,7 @@ def read_plaintext() -> bytes:
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
         raise InputError(
             f"standard input: longer than {MAX_PLAINTEXT_BYTES} bytes, the most that KMS encrypts",
-            hint="generate a data key with genkey, encrypt with its plaintext, and store its ciphertext with the data",
+            hint=DATA_KEY_HINT,
         )
     return plaintext
 

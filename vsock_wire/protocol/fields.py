@@ -36,6 +36,7 @@ class Field(NamedTuple):
         is_required: whether a request must have it.
         kms_name: KMS's name for it, if that is different.
         least: minimum number of bytes (BYTES).
+        too_long_hint: what to do about more than ``most`` bytes.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Field(NamedTuple):
     is_required: bool = False
     kms_name: str | None = None
     least: int = 1
+    too_long_hint: str | None = None
 
     @property
     def parameter(self) -> str:
@@ -65,7 +67,7 @@ def read_named_field(spec: Field, message: JsonObject) -> Any:
     try:
         return _read_field(spec, message.get(spec.name))
     except FieldError as error:
-        raise FieldError(f"{spec.name}: {error}") from None
+        raise FieldError(f"{spec.name}: {error}", hint=error.hint) from None
 
 
 def encode_plain(value: Any) -> Any:
@@ -125,7 +127,8 @@ def _read_bytes(spec: Field, value: object) -> bytes:
             raise RequestError(KmstoolText.CIPHERTEXT_NOT_BASE64, hint=f"Ciphertext: {error}") from None
         raise FieldError(str(error)) from None
     if not spec.least <= len(data) <= (len(data) if spec.most is None else spec.most):
-        raise FieldError(f"expected {spec.least} to {spec.most} bytes, got {len(data)}")
+        hint = spec.too_long_hint if len(data) > spec.least else None
+        raise FieldError(f"expected {spec.least} to {spec.most} bytes, got {len(data)}", hint=hint)
     return data
 
 

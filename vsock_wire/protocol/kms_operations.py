@@ -31,6 +31,8 @@ MAX_CIPHERTEXT_BYTES = 6_144
 """Decrypt: CiphertextBlob."""
 MAX_PLAINTEXT_BYTES = 4_096
 """Encrypt: Plaintext."""
+DATA_KEY_HINT = "generate a data key with genkey, encrypt with its plaintext, and store its ciphertext with the data"
+"""What to do about a longer plaintext."""
 MAX_RANDOM_BYTES = 1_024
 """GenerateRandom and GenerateDataKey: NumberOfBytes."""
 MAX_PUBLIC_KEY_BYTES = 8_192
@@ -170,7 +172,7 @@ KMS_OPERATIONS: Mapping[Operation, KmsOperation] = {
     Operation.ENCRYPT: KmsOperation(
         request=(
             _KEY_ID_REQUIRED,
-            Field("Plaintext", Kind.BYTES, MAX_PLAINTEXT_BYTES, is_required=True),
+            Field("Plaintext", Kind.BYTES, MAX_PLAINTEXT_BYTES, is_required=True, too_long_hint=DATA_KEY_HINT),
             _CONTEXT,
             _ALGORITHM,
             _GRANT_TOKENS,
@@ -229,7 +231,7 @@ def parse_kms_request(operation: Operation, message: JsonObject) -> KmsRequest:
         try:
             value = read_named_field(spec, message)
         except FieldError as error:
-            raise RequestError(f"{failure}: {error}") from None
+            raise RequestError(f"{failure}: {error}", hint=error.hint) from None
         if value is not None:
             parameters[spec.parameter] = value
     return KmsRequest(operation, parameters)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.account import Enclave, SimulatedAccount
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment import processes
@@ -130,6 +130,36 @@ class Deployment:
             environment=self.account.imds_environment if environment is None else environment,
             stdin=stdin,
         )
+
+    def enclave_cli(
+        self,
+        *arguments: str,
+        enclave: Enclave | None = None,
+        environment: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        proxy: str = "proxy",
+        pass_fds: tuple[int, ...] = (),
+        name: str = "kmstool-enclave-cli",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run kmstool-enclave-cli in an enclave, by default the one that the key's policy trusts."""
+        if environment is None:
+            environment = credential_variables(self.account.issue_credentials())
+        kms = [
+            "--region", self.account.region, "--proxy", str(commands.proxy_address(self.account, proxy)),
+            "--ca-file", str(self.account.ca_file),
+        ]  # fmt: skip
+        return subprocess.run(
+            [
+                processes.tool_path(name), *arguments, *(kms if arguments[0] != "attest" else ()),
+                "--nsm", str((enclave or self.account.enclave).nsm_address), "--allow-non-vsock",
+            ],
+            input=stdin,
+            capture_output=True,
+            env=processes.clean_environment(environment),
+            pass_fds=pass_fds,
+            timeout=60.0,
+            check=False,
+        )  # fmt: skip
 
     def secrets(self) -> dict[str, bytes]:
         """Return every secret that the simulator has issued, and its KMS key, in all forms that a log can contain."""

@@ -20,10 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm
 from nitro_simulator.account import Enclave
 from nitro_simulator.deployment import command_lines as commands
-from nitro_simulator.deployment.processes import clean_environment, tool_path
 from nitro_simulator.kms.journal import OK
 from nitro_simulator.kms.keys.key import KmsKey
-from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, credential_variables, deploy
+from tests.support.deployment.deployment import CONTEXT, CONTEXT_OPTIONS, Deployment, deploy
 from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.messages import Credentials
 
@@ -50,35 +49,7 @@ def flags(credentials: Credentials) -> list[str]:
     ]  # fmt: skip
 
 
-def run(
-    deployment: Deployment,
-    *arguments: str,
-    enclave: Enclave | None = None,
-    environment: dict[str, str] | None = None,
-    stdin: bytes = b"",
-    proxy: str = "proxy",
-    pass_fds: tuple[int, ...] = (),
-    name: str = "kmstool-enclave-cli",
-) -> subprocess.CompletedProcess[bytes]:
-    account = deployment.account
-    if environment is None:
-        environment = credential_variables(account.issue_credentials())
-    kms = [
-        "--region", account.region, "--proxy", str(commands.proxy_address(account, proxy)),
-        "--ca-file", str(account.ca_file),
-    ]  # fmt: skip
-    return subprocess.run(
-        [
-            tool_path(name), *arguments, *(kms if arguments[0] != "attest" else ()),
-            "--nsm", str((enclave or account.enclave).nsm_address), "--allow-non-vsock",
-        ],
-        input=stdin,
-        capture_output=True,
-        env=clean_environment(environment),
-        pass_fds=pass_fds,
-        timeout=60.0,
-        check=False,
-    )  # fmt: skip
+run = Deployment.enclave_cli
 
 
 def run_as_c(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[bytes]:

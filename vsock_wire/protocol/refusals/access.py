@@ -27,7 +27,7 @@ ACCESS_REFUSALS = (
     ),
     _row(
         Reason.NO_RESOURCE_POLICY_ALLOWS,
-        "compare the key policy with this caller's role (Principal) and this enclave's PCR0"
+        "compare the key policy with this action, this caller's role (Principal) and this enclave's PCR0"
         " (kms:RecipientAttestation:ImageSha384; in debug mode, PCR0 to PCR2 are zeros); kmstool-instance policy"
         " explain shows what does not match",
     ),

@@ -39,9 +39,9 @@ KEY_REFUSALS = (
     ),
     Refusal(
         ("InvalidKeyUsageException",),
-        "the key or the algorithm is of another kind: an RSA key needs --key-id and --encryption-algorithm"
-        " RSAES_OAEP_SHA_256, a symmetric key no --encryption-algorithm, and a key for signatures or MACs cannot"
-        " encrypt; aws kms describe-key shows KeyUsage and EncryptionAlgorithms",
+        "the key does not fit the request: an RSA key needs --key-id and --encryption-algorithm RSAES_OAEP_SHA_256; a"
+        " symmetric key needs no --encryption-algorithm; a key for signatures or MACs cannot encrypt; aws kms"
+        " describe-key shows KeyUsage and EncryptionAlgorithms",
         operations=_ENCRYPTS,
     ),
     Refusal(

@@ -19,6 +19,7 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.exceptions import SSLError as Urllib3SslError
 
 from enclave_tool.errors import KmsError, KmsUnreachableError, ProxyUnreachableError, TlsError
+from enclave_tool.kms.clock_skew import CLOCK_OFFSET
 from enclave_tool.kms.failures import MAX_KMS_TEXT_CHARS, kms_failure
 from vsock_wire.errors import ExitCode, ToolError, TransportError, TunnelError
 from vsock_wire.net.address import VsockAddress
@@ -74,6 +75,23 @@ class TestRefusals:
     )
     def test_common_refusals_have_a_hint(self, code: str) -> None:
         assert kms_failure(client_error(code), PROXY).hint
+
+    @pytest.mark.parametrize(
+        ("offset_s", "words"),
+        [
+            (None, "differs from KMS's by more than 5 minutes"),
+            (-300, "differs from KMS's by more than 5 minutes"),
+            (1, "differs from KMS's by more than 5 minutes"),
+            (301, "the enclave's clock is 301 s behind KMS's"),
+            (-9_000, "the enclave's clock is 9000 s ahead of KMS's"),
+        ],
+    )
+    def test_offset_of_the_clock_is_in_the_hint_if_it_explains_the_refusal(
+        self, offset_s: int | None, words: str
+    ) -> None:
+        metadata = {} if offset_s is None else {CLOCK_OFFSET: offset_s}
+        failure = kms_failure(client_error("InvalidSignatureException", "Signature expired: x", **metadata), PROXY)
+        assert words in (failure.hint or "")
 
     def test_unknown_refusal_has_none(self) -> None:
         assert kms_failure(client_error("SomethingNewException"), PROXY).hint is None

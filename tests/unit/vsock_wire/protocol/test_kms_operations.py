@@ -13,6 +13,7 @@ from vsock_wire.errors import WireError
 from vsock_wire.protocol.fields import Kind
 from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_base64, encode_message
 from vsock_wire.protocol.kms_operations import (
+    DATA_KEY_HINT,
     KMS_OPERATIONS,
     MAX_CIPHERTEXT_BYTES,
     MAX_GRANT_TOKENS,
@@ -200,6 +201,18 @@ class TestEveryOperation:
             request = KmsRequest(operation, {**parameters, spec.parameter: over[spec.kind]})
             with pytest.raises(RequestError, match=str(spec.most)):
                 parse_kms_request(operation, encode_kms_request(request))
+
+    def test_only_too_long_a_plaintext_has_a_hint(self, operation: Operation) -> None:
+        for spec in KMS_OPERATIONS[operation].request:
+            if spec.kind is not Kind.BYTES or spec.name == "Ciphertext" or spec.most is None:
+                continue
+            required = {other.parameter: VALUES[other.kind] for other in KMS_OPERATIONS[operation].request}
+            for size in (0, spec.most + 1):
+                request = {**encode_kms_request(KmsRequest(operation, required)), spec.name: encode_base64(bytes(size))}
+                with pytest.raises(RequestError) as caught:
+                    parse_kms_request(operation, request)
+                is_long_plaintext = size > 0 and spec.name == "Plaintext"
+                assert caught.value.hint == (DATA_KEY_HINT if is_long_plaintext else None)
 
     def test_reply_arrives_as_kms_sent_it(self, operation: Operation) -> None:
         spec = KMS_OPERATIONS[operation]
