@@ -22,8 +22,8 @@ def _row(reason: Reason | None, hint: str, *operations: Operation) -> Refusal:
 ACCESS_REFUSALS = (
     _row(
         None,
-        "check what can deny access, in this order: the key policy (this caller's role, this enclave's PCR0), the IAM"
-        " policies of the role, the policy of the VPC endpoint for KMS, the organization's policies",
+        "KMS does not say why: check, in this order, the key policy (this caller's role, this enclave's PCR0), the IAM"
+        " policies of the role, the policy of the VPC endpoint for KMS, and the organization's policies",
     ),
     _row(
         Reason.NO_RESOURCE_POLICY_ALLOWS,
@@ -113,7 +113,7 @@ ACCESS_REFUSALS = (
     ),
     _row(
         Reason.KEY_NOT_FOUND,
-        "the key does not exist in the region that was asked, or it belongs to another account and its policy does not"
-        " allow this caller's role: check the region first (--region, or the one the enclave was started with)",
+        "the key does not exist in the region of this request, or it belongs to another account and its policy does"
+        " not allow this caller's role: check the region first (--region, or the one the enclave was started with)",
     ),
 )

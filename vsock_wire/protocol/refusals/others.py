@@ -56,7 +56,7 @@ KEY_REFUSALS = (
     ),
     Refusal(
         ("IncorrectKeyException",),
-        "--key-id names another key than the one that encrypted this ciphertext: omit it, or name the other key",
+        "--key-id names another key than the one that encrypted this ciphertext: omit it, or name that key",
         operations=(Operation.DECRYPT,),
     ),
     Refusal(("IncorrectKeyException",), "the ciphertext was encrypted under another key than the one that was named"),
@@ -77,12 +77,12 @@ KEY_REFUSALS = (
         " returned, or omit it: within five minutes, a grant works without its token",
     ),
     Refusal(
-        ("UnsupportedOperationException",), "KMS does not offer this here: check the region, the key and the options"
+        ("UnsupportedOperationException",), "KMS does not support this with this key or in this region: check both"
     ),
     Refusal(
         ("UnsupportedOperationException",),
-        "KMS does not offer this --key-pair-spec here: check its spelling and the region; a key in a custom key store"
-        " cannot encrypt key pairs",
+        "KMS does not support this --key-pair-spec in this region, or the key is in a custom key store, which does not"
+        " support key pairs",
         operations=(Operation.GENERATE_DATA_KEY_PAIR,),
     ),
     *(
@@ -101,7 +101,7 @@ KEY_REFUSALS = (
 VALUE_REFUSALS = (
     Refusal(
         _VALIDATION,
-        "KMS does not name what is not valid: check the options, and that the attestation document reaches KMS as the"
+        "KMS does not say what is not valid: check the options, and that the attestation document reaches KMS as the"
         " Nitro Security Module of this enclave made it: kmstool-instance attest verifies one",
         exit_code=ExitCode.REFUSED,
     ),
@@ -150,7 +150,8 @@ VALUE_REFUSALS = (
     ),
     Refusal(
         ("RequestEntityTooLargeException",),
-        "the request is too large for what answered, which KMS's limits exclude: check that the endpoint is KMS's own",
+        "the request is larger than what answered accepts, but not larger than KMS allows: check that the endpoint is"
+        " KMS's own",
     ),
 )
 CREDENTIAL_REFUSALS = (
@@ -161,7 +162,7 @@ CREDENTIAL_REFUSALS = (
     ),
     Refusal(
         ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId"),
-        "KMS does not know these credentials: check the access key and the session token, and that both are of the"
+        "KMS does not know these credentials: check the access key and the session token, and that both belong to the"
         " region's partition (China and GovCloud have their own)",
         exit_code=ExitCode.REFUSED,
     ),
@@ -189,8 +190,8 @@ CREDENTIAL_REFUSALS = (
     ),
     Refusal(
         ("OptInRequired", "SubscriptionRequiredException"),
-        "the account may not use KMS here: finish its sign-up with AWS, and enable the region (aws account"
-        " enable-region)",
+        "this account cannot use KMS in this region: finish the account's sign-up with AWS, or enable the region (aws"
+        " account enable-region)",
         exit_code=ExitCode.REFUSED,
     ),
 )
@@ -199,9 +200,12 @@ SERVICE_REFUSALS = (
         ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"),
         "too many KMS calls in this account and region: try again later, or raise the KMS quota",
     ),
-    Refusal(("DependencyTimeoutException",), f"KMS waited too long for a system that it needs: {_TRY_AGAIN}"),
-    Refusal(("KMSInternalException", "InternalFailure", "InternalServerError"), f"KMS failed inside: {_TRY_AGAIN}"),
-    Refusal(("ServiceUnavailable", "ServiceUnavailableException"), f"KMS is not available now: {_TRY_AGAIN}"),
+    Refusal(("DependencyTimeoutException",), f"a system that KMS depends on did not respond in time: {_TRY_AGAIN}"),
+    Refusal(
+        ("KMSInternalException", "InternalFailure", "InternalServerError"),
+        f"an error occurred inside KMS: {_TRY_AGAIN}",
+    ),
+    Refusal(("ServiceUnavailable", "ServiceUnavailableException"), f"KMS is temporarily unavailable: {_TRY_AGAIN}"),
     *(
         Refusal(
             (code,),
