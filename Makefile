@@ -9,7 +9,7 @@ PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy 
 SOURCES := $(PACKAGES) tests bench tools examples
 
 .PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
-.PHONY: eif-judges public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
+.PHONY: enclave-image eif-judges public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make install       set up .venv; every other target does this first if it needs it"
 	@echo "make demo          decrypt with attestation on this machine, step by step, without AWS"
@@ -32,7 +32,7 @@ help:
 	@echo "make images        build the enclave's and the instance's image with docker, podman or buildah (docs/how-to/build-images.md)"
 	@echo "make verify-reproducible  build each image twice from scratch and compare them file by file"
 	@echo "make image-report  show what takes up space in the images"
-	@echo "make eif           build the enclave image file and its measurements.json with nitro-cli"
+	@echo "make eif           build the enclave image file and its measurements.json, with nitro-cli or kmstool-eif"
 	@echo "make policy        write the key policy for it: ROLE=ARN ADMIN=ARN"
 	@echo "make run-enclave   run it with nitro-cli: CID=16 CPUS=2 MEMORY=512 DEBUG=1; also: make console, make describe"
 	@echo "make validate      check deploy/ against the schemas of Kubernetes and CloudFormation, and with systemd"
@@ -166,14 +166,12 @@ nitro-cli:
 	exit 2; }
 NEEDS_EIF = @[ -e $(EIF) ] || { echo "error: $(EIF): not found; run make eif first" >&2; exit 2; }
 
-# nitro-cli takes the image from Docker. Load it whichever program built it, because Docker's image of that name may be
-# older. nitro-cli empties the output file first, so write to .part: a failure must not leave measurements without an image.
-eif: nitro-cli images
-	@docker load --quiet --input build/images/enclave.tar
-	@$(NITRO_CLI) build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file $(EIF).part > $(MEASUREMENTS).part
-	@mv $(EIF).part $(EIF)
-	@mv $(MEASUREMENTS).part $(MEASUREMENTS)
-	@echo "$(EIF); its measurements: $(MEASUREMENTS)"
+enclave-image:
+	@$(IMAGE_PYTHON) build enclave
+
+ENCLAVE_ARCHIVE := build/images/enclave.tar
+eif: $(STAMP) enclave-image
+	@$(BIN)/python -m tools.images.eif --nitro-cli $(NITRO_CLI) --archive $(ENCLAVE_ARCHIVE) --out $(EIF) --measurements $(MEASUREMENTS)
 
 policy: $(STAMP)
 	@[ -e $(MEASUREMENTS) ] || { echo "error: $(MEASUREMENTS): not found; run make eif first" >&2; exit 2; }

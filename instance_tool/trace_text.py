@@ -251,6 +251,8 @@ class _Narrator:
 
     def _compared(self, key_identifier: str) -> str:
         presented = self._presented
+        if presented is not None and presented.fields is None:
+            return "not compared with the public key in the document, which cannot be read"
         if presented is None or not presented.key_identifier or key_identifier != presented.key_identifier:
             return "= NOT the public key in the document"
         return "= the public key in the document" + ("" if presented.is_verified else ", which is NOT verified")

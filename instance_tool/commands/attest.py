@@ -71,7 +71,7 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
         "--public-key", metavar="FILE", help="Have it hold this key, in DER or PEM, instead of the enclave's own."
     ),
     *EXPECTATION_OPTIONS,
-    click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR."),
+    click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR, even if it fails."),
 )
 @attestation_errors_reported()
 def attest(settings: AttestSettings) -> None:
@@ -101,9 +101,9 @@ def attest(settings: AttestSettings) -> None:
             public_key=request.public_key,
             bare_user_data=request.is_user_data_bare,
         )
-    verified = verify_and_warn(document, replace(expected, at=datetime.now(UTC)))
-    if settings.save is not None:
+    if settings.save is not None:  # before it is verified: a document that fails is the one to look at
         settings.save.write_bytes(document)
+    verified = verify_and_warn(document, replace(expected, at=datetime.now(UTC)))
     match OutputFormat(settings.output):
         case OutputFormat.JSON:
             click.echo(document_json(verified))

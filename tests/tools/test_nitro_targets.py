@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from nitro_attestation.image.description import measure_image_file
+from nitro_attestation.measurements import parse_measurements
+from tests.support.images.container_archives import Item, docker_archive, folder, layer
+from tests.support.images.image_files import image_bytes
+
 ROOT = Path(__file__).parents[2]
 PCRS = {"HashAlgorithm": "Sha512_48 { .. }", "PCR0": "1f" * 48, "PCR1": "2e" * 48, "PCR2": "3d" * 48}
 ROLE = "arn:aws:iam::111122223333:role/Instance"
@@ -25,7 +30,7 @@ build-enclave)
     echo "Start building the Enclave Image..." >&2
     : > "$5" # as nitro-cli does before it builds
     [ -z "$FAIL" ] || exit 39
-    echo eif > "$5"
+    if [ -e "$RESULT" ]; then cp "$RESULT" "$5"; else echo eif > "$5"; fi
     echo '{json.dumps({"Measurements": PCRS})}' ;;
 esac
 """
@@ -47,18 +52,31 @@ class Targets:
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         files = [f"EIF={self.eif}", f"MEASUREMENTS={self.measurements}"]
         return subprocess.run(
-            ["make", "--no-print-directory", "--old-file=images", "--old-file=.venv/.installed", *files, *arguments],
+            [
+                "make",
+                "--no-print-directory",
+                "--old-file=enclave-image",
+                "--old-file=.venv/.installed",
+                *files,
+                *arguments,
+            ],
             cwd=ROOT,
             env={
                 "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
                 "CALLS": str(self.calls),
                 "FAIL": "",
+                "RESULT": "",
+                "NITRO_CLI_BLOBS": str(self.calls.with_name("blobs")),
                 **environment,
             },
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def output(self) -> str:
+        """Return the file that nitro-cli was told to write."""
+        return next(call.rpartition(" ")[2] for call in self.seen() if call.startswith("build-enclave"))
 
     def seen(self) -> list[str]:
         return self.calls.read_text("utf-8").splitlines() if self.calls.exists() else []
@@ -74,7 +92,7 @@ def test_eif_keeps_the_measurements_and_policy_uses_them(targets: Targets) -> No
     assert done.returncode == 0, done.stderr
     assert targets.seen() == [
         "docker load --quiet --input build/images/enclave.tar",
-        f"build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file {targets.eif}.part",
+        f"build-enclave --docker-uri localhost/kmstool-enclave:latest --output-file {targets.output()}",
     ]
     assert targets.eif.read_text("utf-8") == "eif\n"
     assert json.loads(targets.measurements.read_text("utf-8"))["Measurements"] == PCRS
@@ -84,11 +102,56 @@ def test_eif_keeps_the_measurements_and_policy_uses_them(targets: Targets) -> No
     assert {ROLE, ADMIN} <= set(json.dumps(json.loads(policy.stdout)).split('"'))
 
 
-def test_eif_that_fails_leaves_no_measurements(targets: Targets) -> None:
+def test_eif_that_fails_leaves_nothing(targets: Targets) -> None:
+    before = set(targets.eif.parent.iterdir())
     done = targets.make("eif", FAIL="1")
     assert done.returncode == 2
+    assert set(targets.eif.parent.iterdir()) == before | {targets.calls}
+
+
+class TestEifWithTheFilesOfAws:
+    @pytest.fixture
+    def archive(self, targets: Targets, tmp_path: Path) -> str:
+        blobs = tmp_path / "blobs"
+        blobs.mkdir()
+        for name in ("bzImage", "Image", "cmdline", "init", "nsm.ko"):
+            (blobs / name).write_text(name, "utf-8")
+        items = [folder("bin/"), Item("bin/app", content=b"app")]
+        path = docker_archive(tmp_path / "enclave.tar", [layer(*items)], {"Cmd": ["/bin/app"], "Env": []})
+        return f"ENCLAVE_ARCHIVE={path}"
+
+    def test_is_built_without_nitro_cli(self, targets: Targets, archive: str) -> None:
+        done = targets.make("eif", archive, "NITRO_CLI=no-such-nitro-cli")
+        assert done.returncode == 0, done.stderr
+        assert targets.seen() == []
+        with targets.eif.open("rb") as file:
+            pcrs = measure_image_file(file)
+        assert parse_measurements(targets.measurements.read_bytes()) == pcrs
+
+    def test_is_compared_with_nitro_clis(self, targets: Targets, archive: str, tmp_path: Path) -> None:
+        assert targets.make("eif", archive, "NITRO_CLI=no-such-nitro-cli").returncode == 0
+        theirs = tmp_path / "theirs"
+        shutil.copy(targets.eif, theirs)
+        done = targets.make("eif", archive, RESULT=str(theirs))
+        assert "nitro-cli and kmstool-eif reach the same measurements for this image\n" in done.stderr
+        assert "the files are the same, byte for byte\n" in done.stderr
+
+    def test_difference_from_nitro_clis_is_named(self, targets: Targets, archive: str, tmp_path: Path) -> None:
+        theirs = tmp_path / "theirs"
+        theirs.write_bytes(image_bytes())
+        done = targets.make("eif", archive, RESULT=str(theirs))
+        assert done.returncode == 0, done.stderr
+        assert "nitro-cli and kmstool-eif reach OTHER MEASUREMENTS for this image\n" in done.stderr
+        assert "section 0 (kernel): other content: " in done.stderr
+        assert targets.eif.read_bytes() == theirs.read_bytes()
+
+
+def test_eif_without_nitro_cli_and_files_of_aws_says_what_to_install(targets: Targets) -> None:
+    done = targets.make("eif", "NITRO_CLI=no-such-nitro-cli")
+    assert done.returncode == 2
+    assert "dnf install aws-nitro-enclaves-cli-devel" in done.stderr
+    assert "bzImage" in done.stderr or "Image" in done.stderr
     assert not targets.eif.exists()
-    assert not targets.measurements.exists()
 
 
 def test_eif_that_fails_keeps_the_older_one_and_its_measurements(targets: Targets) -> None:
@@ -124,7 +187,7 @@ def test_console_and_describe_call_nitro_cli(targets: Targets) -> None:
     assert targets.seen() == ["console --enclave-name kmstool-enclave", "describe-enclaves"]
 
 
-@pytest.mark.parametrize("target", ["eif", "run-enclave", "console", "describe"])
+@pytest.mark.parametrize("target", ["run-enclave", "console", "describe"])
 def test_missing_nitro_cli_is_reported_and_nothing_else_happens(target: str, targets: Targets) -> None:
     assert shutil.which("no-such-nitro-cli") is None
     done = targets.make(target, "NITRO_CLI=no-such-nitro-cli")

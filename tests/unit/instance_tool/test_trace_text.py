@@ -184,7 +184,7 @@ class TestDocument:
         heading, *details = lines_of(text, 1)
         assert f"attestation document, {len(document):,} bytes" in heading
         assert [detail[:38] for detail in details] == ["    NOT verified: attestation document"]
-        assert lines_of(text, 2)[2] == "    = NOT the public key in the document"
+        assert lines_of(text, 2)[2] == "    not compared with the public key in the document, which cannot be read"
 
     def test_of_an_enclave_in_debug_mode_gets_a_warning(self) -> None:
         details = lines_of(told(dataclasses.replace(ATTESTED, document=make_document(debug=True))), 1)
