@@ -111,7 +111,7 @@ def test_eif_that_fails_leaves_nothing(targets: Targets) -> None:
 
 class TestEifWithTheFilesOfAws:
     @pytest.fixture
-    def archive(self, targets: Targets, tmp_path: Path) -> str:
+    def archive(self, tmp_path: Path) -> str:
         blobs = tmp_path / "blobs"
         blobs.mkdir()
         for name in ("bzImage", "Image", "cmdline", "init", "nsm.ko"):
