@@ -71,7 +71,9 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
         "--public-key", metavar="FILE", help="Have it hold this key, in DER or PEM, instead of the enclave's own."
     ),
     *EXPECTATION_OPTIONS,
-    click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR, even if it fails."),
+    click.option(
+        "--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR, even if it fails."
+    ),
 )
 @attestation_errors_reported()
 def attest(settings: AttestSettings) -> None:
