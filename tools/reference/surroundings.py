@@ -18,14 +18,19 @@ _OPTION_DEFAULTS: Entries = {
     "PROXY_PORT": "Default of --proxy-port.",
     "ENDPOINT": "Default of --endpoint.",
 }
+_TERMINAL: Entries = {
+    "NO_COLOR": "If set, no colors are printed.",
+    "TERM": "If dumb, no colors are printed.",
+}
 ENVIRONMENT: Mapping[str, Entries] = {
     "kmstool-eif": {
         "NITRO_CLI_BLOBS": "Folder with AWS's kernel, cmdline, init and nsm.ko. --blobs overrides it.",
         "SOURCE_DATE_EPOCH": "Build time in the metadata, in seconds since 1970. Default: the container image's own.",
         "TMPDIR": "Where to unpack compressed layers.",
+        **_TERMINAL,
     },
-    "kmstool-enclave": _OPTION_DEFAULTS,
-    "kmstool-enclave-cli": {**_OPTION_DEFAULTS, **_AWS_CREDENTIALS},
+    "kmstool-enclave": {**_OPTION_DEFAULTS, **_TERMINAL},
+    "kmstool-enclave-cli": {**_OPTION_DEFAULTS, **_AWS_CREDENTIALS, **_TERMINAL},
     "kmstool-instance": {
         "KMSTOOL_ENCLAVE": "Address of the enclave. --enclave and --cid override it.",
         **_AWS_CREDENTIALS,
@@ -38,11 +43,12 @@ ENVIRONMENT: Mapping[str, Entries] = {
         "AWS_EC2_METADATA_DISABLED": "If true, do not ask IMDS for credentials.",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": "Where IMDS listens. Default: http://169.254.169.254.",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4 (the default), or IPv6 for http://[fd00:ec2::254].",
-        "NO_COLOR": "If set, doctor prints no colors.",
+        **_TERMINAL,
     },
     "kmstool-sim": {
         "PATH": "run: searched for PROGRAM, after the folder of kmstool's own programs.",
         "TMPDIR": "Where to make the folder for sockets and files. Keep it short: they hold unix sockets.",
+        **_TERMINAL,
     },
     "vsock-proxy": {
         "NOTIFY_SOCKET": "Set by systemd: where to report that the proxy is ready, reloading or stopping.",
@@ -51,6 +57,7 @@ ENVIRONMENT: Mapping[str, Entries] = {
         "LISTEN_FDS": "Set by systemd: number of listening sockets passed by a socket unit.",
         "LISTEN_PID": "Set by systemd: the process that LISTEN_FDS is for.",
         "LISTEN_FDNAMES": "Set by systemd: names of the sockets. Removed, not used.",
+        **_TERMINAL,
     },
 }
 """``kmstool-sim run`` also sets variables for the program that it runs: docs/reference/simulator.md."""
