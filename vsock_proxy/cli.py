@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import sys
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import click
 
 from vsock_proxy import check
-from vsock_proxy.daemon.lifecycle import serve_until_stopped
-from vsock_proxy.logs import log_as_json
+from vsock_proxy.daemon.lifecycle import PACKAGE, serve
 from vsock_proxy.options import ROUTE_OPTIONS, Seconds, parse_serve_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, DNS_REFRESH_S, DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
@@ -22,7 +20,6 @@ from vsock_wire.net.address import MAX_TCP_PORT
 from vsock_wire.version import version_text
 
 PROGRAM = "vsock-proxy"
-PACKAGE = "vsock_proxy"
 
 _EPILOG = (
     "LOCAL_PORT is a vsock port or an address: vsock://CID:PORT, unix:PATH, tcp://HOST:PORT. All three arguments are "
@@ -114,6 +111,4 @@ def command(**options: Any) -> ExitCode:
 def _serve(options: dict[str, Any]) -> ExitCode:
     settings = parse_serve_settings(**options)
     set_up_logging(PACKAGE, verbosity=settings.verbosity)
-    if settings.logs_json:
-        log_as_json(PACKAGE)
-    return asyncio.run(serve_until_stopped(settings))
+    return serve(settings)

@@ -13,7 +13,7 @@ from vsock_proxy.config.destination import parse_destination
 from vsock_proxy.config.model import Route
 from vsock_proxy.config.source import DEFAULT_CONFIG_PATH, ConfigSource
 from vsock_proxy.config.yaml_nodes import MAX_SECONDS
-from vsock_proxy.daemon.descriptors import choose_max_connections
+from vsock_proxy.daemon.descriptors import raise_descriptor_limit
 from vsock_proxy.errors import AwsText, ConfigError
 from vsock_proxy.settings import INFO_VERBOSITY, AddressFamily, CheckSettings, Limits, ServeSettings
 from vsock_wire.errors import quoted
@@ -112,12 +112,12 @@ def parse_serve_settings(
         ConfigError: likewise; or the number of connections is not a number, or 0.
     """
     check = parse_check_settings(**shared)
-    most = choose_max_connections()
+    raise_descriptor_limit()
     return ServeSettings(
         source=check.source,
         family=check.family,
         limits=Limits(
-            max_connections=most if max_connections is None else _parse_workers(max_connections),
+            max_connections=None if max_connections is None else _parse_workers(max_connections),
             connect_timeout_s=connect_timeout,
             idle_timeout_s=idle_timeout,
             drain_timeout_s=drain_timeout,

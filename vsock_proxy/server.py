@@ -1,65 +1,79 @@
 """The proxy itself: routes, the allowlist, and changing both while connections stay open.
 
-How it works. ``apply`` opens a Listener for each new route and registers it with the event loop. When a listener is
-readable, every waiting client goes to Connections, which calls back ``_connect`` with the client's route. ``_connect``
-resolves the name, keeps the addresses that the allowlist permits, and dials those with ``connect_upstream``.
-Connections does the rest. ``apply`` is called at startup and at each reload; ``drain`` is called once, at the end.
+How it works. ``apply`` opens a Listener for each new route and has the loop watch it. Each client that waits there goes
+to Connections, which asks ``plan`` where the client's route leads. ``plan`` keeps those addresses of the destination
+that the allowlist permits; Connections does the rest. ``apply`` is called at startup and at each reload; ``drain`` or
+``stop`` is called once, at the end.
 
 Why it is built this way. The allowlist is checked at connect time and against addresses, because a name may resolve
 differently after the configuration was loaded. ``apply`` first does everything that can fail and only then changes
-state, so that a reload either succeeds or leaves the old rules and listeners untouched. Routes and rules are looked up
-when a client connects and never stored with a connection, so that a reload cannot disturb an open one. Everything runs
-in one event loop, so none of this needs a lock.
+state, so that a reload either succeeds or leaves the old rules and listeners untouched; where a new address overlaps
+one that goes, the old one is closed first, and opened again if something fails. Routes and rules are looked up when
+a client connects and never stored with a connection, so that a reload cannot disturb an open one. Everything runs in
+one thread, so none of this needs a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ipaddress import IPv4Address
 
-from vsock_proxy.config.model import Config, Route
+from vsock_proxy.config.destination import Destination, IpAddress
+from vsock_proxy.config.listening import ListenKey, listen_keys, overlap
+from vsock_proxy.config.model import Config
 from vsock_proxy.config.source import DEFAULT_CONFIG_PATH
-from vsock_proxy.dial.connect import connect_upstream
 from vsock_proxy.dial.permission import Permissions
 from vsock_proxy.dial.resolver import Resolver
-from vsock_proxy.errors import AwsText, DialError
-from vsock_proxy.listener import Listener
+from vsock_proxy.errors import AwsText
+from vsock_proxy.listener import BACKLOG, Acceptor, Listener, Reserve
+from vsock_proxy.logs import Event, log_event
+from vsock_proxy.relay.arrival import RouteState
 from vsock_proxy.relay.connections import Connections
+from vsock_proxy.relay.loop import RelayLoop
 from vsock_proxy.relay.outcomes import Refusal
+from vsock_proxy.relay.plan import Opening, SocketName, Target
 from vsock_proxy.settings import Limits
+from vsock_wire.errors import ToolError
 from vsock_wire.net.address import Address
 
 logger = logging.getLogger(__name__)
 
 
 class ProxyServer:
-    """Serves the configuration last given to ``apply``, until ``drain``; for use inside one event loop.
+    """Serves the configuration last given to ``apply``, until ``drain`` or ``stop``; for use inside one event loop.
 
     Args:
+        loop: the loop that asyncio runs on.
         limits: number of connections, and timeouts.
         resolver: finds the addresses of the routes' host names; the server closes it.
         inherited: listening sockets that are already open, by address, for routes that listen there.
         file: the config file, for hints.
+        log: takes each connection's report.
     """
 
     def __init__(
         self,
+        loop: RelayLoop,
         limits: Limits,
         resolver: Resolver,
         *,
         inherited: Mapping[Address, socket.socket] | None = None,
         file: object = DEFAULT_CONFIG_PATH,
+        log: Callable[[int, Event], None] = log_event,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._limits = limits
         self._resolver = resolver
-        self._permissions = Permissions(resolver, file=file)
         self._inherited = dict(inherited or {})
-        self._listeners: dict[Address, Listener] = {}
-        self._routes: dict[Address, Route] = {}
-        self.connections = Connections(limits, self._connect)
+        self._permissions = Permissions(resolver, file=file)
+        self._acceptors: dict[ListenKey, Acceptor] = {}
+        self._states: dict[ListenKey, RouteState] = {}
+        self._reserve = Reserve()
+        self.connections = Connections(loop, limits, self, log=log)
 
     def apply(self, config: Config) -> None:
         """Serve ``config`` from now on; open connections continue.
@@ -67,17 +81,18 @@ class ProxyServer:
         Raises:
             TransportError: the address of a new route cannot be bound; everything stays as it was.
         """
-        routes = {route.listen: route for route in config.routes}
-        opened = self._open_listeners([address for address in routes if address not in self._listeners])
-        for address in self._listeners.keys() - routes.keys():
-            self._stop_listening(address)
+        routes = listen_keys(config.routes)
+        going = self._acceptors.keys() - routes.keys()
+        opened = self._open_listeners([key for key in routes if key not in self._acceptors], going)
+        for key in going & self._acceptors.keys():
+            self._stop_listening(key)
         self._permissions.allowlist = config.allowlist
-        self._routes = routes
+        self._states = {key: self.connections.state_of(route) for key, route in routes.items()}
+        self.connections.divide(self._states.values(), len(routes))
         self._resolver.watch(_host_names(config))
-        for address, listener in opened.items():
-            self._listeners[address] = listener
-            self._loop.add_reader(listener.sock, self._accept, address)
-            logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[address].destination)
+        for key, listener in opened.items():
+            self._listen(key, listener)
+            logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[key].destination)
 
     async def verify(self, config: Config) -> None:
         """Check that the allowlist permits the routes of ``config``, by DNS where that is needed.
@@ -96,46 +111,116 @@ class ProxyServer:
 
     async def drain(self) -> None:
         """Stop accepting, and give open connections until the drain timeout to finish."""
-        for address in tuple(self._listeners):
-            self._accept(address)  # from their own view, clients in the backlog are connected
-            self._stop_listening(address)
+        for key in tuple(self._acceptors):
+            self._stop_listening(key)
         await self.connections.drain()
-        await self._resolver.close()
+        await self._close()
 
-    def _open_listeners(self, addresses: list[Address]) -> dict[Address, Listener]:
-        opened: dict[Address, Listener] = {}
+    async def stop(self) -> None:
+        """Stop accepting, and end all connections now; nobody else is admitted."""
+        for acceptor in self._acceptors.values():
+            acceptor.close()
+        self._acceptors.clear()
+        self.connections.abort()
+        await self.connections.drain()
+        await self._close()
+
+    # the Planner of relay.plan: where connections go
+
+    def opening(self, _state: RouteState) -> Opening | None:
+        """See Planner."""
+        return None
+
+    def plan(self, state: RouteState, _peer: str, _request: object | None) -> Target | Awaitable[Target]:
+        """See Planner."""
+        destination = state.route.destination
+        addresses = state.literal or self._resolver.known_addresses(destination.host)
+        rules = self._permissions.allowlist
+        if state.target is not None and state.target_for[0] is rules and state.target_for[1] is addresses:
+            return state.target
+        permitted = self._permissions.permitted_now(destination)
+        if not permitted:
+            return self._plan_later(destination)
+        state.target, state.target_for = _target(destination, permitted), (rules, addresses)
+        return state.target
+
+    def failed(self, state: RouteState, _target: Target) -> None:
+        """See Planner."""
+        self._resolver.suspect(state.route.destination.host)
+
+    async def _plan_later(self, destination: Destination) -> Target:
+        return _target(
+            destination, await self._permissions.permitted(destination, timeout_s=self._limits.connect_timeout_s)
+        )
+
+    # listeners
+
+    def _open_listeners(self, keys: list[ListenKey], going: Iterable[ListenKey]) -> dict[ListenKey, Listener]:
+        opened: dict[ListenKey, Listener] = {}
+        closed_first: list[ListenKey] = []
         try:
-            for address in addresses:
-                opened[address] = Listener(address, self._inherited.pop(address, None))
+            for key in keys:
+                for other in going:
+                    if other in self._acceptors and overlap(key.address, other.address):
+                        self._stop_listening(other)
+                        closed_first.append(other)
+                opened[key] = Listener(key.address, self._inherited.pop(key.address, None))
         except BaseException:
             for listener in opened.values():
                 listener.close()
+            self._listen_again(closed_first)
             raise
         return opened
 
-    def _stop_listening(self, address: Address) -> None:
-        listener = self._listeners.pop(address)
-        self._loop.remove_reader(listener.sock)
-        listener.close()
-        logger.info("no longer listening: %s", listener.address)
+    def _listen_again(self, keys: list[ListenKey]) -> None:
+        for key in keys:
+            try:
+                self._listen(key, Listener(key.address))
+            except ToolError as error:
+                logger.error("%s", error)  # noqa: TRY400 - the text says it all
 
-    def _accept(self, address: Address) -> None:
-        route = self._routes[address]
-        for client, peer in self._listeners[address].accept():
-            if client is None:
-                self.connections.refuse(peer, route, Refusal.NO_DESCRIPTOR, "out of file descriptors or memory")
-            else:
-                self.connections.admit(client, peer, route)
+    def _listen(self, key: ListenKey, listener: Listener) -> None:
+        self._acceptors[key] = acceptor = Acceptor(
+            self._loop,
+            listener,
+            self._reserve,
+            admit=functools.partial(self._admit, key),
+            refused=functools.partial(self._refused, key),
+            call_later=asyncio.get_running_loop().call_later,
+        )
+        acceptor.start()
 
-    async def _connect(self, route: Route) -> socket.socket:
-        """Connect to the destination of ``route``, under the current allowlist."""
-        destination = route.destination
-        permitted = await self._permissions.permitted(destination, timeout_s=self._limits.connect_timeout_s)
-        try:
-            return await connect_upstream(destination, permitted, timeout_s=self._limits.connect_timeout_s)
-        except DialError:
-            self._resolver.suspect(destination.host)
-            raise
+    def _stop_listening(self, key: ListenKey) -> None:
+        acceptor = self._acceptors.pop(key)
+        if not acceptor.listener.is_inherited:  # else they wait for the next process
+            acceptor.accept(BACKLOG + 1)  # from their own view, clients that wait are connected
+        acceptor.close()
+        logger.info("no longer listening: %s", acceptor.listener.address)
+
+    def _admit(self, key: ListenKey, number: int, peer: str) -> None:
+        self.connections.admit(number, peer, self._states[key])
+
+    def _refused(self, key: ListenKey) -> None:
+        self.connections.refuse(
+            "a client", self._states[key], Refusal.NO_DESCRIPTOR, "out of file descriptors or memory"
+        )
+
+    async def _close(self) -> None:
+        await self._resolver.close()
+        self._reserve.close()
+
+
+def socket_name(address: IpAddress, port: int) -> SocketName:
+    """Return what ``connect`` takes for an address, without the files that ``getaddrinfo`` would read."""
+    if isinstance(address, IPv4Address):
+        return socket.AF_INET, (str(address), port)
+    host, _, scope = str(address).partition("%")
+    scope_id = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
+    return socket.AF_INET6, (host, port, 0, scope_id)
+
+
+def _target(destination: Destination, addresses: Iterable[IpAddress]) -> Target:
+    return Target(str(destination), tuple(socket_name(address, destination.port) for address in addresses))
 
 
 def _host_names(config: Config) -> set[str]:

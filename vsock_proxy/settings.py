@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+import resource
 import socket
 from dataclasses import dataclass
 
@@ -28,6 +29,19 @@ INFO_VERBOSITY = 2
 """The default, because an operator needs to see a service's connections; each -v adds one, each -q subtracts one."""
 
 
+DESCRIPTORS_PER_CONNECTION = 3
+"""The client, the upstream, and a second address in the race to the upstream."""
+RESERVED_DESCRIPTORS = 128
+"""Reserved for the pipes of bulk transfers (2 x pipes.MAX_PIPES), logs, DNS, metrics, reloads, and refusing clients."""
+MAX_WAITING = 4_096
+"""Clients that may wait for a slot: as many as the kernel queues before they are accepted."""
+
+
+def soft_descriptor_limit() -> int:
+    """Return how many descriptors the process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 class AddressFamily(enum.Enum):
     """Which addresses of a destination to use."""
 
@@ -45,18 +59,29 @@ class Limits:
     """Number of connections, and timeouts; the constants of the same names explain the defaults.
 
     Attributes:
-        max_connections: concurrent connections; more are refused.
+        max_connections: concurrent connections; None for as many as the process's descriptors allow.
         connect_timeout_s: for a destination to answer; separately, also for its name to resolve.
         idle_timeout_s: time without a byte in either direction before the connection is closed; 0 means no limit.
         drain_timeout_s: for connections to finish after SIGTERM.
         dns_refresh_s: between two lookups of a name.
     """
 
-    max_connections: int
+    max_connections: int | None
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     dns_refresh_s: float = DNS_REFRESH_S
+
+    def capacity(self, listeners: int) -> tuple[int, int]:
+        """Return how many clients may be connected, and how many more may wait for that.
+
+        Args:
+            listeners: how many descriptors listen.
+        """
+        descriptors = max(0, soft_descriptor_limit() - RESERVED_DESCRIPTORS - listeners)
+        fitting = max(1, descriptors // DESCRIPTORS_PER_CONNECTION)
+        most = fitting if self.max_connections is None else min(self.max_connections, fitting)
+        return most, min(MAX_WAITING, max(0, descriptors - most * DESCRIPTORS_PER_CONNECTION))
 
 
 @dataclass(frozen=True, kw_only=True)

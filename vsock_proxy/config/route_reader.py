@@ -44,7 +44,7 @@ class RouteReader:
         taken: set[Address] = set()
         for item in self._nodes.sequence(node, "routes"):
             route = self._route(item)
-            if route.listen in taken:
+            if route.listen in taken and not route.has_own_port:
                 raise self._nodes.error(item, "listen", f"an earlier route already listens on {route.listen}")
             taken.add(route.listen)
             routes.append(route)

@@ -63,7 +63,7 @@ class ConfigSource:
             return config
         if not config.allowlist.could_permit(self.route.destination):
             raise self.not_allowed(self.route.destination)
-        if any(route.listen == self.route.listen for route in config.routes):
+        if not self.route.has_own_port and any(route.listen == self.route.listen for route in config.routes):
             raise ConfigError(f"{self.file}: routes: the command line already has a route on {self.route.listen}")
         return replace(config, routes=(*config.routes, self.route))
 

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
-from typing import Protocol
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
 from vsock_proxy.config.model import Config
-from vsock_proxy.config.source import ConfigSource
-from vsock_proxy.daemon.systemd import inherited_sockets, notify, watchdog_interval_s
+from vsock_proxy.daemon.systemd import ServiceManager, inherited_sockets, watchdog_interval_s
 from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import ConfigError
+from vsock_proxy.logs import Event, EventLog, LogWriter, log_event, write_without_waiting
+from vsock_proxy.relay.loop import RelayLoop, report_bug
 from vsock_proxy.server import ProxyServer
 from vsock_proxy.settings import ServeSettings
 from vsock_wire.errors import ExitCode, ToolError, printable
 from vsock_wire.net.address import Address
 
+PACKAGE = "vsock_proxy"
+
 logger = logging.getLogger(__name__)
 
 
-async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
-    """Serve until SIGTERM (drain, exit code 0) or SIGINT (stop at once, exit code 130).
+def serve(settings: ServeSettings) -> ExitCode:
+    """Serve until SIGTERM (drain, exit code 0) or SIGINT (stop at once, exit code 130); owns the process's event loop.
 
     Raises:
         ToolError: the configuration is not valid, or the proxy cannot listen on an address.
     """
+    relay_loop = RelayLoop()
+    log: EventLog | None = None
+    writer: LogWriter | None = None
+    if sys.stderr is not None:
+        writer, log = write_without_waiting(PACKAGE, sys.stderr.fileno(), as_json=settings.logs_json)
+        relay_loop.at_end_of_turn(writer.flush)
+    try:
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(relay_loop)) as runner:
+            return runner.run(serve_until_stopped(settings, relay_loop, log or log_event))
+    finally:
+        if writer is not None:
+            writer.finish()
+
+
+async def serve_until_stopped(
+    settings: ServeSettings, relay_loop: RelayLoop, log: Callable[[int, Event], None]
+) -> ExitCode:
+    """Serve as ``serve`` does, on the running event loop, whose selector is ``relay_loop``."""
+    asyncio.get_running_loop().set_exception_handler(_report_exception)
     config = settings.source.load()
     if not config.routes:
         raise ConfigError(
@@ -35,14 +61,17 @@ async def serve_until_stopped(settings: ServeSettings) -> ExitCode:
         )
     inherited = _inherited_by_routes(config)
     resolver = Resolver(settings.family, refresh_s=settings.limits.dns_refresh_s)
-    server = ProxyServer(settings.limits, resolver, inherited=inherited, file=settings.source.file_to_write)
+    server = ProxyServer(
+        relay_loop, settings.limits, resolver, inherited=inherited, file=settings.source.file_to_write, log=log
+    )
     lifecycle = Lifecycle(settings.source, server)  # first: signals may arrive as soon as the ready line is logged
-    logger.info("%s; at most %d connections at once", settings.source, settings.limits.max_connections)
+    most, _ = settings.limits.capacity(len(config.routes))
+    logger.info("%s; at most %d connections at once", settings.source, most)
     _log_warnings(config)
     await server.verify(config)
     server.apply(config)
     if settings.metrics_port is not None:
-        _serve_metrics(settings.metrics_port, server, resolver, settings.limits.max_connections)
+        _serve_metrics(settings.metrics_port, server, resolver, most)
     return await lifecycle.run()
 
 
@@ -50,6 +79,15 @@ def _log_warnings(config: Config) -> None:
     """Log what in the config file was ignored."""
     for warning in config.warnings:
         logger.warning("%s", printable(warning))
+
+
+def _report_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a callback has raised: asyncio's own logger has no handler here."""
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        report_bug(error)
+    else:
+        logger.error("internal error: %s", context.get("message"))
 
 
 def _inherited_by_routes(config: Config) -> dict[Address, socket.socket]:
@@ -68,6 +106,17 @@ def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_conne
     logger.info("metrics on http://127.0.0.1:%d/metrics", serve_metrics(collector, port))
 
 
+class Source(Protocol):
+    """Where the configuration comes from: ConfigSource, or a stand-in for it in tests."""
+
+    @property
+    def file(self) -> Path:
+        """The file, for the log."""
+
+    def load(self) -> Config:
+        """Read and check the configuration."""
+
+
 class Server(Protocol):
     """What signals act on: ProxyServer, or a stand-in for it in tests."""
 
@@ -76,6 +125,9 @@ class Server(Protocol):
 
     async def drain(self) -> None:
         """Stop accepting, and let connections finish."""
+
+    async def stop(self) -> None:
+        """Stop accepting, and end all connections now."""
 
     def abort(self) -> None:
         """End all connections now."""
@@ -91,7 +143,7 @@ class Lifecycle:
         server: reloaded, drained or stopped by signals.
     """
 
-    def __init__(self, source: ConfigSource, server: Server) -> None:
+    def __init__(self, source: Source, server: Server) -> None:
         self._source = source
         self._server = server
         self._stop = asyncio.Event()
@@ -102,25 +154,38 @@ class Lifecycle:
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
 
     async def run(self) -> ExitCode:
-        """Wait for a signal to stop, drain, and return the exit code."""
-        self._feed_watchdog()
-        notify("READY=1")
-        await self._stop.wait()
-        notify("STOPPING=1")
-        await self._server.drain()
+        """Wait for a signal to stop, drain or stop at once, and return the exit code."""
+        with contextlib.closing(ServiceManager()) as manager:
+            self._feed_watchdog(manager)
+            manager.notify("READY=1")
+            await self._stop.wait()
+            manager.notify("STOPPING=1")
+            if self._exit_code is ExitCode.INTERRUPTED:
+                await self._server.stop()
+            else:
+                await self._server.drain()
         return self._exit_code
 
     def _reload(self) -> None:
+        if self._stop.is_set():
+            logger.warning("reload ignored: the proxy is stopping")
+            return
         try:
             config = self._source.load()
             self._server.apply(config)
         except ToolError as error:
             logger.error("reload failed, keeping the old configuration: %s", printable(str(error)))  # noqa: TRY400 - the text says it all
-            return
-        _log_warnings(config)
-        logger.info(
-            "reloaded %s: %d entries, %d routes", self._source, len(config.allowlist.entries), len(config.routes)
-        )
+        except Exception as error:  # noqa: BLE001 - logged; the old configuration stays
+            logger.error("reload failed, keeping the old configuration:")  # noqa: TRY400 - its text may hold anything
+            report_bug(error)
+        else:
+            _log_warnings(config)
+            logger.info(
+                "reloaded %s: %d entries, %d routes",
+                self._source,
+                len(config.allowlist.entries),
+                len(config.routes),
+            )
 
     def _terminate(self) -> None:
         if self._stop.is_set():  # a second SIGTERM means now
@@ -128,12 +193,13 @@ class Lifecycle:
         self._stop.set()
 
     def _interrupt(self) -> None:
+        if self._stop.is_set():
+            self._server.abort()
         self._exit_code = ExitCode.INTERRUPTED
-        self._server.abort()
         self._stop.set()
 
-    def _feed_watchdog(self) -> None:
+    def _feed_watchdog(self, manager: ServiceManager) -> None:
         """Tell systemd that the event loop runs; if it hangs, systemd hears nothing and restarts the process."""
         if (interval_s := watchdog_interval_s()) is not None:
-            notify("WATCHDOG=1")
-            asyncio.get_running_loop().call_later(interval_s, self._feed_watchdog)
+            manager.notify("WATCHDOG=1")
+            asyncio.get_running_loop().call_later(interval_s, self._feed_watchdog, manager)

@@ -15,14 +15,31 @@ FIRST_INHERITED_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 
 
-def notify(state: str) -> None:
-    """Tell the service manager, if there is one, a state such as ``READY=1``; delivery is not guaranteed."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
-        sock.setblocking(False)
-        sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+class ServiceManager:
+    """Tells the service manager, if there is one, the state of the process; delivery is not guaranteed.
+
+    Its socket is open from the start, so that a full descriptor table keeps nothing from being told.
+    """
+
+    def __init__(self) -> None:
+        path = os.environ.get("NOTIFY_SOCKET", "")
+        self._name = "\0" + path[1:] if path.startswith("@") else path
+        self._sock: socket.socket | None = None
+        if path:
+            with contextlib.suppress(OSError):
+                self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def notify(self, state: str) -> None:
+        """Tell a state such as ``READY=1``."""
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.sendto(state.encode(), self._name)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
 
 def watchdog_interval_s() -> float | None:

@@ -1,46 +1,36 @@
 """The proxy's open connections: admitted up to a limit, connected to their upstream, relayed, counted, closed on time.
 
-How it works. Each admitted client has one task; the limit counts these tasks. The task connects to the upstream with
-the server's ``connect``, which decides how and whether that is allowed. Then it runs a Relay and sleeps until that
-ends, because the Relay's own callbacks move the bytes. ``_relays`` holds the running relays: ``stats`` adds up their
-bytes, and the idle sweep and ``abort`` look there for connections to close. Each client leaves one log line, a
-ConnectionReport or a RefusalReport.
+How it works. ``admit`` takes a slot for a client, or lets it wait for one. The client is then an Arrival: its Opening,
+if the route has one, reads what the client wants; the planner says where that is; a Dial connects. When that has
+succeeded, a Relay takes over both descriptors and moves the bytes by itself. ``_arrivals`` and ``_relays`` hold what is
+open: one timer ends arrivals that take too long, and one sweep ends relays that are idle or whose peers have gone. Each
+client leaves one log line, a ConnectionReport or a RefusalReport.
 
-Why it is built this way. One task per connection makes connecting, relaying and reporting a readable sequence and costs
-nothing per byte. One sweep over all connections replaces a timer per connection that every chunk would have to reset.
-``Relay.abort`` ends a relay, rather than cancelling its task, so that its log line and totals say why it ended; only a
-task that is still connecting is cancelled.
+Why it is built this way. Nothing here waits, so a connection needs neither a task nor a future, unless the planner must
+ask DNS first. One timer and one sweep for all connections replace a timer per connection that every chunk would have to
+reset. A client that leaves before it is relayed is noticed as soon as it does, and gives its slot back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import time
-import traceback
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import TypeAlias, cast
+from collections.abc import Callable, Collection
 
 from vsock_proxy.config.model import Route
-from vsock_proxy.errors import DialError, NotAllowedError, ProxyError, ResolveError
-from vsock_proxy.logs import EVENT
+from vsock_proxy.logs import Event, log_event
+from vsock_proxy.relay.arrival import Arrival, RouteState
+from vsock_proxy.relay.budget import Budget
+from vsock_proxy.relay.dialling import Connected
 from vsock_proxy.relay.duplex import Relay
+from vsock_proxy.relay.loop import RelayLoop, report_bug
 from vsock_proxy.relay.outcomes import ConnectionReport, Ending, EndReason, Refusal, RefusalReport, RouteStats
+from vsock_proxy.relay.plan import Planner, Target
+from vsock_proxy.relay.slots import Slots
 from vsock_proxy.settings import Limits
 
 SWEEP_S = 10.0
-"""Maximum number of seconds by which a connection may outlive its idle timeout."""
-
-_REFUSALS: dict[type[ProxyError], Refusal] = {
-    NotAllowedError: Refusal.NOT_ALLOWED,
-    ResolveError: Refusal.DNS,
-    DialError: Refusal.CONNECT,
-}
-
-Connect: TypeAlias = Callable[[Route], Awaitable[socket.socket]]
-"""Connects to the destination of a route, or raises NotAllowedError, ResolveError or DialError."""
+"""Maximum number of seconds by which a connection may outlive its idle timeout, or a peer that has gone."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,135 +39,206 @@ class Connections:
     """All open connections; for use inside one event loop.
 
     Args:
+        loop: the loop that asyncio runs on.
         limits: number of connections, and timeouts.
-        connect: connects to the upstream.
+        planner: says where connections go.
+        log: takes each connection's report.
+
+    Attributes:
+        max_waiting: clients that may wait for a slot; more are refused at once.
     """
 
-    def __init__(self, limits: Limits, connect: Connect) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self, loop: RelayLoop, limits: Limits, planner: Planner, *, log: Callable[[int, Event], None] = log_event
+    ) -> None:
+        self.loop = loop
+        self.planner = planner
+        self.connect_timeout_s = limits.connect_timeout_s
+        self.max_waiting = 0
         self._limits = limits
-        self._connect = connect
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._relays: dict[asyncio.Task[None], tuple[Relay, RouteStats]] = {}
+        self._log = log
+        self._budget = Budget()
+        self._slots = Slots(0)
+        self._waiting: dict[Arrival, None] = {}  # in the order of their coming
+        self._arrivals: dict[Arrival, None] = {}
+        self._relays: dict[Relay, Arrival] = {}
+        self._states: dict[Route, RouteState] = {}
         self._stats: dict[str, RouteStats] = {}
-        self._sweeper = self._loop.create_task(self._close_idle())
+        self._armed_s = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._sweep_s = min(SWEEP_S, limits.idle_timeout_s / 4) if limits.idle_timeout_s else SWEEP_S
+        self._sweeper = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._arrivals) + len(self._relays)
 
-    def stats(self) -> dict[str, RouteStats]:
-        """Return the totals by route, including the bytes of open connections; may be called from any thread."""
-        relays = tuple(self._relays.values())
-        totals = {}
-        for route, stats in tuple(self._stats.items()):
-            live = [relay for relay, owner in relays if owner is stats]
-            totals[route] = replace(
-                stats,
-                active=len(live),
-                to_upstream_bytes=stats.to_upstream_bytes + sum(relay.to_upstream.moved_bytes for relay in live),
-                to_client_bytes=stats.to_client_bytes + sum(relay.to_client.moved_bytes for relay in live),
-            )
-        return totals
+    def state_of(self, route: Route) -> RouteState:
+        """Return the state of a route; the same for an equal route, so that totals and slots outlive a reload."""
+        state = self._states.get(route)
+        if state is None:
+            state = self._states[route] = RouteState(route, self._stats.setdefault(str(route), RouteStats()))
+        return state
 
-    def admit(self, client: socket.socket, peer: str, route: Route) -> None:
-        """Take over an accepted connection: relay it, or close it if the limit is reached.
+    def divide(self, states: Collection[RouteState], listeners: int) -> None:
+        """Share out the connections between the routes of a new configuration.
 
         Args:
-            client: the socket, non-blocking.
-            peer: the log's name for the other end.
-            route: the route that it came in on.
+            states: the routes.
+            listeners: how many descriptors listen.
         """
-        if len(self._tasks) >= self._limits.max_connections:
-            client.close()
-            self.refuse(peer, route, Refusal.OVER_LIMIT, f"all {self._limits.max_connections} connections are in use")
-            return
-        task = self._loop.create_task(self._serve(client, peer, route))
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        most, self.max_waiting = self._limits.capacity(listeners)
+        for state in self._states.values():
+            state.slots.share = 0
+        self._slots.divide([state.slots for state in dict.fromkeys(states)], most)
 
-    def refuse(self, peer: str, route: Route, refusal: Refusal, detail: str) -> None:
+    @property
+    def max_connections(self) -> int:
+        """Maximum number of concurrent connections at the moment."""
+        return self._slots.limit
+
+    def stats(self) -> dict[str, RouteStats]:
+        """Return the totals by route, including those of open connections; may be called from any thread."""
+        return {name: stats.copy() for name, stats in tuple(self._stats.items())}
+
+    def admit(self, number: int, peer: str, state: RouteState) -> None:
+        """Take over an accepted connection: relay it, let it wait, or close it if the limit is reached.
+
+        Args:
+            number: the descriptor of a non-blocking socket.
+            peer: the log's name for the other end.
+            state: the route that it came in on.
+        """
+        arrival = Arrival(self, number, peer, state)
+        if self._slots.take(state.slots):
+            self._arrivals[arrival] = None
+            self.loop.watch(number, arrival)
+            self._begin(arrival)
+        elif len(self._waiting) < self.max_waiting:
+            self._arrivals[arrival] = None
+            self._waiting[arrival] = None
+            self.loop.watch(number, arrival)
+            self.arm(arrival.due_s)
+        else:
+            self.loop.close_later(number)
+            self.refuse(peer, state, Refusal.OVER_LIMIT, f"all {self._slots.limit} connections are in use")
+
+    def refuse(self, peer: str, state: RouteState, refusal: Refusal, detail: str) -> None:
         """Count and log a connection that is not relayed."""
-        self._stats_of(route).refused[refusal] += 1
-        report = RefusalReport(peer, str(route), refusal, detail)
-        logger.warning("%s", report, extra={EVENT: report})
+        state.stats.refused[refusal] += 1
+        self._log(logging.WARNING, RefusalReport(peer, state.name, refusal, detail))
 
     async def drain(self) -> None:
         """Give the connections until the drain timeout to finish, then end the rest."""
-        if self._tasks:
+        if len(self):
             logger.info("draining %d connections for at most %.3g s", len(self), self._limits.drain_timeout_s)
-            await asyncio.wait(self._tasks, timeout=self._limits.drain_timeout_s)
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=self._limits.drain_timeout_s)
         self.abort()
         self._sweeper.cancel()
-        await asyncio.gather(self._sweeper, *self._tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def abort(self) -> None:
         """End all connections now."""
-        for task in self._tasks:
-            self._loop.call_soon(
-                self._end, task
-            )  # later, as a task that is cancelled before its first step leaks its client
+        for relay in tuple(self._relays):
+            relay.finish(Ending(EndReason.STOPPED, "the proxy was stopped"), reset=True)
+        for arrival in tuple(self._arrivals):
+            self.turn_away(arrival, Refusal.STOPPED, "the proxy was stopped")
 
-    def _end(self, task: asyncio.Task[None]) -> None:
-        if task in self._relays:
-            self._relays[task][0].abort(Ending(EndReason.STOPPED, "the proxy was stopped"))
-        else:
-            task.cancel()
-
-    async def _serve(self, client: socket.socket, peer: str, route: Route) -> None:
-        started_s = time.monotonic()
-        with client:
-            upstream = await self._connect_for(peer, route)
-            if upstream is None:
-                return
-            relay = Relay(client, upstream)
-            ending = await self._run(relay, self._stats_of(route))
-        report = ConnectionReport(
-            peer,
-            str(route),
-            relay.to_upstream.moved_bytes,
-            relay.to_client.moved_bytes,
-            time.monotonic() - started_s,
-            ending,
+    def connected(self, arrival: Arrival, upstream: Connected, target: Target, rest: bytes) -> None:
+        """See Owner."""
+        del self._arrivals[arrival]
+        state = arrival.state
+        relay = Relay(
+            self.loop,
+            self._budget,
+            arrival.number,
+            upstream.number,
+            tcp=(state.is_tcp, upstream.is_tcp),
+            stats=state.stats,
+            on_over=self._over,
         )
-        logger.info("%s", report, extra={EVENT: report})
+        self._relays[relay] = arrival
+        state.stats.active += 1
+        relay.start((arrival.events, upstream.events), target.to_client, target.to_upstream + rest)
 
-    async def _connect_for(self, peer: str, route: Route) -> socket.socket | None:
-        """Return the upstream's socket, or None after refusing the client."""
+    def turn_away(self, arrival: Arrival, refusal: Refusal, detail: str) -> None:
+        """See Owner."""
+        if self._arrivals.pop(arrival, self) is self:
+            return
+        arrival.stop()
+        self.loop.close_later(arrival.number)
+        self.refuse(arrival.peer, arrival.state, refusal, detail)
+        self._left(arrival)
+
+    def arm(self, due_s: float) -> None:
+        """See Owner."""
+        if due_s < self._armed_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed_s = due_s
+            self._timer = asyncio.get_running_loop().call_at(due_s, self._on_time)
+            self.loop.return_soon()
+
+    def _over(self, relay: Relay, ending: Ending) -> None:
+        arrival = self._relays.pop(relay)
+        stats = arrival.state.stats
+        stats.active -= 1
+        stats.ended[ending.reason] += 1
+        self._log(
+            logging.INFO,
+            ConnectionReport(
+                arrival.peer,
+                arrival.state.name,
+                relay.upstream.moved_bytes,
+                relay.client.moved_bytes,
+                self.loop.now_s - arrival.started_s,
+                ending,
+            ),
+        )
+        self._left(arrival)
+
+    def _left(self, arrival: Arrival) -> None:
+        if arrival.has_slot:
+            self._slots.give_back(arrival.state.slots)
+            if self._waiting:
+                self._admit_waiting()
+        else:
+            self._waiting.pop(arrival, None)
+        if self._emptied is not None and not len(self) and not self._emptied.done():
+            self._emptied.set_result(None)
+            self.loop.return_soon()
+
+    def _admit_waiting(self) -> None:
+        for arrival in tuple(self._waiting):
+            if self._slots.is_full:
+                return
+            if arrival in self._waiting and self._slots.take(arrival.state.slots):
+                del self._waiting[arrival]
+                self._begin(arrival)
+
+    @staticmethod
+    def _begin(arrival: Arrival) -> None:
         try:
-            return await self._connect(route)
-        except ProxyError as error:
-            self.refuse(peer, route, _REFUSALS[type(error)], str(error))
-            return None
-        except asyncio.CancelledError:
-            self.refuse(peer, route, Refusal.STOPPED, "the proxy was stopped")
-            raise
+            arrival.begin()
+        except Exception as error:  # noqa: BLE001 - logged, and only this connection ends
+            report_bug(error)
+            arrival.on_bug()
 
-    async def _run(self, relay: Relay, stats: RouteStats) -> Ending:
-        task = cast("asyncio.Task[None]", asyncio.current_task())  # never None: a coroutine always runs in a task
-        self._relays[task] = (relay, stats)
-        try:
-            ending = await relay.run()
-            stats.ended[ending.reason] += 1
-        finally:
-            del self._relays[task]
-            stats.to_upstream_bytes += relay.to_upstream.moved_bytes
-            stats.to_client_bytes += relay.to_client.moved_bytes
-        return ending
+    def _on_time(self) -> None:
+        self._timer = None
+        self._armed_s = float("inf")
+        self.loop.now_s = now_s = asyncio.get_running_loop().time()
+        for arrival in tuple(self._arrivals):
+            arrival.on_time(now_s)
+        if self._arrivals:
+            self.arm(min(arrival.due_s for arrival in self._arrivals))
 
-    async def _close_idle(self) -> None:
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.loop.now_s = now_s = loop.time()
         limit_s = self._limits.idle_timeout_s
-        while limit_s:
-            await asyncio.sleep(min(limit_s / 4, SWEEP_S))
-            silent_since_s = self._loop.time() - limit_s
-            for relay, _ in tuple(self._relays.values()):
-                if relay.last_active_s < silent_since_s:
-                    relay.abort(Ending(EndReason.IDLE, f"no byte moved for {limit_s:.3g} s"))
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            logger.error("internal error: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
-
-    def _stats_of(self, route: Route) -> RouteStats:
-        return self._stats.setdefault(str(route), RouteStats())
+        for relay in tuple(self._relays):
+            relay.sweep(now_s - limit_s if limit_s else float("-inf"), now_s - self._sweep_s, limit_s)
+        self._sweeper = loop.call_later(self._sweep_s, self._sweep)

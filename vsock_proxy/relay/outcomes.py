@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
+
+from vsock_proxy.errors import DialError, NotAllowedError, ProxyError, ResolveError
 
 LogFields: TypeAlias = dict[str, str | int | float]
 
@@ -20,7 +22,7 @@ class EndReason(enum.StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a connection ended, and details if there are any."""
 
@@ -39,7 +41,22 @@ class Refusal(enum.StrEnum):
     NOT_ALLOWED = "not allowed"
     DNS = "dns"
     CONNECT = "connect"
+    BAD_REQUEST = "bad request"
+    CLIENT_LEFT = "client left"
     STOPPED = "stopped"
+
+
+def refusal_for(error: ProxyError) -> Refusal:
+    """Return the reason to count for a client that is refused with ``error``."""
+    match error:
+        case NotAllowedError():
+            return Refusal.NOT_ALLOWED
+        case ResolveError():
+            return Refusal.DNS
+        case DialError():
+            return Refusal.CONNECT
+        case _:
+            return Refusal.BAD_REQUEST
 
 
 @dataclass
@@ -52,8 +69,12 @@ class RouteStats:
     to_upstream_bytes: int = 0
     to_client_bytes: int = 0
 
+    def copy(self) -> RouteStats:
+        """Return the totals as they are now."""
+        return replace(self, ended=Counter(self.ended), refused=Counter(self.refused))
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class ConnectionReport:
     """The one log line of a relayed connection; durations in seconds."""
 

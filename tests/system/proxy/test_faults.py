@@ -222,19 +222,38 @@ def test_full_buffers_on_both_sides_do_not_deadlock(bench: Bench) -> None:
     assert hashes == {"client": wanted, "upstream": wanted}
 
 
-def test_more_clients_than_the_limit_are_refused_at_once(bench: Bench) -> None:
+def test_client_beyond_the_limit_waits_for_a_slot_and_is_refused_after_the_connect_timeout(bench: Bench) -> None:
     with Upstream(echo) as upstream:
-        proxy = bench.start("127.0.0.1", upstream.port, "-w", "2")
+        proxy = bench.start("127.0.0.1", upstream.port, "-w", "2", "--connect-timeout", "0.5")
         first, second = bench.connect(), bench.connect()
         assert ask(first, b"1") == b"1"
         assert ask(second, b"2") == b"2"
         third = bench.connect()
         assert third.recv(1) == b""
-        proxy.wait_for("all 2 connections are in use")
+        proxy.wait_for("all connections are in use, and none has ended within 0.5 s")
+        fourth = bench.connect()
+        fourth.sendall(b"4")
         first.close()
-        proxy.wait_for("closed\n")
-        assert ask(bench.connect(), b"4") == b"4"
+        assert fourth.recv(1) == b"4"
         assert ask(second, b"2") == b"2"
+
+
+def test_twenty_clients_share_four_slots_and_nobody_is_refused(bench: Bench) -> None:
+    """As with AWS's proxy, whose -w has the same meaning."""
+
+    def answer_once(client: socket.socket) -> None:
+        client.sendall(client.recv(100))
+
+    with Upstream(answer_once) as upstream:
+        proxy = bench.start("127.0.0.1", upstream.port, "-w", "4")
+        clients = [bench.connect() for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.sendall(b"%d" % number)
+        for number, client in enumerate(clients):
+            assert read_all(client) == b"%d" % number
+            client.close()
+        proxy.wait_for(" closed\n", times=20)
+        assert "refused" not in proxy.log
 
 
 def test_proxy_out_of_descriptors_refuses_and_recovers(bench: Bench) -> None:

@@ -134,7 +134,7 @@ def test_every_option_of_serving_reaches_its_setting() -> None:
     assert parse_serve_settings(**serve_options(metrics=0, log_format="json", ipv6=True)) == ServeSettings(
         source=ConfigSource(None, 3, None, is_strict=True),
         family=AddressFamily.IPV6,
-        limits=Limits(1_000, 1.0, 2.0, 3.0, 4.0),
+        limits=Limits(None, 1.0, 2.0, 3.0, 4.0),
         metrics_port=0,
         verbosity=2,
         logs_json=True,

@@ -6,7 +6,8 @@ import resource
 
 import pytest
 
-from vsock_proxy.daemon.descriptors import choose_max_connections
+from vsock_proxy.daemon.descriptors import raise_descriptor_limit
+from vsock_proxy.settings import MAX_WAITING, Limits
 
 
 class FakeLimits:
@@ -32,18 +33,33 @@ class FakeLimits:
 
 
 def test_limit_is_raised_to_what_is_allowed_and_divided_among_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = FakeLimits(1_024, 30_128)
+    limits = FakeLimits(1_024, 30_229)
     limits.install(monkeypatch)
-    assert choose_max_connections() == 10_000
-    assert limits.now == (30_128, 30_128)
+    raise_descriptor_limit()
+    assert limits.now == (30_229, 30_229)
+    assert Limits(None).capacity(101) == (10_000, 0)
 
 
 @pytest.mark.parametrize("refusal", [OSError("not permitted"), ValueError("not allowed to raise maximum limit")])
 def test_limit_that_cannot_be_raised_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
-    FakeLimits(1_028, 30_128, refuses=refusal).install(monkeypatch)
-    assert choose_max_connections() == 300
+    FakeLimits(1_029, 30_128, refuses=refusal).install(monkeypatch)
+    raise_descriptor_limit()
+    assert Limits(None).capacity(1) == (300, 0)
 
 
 def test_small_limit_allows_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeLimits(64, 64).install(monkeypatch)
-    assert choose_max_connections() == 1
+    assert Limits(None).capacity(1) == (1, 0)
+
+
+def test_each_listener_takes_a_descriptor_from_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeLimits(1_428, 1_428).install(monkeypatch)
+    assert Limits(None).capacity(1_000) == (100, 0)
+
+
+def test_clients_may_wait_if_fewer_connections_are_wanted_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeLimits(1_029, 1_029).install(monkeypatch)
+    assert Limits(4).capacity(1) == (4, 888)
+    assert Limits(1_000).capacity(1) == (300, 0)
+    FakeLimits(100_000, 100_000).install(monkeypatch)
+    assert Limits(4).capacity(1) == (4, MAX_WAITING)

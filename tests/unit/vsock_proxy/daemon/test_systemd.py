@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.service_manager import ServiceManager, is_open, listening_unix_socket
-from vsock_proxy.daemon.systemd import inherited_sockets, notify, watchdog_interval_s
+from tests.support.proxy.service_manager import ServiceManager as Manager
+from tests.support.proxy.service_manager import is_open, listening_unix_socket
+from vsock_proxy.daemon.systemd import ServiceManager, inherited_sockets, watchdog_interval_s
 from vsock_wire.net.address import TcpAddress, UnixAddress
 
 
 @pytest.fixture
-def manager(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
-    with ServiceManager(short_dir, monkeypatch) as manager:
+def manager(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    with Manager(short_dir, monkeypatch) as manager:
         yield manager
 
 
@@ -41,17 +42,23 @@ def test_watchdog_is_fed_twice_in_its_time_and_only_by_the_process_it_watches(
     assert watchdog_interval_s() == interval_s
 
 
-def test_service_manager_hears_each_state(manager: ServiceManager) -> None:
-    notify("READY=1")
-    notify("STOPPING=1")
+def test_service_manager_hears_each_state(manager: Manager) -> None:
+    told = ServiceManager()
+    told.notify("READY=1")
+    told.notify("STOPPING=1")
+    told.close()
     assert manager.heard() == ["READY=1", "STOPPING=1"]
 
 
 def test_service_manager_that_is_gone_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify("READY=1")
-    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    notify("READY=1")
+    for name in (None, "/nowhere/at/all"):
+        if name is None:
+            monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+        else:
+            monkeypatch.setenv("NOTIFY_SOCKET", name)
+        told = ServiceManager()
+        told.notify("READY=1")
+        told.close()
 
 
 def test_sockets_meant_for_another_process_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +68,7 @@ def test_sockets_meant_for_another_process_are_left_alone(monkeypatch: pytest.Mo
     assert "LISTEN_FDS" not in os.environ
 
 
-def test_listening_unix_socket_is_inherited_once_and_not_by_children(manager: ServiceManager, short_dir: Path) -> None:
+def test_listening_unix_socket_is_inherited_once_and_not_by_children(manager: Manager, short_dir: Path) -> None:
     number = manager.hand_over(listening_unix_socket(short_dir / "p"))
     os.set_inheritable(number, True)
     found = inherited_sockets()
@@ -72,7 +79,7 @@ def test_listening_unix_socket_is_inherited_once_and_not_by_children(manager: Se
         assert inherited_sockets() == {}
 
 
-def test_listening_tcp_socket_is_inherited(manager: ServiceManager) -> None:
+def test_listening_tcp_socket_is_inherited(manager: Manager) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     manager.hand_over(listening)
@@ -100,7 +107,7 @@ def not_listening(_: Path) -> socket.socket:
 
 @pytest.mark.parametrize("make", [datagrams, packets, not_listening])
 def test_socket_of_another_kind_is_closed(
-    manager: ServiceManager, short_dir: Path, make: Callable[[Path], socket.socket]
+    manager: Manager, short_dir: Path, make: Callable[[Path], socket.socket]
 ) -> None:
     number = manager.hand_over(make(short_dir))
     assert inherited_sockets() == {}
