@@ -25,7 +25,7 @@ from lunr.stop_word_filter import stop_word_filter
 ERROR_TEXTS = (
     "kmstool-instance: error: connect to vsock://16:3000: connection refused",
     "hint: no answer: check the CID, and that the enclave runs, with nitro-cli describe-enclaves",
-    "no AWS credentials: none in the environment; IMDS: the instance has no role; none in boto3's chain",
+    "no AWS credentials: none in the environment; IMDS: the instance has no role; none in the credential chain",
     "hint: IMDS exists only on EC2 instances: elsewhere, set AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "kmstool-instance: error: environment: AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not",
     "kmstool-instance: error: Could not decrypt ciphertext: AccessDeniedException (HTTP 400)",

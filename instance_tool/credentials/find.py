@@ -1,4 +1,4 @@
-"""Where the AWS credentials come from: the environment, IMDSv2, or boto3's chain."""
+"""Where the AWS credentials come from: the environment, IMDSv2, or boto3's credential chain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHAIN_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""If one of these is set, boto3's chain comes before IMDS: in a pod with its own role, IMDS has the node's role."""
+"""If one of these is set, the credential chain comes before IMDS: in a pod with a role, IMDS has the node's role."""
 IMDS_SOURCE = "IMDSv2"
 """The source of the role's credentials starts with this word."""
 
@@ -30,13 +30,13 @@ class FoundCredentials(NamedTuple):
 def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) -> FoundCredentials:
     """Find AWS credentials.
 
-    Looks in this order: the given profile; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; boto3's chain, if a variable
-    such as AWS_PROFILE is set; IMDSv2; boto3's chain (profiles, SSO, containers). Does not ask AWS whether the
+    Looks in this order: the given profile; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; boto3's credential chain, if a
+    variable such as AWS_PROFILE is set; IMDSv2; the chain (profiles, SSO, containers). Does not ask AWS whether the
     credentials are valid.
 
     Args:
         environ: the environment variables.
-        profile: a profile in the AWS configuration files; only boto3's chain is asked then.
+        profile: a profile in the AWS configuration files; only the credential chain is asked then.
 
     Raises:
         CredentialsError: none were found. The text says for each place why it had none.
@@ -87,7 +87,7 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials:
 
 
 def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = None) -> FoundCredentials:
-    """Ask boto3's chain without its IMDS provider, because IMDS has been asked already.
+    """Ask the credential chain without its IMDS provider, because IMDS has been asked already.
 
     Args:
         profile: name of a profile, or None to let the chain choose.
@@ -105,14 +105,15 @@ def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = Non
         session.get_component("credential_provider").remove("iam-role")
         credentials = session.get_credentials()
         if credentials is not None:
-            return _sendable(_frozen(credentials), f"boto3's chain, {credentials.method}")
+            return _sendable(_frozen(credentials), f"credential chain, {credentials.method}")
     except (BotoCoreError, ClientError) as error:
-        raise CredentialsError(f"boto3's chain: {quoted(str(error), 200)}", provider="boto3") from error
+        raise CredentialsError(f"credential chain: {quoted(str(error), 200)}", provider="boto3") from error
     if otherwise:
         raise CredentialsError(
-            f"no AWS credentials: none in the environment; {otherwise}; none in boto3's chain", hint=otherwise.hint
+            f"no AWS credentials: none in the environment; {otherwise}; none in the credential chain",
+            hint=otherwise.hint,
         ) from otherwise
-    raise CredentialsError("no AWS credentials: none in the environment, none in boto3's chain")
+    raise CredentialsError("no AWS credentials: none in the environment, none in the credential chain")
 
 
 def _frozen(credentials: Any) -> Credentials:

@@ -39,7 +39,7 @@ _OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 _HTTP_PORT = 80
 
 _HOP_LIMIT_HINT = (
-    "in a container, IMDS answers only if the instance's hop limit is 2 or more: aws ec2"
+    "in a container, IMDS responds only if the instance's hop limit is 2 or more: aws ec2"
     " modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2"
 )
 _FORBIDDEN_HINT = (
@@ -96,7 +96,7 @@ class ImdsSession:
         token = answer.body.decode("latin-1")
         if answer.status != _OK or re.fullmatch(r"[!-~]+", token) is None:
             raise self._error(
-                f"expected a session token, got HTTP {answer.status}", "what answers at this address is not IMDSv2"
+                f"expected a session token, got HTTP {answer.status}", "the server at this address is not IMDSv2"
             )
         self._token = token
 
@@ -114,8 +114,8 @@ class ImdsSession:
         except NotConnectedError as error:
             raise self._error(f"no connection within {self._timeout_s:.3g} s", self._address_hint()) from error
         except TimeoutError as error:
-            hint = _HOP_LIMIT_HINT if method == "PUT" else "IMDS is overloaded, or something else answers in its place"
-            raise self._error(f"no answer within {self._timeout_s:.3g} s", hint) from error
+            hint = _HOP_LIMIT_HINT if method == "PUT" else "IMDS is overloaded, or another server has its address"
+            raise self._error(f"no response within {self._timeout_s:.3g} s", hint) from error
         except HttpError as error:
             raise self._error(f"not a valid response: {error}", self._address_hint()) from error
         except OSError as error:

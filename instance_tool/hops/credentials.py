@@ -26,7 +26,7 @@ def examine_credentials(find_credentials: Callable[[], FoundCredentials]) -> Ite
 
 
 def _without_credentials(error: CredentialsError) -> Iterator[Hop]:
-    """Yield both hops. If IMDS was asked before boto3's chain, its error is the cause of the chain's error."""
+    """Yield both hops. If IMDS was asked before the credential chain, its error is the cause of the chain's error."""
     cause = error if isinstance(error, RoleError) else error.__cause__
     if isinstance(cause, CredentialsError) and not isinstance(cause, RoleError):
         yield Hop.failed(HopName.IMDS, error)

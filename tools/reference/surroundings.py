@@ -36,7 +36,7 @@ ENVIRONMENT: Mapping[str, Entries] = {
         **_AWS_CREDENTIALS,
         "AWS_PROFILE": "Take credentials from this profile, through boto3. --profile overrides it.",
         "AWS_DEFAULT_PROFILE": "Same, if AWS_PROFILE is not set.",
-        "AWS_WEB_IDENTITY_TOKEN_FILE": "Take credentials from boto3's credential chain and do not ask IMDS.",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "Take credentials from the credential chain and do not ask IMDS.",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "Same.",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": "Same.",
         "AWS_CONFIG_FILE": "Read by boto3 instead of ~/.aws/config.",

@@ -201,7 +201,7 @@ def _(shared: Deployment) -> Done:
     return _with_imds_mode(shared, ImdsMode.NO_ROLE)
 
 
-@situation("IMDS does not answer")
+@situation("IMDS does not respond")
 def _(shared: Deployment) -> Done:
     return _with_imds_mode(shared, ImdsMode.SILENT)
 

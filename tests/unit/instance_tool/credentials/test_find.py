@@ -105,7 +105,7 @@ class TestOrder:
         imds.answers["GET", ROLES_PATH] = Answer(b"", 404)
         found = find_credentials(imds.environ)
         assert found.credentials == Credentials("AKIDDEFAULT", "defaultSecret")
-        assert found.source.startswith("boto3's chain")
+        assert found.source.startswith("credential chain")
         assert profiles.exists()
 
     def test_chain_does_not_ask_imds_again(self, set_environment: ScriptedImds) -> None:
@@ -146,7 +146,7 @@ class TestFailures:
         imds.answers["GET", ROLES_PATH] = Answer(b"", 404)
         error = failure_of(imds.environ)
         assert str(error) == (
-            "no AWS credentials: none in the environment; IMDS: the instance has no role; none in boto3's chain"
+            "no AWS credentials: none in the environment; IMDS: the instance has no role; none in the credential chain"
         )
         assert "instance profile" in (error.hint or "")
 
@@ -167,7 +167,7 @@ class TestFailures:
 
     def test_malformed_configuration_file_is_an_error(self) -> None:
         Path(os.environ["AWS_CONFIG_FILE"]).write_text("[default\nnonsense")
-        assert str(failure_of({}, "default")).startswith("boto3's chain: ")
+        assert str(failure_of({}, "default")).startswith("credential chain: ")
 
     def test_missing_sdk_leaves_the_earlier_error(self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch) -> None:
         real_import = builtins.__import__

@@ -202,7 +202,7 @@ class TestTransport:
     ) -> None:
         imds.answers[path] = Answer(None)
         error = failure_of(imds.environ, timeout_s=0.1)
-        assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.1 s"
+        assert str(error) == f"IMDS {imds.endpoint}: no response within 0.1 s"
         assert hint in (error.hint or "")
 
     def test_peer_that_accepts_no_connection_is_not_blamed_on_the_hop_limit(self) -> None:
@@ -221,7 +221,7 @@ class TestTransport:
         """The peer goes on until the client leaves, so this test ends only if the client does."""
         imds.answers[path] = Answer(b"x" * 60_000, drips=True)
         error = failure_of(imds.environ, timeout_s=0.3)
-        assert str(error) == f"IMDS {imds.endpoint}: no answer within 0.3 s"
+        assert str(error) == f"IMDS {imds.endpoint}: no response within 0.3 s"
         assert imds.is_left.wait(30)
 
     def test_nothing_listening_is_an_error_with_a_hint(self) -> None:
