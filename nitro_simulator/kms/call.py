@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nitro_attestation.key_policy.context import caller_context, encryption_context_keys, operation_context
 from nitro_attestation.key_policy.evaluation import AccessRequest
-from nitro_attestation.key_policy.principals import Principal
+from nitro_attestation.key_policy.principals import Principal, PrincipalMatch
 from nitro_simulator.clock import iso_time
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.access.authorization import find_refusal
+from nitro_simulator.kms.access.grants import Grant, grant_context
 from nitro_simulator.kms.access.policies import AccountPolicies, policy_arn
 from nitro_simulator.kms.keys.key import KeyState, KmsKey
 from nitro_simulator.kms.keys.specs import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
@@ -49,6 +50,7 @@ class Call:
         keys: all keys of the account in this region.
         policies: the account's policies besides key policies.
         now: the current time.
+        grant_delay: how long a new grant counts only with its token.
         recipient: the verified Recipient, or None if the request had none.
         key: the key that it uses, once known.
         denial: why a policy denied it, once one has.
@@ -60,6 +62,7 @@ class Call:
     keys: KeyStore
     policies: AccountPolicies
     now: datetime
+    grant_delay: timedelta
     recipient: VerifiedRecipient | None = None
     key: KmsKey | None = None
     denial: str = ""
@@ -79,7 +82,7 @@ class Call:
     def use_key(
         self, key: KmsKey, *, usage: str = ENCRYPT_DECRYPT, action: str | None = None, context_field: str | None = None
     ) -> None:
-        """Check that ``key`` may be used now: grant tokens, policy, state and usage, in this order.
+        """Check that ``key`` may be used now: grant tokens, policies and grants, state and usage, in this order.
 
         Args:
             key: the key to use.
@@ -87,9 +90,6 @@ class Call:
             action: the name in policies, if it differs from that of the operation.
             context_field: the parameter with the encryption context, if the operation has one.
         """
-        if self.params.get("GrantTokens"):
-            # the simulator has no grants, so no token is valid
-            raise KmsFault("InvalidGrantTokenException")
         context = self.encryption_context(context_field) if context_field else {}
         self.authorize(key, action=action, encryption_context=context)
         check_enabled(key)
@@ -100,25 +100,58 @@ class Call:
             raise validation_fault(f"{context_field}: a {key.spec} key cannot bind an encryption context")
 
     def authorize(
-        self, key: KmsKey | None, *, action: str | None = None, encryption_context: Mapping[str, str] | None = None
+        self,
+        key: KmsKey | None,
+        *,
+        action: str | None = None,
+        encryption_context: Mapping[str, str] | None = None,
+        new_grant: Grant | None = None,
+        retired_grant: Grant | None = None,
     ) -> None:
-        """Raise AccessDeniedException unless the policies allow the request.
+        """Raise AccessDeniedException unless policies or a grant allow the request.
 
         Args:
             key: the key that it uses, or None if it uses none.
             action: the name in policies, if it differs from that of the operation.
-            encryption_context: of the request, for its condition keys.
+            encryption_context: of the request, for its condition keys and for constraints of grants.
+            new_grant: the grant that it creates.
+            retired_grant: the grant that it retires.
+
+        Raises:
+            KmsFault: also InvalidGrantTokenException.
         """
         if self.key is None:
             self.key = key
         action = action or f"kms:{self.operation}"
         resource = NO_KEY if key is None else key.arn
-        context = self._condition_context(action, key, encryption_context or {})
-        request = AccessRequest(self.principal, action, resource, context)
-        refusal = find_refusal(request, self.policies, key_policy=None if key is None else key.policy)
+        encryption_context = encryption_context or {}
+        context = self._condition_context(action, key, encryption_context)
+        request = AccessRequest(self.principal, action, resource, context | grant_context(new_grant))
+        granted = self._granted(key, action, encryption_context, new_grant)
+        if retired_grant is not None and retired_grant.may_retire(self.principal):
+            granted = PrincipalMatch.DIRECT
+        key_policy = None if key is None else key.policy
+        refusal = find_refusal(request, self.policies, key_policy=key_policy, granted=granted)
         if refusal is not None:
             self.denial = refusal.explanation
             raise refusal.fault(request, resource, policy_arn(self.policies, refusal.kind, self.principal))
+
+    def _granted(
+        self, key: KmsKey | None, action: str, encryption_context: Mapping[str, str], new_grant: Grant | None
+    ) -> PrincipalMatch:
+        """Return whether a grant allows the request; a grant to create grants allows none that allow more."""
+        tokens = self.params.get("GrantTokens", [])
+        if any(self.keys.find_grant(token) is None for token in tokens):
+            raise KmsFault("InvalidGrantTokenException")
+        grants = [] if key is None else key.grants.list()
+        operation = action.removeprefix("kms:")
+        matches = {
+            grant.match(self.principal, operation, encryption_context, tokens=tokens, now=self.now)
+            for grant in grants
+            if new_grant is None or grant.allows_grant(new_grant)
+        }
+        wanted = (PrincipalMatch.DIRECT, PrincipalMatch.ACCOUNT)
+        return next((match for match in wanted if match in matches), PrincipalMatch.NO)
 
     def encryption_context(self, field_name: str) -> dict[str, str]:
         """Return the encryption context of the request.

@@ -7,8 +7,8 @@ of KMS it is strict: what should be encrypted to a recipient never leaves it in 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from nitro_attestation.key_policy.model import default_policy
@@ -17,6 +17,7 @@ from nitro_attestation.key_policy.principals import Principal
 from nitro_simulator.clock import Clock, utc_now
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
+from nitro_simulator.kms.access.grants import Grant, GrantConstraint
 from nitro_simulator.kms.access.policies import AccountPolicies
 from nitro_simulator.kms.call import Call
 from nitro_simulator.kms.faults import PlannedFaults, documented_fault
@@ -42,7 +43,7 @@ class SimulatedKms:
     """The keys, policies and journal of one account in one region. Thread-safe.
 
     Unless ``policies`` says otherwise, every role and user has an IAM policy that allows ``kms:*``: a key policy that
-    delegates to the account then allows the request. Grants do not exist.
+    delegates to the account then allows the request.
 
     Args:
         attestation_root_sha256: SHA-256 of the root certificate that attestation documents must chain to, 32 bytes.
@@ -53,6 +54,7 @@ class SimulatedKms:
         clock: gives the current time.
         recipient_form: the form of CiphertextForRecipient.
         rewrite_answer: makes KMS misbehave, to test clients; None answers as KMS does.
+        grant_delay: how long a new grant counts only with its token; in AWS up to five minutes.
 
     Attributes:
         keys: all keys.
@@ -73,6 +75,7 @@ class SimulatedKms:
         clock: Clock = utc_now,
         recipient_form: RecipientForm = RecipientForm.KMS,
         rewrite_answer: AnswerRewriter | None = None,
+        grant_delay: timedelta = timedelta(0),
     ) -> None:
         self.identities = identities
         self.policies = policies or AccountPolicies()
@@ -80,6 +83,7 @@ class SimulatedKms:
         self.clock = clock
         self.recipient_form = recipient_form
         self.rewrite_answer = rewrite_answer
+        self.grant_delay = grant_delay
         self.journal = Journal()
         self.keys = KeyStore(
             region=region, account_id=account_id or identities.account_id, partition=identities.partition
@@ -116,6 +120,28 @@ class SimulatedKms:
         if alias is not None:
             self.keys.create_alias(alias, key)
         return key
+
+    def create_grant(
+        self,
+        key: KmsKey,
+        *,
+        grantee: str,
+        operations: Sequence[str],
+        encryption_context: Mapping[str, str] | None = None,
+    ) -> str:
+        """Create a grant as the key's administrator, and return its token.
+
+        Args:
+            key: what the grant is for.
+            grantee: ARN of an account, role, session or user.
+            operations: such as ``Decrypt``, by the names of GrantOperation.
+            encryption_context: what a request's encryption context must contain; None for no constraint.
+        """
+        constraint = None if encryption_context is None else GrantConstraint(dict(encryption_context), is_exact=False)
+        now = self.clock()
+        issuer = f"arn:{self.keys.partition}:iam::{self.keys.account_id}:root"
+        grant = Grant(grantee, tuple(operations), issuer, now, now + self.grant_delay, constraint)
+        return key.grants.add(grant).new_token()
 
     def put_key_policy(self, key: KmsKey, policy: str) -> None:
         """Replace a key's policy as its administrator.
@@ -160,7 +186,7 @@ class SimulatedKms:
             KmsFault: the request was refused; code and text are AWS's.
         """
         self.keys.remove_deleted(self.clock())
-        call = Call(operation, {}, principal, self.keys, self.policies, self.clock())
+        call = Call(operation, {}, principal, self.keys, self.policies, self.clock(), self.grant_delay)
         try:
             answer = self._answer(call, request)
         except KmsFault as fault:
@@ -230,6 +256,8 @@ def _to_json(value: Any) -> Any:
         return b64encode(value).decode("ascii")
     if isinstance(value, datetime):
         return round(value.timestamp(), 3)
+    if isinstance(value, list):
+        return [_to_json(item) for item in value]
     if isinstance(value, dict):
         return {name: _to_json(item) for name, item in value.items()}
     return value

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from nitro_attestation.key_policy.evaluation import AccessRequest, Decision, Verdict, evaluate_policy
 from nitro_attestation.key_policy.model import KeyPolicy
+from nitro_attestation.key_policy.principals import PrincipalMatch
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.kms.access.policies import AccountPolicies, PolicyKind
 
@@ -58,7 +59,7 @@ def find_refusal(
     policies: AccountPolicies,
     *,
     key_policy: KeyPolicy | None,
-    is_granted: bool = False,
+    granted: PrincipalMatch = PrincipalMatch.NO,
 ) -> Refusal | None:
     """Return why a request is refused, or None if it is allowed.
 
@@ -66,7 +67,7 @@ def find_refusal(
         request: what to decide.
         policies: those of the account.
         key_policy: of the key, or None if the request uses none.
-        is_granted: whether a grant allows it.
+        granted: whether a grant allows it, to the caller or to the caller's account.
     """
     by_kind = {
         PolicyKind.SERVICE_CONTROL: policies.service_control,
@@ -81,15 +82,17 @@ def find_refusal(
     for kind in _LIMITS:
         if kind in decisions and not decisions[kind].is_allowed:
             return _refusal(kind, decisions[kind])
-    return None if is_granted else _missing_permission(request, decisions)
+    return None if granted is PrincipalMatch.DIRECT else _missing_permission(request, decisions, granted)
 
 
-def _missing_permission(request: AccessRequest, decisions: dict[PolicyKind, Decision]) -> Refusal | None:
+def _missing_permission(
+    request: AccessRequest, decisions: dict[PolicyKind, Decision], granted: PrincipalMatch
+) -> Refusal | None:
     by_key = decisions.get(PolicyKind.RESOURCE)
-    if by_key is not None and not by_key.is_allowed:
+    if by_key is not None and not by_key.is_allowed and granted is PrincipalMatch.NO:
         return _refusal(PolicyKind.RESOURCE, by_key)
     is_own_key = (request.key_arn or "").split(":")[4:5] == [request.principal.account_id]
-    if by_key is not None and is_own_key and not by_key.is_left_to_iam:
+    if by_key is not None and by_key.is_allowed and is_own_key and not by_key.is_left_to_iam:
         return None
     by_identity = decisions[PolicyKind.IDENTITY]
     return None if by_identity.is_allowed else _refusal(PolicyKind.IDENTITY, by_identity)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from nitro_attestation.key_policy.model import KeyPolicy
 from nitro_simulator.errors import CiphertextError
+from nitro_simulator.kms.access.grants import Grants
 from nitro_simulator.kms.keys.ciphertext_blob import blob_key_id, open_blob, seal_blob
 from nitro_simulator.kms.keys.specs import (
     ENCRYPT_DECRYPT,
@@ -54,6 +55,7 @@ class KmsKey:
         created_at: when it was created.
         state: AWS's KeyState; change it at any time. Only an enabled key can be used.
         deletion_at: when a key that is pending deletion will be gone.
+        grants: its grants.
     """
 
     key_id: str
@@ -67,6 +69,7 @@ class KmsKey:
     created_at: datetime
     state: KeyState = KeyState.ENABLED
     deletion_at: datetime | None = None
+    grants: Grants = field(default_factory=Grants, repr=False)
 
     @property
     def encryption_algorithms(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from nitro_attestation.key_policy.model import KeyPolicy
 from nitro_simulator.errors import KmsFault
+from nitro_simulator.kms.access.grants import Grant
 from nitro_simulator.kms.keys.key import KmsKey
 from nitro_simulator.kms.keys.specs import new_material
 
@@ -69,6 +70,14 @@ class KeyStore:
         """Return all keys, oldest first."""
         with self._lock:
             return list(self._keys.values())
+
+    def find_grant(self, token: str) -> tuple[KmsKey, Grant] | None:
+        """Return the grant that a token belongs to, and its key; None if there is none, or none any more."""
+        for key in self.list_keys():
+            grant = key.grants.find_token(token)
+            if grant is not None:
+                return key, grant
+        return None
 
     def find(self, reference: str, *, with_aliases: bool = True) -> KmsKey:
         """Return the key that ``reference`` names.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nitro_simulator.kms.call import Call
-from nitro_simulator.kms.operations import key_management, key_use, signing
+from nitro_simulator.kms.operations import grant_management, key_management, key_use, signing
 from vsock_wire.protocol.json_codec import JsonObject
 
 OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "CancelKeyDeletion": key_management.cancel_key_deletion,
     "CreateAlias": key_management.create_alias,
+    "CreateGrant": grant_management.create_grant,
     "CreateKey": key_management.create_key,
     "Decrypt": key_use.decrypt,
     "DeriveSharedSecret": key_use.derive_shared_secret,
@@ -24,9 +25,13 @@ OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "GenerateRandom": key_use.generate_random,
     "GetKeyPolicy": key_management.get_key_policy,
     "GetPublicKey": key_management.get_public_key,
+    "ListGrants": grant_management.list_grants,
     "ListKeys": key_management.list_keys,
+    "ListRetirableGrants": grant_management.list_retirable_grants,
     "PutKeyPolicy": key_management.put_key_policy,
     "ReEncrypt": key_use.re_encrypt,
+    "RetireGrant": grant_management.retire_grant,
+    "RevokeGrant": grant_management.revoke_grant,
     "ScheduleKeyDeletion": key_management.schedule_key_deletion,
     "Sign": signing.sign,
     "Verify": signing.verify,

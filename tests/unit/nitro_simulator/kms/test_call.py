@@ -179,7 +179,7 @@ def test_disabled_key_is_refused_after_the_policy(world: KmsWorld) -> None:
     assert world.fault("Decrypt", CiphertextBlob=blob).code == "AccessDeniedException"
 
 
-def test_grant_token_is_refused_because_grants_do_not_exist(world: KmsWorld) -> None:
+def test_unknown_grant_token_is_refused_and_an_empty_list_is_not(world: KmsWorld) -> None:
     blob = encode_base64(world.kms.create_key().seal(SECRET))
 
     assert world.fault("Decrypt", CiphertextBlob=blob, GrantTokens=["t"]).code == "InvalidGrantTokenException"

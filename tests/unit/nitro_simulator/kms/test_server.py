@@ -38,6 +38,7 @@ SECRET = b"attack at dawn"
 CONTEXT = {"purpose": "test", "tenant": "7"}
 ABOUT_SIGNING = {"Sign", "Verify"}
 ABOUT_DELETION = {"ScheduleKeyDeletion", "CancelKeyDeletion"}
+ABOUT_GRANTS = {"CreateGrant", "ListGrants", "ListRetirableGrants", "RetireGrant", "RevokeGrant"}
 
 
 def _error(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str | None, int]:
@@ -117,7 +118,7 @@ def test_boto3_gets_an_answer_from_every_operation(kms_client: KMSClient, world:
     assert enclave.open(secret["CiphertextForRecipient"]) == peer.exchange(ec.ECDH(), own)
 
     entries = world.kms.journal.entries()
-    assert {entry.operation for entry in entries} == set(OPERATIONS) - ABOUT_SIGNING - ABOUT_DELETION
+    assert {entry.operation for entry in entries} == set(OPERATIONS) - ABOUT_SIGNING - ABOUT_DELETION - ABOUT_GRANTS
     assert {entry.verdict for entry in entries} == {OK}
 
 
@@ -133,6 +134,25 @@ def test_boto3_gets_an_answer_from_the_operations_about_signing_and_deletion(
 
     entries = world.kms.journal.entries()
     assert {entry.operation for entry in entries} == ABOUT_SIGNING | ABOUT_DELETION | {"CreateKey"}
+    assert {entry.verdict for entry in entries} == {OK}
+
+
+def test_boto3_gets_an_answer_from_the_operations_about_grants(kms_client: KMSClient, world: KmsWorld) -> None:
+    key_id = kms_client.create_key()["KeyMetadata"]["KeyId"]
+    for is_retired in (True, False):
+        grant = kms_client.create_grant(
+            KeyId=key_id, GranteePrincipal=SESSION_ARN, RetiringPrincipal=SESSION_ARN, Operations=["Decrypt"]
+        )
+        (shown,) = kms_client.list_grants(KeyId=key_id)["Grants"]
+        assert (shown["GrantId"], bool(shown["CreationDate"].tzinfo)) == (grant["GrantId"], True)
+        assert kms_client.list_retirable_grants(RetiringPrincipal=SESSION_ARN)["Grants"] == [shown]
+        if is_retired:
+            kms_client.retire_grant(GrantToken=grant["GrantToken"])
+        else:
+            kms_client.revoke_grant(KeyId=key_id, GrantId=grant["GrantId"])
+
+    entries = world.kms.journal.entries()
+    assert {entry.operation for entry in entries} == ABOUT_GRANTS | {"CreateKey"}
     assert {entry.verdict for entry in entries} == {OK}
 
 
