@@ -24,6 +24,7 @@ Simple:
 Advanced:
     SimulatedKms, KmsServer, TlsAuthority, Identities: a KMS alone, with your own keys, policies and callers.
     AccountPolicies: identity policies, a VPC endpoint policy, a service control policy; ``account.kms.policies``.
+    Grants: those of a key; KeyState: its state.
     SimulatedNsm, NsmServer, AttestationAuthority: an NSM alone, with PCRs of your choice, on a unix socket.
     Imds, ImdsServer: a metadata service alone. Clock: the time in all of these, to test expiry.
     AnswerRewriter, RecipientForm: a KMS that misbehaves.
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from nitro_simulator.http_server import Application, HttpRequest, HttpResponse, HttpServer
     from nitro_simulator.identities import Identities, Identity
     from nitro_simulator.imds import Imds, ImdsMode, ImdsServer
+    from nitro_simulator.kms.access.grants import Grant, GrantConstraint, Grants
     from nitro_simulator.kms.access.policies import AccountPolicies
     from nitro_simulator.kms.journal import Journal, JournalEntry
     from nitro_simulator.kms.keys.key import KeyState, KmsKey
@@ -77,6 +79,9 @@ __all__ = [
     "Credentials",
     "Enclave",
     "ExitCode",
+    "Grant",
+    "GrantConstraint",
+    "Grants",
     "HttpRequest",
     "HttpResponse",
     "HttpServer",
@@ -144,6 +149,11 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
             "Imds",
             "ImdsMode",
             "ImdsServer",
+        ),
+        "nitro_simulator.kms.access.grants": (
+            "Grant",
+            "GrantConstraint",
+            "Grants",
         ),
         "nitro_simulator.kms.access.policies": ("AccountPolicies",),
         "nitro_simulator.kms.journal": (

@@ -15,7 +15,7 @@ from nitro_attestation.key_policy.principals import Principal, PrincipalMatch
 from nitro_simulator.clock import iso_time
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.access.authorization import find_refusal
-from nitro_simulator.kms.access.grants import Grant, grant_context
+from nitro_simulator.kms.access.grants import Grant, grant_context, match_grant, may_retire
 from nitro_simulator.kms.access.policies import AccountPolicies, policy_arn
 from nitro_simulator.kms.keys.key import KeyState, KmsKey
 from nitro_simulator.kms.keys.specs import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
@@ -128,7 +128,7 @@ class Call:
         context = self._condition_context(action, key, encryption_context)
         request = AccessRequest(self.principal, action, resource, context | grant_context(new_grant))
         granted = self._granted(key, action, encryption_context, new_grant)
-        if retired_grant is not None and retired_grant.may_retire(self.principal):
+        if retired_grant is not None and may_retire(retired_grant, self.principal):
             granted = PrincipalMatch.DIRECT
         key_policy = None if key is None else key.policy
         refusal = find_refusal(request, self.policies, key_policy=key_policy, granted=granted)
@@ -146,7 +146,7 @@ class Call:
         grants = [] if key is None else key.grants.list()
         operation = action.removeprefix("kms:")
         matches = {
-            grant.match(self.principal, operation, encryption_context, tokens=tokens, now=self.now)
+            match_grant(grant, self.principal, operation, encryption_context, tokens=tokens, now=self.now)
             for grant in grants
             if new_grant is None or grant.allows_grant(new_grant)
         }

@@ -84,31 +84,6 @@ class Grant:
         self.tokens.append(token)
         return token
 
-    def match(
-        self,
-        principal: Principal,
-        operation: str,
-        encryption_context: Mapping[str, str],
-        *,
-        tokens: Collection[str],
-        now: datetime,
-    ) -> PrincipalMatch:
-        """Return whether it allows a request, and whether directly or by the grantee's account."""
-        if operation not in self.operations:
-            return PrincipalMatch.NO
-        if now < self.effective_at and not set(tokens) & set(self.tokens):
-            return PrincipalMatch.NO
-        is_limited = self.constraint is not None and operation not in WITHOUT_CONTEXT
-        if is_limited and self.constraint is not None and not self.constraint.allows(encryption_context):
-            return PrincipalMatch.NO
-        return is_principal(self.grantee, principal)
-
-    def may_retire(self, principal: Principal) -> bool:
-        """Return whether a principal may retire it."""
-        retirers = [self.retiring] if self.retiring is not None else []
-        retirers += [self.grantee] if RETIRE_GRANT in self.operations else []
-        return any(is_principal(each, principal) is PrincipalMatch.DIRECT for each in retirers)
-
     def allows_grant(self, other: Grant) -> bool:
         """Return whether whoever has this grant with CreateGrant may create another one: it may allow no more."""
         return set(other.operations) <= set(self.operations) and (
@@ -118,6 +93,33 @@ class Grant:
     def is_same_as(self, other: Grant) -> bool:
         """Return whether two requests for grants have the same name and say the same."""
         return bool(self.name) and _content(self) == _content(other)
+
+
+def match_grant(
+    grant: Grant,
+    principal: Principal,
+    operation: str,
+    encryption_context: Mapping[str, str],
+    *,
+    tokens: Collection[str],
+    now: datetime,
+) -> PrincipalMatch:
+    """Return whether a grant allows a request, and whether directly or by the grantee's account."""
+    if operation not in grant.operations:
+        return PrincipalMatch.NO
+    if now < grant.effective_at and not set(tokens) & set(grant.tokens):
+        return PrincipalMatch.NO
+    constraint = None if operation in WITHOUT_CONTEXT else grant.constraint
+    if constraint is not None and not constraint.allows(encryption_context):
+        return PrincipalMatch.NO
+    return _match(grant.grantee, principal)
+
+
+def may_retire(grant: Grant, principal: Principal) -> bool:
+    """Return whether a principal may retire a grant."""
+    retirers = [grant.retiring] if grant.retiring is not None else []
+    retirers += [grant.grantee] if RETIRE_GRANT in grant.operations else []
+    return any(_match(each, principal) is PrincipalMatch.DIRECT for each in retirers)
 
 
 class Grants:
@@ -171,12 +173,7 @@ def grant_context(grant: Grant | None) -> dict[str, str | tuple[str, ...]]:
     return context
 
 
-def is_principal(arn: str, principal: Principal) -> PrincipalMatch:
-    """Return whether, and how, the ARN of an account, role, session or user is that of a caller.
-
-    Raises:
-        PolicyError: it is another ARN.
-    """
+def _match(arn: str, principal: Principal) -> PrincipalMatch:
     return match_principals([parse_principal_name(AWS, arn)], principal)
 
 

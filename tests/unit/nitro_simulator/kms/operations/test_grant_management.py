@@ -192,7 +192,11 @@ class TestCreateGrant:
             ({"Operations": ["Dance"]}, "ValidationException", "failed to satisfy constraint"),
             ({"GranteePrincipal": None}, "ValidationException", "GranteePrincipal is required."),
             ({"GranteeServicePrincipal": "ec2.amazonaws.com"}, "ValidationException", "not part of the simulator"),
-            ({"Constraints": {"SourceArn": "arn:aws:s3:::bucket-of-mine"}}, "ValidationException", "SourceArn"),
+            (
+                {"Constraints": {"SourceArn": f"arn:aws:ec2:us-east-1:{ACCOUNT_ID}:volume/vol-1"}},
+                "ValidationException",
+                "SourceArn",
+            ),
             ({"GranteePrincipal": "EnclaveInstanceRole"}, "InvalidArnException", "EnclaveInstanceRole"),
             ({"RetiringPrincipal": "*"}, "ValidationException", "failed to satisfy constraint"),
             ({"GrantTokens": ["t"]}, "InvalidGrantTokenException", ""),
