@@ -85,7 +85,7 @@ class Grant:
         return token
 
     def allows_grant(self, other: Grant) -> bool:
-        """Return whether whoever has this grant with CreateGrant may create another one: it may allow no more."""
+        """Return whether a grantee with CreateGrant may create another grant: it may allow no more than this one."""
         return set(other.operations) <= set(self.operations) and (
             self.constraint is None or self.constraint.allows_constraint(other.constraint)
         )
