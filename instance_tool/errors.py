@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from vsock_wire.errors import CredentialsError, ExitCode, InputError, ToolError, TransportError, WireError
-from vsock_wire.protocol.messages import ErrorReply
+from vsock_wire.protocol.messages import ErrorReply, call_details
 from vsock_wire.protocol.vocabulary import (
     DRY_RUN_PASSED,
     EXPIRED_TOKEN,
@@ -66,7 +66,7 @@ class EnclaveError(ToolError):
 
     def __init__(self, reply: ErrorReply) -> None:
         message = reply.message[:MAX_REPLY_TEXT_CHARS] or "the enclave refused the request without giving a reason"
-        super().__init__(message + _kms_details(reply), hint=_hint(reply))
+        super().__init__(message + call_details(reply.http_status, reply.request_id, reply.tries), hint=_hint(reply))
         self.reply = reply
         self.exit_code = _exit_code(reply)
 
@@ -122,17 +122,6 @@ def error_code(error: ToolError) -> str | None:
     if isinstance(error, EnclaveError):
         return error.reply.code
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
-
-
-def _kms_details(reply: ErrorReply) -> str:
-    details = []
-    if reply.http_status is not None:
-        details.append(f"HTTP {reply.http_status}")
-    if reply.request_id:
-        details.append(f"request id {reply.request_id[:64]}")
-    if reply.tries is not None and reply.tries > 1:
-        details.append(f"after {reply.tries} attempts")
-    return f" ({', '.join(details)})" if details else ""
 
 
 def _hint(reply: ErrorReply) -> str | None:

@@ -22,6 +22,7 @@ from vsock_wire.cli.streams import standard_output
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, encode_kms_result
+from vsock_wire.protocol.messages import call_details
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, DRY_RUN_PASSED, Operation
 
 PROGRAM = "kmstool-enclave-cli"
@@ -30,14 +31,12 @@ PROGRAM = "kmstool-enclave-cli"
 class OperationError(ToolError):
     """An operation failed. The text starts with kmstool's text if kmstool has one for the operation."""
 
-    def __init__(self, operation: Operation, error: ToolError) -> None:
-        details = ""
+    def __init__(self, operation: Operation, error: ToolError, tries: int | None = None) -> None:
         self.exit_code = error.exit_code
-        if isinstance(error, KmsError):
-            known = {"HTTP": error.http_status, "request id": error.request_id}
-            details = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-        text = f"{KMS_OPERATIONS[operation].failure}: {error}"
-        super().__init__(f"{text} ({details})" if details else text, hint=error.hint)
+        answered = (error.http_status, error.request_id) if isinstance(error, KmsError) else (None, None)
+        super().__init__(
+            f"{KMS_OPERATIONS[operation].failure}: {error}{call_details(*answered, tries)}", hint=error.hint
+        )
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,9 @@ def call_and_print(
     with open_nsm(nsm_location) as nsm:
         seed_kernel_entropy(nsm)  # before any key is made
         caller = KmsRegions(Recipient(nsm), options).caller(credentials, settings.region or DEFAULT_REGION)
+        attempts = Attempts()
         try:
-            fields = encode_kms_result(operation, caller.call_kms(request, Attempts()))
+            fields = encode_kms_result(operation, caller.call_kms(request, attempts))
             if dry_run:
                 raise dry_run_ignored(operation)
             lines = {label: _field(operation, fields, name) for label, name in LABELS[operation].items()}
@@ -94,7 +94,7 @@ def call_and_print(
             if dry_run and isinstance(error, KmsError) and error.code == DRY_RUN_PASSED:
                 report_dry_run(PROGRAM, operation)
                 return
-            raise OperationError(operation, error) from error
+            raise OperationError(operation, error, attempts.count) from error
     _write_lines(output, lines)
 
 

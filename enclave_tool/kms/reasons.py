@@ -14,8 +14,8 @@ from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.refusals.row import Reason
 from vsock_wire.protocol.vocabulary import Operation
 
-_MOST_CHARS = 8_192
-"""Longest text that is searched. A key ARN, a session's ARN and a policy's ARN have a few hundred characters each."""
+MAX_REASON_TEXT_CHARS = 8_192
+"""How much of a text is read. The ARNs of a key, a session and a policy have a few hundred characters each."""
 _ACCESS_CODES = frozenset({"AccessDeniedException", "AccessDenied"})
 _ACCESS = re.compile(
     r"User: \S+ is not authorized to perform: kms:\w+"
@@ -73,7 +73,7 @@ def refusal_reason(operation: str, code: str, text: str) -> Reason | None:
         code: KMS's error code.
         text: KMS's own text, possibly empty.
     """
-    text = text[:_MOST_CHARS]
+    text = text[:MAX_REASON_TEXT_CHARS]
     if code in _ACCESS_CODES:
         return _access_reason(text)
     if code in _VALIDATION_CODES:

@@ -22,6 +22,8 @@ from vsock_wire.protocol.vocabulary import (
 )
 
 MAX_ID_CHARS = 64
+MAX_REQUEST_ID_CHARS = 64
+"""How much of KMS's request ID an error shows; they are UUIDs."""
 _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 """What an HTTP header, in which credentials are sent, can contain."""
 
@@ -104,6 +106,18 @@ class ErrorReply(NamedTuple):
                 TRIES: self.tries,
             }
         )
+
+
+def call_details(http_status: int | None, request_id: str | None, tries: int | None) -> str:
+    """Return what AWS support asks for, in parentheses, to follow the text of an error; empty if nothing is known."""
+    details = []
+    if http_status is not None:
+        details.append(f"HTTP {http_status}")
+    if request_id:
+        details.append(f"request id {request_id[:MAX_REQUEST_ID_CHARS]}")
+    if tries is not None and tries > 1:
+        details.append(f"after {tries} attempts")
+    return f" ({', '.join(details)})" if details else ""
 
 
 def is_credential(text: str) -> bool:

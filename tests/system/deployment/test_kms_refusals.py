@@ -6,6 +6,7 @@ tests/docs/test_kms_refusals.py makes the whole table, for every operation and r
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -122,13 +123,30 @@ CODES = {
 """Every error that KMS documents, an operation that has it, and the exit code."""
 
 
+RETRIED = {
+    "DependencyTimeoutException",
+    "InternalFailure",
+    "KMSInternalException",
+    "KeyUnavailableException",
+    "RequestTimeoutException",
+    "ServiceUnavailableException",
+    "ThrottlingException",
+}
+"""What another attempt may resolve, by botocore's standard rules."""
+
+
 class TestPlannedErrors:
     @pytest.mark.parametrize("code", CODES)
     def test_both_programs_give_the_same_exit_code_and_hint(self, shared: Deployment, code: str) -> None:
         operation, exit_code = CODES[code]
         reason = Reason.CLOCK if code == "RequestExpired" else None
+        texts = set()
         for program, done in self._refused(shared, code, operation):
             check(program, done, exit_code=exit_code, code=code, hint=hint_for(code, reason, operation))
+            error = done.stderr.decode().replace(program, "PROGRAM").partition("\nhint: ")[0]
+            texts.add(re.sub(r"request id [\w-]+", "request id ...", error))
+        (text,) = texts
+        assert ("after 3 attempts" in text) is (code in RETRIED)
 
     def test_documented_errors_of_every_operation_are_among_them(self, shared: Deployment) -> None:
         client = shared.account.unattested_client()

@@ -50,7 +50,7 @@ ACCESS_REFUSALS = (
     ),
     _row(
         Reason.NO_VPC_ENDPOINT_POLICY_ALLOWS,
-        f"allow the action, this caller's role and the key in the policy of the VPC endpoint for KMS: {_ENDPOINT}",
+        f"allow this request in the policy of the VPC endpoint for KMS (Principal, Action, Resource): {_ENDPOINT}",
     ),
     _row(
         Reason.NO_SERVICE_CONTROL_POLICY_ALLOWS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_tool.kms.reasons import is_about_clock, refusal_reason
+from enclave_tool.kms.reasons import MAX_REASON_TEXT_CHARS, is_about_clock, refusal_reason
 from tools.reference.refusal_page import WORDS
 from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.refusals.row import Reason
@@ -144,8 +144,16 @@ def test_no_text_makes_it_fail(operation: Operation | str, code: str, text: str)
     assert refusal_reason(operation, code, text) in {*Reason, None}
 
 
+def test_text_is_read_up_to_its_limit_only() -> None:
+    denied = "User: x is not authorized to perform: kms:Decrypt with an explicit deny in a session policy: "
+    assert access_reason(denied.ljust(MAX_REASON_TEXT_CHARS, "a")) is Reason.DENY_IN_SESSION_POLICY
+    start = "User: ".ljust(MAX_REASON_TEXT_CHARS - len(denied) + 7, "x")
+    assert access_reason(start + denied[7:-2]) is Reason.DENY_IN_SESSION_POLICY
+    assert access_reason("User: ".ljust(MAX_REASON_TEXT_CHARS, "x") + denied[7:]) is None
+
+
 @pytest.mark.parametrize("end", ["", " because no ", ": x"])
-def test_longest_text_takes_no_longer_to_read_than_its_length_suggests(end: str) -> None:
+def test_endless_text_has_no_reason(end: str) -> None:
     start = f"{USER} is not authorized to perform: kms:Decrypt on resource: {KEY} because no "
     assert access_reason(start + "a " * 500_000 + end) is None
     assert refusal_reason("Decrypt", "ValidationException", "Value '" * 200_000) is None
