@@ -6,19 +6,27 @@ The seeds are committed, because their keys and certificates are new in each run
 from __future__ import annotations
 
 import json
+import tarfile
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import cbor2
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from enclave_tool.recipient.attested_key import RecipientKey
 from enclave_tool.recipient.cms import parse_enveloped_data
+from nitro_attestation.image.cpio import CpioEntry, FileKind, Ramdisk
+from nitro_attestation.image.sources import BytesSource
 from nitro_simulator.kms.recipient_cms import seal_for_recipient
 from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.service import SimulatedNsm
 from tests.fuzz.targets import CORPUS
 from tests.support.attestation.documents import POLICIES
+from tests.support.images.container_archives import Item, docker_archive, folder, layer, oci_archive
+from tests.support.images.image_files import PARTS, image_bytes, signing_key
 from tests.support.kms.ber_messages import SHAPES, parts_for, write_message
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64, encode_message
@@ -38,14 +46,19 @@ def main() -> None:
         "attestation_documents": _documents(),
         "cbor": _cbor(),
         "cms": _cms(),
+        "container_archives": _container_archives(),
         "connect_heads": _connect_heads(),
+        "enclave_images": _enclave_images(),
         "files": _files(),
         "frames": _frames(),
         "http_responses": _http_responses(),
+        "image_signatures": _image_signatures(),
         "key_policies": _key_policies(),
+        "layers": _layers(),
         "measurements": _measurements(),
         "nsm_answers": _nsm_answers(),
         "proxy_configs": _proxy_configs(),
+        "ramdisks": _ramdisks(),
         "replies": _replies(),
         "requests": _requests(),
     }.items():
@@ -53,6 +66,38 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in seeds:
             (folder / name).write_bytes(seed)
+
+
+def _container_archives() -> Seeds:
+    layers = [layer(folder("etc/"), Item("etc/a", content=b"1"))]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "image.tar")
+        yield "docker", docker_archive(path, layers, {"Cmd": ["/a"]}).read_bytes()
+        yield "oci", oci_archive(path, layers, {"Cmd": ["/a"]}).read_bytes()
+
+
+def _enclave_images() -> Seeds:
+    parts = replace(PARTS, ramdisks=(BytesSource(b"first"), BytesSource(b"second")))
+    yield "unsigned", image_bytes(parts)
+    yield "signed", image_bytes(parts, signing_key())
+
+
+def _image_signatures() -> Seeds:
+    for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()):
+        yield curve.name, signing_key(curve).sign(bytes(48))
+
+
+def _layers() -> Seeds:
+    links = (Item("b", tarfile.LNKTYPE, target="a"), Item("c", tarfile.SYMTYPE, target="../a"), Item("c/d"))
+    yield "links", layer(Item("a", content=b"x"), *links)
+    yield "whiteouts", layer(folder("d/"), Item("d/.wh..wh..opq"), Item("d/e"), Item(".wh.d"))
+    yield "devices", layer(Item("etc/mtab", tarfile.FIFOTYPE), Item("dev", tarfile.CHRTYPE, device=(1, 3)))
+
+
+def _ramdisks() -> Seeds:
+    entries = [CpioEntry(b"bin/", FileKind.FOLDER, 0o755), CpioEntry(b"bin/a", FileKind.FILE, 0o755, 1, 2, 3)]
+    yield "plain", b"".join(Ramdisk(entries).chunks())
+    yield "device", b"".join(Ramdisk([CpioEntry(b"null", FileKind.CHARACTER_DEVICE, 0o666, device=(1, 3))]).chunks())
 
 
 def _http_responses() -> Seeds:

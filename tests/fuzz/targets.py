@@ -30,6 +30,7 @@ from nitro_attestation.key_policy.explanation import explain_policy
 from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_attestation.measurements import parse_measurements
 from nitro_attestation.verification import verify_document
+from tests.fuzz import image_targets
 from tests.support.instance.http_oracle import MAX_ORACLE_HEADERS, response_by_http_client
 from vsock_proxy.config.config_file import parse_config
 from vsock_proxy.config.destination import parse_destination
@@ -62,6 +63,10 @@ TARGETS: dict[str, Target] = {}
 def _target(function: Target) -> Target:
     TARGETS[function.__name__] = function
     return function
+
+
+for image_target in image_targets.TARGETS:
+    _target(image_target)
 
 
 @_target
