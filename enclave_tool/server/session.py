@@ -22,6 +22,7 @@ from enclave_tool.kms.regional import Attempts
 from enclave_tool.kms.regions import KmsRegions
 from vsock_wire.errors import ToolError, WireError
 from vsock_wire.protocol.attestation import AttestationRequest, parse_attestation_request
+from vsock_wire.protocol.delivery import DELIVERY
 from vsock_wire.protocol.diagnosis import Hop, encode_diagnosis
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
 from vsock_wire.protocol.kms_operations import (
@@ -125,7 +126,12 @@ class Session(RequestHandler):
         region = choose_region(self._enclave.region, request.region)
         # Only now: if SetClient fails, the client of an earlier SetClient stays in place.
         self._caller = self._enclave.kms.caller(request.credentials, region)
-        return {PROTOCOL: PROTOCOL_VERSION, OPERATIONS: list(Operation), REGION: self._enclave.region}
+        return {
+            PROTOCOL: PROTOCOL_VERSION,
+            OPERATIONS: list(Operation),
+            REGION: self._enclave.region,
+            DELIVERY: self._enclave.deliverer.delivery,
+        }
 
     def _call_kms(self, operation: Operation, message: JsonObject, caller: KmsCaller | None) -> Outcome:
         if caller is None:

@@ -2,11 +2,14 @@
 
 An EnclaveClient keeps one connection and remembers which credentials it sent on it. For each request to KMS it
 
-1. connects if there is no connection, sends the credentials if they differ from those sent last, and then the request;
-2. repeats this once on a new connection if the enclave has closed an idle one;
-3. repeats this once with new credentials if KMS reports these as expired and others can be found.
+1. connects if there is no connection, or if the enclave closed it or sent what no request waits for;
+2. sends the credentials if they differ from those sent last, and then the request;
+3. repeats this once on a new connection if the enclave closes a kept connection at that moment;
+4. repeats this once with new credentials if KMS reports these as expired and others can be found.
 
-Asking KMS twice is harmless, because none of the operations used here changes anything. No other failure is retried.
+Asking KMS twice is harmless, because none of the operations used here changes anything; running a program twice may not
+be. So step 3 needs an enclave that says that it delivers by reply or digest. No other failure is retried.
+
 A legacy peer, kmstool in C, sends a second reply after each success. The client reads it, or SIGPIPE may kill such an
 enclave, and then closes the connection. It sends what such a peer ignores only after the peer has answered Describe.
 """
@@ -14,10 +17,11 @@ enclave, and then closes the connection. It sends what such a peer ignores only 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Self
 
-from instance_tool.client.connection import EnclaveConnection, connect_enclave
-from instance_tool.client.legacy_peer import SECOND_REPLY_TIMEOUT_S, is_legacy_peer, refusal_by_legacy_peer
+from instance_tool.client.kept_connection import KeptConnection
+from instance_tool.client.legacy_peer import SECOND_REPLY_TIMEOUT_S
 from instance_tool.client.region_agreement import RegionAgreement
 from instance_tool.credentials.region import RegionSource, region_source
 from instance_tool.credentials.source import CredentialSource
@@ -32,9 +36,9 @@ from vsock_wire.protocol.kms_operations import (
     encode_kms_request,
     parse_kms_result,
 )
-from vsock_wire.protocol.messages import Credentials, SetClient
+from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.recording import is_recording
-from vsock_wire.protocol.vocabulary import EVIDENCE, PROTOCOL, Operation
+from vsock_wire.protocol.vocabulary import EVIDENCE
 
 TIMEOUT_S = 30.0
 """For connecting, and for each reply. Longer than the enclave waits for KMS, so that its error reply arrives."""
@@ -52,6 +56,7 @@ class EnclaveClient:
         credentials: for KMS, or a source that replaces them before they expire; see also ``set_credentials``.
         region: AWS region of KMS, only if the enclave was started without one; or a source of regions.
         timeout_s: seconds for connecting and for each reply.
+        trusted_uids: users, besides root and this one, whose program may listen on a unix socket.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class EnclaveClient:
         credentials: Credentials | CredentialSource | None = None,
         region: str | RegionSource | None = None,
         timeout_s: float = TIMEOUT_S,
+        trusted_uids: Collection[int] = (),
     ) -> None:
         if not isinstance(address, Address):
             raise TypeError(f"address: expected what parse_address returns, got {type(address).__name__}")
@@ -68,12 +74,10 @@ class EnclaveClient:
             raise ValueError(f"timeout_s: expected more than 0, got {timeout_s}")
         self._address = address
         self._timeout_s = timeout_s
-        self._connection: EnclaveConnection | None = None
+        self._connection = KeptConnection(address, timeout_s=timeout_s, trusted_uids=trusted_uids)
         self._source: CredentialSource | None = None
         self._region = RegionAgreement(region_source(region))
         self._has_peer_credentials = False
-        self._sent: Credentials | None = None
-        self._is_legacy_peer: bool | None = None
         if credentials is not None:
             self.set_credentials(credentials, region)
 
@@ -96,13 +100,11 @@ class EnclaveClient:
     @property
     def is_legacy_peer(self) -> bool:
         """Whether the peer that answered last is kmstool in C, which announces no protocol."""
-        return self._is_legacy_peer is True
+        return self._connection.is_legacy_peer
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        self._connection.close()
 
     def set_credentials(self, credentials: Credentials | CredentialSource, region: str | RegionSource | None) -> None:
         """Use these credentials and this region from now on; they are sent before the next request to KMS.
@@ -118,7 +120,7 @@ class EnclaveClient:
                 f"credentials: expected Credentials or a CredentialSource, got {type(credentials).__name__}"
             )
         self._source, self._region = credentials, RegionAgreement(region_source(region))
-        self._sent = None
+        self._connection.forget_credentials()
 
     def leave_credentials_to_peer(self) -> None:
         """Send no credentials, because the peer is ``kmstool-instance serve``, which has its own."""
@@ -158,7 +160,8 @@ class EnclaveClient:
             EnclaveError: the enclave denied the request; kmstool in C knows only SetClient and Decrypt.
             TransportError, WireError: as ``ask_enclave``; the connection is closed.
         """
-        return self._connected().exchange(message)
+        self._connection.leave_if_stale()
+        return self._connection.get().exchange(message)
 
     def describe(self) -> JsonObject:
         """Return what the enclave reports about itself. Nothing proves it.
@@ -166,7 +169,8 @@ class EnclaveClient:
         Raises:
             EnclaveError, TransportError, WireError: as ``exchange``.
         """
-        reply = self.exchange({"Operation": Operation.DESCRIBE})
+        self._connection.leave_if_stale()
+        reply = self._connection.describe()
         return {name: value for name, value in reply.items() if name not in ("Status", EVIDENCE)}
 
     def fetch_attestation_document(
@@ -207,33 +211,30 @@ class EnclaveClient:
             return
         if self._source is None:
             raise ValueError("credentials: none given; call set_credentials first")
-        credentials = self._source.current()
-        if credentials == self._credentials_sent:
-            return
-        reply = self._region.set_client(
-            lambda region: self.exchange(SetClient(credentials, region).to_message()), self.close
-        )
-        self._is_legacy_peer = PROTOCOL not in reply
-        _logger.info("enclave: speaks protocol %s", reply.get(PROTOCOL, "1, of kmstool in C"))
-        self._sent = credentials
+        self._connection.send_credentials(self._source.current(), self._region)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a request can be sent again if it may have been performed: not if a program may have its result."""
+        return self._connection.may_repeat
 
     @property
     def can_send_ahead(self) -> bool:
         """Whether ``send_ahead`` may be used now: the peer supports Ids and has the current credentials."""
-        if not self._is_connected or self._is_legacy_peer or is_recording():
+        if not self._connection.is_open or self.is_legacy_peer or is_recording():
             return False
         return self._has_peer_credentials or (
-            self._source is not None and self._source.current() == self._credentials_sent
+            self._source is not None and self._source.current() == self._connection.credentials_sent
         )
 
-    def send_ahead(self, request: KmsRequest, request_id: str) -> None:
-        """Send a request without waiting for earlier replies; at most MAX_IN_FLIGHT may be pending.
+    def send_ahead(self, request: KmsRequest) -> str:
+        """Send a request without waiting for earlier replies, and return its Id; at most MAX_IN_FLIGHT may be pending.
 
         Raises:
             CredentialsError: the credentials have expired.
             TransportError: the enclave has gone or does not read; the connection is closed.
         """
-        self._connected().send({**self._bounded(encode_kms_request(request)), "Id": request_id})
+        return self._connection.get().send(self._bounded(encode_kms_request(request)))
 
     def receive_ahead(self) -> JsonObject:
         """Return the next reply, Ok or Error, to a request that was sent ahead.
@@ -241,59 +242,38 @@ class EnclaveClient:
         Raises:
             TransportError, WireError: as ``exchange``; the connection is closed.
         """
-        return self._connected().receive()
-
-    @property
-    def _is_connected(self) -> bool:
-        return self._connection is not None and self._connection.is_open
-
-    @property
-    def _credentials_sent(self) -> Credentials | None:
-        """The credentials that the enclave received on this connection."""
-        return self._sent if self._is_connected else None
-
-    def _connected(self) -> EnclaveConnection:
-        """Return the open connection, or a new one."""
-        if self._connection is None or not self._connection.is_open:
-            self._sent = self._is_legacy_peer = None
-            self._connection = connect_enclave(self._address, timeout_s=self._timeout_s)
-        return self._connection
+        return self._connection.get().receive()
 
     def _attempt_on_live_connection(self, message: JsonObject) -> JsonObject:
-        is_kept = self._credentials_sent is not None or (self._has_peer_credentials and self._is_connected)
+        is_kept = self._connection.credentials_sent is not None or (
+            self._has_peer_credentials and self._connection.is_open
+        )
         try:
             return self._attempt(message)
         except TransportError as error:
             # An enclave closes idle connections.
-            if not is_kept or isinstance(error.__cause__, TimeoutError):
+            if not is_kept or isinstance(error.__cause__, TimeoutError) or not self.may_repeat:
                 raise
             return self._attempt(message)
 
     def _attempt(self, message: JsonObject) -> JsonObject:
         try:
-            self._refuse_what_legacy_peer_ignores(message)
+            self._connection.leave_if_stale()
+            if not self._has_peer_credentials:
+                self._connection.refuse_what_legacy_peer_ignores(message)
             self.send_credentials()
-            reply = self.exchange(message)
-            if self._is_legacy_peer:
-                self._connected().discard_reply(timeout_s=SECOND_REPLY_TIMEOUT_S)
+            reply = self._connection.get().exchange(message)
+            if self.is_legacy_peer:
+                self._connection.get().discard_reply(timeout_s=SECOND_REPLY_TIMEOUT_S)
             return reply
         finally:
-            if self._is_legacy_peer:
+            if self.is_legacy_peer:
                 self.close()
 
-    def _refuse_what_legacy_peer_ignores(self, message: JsonObject) -> None:
-        refusal = None if self._has_peer_credentials else refusal_by_legacy_peer(message)
-        if refusal is not None:
-            connection = self._connected()
-            if self._is_legacy_peer is None:
-                self._is_legacy_peer = is_legacy_peer(connection)
-            if self._is_legacy_peer:
-                raise refusal
-
     def _has_new_credentials(self) -> bool:
-        if self._source is None or self._credentials_sent is None:
+        if self._source is None or self._connection.credentials_sent is None:
             return False
-        return self._source.renewed(self._credentials_sent) is not None
+        return self._source.renewed(self._connection.credentials_sent) is not None
 
     def _bounded(self, message: JsonObject) -> JsonObject:
         """Return the message with a time limit for KMS below the reply's timeout, unless it has one already."""

@@ -31,6 +31,8 @@ from vsock_wire.errors import InputError
 from vsock_wire.protocol.vocabulary import SERVICE_PORT
 
 PROGRAM = "kmstool-instance"
+MAX_UID = 0xFFFF_FFFE
+"""The largest user id of Linux; one more means "no user". Source: chown(2), credentials(7)."""
 _Settings = TypeVar("_Settings", bound=ConnectionSettings)
 
 
@@ -47,6 +49,10 @@ ENCLAVE_OPTIONS = (
     click.option(
         "--enclave", metavar="ADDRESS",
         help=f"Address of the enclave, instead of --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
+    ),
+    click.option(
+        "--trust-uid", "trusted_uids", type=click.IntRange(0, MAX_UID), multiple=True, metavar="UID",
+        help="Also trust this user with credentials and ciphertexts on a unix socket; repeatable.",
     ),
     click.option(
         "--timeout", "timeout_s", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,

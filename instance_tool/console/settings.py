@@ -30,6 +30,7 @@ class ConnectionSettings(Settings):
     cid: int | None
     port: int
     enclave: str | None
+    trusted_uids: tuple[int, ...]
     timeout_s: float
     verbose: int
     quiet: bool
@@ -60,7 +61,7 @@ class ConnectionSettings(Settings):
         Raises:
             InputError: as ``enclave_address``.
         """
-        return EnclaveClient(self.enclave_address(), timeout_s=self.timeout_s)
+        return EnclaveClient(self.enclave_address(), timeout_s=self.timeout_s, trusted_uids=self.trusted_uids)
 
 
 class CredentialSettings(ConnectionSettings):

@@ -18,6 +18,8 @@ VSOCK_DEVICE = "/dev/vsock"
 LISTEN_BACKLOG = 512
 """Connections that the kernel queues until they are accepted. kmstool in C queues 1, and of three concurrent callers it
 drops the third."""
+_UCRED = "iII"
+"""struct ucred of <sys/socket.h>: pid, uid and gid."""
 MIN_TIMEOUT_S = 0.001
 """Shortest timeout in seconds; for a socket, 0 means not to wait at all."""
 
@@ -110,6 +112,15 @@ def local_vsock_cid() -> int | None:
     finally:
         os.close(device)
     return None if cid == CID_ANY else int(cid)
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the user who listens on the other end of a connected unix socket: the process that called ``listen``.
+
+    Source: unix(7), SO_PEERCRED.
+    """
+    _, uid, _ = struct.unpack(_UCRED, sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_UCRED)))
+    return int(uid)
 
 
 def close_quietly(sock: socket.socket) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vsock_wire.errors import WireError, quoted
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import (
+    ID,
     STATUS_ERROR,
     STATUS_OK,
     TRIES,
@@ -152,7 +153,7 @@ def parse_request_id(message: JsonObject) -> str | None:
     Raises:
         RequestError: the Id is not a string, or is longer than MAX_ID_CHARS.
     """
-    request_id = message.get("Id")
+    request_id = message.get(ID)
     if request_id is None:
         return None
     if not isinstance(request_id, str) or len(request_id) > MAX_ID_CHARS:

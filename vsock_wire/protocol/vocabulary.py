@@ -23,6 +23,8 @@ STATUS_ERROR = "Error"
 MAX_IN_FLIGHT = 16
 """Maximum number of requests with an Id that a server handles at once for one connection; it reads no more until it has
 answered one. That is far more than needed to hide the latency to KMS, and leaves capacity for 256 connections."""
+ID = "Id"
+"""The field of a request that its reply repeats; kmstool in C ignores it."""
 TRIES = "Tries"
 """The field of a reply, Ok or Error, that says how many requests were sent to KMS for it."""
 EXPLAIN = "Explain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -63,6 +64,14 @@ class MessageConnection:
         """Tell the peer that no more messages follow; receiving still works."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
+
+    def is_quiet(self) -> bool:
+        """Return whether nothing waits to be received now: neither bytes nor the end of the stream."""
+        if self._decoder.is_mid_message:
+            return False
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return not poller.poll(0)
 
     def send(self, message: JsonObject, *, timeout_s: float) -> int:
         """Send one message.

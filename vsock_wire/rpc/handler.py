@@ -17,7 +17,7 @@ from vsock_wire.protocol.json_codec import JsonObject, decode_message
 from vsock_wire.protocol.messages import ErrorReply, parse_request_id
 from vsock_wire.protocol.recording import recording
 from vsock_wire.protocol.trace import encode_evidence
-from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, STATUS_OK, EnclaveCode, RequestError
+from vsock_wire.protocol.vocabulary import EVIDENCE, EXPLAIN, ID, STATUS_OK, EnclaveCode, RequestError
 from vsock_wire.rpc.jobs import Job
 
 Outcome: TypeAlias = JsonObject | ErrorReply
@@ -56,7 +56,7 @@ class RequestHandler(ABC):
         except ToolError as error:
             refusal = self.refuse(error).to_message()
             return Job(lambda: refusal)
-        message.pop("Id", None)
+        message.pop(ID, None)
         perform = self.prepare(message)
         operation = message.get("Operation")
         return Job(
@@ -71,7 +71,7 @@ class RequestHandler(ABC):
             reply = explained(message, lambda: self._reply(perform))
         except RequestError as error:
             reply = self.refuse(error).to_message()
-        return reply if request_id is None else {**reply, "Id": request_id}
+        return reply if request_id is None else {**reply, ID: request_id}
 
     def _reply(self, perform: Callable[[], Outcome]) -> JsonObject:
         try:

@@ -18,14 +18,28 @@ Message = dict[str, Any]
 
 
 class Peer:
-    """One accepted connection, with frames as the C programs write them."""
+    """One accepted connection, with frames as the C programs write them.
+
+    Attributes:
+        last_id: the Id of the request received last.
+        repeats_ids: whether replies get that Id; kmstool in C sends none.
+    """
 
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.sock = sock
         self.number = number
+        self.repeats_ids = True
         self._decoder = FrameDecoder()
+        self.last_id: str | None = None
 
     def receive(self) -> Message | None:
+        """Return the next request without its Id, or None at the end."""
+        message = self.receive_with_id()
+        if message is not None:
+            self.last_id = message.pop("Id", None)
+        return message
+
+    def receive_with_id(self) -> Message | None:
         while (frame := self._decoder.next_frame()) is None:
             data = self.sock.recv(65_536)
             if not data:
@@ -35,7 +49,9 @@ class Peer:
         return message
 
     def send(self, *messages: Message) -> None:
-        self.send_bytes(b"".join(json.dumps(message).encode() + b"\0" for message in messages))
+        """Send replies. Those without an Id get that of the last request, if this peer repeats Ids."""
+        more = {"Id": self.last_id} if self.repeats_ids and self.last_id is not None else {}
+        self.send_bytes(b"".join(json.dumps({**more, **message}).encode() + b"\0" for message in messages))
 
     def send_bytes(self, data: bytes) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -99,16 +115,22 @@ class Conversation:
 
     def __call__(self, peer: Peer) -> None:
         is_client_set = False
+        peer.repeats_ids = not self._is_c
         while (request := peer.receive()) is not None:
             self.requests.append((peer.number, request))
+            request = {**request, "Id": peer.last_id}
             operation = request["Operation"]
             if operation == "SetClient":
                 is_client_set = True
-                peer.send({"Status": "Ok"} if self._is_c else {"Status": "Ok", "Protocol": 2, "Operations": []})
+                peer.send(
+                    {"Status": "Ok"}
+                    if self._is_c
+                    else {"Status": "Ok", "Protocol": 2, "Operations": [], "Delivery": "reply"}
+                )
             elif operation == "Decrypt" and is_client_set:
                 self._decrypt(peer, request)
             elif operation == "Describe" and not self._is_c:
-                peer.send({"Status": "Ok", "Protocol": 2})
+                peer.send({"Status": "Ok", "Protocol": 2, "Delivery": "reply"})
             else:
                 peer.send({"Status": "Error", "Message": "Operation not recognized"})
 
@@ -122,15 +144,12 @@ class Conversation:
         return next(request for _, request in self.requests if request["Operation"] == "SetClient")
 
     def _decrypt(self, peer: Peer, request: Message) -> None:
+        peer.last_id = request["Id"]
         plaintext = self.plaintexts.get(request["Ciphertext"])
         if plaintext is None:
-            peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext", **_same_id(request)})
+            peer.send({"Status": "Error", "Message": "Could not decrypt ciphertext"})
         elif self._is_c:  # both in one write, which is the worst case: the stray reply can come at any time
             peer.send({"Status": "Ok", "Message": plaintext}, {"Status": "Error"})
         else:
             fields = {"Message": plaintext, "KeyId": "key-arn", "EncryptionAlgorithm": "SYMMETRIC"}
-            peer.send({"Status": "Ok", **fields, **_same_id(request)})
-
-
-def _same_id(request: Message) -> Message:
-    return {"Id": request["Id"]} if "Id" in request else {}
+            peer.send({"Status": "Ok", **fields})

@@ -114,8 +114,9 @@ def test_a_replayed_document_does_not_hold_the_nonce(deployment: Deployment) -> 
         def replay() -> None:
             sock, _ = listener.accept()
             with sock:
-                sock.recv(65_536)
-                sock.sendall(b'{"Status":"Ok","Document":"' + old.read_bytes() + b'"}\0')
+                request_id = json.loads(sock.recv(65_536).rstrip(b"\0"))["Id"]
+                reply = {"Status": "Ok", "Id": request_id, "Document": old.read_text()}
+                sock.sendall(json.dumps(reply).encode() + b"\0")
 
         thread = threading.Thread(target=replay)
         thread.start()

@@ -98,7 +98,7 @@ def test_option_that_it_ignores_is_refused_before_anything_secret_is_sent(
     error, hint = done.stderr.decode().splitlines()
     assert error == f"kmstool-instance: error: this enclave runs kmstool in C, which {reason}"
     assert hint.startswith(f"hint: omit {options[0]}")
-    assert legacy_enclave.requests == [{"Operation": "Describe"}]
+    assert [request["Operation"] for request in legacy_enclave.requests] == ["Describe"]
 
 
 @pytest.mark.parametrize(

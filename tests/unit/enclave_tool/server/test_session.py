@@ -38,6 +38,7 @@ class TestSetClient:
         assert ask(session, SET_CLIENT) == {
             "Status": "Ok",
             "Protocol": 2,
+            "Delivery": "reply",
             "Operations": [
                 "SetClient",
                 "Decrypt",

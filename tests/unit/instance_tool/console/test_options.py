@@ -8,7 +8,7 @@ import pytest
 from instance_tool.main import COMMANDS, command
 from tests.support.instance.command_line import Tool
 
-CONNECTION = {"--cid", "--port", "--enclave", "--timeout", "--verbose", "--quiet", "--log-format"}
+CONNECTION = {"--cid", "--port", "--enclave", "--trust-uid", "--timeout", "--verbose", "--quiet", "--log-format"}
 CREDENTIALS = {"--region", "--profile"}
 RESULT = CREDENTIALS | {"--output", "--out"}
 KEY = {"--key-id", "--encryption-context"}
@@ -57,6 +57,7 @@ VALUES = {
     "--port": "3000",
     "--enclave": "unix:/nobody",
     "--timeout": "1",
+    "--trust-uid": "1",
     "--region": "us-east-1",
     "--profile": "p",
     "--output": "base64",

@@ -15,7 +15,7 @@ from vsock_wire.protocol.vocabulary import Operation
 
 REQUEST = KmsRequest(Operation.DECRYPT, {"CiphertextBlob": b"\1"})
 CONNECTION: dict[str, Any] = {
-    "cid": None, "port": 3_000, "enclave": None, "timeout_s": 10.0, "verbose": 0, "quiet": False,
+    "cid": None, "port": 3_000, "enclave": None, "trusted_uids": (), "timeout_s": 10.0, "verbose": 0, "quiet": False,
     "log_format": "text",
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ class Enclave:
     def __init__(self) -> None:
         self.requests: list[Message] = []
         self.replies: dict[str, Message | None] = {
-            "SetClient": {"Status": "Ok", "Protocol": 2},
+            "SetClient": {"Status": "Ok", "Protocol": 2, "Delivery": "reply"},
             "Decrypt": {"Status": "Ok", "Message": "AQID", "KeyId": "k", "Future": {"x": 1}},
             "Describe": {"Status": "Ok", "Version": "1", "Region": None},
         }
