@@ -13,7 +13,7 @@ import click
 from instance_tool.console.command_group import CommandGroup
 from instance_tool.console.options import DECRYPT_OPTIONS, ENCLAVE_OPTIONS, LOG_OPTIONS, PROGRAM
 from instance_tool.console.output import OutputFormat, error_fields
-from vsock_wire.cli.program import HELP, run_program
+from vsock_wire.cli.program import HELP, CExitCodes, run_program
 from vsock_wire.cli.reports import report_errors_as_json
 from vsock_wire.cli.shared_options import with_options
 from vsock_wire.version import version_text
@@ -131,4 +131,4 @@ def command(**_options: object) -> None:
 def main() -> NoReturn:
     """Run kmstool-instance."""
     report_errors_as_json(error_fields if _asks_for_json(sys.argv[1:]) else None)
-    run_program(PROGRAM, command, click.ClickException, leaves_at_once=True)
+    run_program(PROGRAM, command, click.ClickException, leaves_at_once=True, c_exit_codes=CExitCodes())

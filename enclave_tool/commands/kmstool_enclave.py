@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from enclave_tool.commands.c_command import CCompatibleCommand
 from enclave_tool.commands.options import KMS_OPTIONS, KmsSettings
 from enclave_tool.delivery.policy import ProgramLimits
 from enclave_tool.recipient.attested_key import KEY_BITS
@@ -14,7 +15,7 @@ from enclave_tool.server.app import PROGRAM, serve
 from enclave_tool.server.config import Config, parse_delivery
 from enclave_tool.server.workers import MAX_WORKERS
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
-from vsock_wire.cli.program import run_program
+from vsock_wire.cli.program import CExitCodes, run_program
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, LOG_FORMAT, MAX_CONNECTIONS, QUIET, VERBOSE
 from vsock_wire.cli.values import parse_seconds, parse_timeout
@@ -29,11 +30,12 @@ MAX_MEMORY_MIB = 1_048_576
 
 SERVICE_OPTIONS = (
     click.option(
-        "--region", envvar="REGION", show_envvar=True, metavar="REGION",
+        "-r", "--region", envvar="REGION", show_envvar=True, metavar="REGION",
         help="AWS region of KMS; by default the client chooses.",
     ),
     click.option(
-        "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True, help="vsock port to listen on."
+        "-p", "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
+        help="vsock port to listen on.",
     ),
     click.option(
         "--key-bits", type=click.Choice([str(bits) for bits in KEY_BITS]), default=str(KEY_BITS[0]),
@@ -130,7 +132,8 @@ class ServerSettings(KmsSettings):
 
 
 @click.command(
-    name=PROGRAM,
+    PROGRAM,
+    cls=CCompatibleCommand,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 80,
@@ -171,4 +174,4 @@ def command(settings: ServerSettings) -> None:
 
 def main() -> NoReturn:
     """Run kmstool-enclave."""
-    run_program(PROGRAM, command, click.ClickException)
+    run_program(PROGRAM, command, click.ClickException, c_exit_codes=CExitCodes())

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import click
 
+from enclave_tool.commands.c_command import OneShotCommand
 from enclave_tool.commands.inputs import check_standard_input_is_free, read_base64
 from enclave_tool.commands.options import CREDENTIAL_OPTIONS, KMS_OPTIONS, NSM_OPTIONS
 from enclave_tool.commands.single_call import (
@@ -18,7 +19,7 @@ from enclave_tool.commands.single_call import (
 )
 from vsock_wire.cli.kms_requests import read_plaintext
 from vsock_wire.cli.logs import LOG_FORMATS
-from vsock_wire.cli.program import run_program
+from vsock_wire.cli.program import CExitCodes, run_program
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import (
     DRY_RUN,
@@ -46,7 +47,7 @@ from vsock_wire.version import version_text
 EncryptionContext = tuple[tuple[str, str], ...]
 
 
-class _Command(click.Command):
+class _Command(OneShotCommand):
     """A command that takes only flags, and never echoes a stray word, which may be part of a secret."""
 
     allow_extra_args = True
@@ -66,11 +67,11 @@ class _Group(click.Group):
 
 
 _REGION_OPTION = click.option(
-    "--region", envvar="REGION", show_envvar=True, metavar="REGION", default=DEFAULT_REGION, show_default=True,
+    "-r", "--region", envvar="REGION", show_envvar=True, metavar="REGION", default=DEFAULT_REGION, show_default=True,
     help="AWS region of KMS.",
 )  # fmt: skip
 _CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
-_KEY_ID_OPTION = KEY_ID.declare(click.option, required=True)
+_KEY_ID_OPTION = KEY_ID.declare(click.option, "-K", required=True)
 _LOG_OPTIONS = (VERBOSE.declare(click.option), LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS)))
 _CALL_OPTIONS = (_REGION_OPTION, *KMS_OPTIONS, *_LOG_OPTIONS, *CREDENTIAL_OPTIONS)
 _GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))
@@ -101,9 +102,11 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--ciphertext", metavar="BASE64", required=True, help="Ciphertext to decrypt; - reads standard input.")
-@KEY_ID.declare(click.option, help="KMS key that must decrypt it; required for an asymmetric key.")
-@ENCRYPTION_ALGORITHM.declare(click.option)
+@click.option(
+    "-c", "--ciphertext", metavar="BASE64", required=True, help="Ciphertext to decrypt; - reads standard input."
+)
+@KEY_ID.declare(click.option, "-K", help="KMS key that must decrypt it; required for an asymmetric key.")
+@ENCRYPTION_ALGORITHM.declare(click.option, "-a")
 @_CONTEXT_OPTION
 @_uses_key
 def decrypt(
@@ -131,7 +134,7 @@ def decrypt(
 
 @command.command()
 @_KEY_ID_OPTION
-@KEY_SPEC.declare(click.option, type=click.Choice(["AES-256", "AES-128"]), required=True)
+@KEY_SPEC.declare(click.option, "-p", type=click.Choice(["AES-256", "AES-128"]), required=True)
 @_CONTEXT_OPTION
 @_uses_key
 def genkey(settings: KeyCallSettings, key_id: str, key_spec: str, encryption_context: EncryptionContext) -> None:
@@ -168,7 +171,7 @@ def genkeypair(
 
 
 @command.command()
-@RANDOM_LENGTH.declare(click.option, type=click.IntRange(1, MAX_RANDOM_BYTES))
+@RANDOM_LENGTH.declare(click.option, "-l", type=click.IntRange(1, MAX_RANDOM_BYTES))
 @_calls_kms
 def genrandom(settings: CallSettings, length: int) -> None:
     """Generate random bytes and print PLAINTEXT.
@@ -198,7 +201,7 @@ def derive(settings: KeyCallSettings, key_id: str, public_key: str) -> None:
 
 @command.command()
 @_KEY_ID_OPTION
-@ENCRYPTION_ALGORITHM.declare(click.option)
+@ENCRYPTION_ALGORITHM.declare(click.option, "-a")
 @_CONTEXT_OPTION
 @_uses_key
 def encrypt(
@@ -254,7 +257,7 @@ def _attested_bytes(option: str, text: str | None) -> bytes | None:
 
 def main() -> NoReturn:
     """Run kmstool-enclave-cli."""
-    run_program(PROGRAM, command, click.ClickException)
+    run_program(PROGRAM, command, click.ClickException, c_exit_codes=CExitCodes(failed=255, help=1))
 
 
 if __name__ == "__main__":

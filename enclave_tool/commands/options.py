@@ -27,7 +27,7 @@ NSM_OPTIONS = (_NSM_OPTION, _NON_VSOCK_OPTION)
 """Options of a command that uses only the module; read as NsmSettings."""
 KMS_OPTIONS = (
     click.option(
-        "--proxy-port", envvar="PROXY_PORT", show_envvar=True, type=int, metavar="PORT", default=PROXY_PORT,
+        "-x", "--proxy-port", envvar="PROXY_PORT", show_envvar=True, type=int, metavar="PORT", default=PROXY_PORT,
         show_default=True, help="vsock port of vsock-proxy.",
     ),
     click.option(
@@ -55,9 +55,11 @@ KMS_OPTIONS = (
 )  # fmt: skip
 """Options of a command that calls KMS; read as KmsSettings."""
 CREDENTIAL_OPTIONS = (
-    click.option("--aws-access-key-id", metavar="ID", help="AWS access key ID; safer in the environment."),
-    click.option("--aws-secret-access-key", metavar="KEY", help="AWS secret access key; other processes can read it."),
-    click.option("--aws-session-token", metavar="TOKEN", help="AWS session token, if there is one."),
+    click.option("-k", "--aws-access-key-id", metavar="ID", help="AWS access key ID; safer in the environment."),
+    click.option(
+        "-s", "--aws-secret-access-key", metavar="KEY", help="AWS secret access key; other processes can read it."
+    ),
+    click.option("-t", "--aws-session-token", metavar="TOKEN", help="AWS session token, if there is one."),
     click.option(
         "--credentials-fd", type=click.IntRange(0), metavar="N",
         help="File descriptor to read credentials from, as the JSON that IMDS returns.",

@@ -15,13 +15,14 @@ from enclave_tool.kms.regions import KmsRegions
 from enclave_tool.nsm.device import open_nsm
 from enclave_tool.nsm.entropy import seed_kernel_entropy
 from enclave_tool.recipient.attested_key import Recipient
+from vsock_wire.cli.encryption_context import one_pair_hint
 from vsock_wire.cli.kms_requests import dry_run_ignored, report_dry_run, request_from_options
 from vsock_wire.cli.labels import LABELS
 from vsock_wire.cli.logs import set_up_logging
 from vsock_wire.cli.streams import standard_output
 from vsock_wire.errors import ToolError
 from vsock_wire.protocol.json_codec import JsonObject, encode_base64
-from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, encode_kms_result
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, KmsRequest, encode_kms_result
 from vsock_wire.protocol.messages import call_details
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, DRY_RUN_PASSED, Operation
 
@@ -94,8 +95,16 @@ def call_and_print(
             if dry_run and isinstance(error, KmsError) and error.code == DRY_RUN_PASSED:
                 report_dry_run(PROGRAM, operation)
                 return
+            hint_at_context(error, request)
             raise OperationError(operation, error, attempts.count) from error
     _write_lines(output, lines)
+
+
+def hint_at_context(error: ToolError, request: KmsRequest) -> None:
+    """Add a hint to a refusal by KMS if it may come from an --encryption-context that has several pairs in one."""
+    if isinstance(error, KmsError):
+        hint = one_pair_hint(request.parameters.get("EncryptionContext"), error.code)
+        error.hint = "; ".join(text for text in (hint, error.hint) if text) or None
 
 
 def attest_and_print(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import click
 
-from instance_tool.console.kms_requests import ciphertext_argument, kms_request, with_ciphertext
+from instance_tool.console.kms_requests import ciphertext_argument, hint_at_context, kms_request, with_ciphertext
 from instance_tool.console.options import DECRYPT_OPTIONS, PROGRAM, with_connection
 from instance_tool.console.perform import perform
 from instance_tool.console.settings import GrantSettings, KeySettings, ResultSettings
@@ -69,10 +70,15 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
 
     def report(line_number: int, error: ToolError) -> None:
         progress.clear()
+        hint_at_context(error, template)
         report_error(PROGRAM, error, line_number=line_number)
 
     lines = LineReader(standard_input())
-    with open_output(settings.out, "--out") as output, settings.new_client_with_credentials() as client:
+    with (
+        contextlib.closing(progress),
+        open_output(settings.out, "--out") as output,
+        settings.new_client_with_credentials() as client,
+    ):
         failed = decrypt_lines(
             client,
             lines,
@@ -84,6 +90,5 @@ def _decrypt_batch(settings: DecryptSettings, template: KmsRequest) -> None:
             is_ready=lines.is_ready,
         )
         output.commit()
-    progress.clear()
     if failed:
         sys.exit(ExitCode.FAILED)

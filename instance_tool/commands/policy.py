@@ -32,9 +32,9 @@ from nitro_attestation.measurements import (
     parse_measurements,
     parse_pcr_options,
 )
+from vsock_wire.cli.encryption_context import parse_encryption_context
 from vsock_wire.cli.settings import Settings, with_settings
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file
-from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import ExitCode, InputError
 
 _EXIT_CODES = {

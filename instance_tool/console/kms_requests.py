@@ -8,11 +8,13 @@ from pathlib import Path
 
 from instance_tool.console.ciphertext import MAX_TEXT_BYTES, decode_ciphertext, parse_ciphertext, too_long
 from instance_tool.console.settings import GrantSettings
+from instance_tool.errors import EnclaveError
+from vsock_wire.cli.encryption_context import one_pair_hint
 from vsock_wire.cli.kms_requests import request_from_options
 from vsock_wire.cli.streams import STANDARD_INPUT, read_file, standard_input
-from vsock_wire.errors import InputError
+from vsock_wire.errors import InputError, ToolError
 from vsock_wire.protocol.kms_operations import KmsRequest
-from vsock_wire.protocol.vocabulary import Operation
+from vsock_wire.protocol.vocabulary import KmstoolText, Operation, Service
 
 FILE_PREFIXES = ("file://", "fileb://", "@")
 """What stands in front of a file's path in an argument: as in the aws command, and as in curl. The content tells text
@@ -58,6 +60,17 @@ def required_key_id(key_id: str | None) -> str:
 def with_ciphertext(template: KmsRequest, ciphertext: bytes) -> KmsRequest:
     """Return the Decrypt request for one ciphertext."""
     return KmsRequest(template.operation, {**template.parameters, "CiphertextBlob": ciphertext})
+
+
+def hint_at_context(error: ToolError, request: KmsRequest) -> None:
+    """Add a hint to a refusal if it may come from an --encryption-context that has several pairs in one."""
+    if not isinstance(error, EnclaveError):
+        return
+    reply = error.reply
+    is_without_reason = reply.code is None and reply.message == KmstoolText.DECRYPT_FAILED
+    if reply.service == Service.KMS or is_without_reason:
+        hint = one_pair_hint(request.parameters.get("EncryptionContext"), reply.code)
+        error.hint = "; ".join(text for text in (hint, error.hint) if text) or None
 
 
 def ciphertext_argument(text: str | None) -> bytes:

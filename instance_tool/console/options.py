@@ -41,9 +41,9 @@ def _parse_region(text: str) -> str | None:
 
 
 ENCLAVE_OPTIONS = (
-    click.option("--cid", type=int, metavar="CID", help="vsock CID of the enclave."),
+    click.option("-c", "--cid", type=int, metavar="CID", help="vsock CID of the enclave."),
     click.option(
-        "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
+        "-p", "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
         help="vsock port of kmstool-enclave.",
     ),
     click.option(
@@ -67,6 +67,7 @@ LOG_OPTIONS = (
 """Together with ENCLAVE_OPTIONS, the options of every command that asks an enclave. Values: ConnectionSettings."""
 CREDENTIAL_OPTIONS = (
     click.option(
+        "-r",
         "--region",
         type=_parse_region,
         metavar="REGION",
@@ -101,7 +102,7 @@ EXPLAIN_OPTION = click.option(
     "--explain", is_flag=True, help="Print a step-by-step trace of the call to standard error."
 )
 KEY_OPTION = KEY_ID.declare(click.option)
-CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option)
+CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option, "-e")
 KEY_OPTIONS = (CONTEXT_OPTION, KEY_OPTION)
 """Values: KeySettings."""
 GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 
 from instance_tool.client.client import EnclaveClient
+from instance_tool.console.kms_requests import hint_at_context
 from instance_tool.console.options import PROGRAM
 from instance_tool.console.output import OutputFormat, bytes_of_field, encode_result
 from instance_tool.console.settings import ResultSettings
@@ -95,6 +96,7 @@ def _ask(client: EnclaveClient, request: KmsRequest) -> KmsResult | None:
     except EnclaveError as error:
         if is_dry_run and error.says_dry_run_passed:
             return None
+        hint_at_context(error, request)
         raise
     if is_dry_run:
         raise dry_run_ignored(request.operation)

@@ -56,7 +56,7 @@ def meaning(field: Field) -> str:
         Kind.TEXTS: f"list of at most {field.most} strings",
         Kind.BYTES: f"base64, {field.least} to {field.most or 0:,} bytes",
         Kind.NUMBER: f"number from 1 to {field.most or 0:,}",
-        Kind.CONTEXT: "object with strings as values",
+        Kind.CONTEXT: "object with strings as values, or its JSON text",
         Kind.FLAG: "true or false",
     }[field.kind]
     return f"{kind}, required." if field.is_required else f"{kind}."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 
+from vsock_wire.cli.encryption_context import parse_encryption_context
+from vsock_wire.cli.program import runs_under_c_name
 from vsock_wire.cli.streams import standard_input
-from vsock_wire.cli.values import parse_encryption_context
 from vsock_wire.errors import InputError, ToolError
 from vsock_wire.protocol.kms_operations import (
     DATA_KEY_HINT,
@@ -47,10 +48,12 @@ def request_from_options(
     given = {name: value for name, value in {**shared, **parameters}.items() if value is not None}
     algorithm = given.get("EncryptionAlgorithm", SYMMETRIC_DEFAULT)
     if operation is Operation.DECRYPT and algorithm != SYMMETRIC_DEFAULT and not given.get("KeyId"):
-        raise InputError(
-            "--encryption-algorithm: an asymmetric algorithm needs --key-id",
-            hint="pass --key-id with the asymmetric key: its ciphertexts do not name it",
-        )
+        if not runs_under_c_name():
+            raise InputError(
+                "--encryption-algorithm: an asymmetric algorithm needs --key-id",
+                hint="pass --key-id with the asymmetric key: its ciphertexts do not name it",
+            )
+        del given["EncryptionAlgorithm"]  # as kmstool does, without a word
     return KmsRequest(operation, given)
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from vsock_wire.cli.launcher import is_missing_library
 from vsock_wire.cli.reports import report_bug, report_error
@@ -15,12 +15,33 @@ from vsock_wire.errors import ExitCode, InputError, ToolError
 
 HELP = "help"
 """First word of a command line that asks for help: ``help COMMAND`` is ``COMMAND --help``."""
+C_NAMES = frozenset({"kmstool_instance", "kmstool_enclave", "kmstool_enclave_cli"})
+"""Names of the programs in C. A program that runs under one of them does as kmstool does where the two differ."""
 NO_COLOR = "NO_COLOR"
 """Set and not empty, it turns colors off. Source: no-color.org."""
 
 
+class CExitCodes(NamedTuple):
+    """Exit codes of a program in C, which this one has under its C name.
+
+    Attributes:
+        failed: an operation failed.
+        usage: the command line is not valid, or has no credentials.
+        help: ``--help`` was given.
+    """
+
+    failed: int = 1
+    usage: int = 1
+    help: int = 0
+
+
 def run_program(
-    name: str, command: Callable[..., object], usage_error: type[Exception], *, leaves_at_once: bool = False
+    name: str,
+    command: Callable[..., object],
+    usage_error: type[Exception],
+    *,
+    leaves_at_once: bool = False,
+    c_exit_codes: CExitCodes | None = None,
 ) -> NoReturn:
     """Run a click command and end the process with the exit code that fits its outcome.
 
@@ -35,7 +56,9 @@ def run_program(
             library.
         leaves_at_once: whether the process exits on success without Python's cleanup, which takes a tenth of the time
             of a decrypt. ``atexit`` handlers do not run, and the kernel closes what is open.
+        c_exit_codes: the exit codes under a C name; None if the program has none.
     """
+    codes = c_exit_codes if runs_under_c_name() else None
     signal.signal(signal.SIGINT, _exit_interrupted)
     spell_out_help()
     stdout = sys.stdout
@@ -43,21 +66,26 @@ def run_program(
         exit_code = command(prog_name=name, standalone_mode=False, **({} if allows_escapes() else {"color": False}))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except SystemExit:
+    except SystemExit as end:
         if sys.stdout is not stdout:  # click replaces it when the pipe is closed, and exits with 1
             _leave_stdout()
             sys.exit(ExitCode.CLOSED_PIPE)
-        raise
+        sys.exit(_exit_code(end.code, codes) if isinstance(end.code, int) else end.code)
     except Exception as error:
         if is_missing_library(error):  # our caller, launch, knows what to install
             raise
-        sys.exit(_report(name, error, usage_error))
-    code = exit_code if isinstance(exit_code, int) else ExitCode.DONE
+        sys.exit(_exit_code(_report(name, error, usage_error), codes))
+    code = _exit_code(exit_code, codes)
     if leaves_at_once:
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def runs_under_c_name() -> bool:
+    """Return whether this program was started under one of C_NAMES."""
+    return os.path.basename(sys.argv[0]) in C_NAMES  # noqa: PTH119 - pathlib takes longer to load
 
 
 def spell_out_help() -> None:
@@ -74,6 +102,16 @@ def allows_escapes() -> bool:
 def is_dumb_terminal() -> bool:
     """Return whether the terminal understands no control sequences. Source: terminfo(5), the entry "dumb"."""
     return os.environ.get("TERM") == "dumb"
+
+
+def _exit_code(result: object, codes: CExitCodes | None) -> int:
+    """Return the exit code for what a command returns: its exit code, or 0 for help; anything else means success."""
+    code = result if isinstance(result, int) else ExitCode.DONE
+    if codes is None or code in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE):
+        return code
+    if code == ExitCode.DONE:
+        return codes.help if isinstance(result, int) else code
+    return codes.usage if code in (ExitCode.USAGE, ExitCode.NO_CREDENTIALS) else codes.failed
 
 
 def _report(name: str, error: Exception, usage_error: type[Exception]) -> ExitCode:

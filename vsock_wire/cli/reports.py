@@ -45,6 +45,16 @@ def report_error(name: str, error: ToolError, *, line_number: int | None = None)
         _print(f"hint: {printable(error.hint)}")
 
 
+def report_warning(name: str, text: str) -> None:
+    """Print a warning to standard error.
+
+    Args:
+        name: the program's name.
+        text: what is not as it should be.
+    """
+    _print(f"{name}: warning: {printable(text)}")
+
+
 def report_bug(name: str, error: Exception) -> None:
     """Print the type and the place of an exception, but not its text, which may contain anything."""
     text = f"internal error: {type(error).__name__}; this is a bug"

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from vsock_wire.cli.encryption_context import gather_entries, parse_context_option
 from vsock_wire.cli.logs import LOG_FORMATS
-from vsock_wire.cli.values import parse_context_entry, parse_text, parse_timeout
+from vsock_wire.cli.values import parse_text, parse_timeout
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _Option = TypeVar("_Option")
@@ -28,24 +29,26 @@ class SharedOption(NamedTuple):
     names: tuple[str, ...]
     attributes: Mapping[str, Any]
 
-    def declare(self, option: Callable[..., _Option], **changes: Any) -> _Option:
+    def declare(self, option: Callable[..., _Option], *short: str, **changes: Any) -> _Option:
         """Return the option that ``option`` creates from this description.
 
         Args:
             option: ``click.option``.
+            short: further flags for this command.
             changes: keyword arguments that override those of the description for this command.
         """
-        return option(*self.names, **{**self.attributes, **changes})
+        return option(*short, *self.names, **{**self.attributes, **changes})
 
 
 KEY_ID = SharedOption(("--key-id",), {"type": parse_text, "metavar": "KEY", "help": "KMS key: id, ARN or alias."})
 ENCRYPTION_CONTEXT = SharedOption(
     ("--encryption-context",),
     {
-        "type": parse_context_entry,
+        "type": parse_context_option,
         "multiple": True,
+        "callback": gather_entries,
         "metavar": "NAME=VALUE",
-        "help": "Entry of the encryption context; repeatable.",
+        "help": "Entry of the encryption context, or a JSON object with all; repeatable.",
     },
 )
 ENCRYPTION_ALGORITHM = SharedOption(

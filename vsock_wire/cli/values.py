@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.sockets import MIN_TIMEOUT_S
@@ -53,35 +52,6 @@ def parse_text(text: str) -> str:
     if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     raise InputError(f"argument: expected UTF-8 text, got {quoted(text)}")
-
-
-def parse_context_entry(text: str) -> tuple[str, str]:
-    """Return the name and value of one NAME=VALUE entry of an encryption context.
-
-    kmstool drops an entry without ``=``, and KMS then refuses to decrypt.
-
-    Raises:
-        ValueError: the name or the ``=`` is missing.
-        InputError: the argument was not UTF-8.
-    """
-    name, separator, value = parse_text(text).partition("=")
-    if not name or not separator:
-        raise ValueError(f"expected NAME=VALUE, got {quoted(text)}")
-    return name, value
-
-
-def parse_encryption_context(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the encryption context that repeated --encryption-context options make up.
-
-    Raises:
-        InputError: a name occurs twice.
-    """
-    context: dict[str, str] = {}
-    for name, value in entries:
-        if name in context:
-            raise InputError("--encryption-context: a name is given twice")
-        context[name] = value
-    return context
 
 
 def parse_base64(subject: str, text: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from vsock_wire.errors import WireError
-from vsock_wire.protocol.json_codec import JsonObject, decode_base64
+from vsock_wire.protocol.json_codec import JsonObject, decode_base64, decode_json
 from vsock_wire.protocol.vocabulary import KmstoolText, RequestError
 
 
@@ -147,7 +147,12 @@ def _read_flag(value: object) -> bool:
 
 
 def _read_context(value: object) -> dict[str, str] | None:
-    """Return the context, or None if it is empty. Kmstool in C crashes here on anything but an object."""
+    """Return the context, or None if it is empty. As kmstool does, accept the JSON text of an object, too."""
+    if isinstance(value, str):
+        try:
+            value = decode_json(value)
+        except ValueError:
+            raise FieldError("expected an object, got text that is not strict JSON") from None
     if not isinstance(value, dict):
         raise FieldError(f"expected an object, got {type(value).__name__}")
     for content in value.values():

@@ -17,17 +17,24 @@ Ask = Callable[..., Message]
 
 
 class Tool:
-    """Runs kmstool-instance in this process."""
+    """Runs kmstool-instance in this process.
+
+    Attributes:
+        out: what the last run wrote to standard output.
+        err: what it wrote to standard error.
+        program: the name that it is started under.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]) -> None:
         self._monkeypatch = monkeypatch
         self._capture = capture
         self.out = b""
         self.err = ""
+        self.program = "kmstool-instance"
 
     def run(self, *arguments: str, stdin: bytes = b"") -> int:
         self._monkeypatch.setattr(os, "_exit", sys.exit)  # which would end pytest
-        self._monkeypatch.setattr(sys, "argv", ["kmstool-instance", *arguments])
+        self._monkeypatch.setattr(sys, "argv", [self.program, *arguments])
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as caught:
             main()

@@ -42,8 +42,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     return served
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["kmstool-enclave", *arguments])
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, program: str = "kmstool-enclave") -> int:
+    monkeypatch.setattr("sys.argv", [program, *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
     assert isinstance(caught.value.code, int)
@@ -81,6 +81,23 @@ class TestConfiguration:
         monkeypatch.setenv(name, "")
         assert run(monkeypatch) == 0
         assert served == [Config()]
+
+    def test_short_flags_are_those_of_kmstool(self, monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
+        assert run(monkeypatch, "-r", "eu-west-1", "-p", "5000", "-x", "2000") == 0
+        assert served[0].region == "eu-west-1"
+        assert served[0].listen == VsockAddress(CID_ANY, 5_000)
+        assert served[0].kms.proxy_address == VsockAddress(3, 2_000)
+
+    def test_under_its_c_name_reads_the_variables_of_kmstool_and_exits_with_1(
+        self, monkeypatch: pytest.MonkeyPatch, served: list[Config]
+    ) -> None:
+        for name, text in (("REGION", "eu-west-1"), ("ENDPOINT", "kms.local"), ("PROXY_PORT", "2000")):
+            monkeypatch.setenv(name, text)
+        assert run(monkeypatch, program="/kmstool_enclave") == 0
+        assert (served[0].region, served[0].kms.endpoint_host) == ("eu-west-1", "kms.local")
+        assert served[0].kms.proxy_address == VsockAddress(3, 8_000)
+        assert run(monkeypatch, "--no-such-option", program="/kmstool_enclave") == 1
+        assert run(monkeypatch, "--help", program="/kmstool_enclave") == 0
 
     def test_ignores_other_variables_of_the_environment(
         self, monkeypatch: pytest.MonkeyPatch, served: list[Config]

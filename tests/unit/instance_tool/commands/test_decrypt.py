@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.enclave.scripted_enclave import Conversation
+from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave
 from tests.support.instance.command_line import Tool
 
 
@@ -156,3 +156,66 @@ class TestBatch:
         assert errors[0].startswith("kmstool-instance: error: line 2: CIPHERTEXT: not base64 text")
         assert errors[1].startswith("kmstool-instance: error: line 4: Could not decrypt ciphertext")
         assert len(errors) == 2
+
+
+class TestContext:
+    @pytest.mark.parametrize(
+        ("options", "context"),
+        [
+            (("-e", "a=1", "-e", "b=x=y"), {"a": "1", "b": "x=y"}),
+            (("--encryption-context", '{"a": "1", "b": "x=y"}'), {"a": "1", "b": "x=y"}),
+            (("--encryption-context", "A=1,B=2"), {"A": "1,B=2"}),
+        ],
+    )
+    def test_is_sent_as_given(
+        self, tool: Tool, enclave: str, conversation: Conversation, options: tuple[str, ...], context: dict[str, str]
+    ) -> None:
+        assert tool.run("--enclave", enclave, *options, "AQID") == 0
+        assert decrypt_request(conversation)["EncryptionContext"] == context
+
+    @pytest.mark.parametrize(
+        ("reply", "is_hinted"),
+        [
+            ({"Code": "InvalidCiphertextException", "Service": "kms", "Hint": "look"}, True),
+            ({"Code": "AccessDeniedException", "Service": "kms"}, True),
+            ({"Message": "Could not decrypt ciphertext"}, True),
+            ({"Code": "ThrottlingException", "Service": "kms"}, False),
+            ({"Code": "InvalidCiphertextException", "Service": "enclave"}, False),
+        ],
+    )
+    def test_refusal_of_several_pairs_in_one_says_so(
+        self, tool: Tool, short_dir: Path, reply: dict[str, str], *, is_hinted: bool
+    ) -> None:
+        def converse(peer: Peer) -> None:
+            while (request := peer.receive()) is not None:
+                is_decrypt = request["Operation"] == "Decrypt"
+                peer.send({"Status": "Error", "Message": "no", **reply} if is_decrypt else {"Status": "Ok"})
+
+        with ScriptedEnclave(short_dir, converse) as enclave:
+            arguments = ("--enclave", str(enclave.address), "--encryption-context", "A=1,B=2")
+            assert tool.run(*arguments, "AQID") in (1, 5)
+            one = tool.err
+            tool.run(*arguments, "--batch", stdin=b"AQID\n")
+        for text in (one, tool.err):
+            assert ("hint: --encryption-context A=1,B=2 was taken as one pair: for several, pass " in text) is is_hinted
+            assert ('--encryption-context \'{"A":"1","B":"2"}\'' in text) is is_hinted
+            assert ("; look\n" in text) is (reply.get("Hint") == "look")
+
+
+class TestUnderItsCName:
+    @pytest.fixture(autouse=True)
+    def _c_name(self, tool: Tool) -> None:
+        tool.program = "/usr/local/bin/kmstool_instance"
+
+    def test_short_flags_and_the_last_of_a_repeated_context_name(
+        self, tool: Tool, enclave: str, conversation: Conversation
+    ) -> None:
+        options = ("-r", "eu-west-1", "-e", "a=1", "-e", "b=2", "-e", "a=3")
+        assert tool.run("--enclave", enclave, *options, "AQID") == 0
+        assert conversation.set_client["AwsRegion"] == "eu-west-1"
+        assert decrypt_request(conversation)["EncryptionContext"] == {"a": "3", "b": "2"}
+
+    def test_every_failure_exits_with_1_and_help_with_0(self, tool: Tool, short_dir: Path) -> None:
+        for arguments in (("AQID",), ("-c", "16", "--nope"), ("--enclave", f"unix:{short_dir}/nobody", "AQID")):
+            assert tool.run(*arguments) == 1
+        assert tool.run("--help") == 0

@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 
 from vsock_wire.cli.values import (
     parse_base64,
-    parse_context_entry,
-    parse_encryption_context,
     parse_hex,
     parse_seconds,
     parse_text,
@@ -56,35 +54,6 @@ class TestParseText:
             parse_text(NOT_UTF_8)
         assert caught.value.exit_code is ExitCode.USAGE
         assert str(caught.value).isprintable()
-
-
-class TestParseContextEntry:
-    @pytest.mark.parametrize(
-        ("text", "entry"),
-        [("a=1", ("a", "1")), ("a=", ("a", "")), ("a=x=y", ("a", "x=y")), (" =\u00e9", (" ", "\u00e9"))],
-    )
-    def test_name_ends_at_the_first_equals_sign(self, text: str, entry: tuple[str, str]) -> None:
-        assert parse_context_entry(text) == entry
-
-    @pytest.mark.parametrize("text", ["", "a", "=", "=1"])
-    def test_entry_without_a_name_or_a_value_is_refused(self, text: str) -> None:
-        with pytest.raises(ValueError, match=rf'^expected NAME=VALUE, got "{text}"$'):
-            parse_context_entry(text)
-
-    def test_argument_that_is_not_utf_8_is_refused(self) -> None:
-        with pytest.raises(InputError, match=r"^argument: expected UTF-8 text"):
-            parse_context_entry(NOT_UTF_8)
-
-
-class TestParseEncryptionContext:
-    def test_entries_become_one_context(self) -> None:
-        assert parse_encryption_context((("a", "1"), ("b", ""))) == {"a": "1", "b": ""}
-        assert parse_encryption_context(()) == {}
-
-    @pytest.mark.parametrize("second", ["1", "2"])
-    def test_name_that_occurs_twice_is_refused(self, second: str) -> None:
-        with pytest.raises(InputError, match=r"^--encryption-context: a name is given twice$"):
-            parse_encryption_context((("a", "1"), ("a", second)))
 
 
 class TestParseBase64:

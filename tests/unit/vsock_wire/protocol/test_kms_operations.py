@@ -91,7 +91,35 @@ class TestParseDecrypt:
         with pytest.raises(RequestError, match=r"^Could not decrypt ciphertext: .* got 0$"):
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": ""})
 
-    @pytest.mark.parametrize("context", ["a=1", 1, 0, False, "", [], [["a", "1"]], {"a": 1}, {"a": None}, {"a": {}}])
+    def test_reads_a_context_that_is_the_json_text_of_an_object(self) -> None:
+        message = {"Ciphertext": "AQID", "EncryptionContext": '{ "a": "1", "b": "x=y" }'}
+        request = parse_kms_request(Operation.DECRYPT, message)
+        assert request.parameters["EncryptionContext"] == {"a": "1", "b": "x=y"}
+        assert (
+            "EncryptionContext"
+            not in parse_kms_request(Operation.DECRYPT, {**message, "EncryptionContext": "{}"}).parameters
+        )
+
+    @pytest.mark.parametrize(
+        "context",
+        [
+            "a=1",
+            "",
+            "[]",
+            "null",
+            '{"a":1}',
+            '{"a":"1"',
+            "{'a':'1'}",
+            1,
+            0,
+            False,
+            [],
+            [["a", "1"]],
+            {"a": 1},
+            {"a": None},
+            {"a": {}},
+        ],
+    )
     def test_refuses_a_context_other_than_an_object_of_strings(self, context: object) -> None:
         with pytest.raises(RequestError, match=r"^Could not decrypt ciphertext: EncryptionContext: expected"):
             parse_kms_request(Operation.DECRYPT, {"Ciphertext": "AQID", "EncryptionContext": context})
