@@ -32,6 +32,7 @@ SECTIONS = {
         "reference",
         (
             "commands.md",
+            "ciphertext-input.md",
             "errors.md",
             "kms-refusals.md",
             "protocol.md",
@@ -69,6 +70,8 @@ _CELL = re.compile(r"<td([^>]*)>")
 _TAG = re.compile(r"<[^>]+>")
 _LONG_NAME = re.compile(r"(?<=<code>)[\w./:-]{20,}(?=</code>)")
 _END_OF_PART = re.compile(r"(?:[/_.]|::?)(?=\w)")
+_INLINE_CODE = re.compile(r"(?<!<pre>)<code>[^<\n]*</code>")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]{0,24}\b")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
@@ -107,12 +110,19 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> s
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Make tables fit a narrow screen: break long names after their parts, and label cells so that rows can stack."""
+    """Make tables fit a narrow screen, and keep options in one piece.
+
+    In tables, long names can break after their parts, and cells have labels, so that rows can stack.
+    """
 
     def breakable(match: re.Match[str]) -> str:
         return _END_OF_PART.sub(r"\g<0><wbr>", match[0])
 
-    return _TABLE.sub(lambda match: _labeled(_LONG_NAME.sub(breakable, match[0])), html)
+    def whole(match: re.Match[str]) -> str:
+        return _OPTION.sub(r'<span class="option">\g<0></span>', match[0])
+
+    labeled = _TABLE.sub(lambda match: _labeled(_LONG_NAME.sub(breakable, match[0])), html)
+    return _INLINE_CODE.sub(whole, labeled)
 
 
 def _labeled(table: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,17 @@ def test_navigation_has_every_page_once() -> None:
     pages = [page for section in sections for page in next(iter(section.values()))]
     named = [page for page in pages if isinstance(page, str)] + [*overview.values(), *pages[-1]["Decisions"]]
     assert sorted(named) == sorted(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))
+
+
+def test_overview_links_to_every_page_but_the_decisions() -> None:
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", ROOT.joinpath("docs/index.md").read_text()))
+    pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/*/*.md")}
+    assert pages - linked == set()
+
+
+def test_option_is_kept_in_one_piece() -> None:
+    html = "<p><code>--no-newline X</code></p><pre><code>--cid 16</code></pre>"
+    assert on_page_content(html) == html.replace("--no-newline", '<span class="option">--no-newline</span>')
 
 
 def rendered(markdown: str) -> str:
