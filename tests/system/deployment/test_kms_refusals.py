@@ -10,6 +10,7 @@ import re
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -374,3 +375,23 @@ def test_dry_run_asks_kms_and_gives_nothing(shared: Deployment) -> None:
         assert (done.returncode, done.stdout) == (0, b"")
         assert done.stderr.decode() == f"{program}: dry run: KMS would perform Decrypt\n"
         assert shared.account.kms.journal.entries()[-1].verdict == "DryRunOperationException"
+
+
+def test_token_of_a_new_grant_lets_a_caller_in_whom_no_policy_allows(
+    shared: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = {"Effect": "Allow", "Principal": "*", "Action": "kms:DescribeKey", "Resource": "*"}
+    kms = shared.account.kms
+    monkeypatch.setattr(kms, "grant_delay", timedelta(minutes=5))
+    key = kms.create_key(policy=json.dumps({"Version": "2012-10-17", "Statement": policy}))
+    token = kms.create_grant(key, grantee=shared.account.role_arn, operations=["Decrypt"])
+    ciphertext = b64encode(key.seal(b"the plaintext", encryption_context={})).decode()
+    hint = hint_for("AccessDeniedException", Reason.NO_RESOURCE_POLICY_ALLOWS, Operation.DECRYPT)
+    for program, done in both(shared, Command((ciphertext,), ("decrypt", "--ciphertext", ciphertext))):
+        check(program, done, exit_code=5, code="AccessDeniedException", hint=hint)
+    options = (ciphertext, "--grant-token", token)
+    by_instance, by_enclave_cli = (
+        done.stdout for _, done in both(shared, Command(options, ("decrypt", "--ciphertext", *options)))
+    )
+    assert by_instance == b"the plaintext\n"
+    assert by_enclave_cli == b"PLAINTEXT: " + b64encode(b"the plaintext") + b"\n"
