@@ -42,6 +42,7 @@ def test_exit_codes_are_those_of_the_manual() -> None:
         "NO_CREDENTIALS": 4,
         "REFUSED": 5,
         "INTERRUPTED": 130,
+        "CLOSED_PIPE": 141,
     }
 
 
