@@ -63,6 +63,12 @@ def test_program_that_is_not_run_can_be_parsed(block: Block) -> None:
     ast.parse(block.text)
 
 
+def test_continued_command_ends_in_a_backslash() -> None:
+    """The site takes a line after any other for output, and does not copy it."""
+    continued = re.compile(r"^\$ .*\|$", re.MULTILINE)
+    assert [(block.page, block.line) for block in BLOCKS if continued.search(block.text)] == []
+
+
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark.startswith(TESTED_BY)], ids=str)
 def test_test_that_a_block_names_exists(block: Block) -> None:
     path, _, name = block.mark.removeprefix(TESTED_BY).partition("::")
