@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
+from instance_tool.configuration.config_file import read_config
 from instance_tool.console.command_group import CommandGroup
 from instance_tool.console.options import DECRYPT_OPTIONS, ENCLAVE_OPTIONS, LOG_OPTIONS, PROGRAM
 from instance_tool.console.output import OutputFormat, error_fields
@@ -67,7 +69,12 @@ class _Commands(CommandGroup):
         if args and args[0] not in COMMANDS:
             _refuse_mistyped_command(ctx, args[0])
             args = [DEFAULT_COMMAND, *args]
-        return super().resolve_command(ctx, args)
+        name, found, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing and (config := read_config(os.environ)) is not None:
+            from instance_tool.configuration.option_defaults import option_defaults  # noqa: PLC0415 - often no file
+
+            ctx.default_map = {args[0]: option_defaults(config, self, ctx, args[0])}
+        return name, found, rest
 
     def collect_usage_pieces(self, _ctx: click.Context) -> list[str]:
         return ["[OPTIONS] CIPHERTEXT | COMMAND [ARGS]..."]

@@ -18,7 +18,6 @@ from instance_tool.console.options import (
 )
 from instance_tool.console.output import ReportFormat
 from instance_tool.console.settings import CredentialSettings, KeySettings
-from instance_tool.credentials.find import find_credentials
 from instance_tool.hops.examination import Chain, examine
 from vsock_wire.errors import ExitCode, InputError, printable, quoted
 from vsock_wire.net.address import TcpAddress, parse_address
@@ -77,7 +76,7 @@ def doctor(settings: DoctorSettings) -> None:
         chain = Chain(
             client,
             settings.region_source(),
-            lambda: find_credentials(os.environ, profile=settings.profile),
+            settings.find_credentials,
             kms_address,
             request,
         )

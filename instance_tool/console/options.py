@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from instance_tool.client.client import TIMEOUT_S
+from instance_tool.configuration.enclave_choice import CID_VARIABLE, ENCLAVE_VARIABLE
 from instance_tool.console.output import OutputFormat, ReportFormat
-from instance_tool.console.settings import ENCLAVE_VARIABLE, ConnectionSettings
+from instance_tool.console.settings import ConnectionSettings
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
 from vsock_wire.cli.settings import Option, with_settings
 from vsock_wire.cli.shared_options import (
@@ -41,7 +42,10 @@ def _parse_region(text: str) -> str | None:
 
 
 ENCLAVE_OPTIONS = (
-    click.option("-c", "--cid", type=int, metavar="CID", help="vsock CID of the enclave."),
+    click.option(
+        "-c", "--cid", type=int, metavar="CID",
+        help=f"vsock CID of the enclave; by default the only one that nitro-cli shows.  [env var: {CID_VARIABLE}]",
+    ),
     click.option(
         "-p", "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
         help="vsock port of kmstool-enclave.",
@@ -50,6 +54,7 @@ ENCLAVE_OPTIONS = (
         "--enclave", metavar="ADDRESS",
         help=f"Address of the enclave, instead of --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
     ),
+    click.option("--enclave-name", metavar="NAME", help="Name or ID of the enclave, as nitro-cli shows it."),
     click.option(
         "--trust-uid", "trusted_uids", type=click.IntRange(0, MAX_UID), multiple=True, metavar="UID",
         help="Also trust this user with credentials and ciphertexts on a unix socket; repeatable.",

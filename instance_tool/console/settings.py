@@ -6,22 +6,24 @@ The settings of a command inherit the classes of the groups that it has, and no 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 
 from instance_tool.client.client import EnclaveClient
+from instance_tool.configuration.config_file import read_config
+from instance_tool.configuration.enclave_choice import GivenEnclave, choose_enclave
 from instance_tool.console.output import OutputFormat
-from instance_tool.credentials.find import find_credentials
-from instance_tool.credentials.region import RegionSource
+from instance_tool.credentials.find import FoundCredentials, find_credentials
+from instance_tool.credentials.region import PROFILE_VARIABLES, Region, RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.cli.settings import Settings
 from vsock_wire.errors import InputError, quoted
-from vsock_wire.net.address import Address, UnixAddress, parse_address, vsock_address
+from vsock_wire.net.address import Address, UnixAddress
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.vocabulary import CREDENTIALS_HELD, REGION
 
-ENCLAVE_VARIABLE = "KMSTOOL_ENCLAVE"
-"""Environment variable with the enclave's address, used if no option gives one."""
+_CREDENTIAL_VARIABLES = ("AWS_ACCESS_KEY_ID", *PROFILE_VARIABLES)
 
 
 class ConnectionSettings(Settings):
@@ -31,29 +33,24 @@ class ConnectionSettings(Settings):
     port: int
     enclave: str | None
     trusted_uids: tuple[int, ...]
+    enclave_name: str | None
     timeout_s: float
     verbose: int
     quiet: bool
     log_format: str
 
     def enclave_address(self) -> Address:
-        """Return the address of the enclave.
+        """Return the address of the enclave; what nitro-cli shows is looked up only once.
 
         Raises:
-            InputError: neither the options nor the environment give one, or the options give two.
+            InputError: as ``choose_enclave``.
         """
-        enclave = self.enclave
-        if enclave is None and self.cid is None:
-            enclave = os.environ.get(ENCLAVE_VARIABLE) or None
-        if enclave is not None and self.cid is not None:
-            raise InputError("--enclave and --cid cannot be used together")
-        if enclave is not None:
-            return parse_address(enclave)
-        if self.cid is None:
-            raise InputError(
-                "--cid: missing", hint="pass --cid with the EnclaveCID that nitro-cli describe-enclaves shows"
-            )
-        return vsock_address(self.cid, self.port)
+        return self._enclave_address
+
+    @functools.cached_property
+    def _enclave_address(self) -> Address:
+        given = GivenEnclave(self.cid, self.enclave, self.enclave_name)
+        return choose_enclave(given, os.environ, lambda: read_config(os.environ), port=self.port)
 
     def new_client(self) -> EnclaveClient:
         """Return a client of the enclave, without credentials.
@@ -72,11 +69,26 @@ class CredentialSettings(ConnectionSettings):
 
     def credential_source(self) -> CredentialSource:
         """Return a source that finds credentials on this instance and replaces them before they expire."""
-        return CredentialSource(lambda: find_credentials(os.environ, profile=self.profile))
+        return CredentialSource(self.find_credentials)
+
+    def find_credentials(self) -> FoundCredentials:
+        """Find credentials on this instance.
+
+        Raises:
+            CredentialsError: none were found.
+        """
+        return find_credentials(os.environ, profile=self._profile_to_use)
 
     def region_source(self) -> RegionSource:
         """Return a source of the region for an enclave that sets none."""
-        return RegionSource(self.region, os.environ, profile=self.profile)
+        return RegionSource(self.region, os.environ, configured=_configured_region, profile=self._profile_to_use)
+
+    @property
+    def _profile_to_use(self) -> str | None:
+        """The profile of the option, or of the configuration file unless the environment says where to look."""
+        if self.profile is not None or any(os.environ.get(variable) for variable in _CREDENTIAL_VARIABLES):
+            return self.profile
+        return _configured_text("profile")[0]
 
     def new_client_with_credentials(self) -> EnclaveClient:
         """Return a client with credentials: those found on this instance, or those of the peer.
@@ -151,3 +163,19 @@ class GrantSettings(Settings):
 
     grant_tokens: tuple[str, ...]
     dry_run: bool
+
+
+def _configured_region() -> Region | None:
+    name, origin = _configured_text("region")
+    return None if name is None else Region(name, origin)
+
+
+def _configured_text(key: str) -> tuple[str | None, str]:
+    """Return a text of the configuration file, and the file's path; None if there is no such file or text."""
+    config = read_config(os.environ)
+    value = None if config is None else config.values.get(key)
+    if config is None or value is None:
+        return None, ""
+    if not isinstance(value, str):
+        raise InputError(f"{config.path}: {key}: expected text")
+    return value, str(config.path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class RegionSource:
     Args:
         given: the value of ``--region``; an enclave that sets a region itself then refuses the request.
         environ: the environment variables; None to look nowhere else than at ``given``.
-        configured: the region of the configuration of kmstool-instance, and the file's path.
+        configured: returns the region of the configuration file of kmstool-instance, with its path; asked if needed.
         profile: the value of ``--profile``.
     """
 
@@ -59,7 +59,7 @@ class RegionSource:
         given: str | None = None,
         environ: Mapping[str, str] | None = None,
         *,
-        configured: Region | None = None,
+        configured: Callable[[], Region | None] = lambda: None,
         profile: str | None = None,
     ) -> None:
         self.is_required = given is not None
@@ -100,12 +100,9 @@ class RegionSource:
             return _checked(Region(self._given, "--region"))
         if self._environ is None:
             return None
-        for variable in VARIABLES:
-            if self._environ.get(variable):
-                return _checked(Region(self._environ[variable], variable))
-        if self._configured is not None:
-            return _checked(self._configured)
-        found = _region_of_profile(self._environ, self._profile)
+        environ = self._environ
+        found = next((Region(environ[variable], variable) for variable in VARIABLES if environ.get(variable)), None)
+        found = found or self._configured() or _region_of_profile(environ, self._profile)
         return None if found is None else _checked(found)
 
 

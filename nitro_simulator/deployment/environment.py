@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from instance_tool.console.settings import ENCLAVE_VARIABLE
+from instance_tool.configuration.enclave_choice import ENCLAVE_VARIABLE
 from nitro_simulator.account import SimulatedAccount
 from nitro_simulator.deployment import command_lines as commands
 from nitro_simulator.deployment import processes

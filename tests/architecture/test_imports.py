@@ -49,7 +49,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "instance_tool": [
         {"errors", "trace_text"},
-        {"credentials"},
+        {"configuration", "credentials"},
         {"client"},
         {"console"},
         {"hops", "local_service"},

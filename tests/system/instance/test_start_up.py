@@ -8,15 +8,22 @@ from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment
 
 EXPENSIVE = {"boto3", "botocore", "asyncio", "cryptography", "cbor2"}
 OTHERS_BUSINESS = {
-    "encodings.idna",
-    "hashlib",
-    "http.client",
-    "instance_tool.console.batch",
-    "vsock_wire.protocol.diagnosis",
-    "vsock_wire.protocol.refusals",
-    "vsock_wire.protocol.trace",
+    "configparser",  # AWS configuration files
+    "difflib",  # misspelt names
+    "encodings.idna",  # non-ASCII host names
+    "hashlib",  # digests
+    "http.client",  # SDKs
+    "instance_tool.configuration.nitro_cli",  # finding an enclave
+    "instance_tool.configuration.option_defaults",  # the configuration file
+    "instance_tool.console.batch",  # batches
+    "instance_tool.console.lines",  # batches
+    "subprocess",  # finding an enclave
+    "tomllib",  # the configuration file
+    "vsock_wire.protocol.diagnosis",  # doctor
+    "vsock_wire.protocol.refusals",  # refusals
+    "vsock_wire.protocol.trace",  # --explain
 }
-"""Used only for non-ASCII host names, digests, SDKs, batches, doctor, refusals and --explain, in this order."""
+"""Modules that only other commands, options or inputs use."""
 IMPORT_LINE = re.compile(rb"import time:[^|]*\|[^|]*\|\s*(\S+)\n")
 """Source: python -X importtime; PYTHONPROFILEIMPORTTIME has the same effect."""
 

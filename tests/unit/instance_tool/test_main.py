@@ -55,11 +55,13 @@ class TestUsageErrors:
         assert not errors[0].endswith(".")
         assert errors[0].isprintable()
 
-    def test_missing_cid_is_explained(self, tool: Tool) -> None:
+    def test_missing_cid_is_explained(self, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "/nowhere")
         tool.run("AQID")
         assert tool.err == (
             "kmstool-instance: error: --cid: missing\n"
-            "hint: pass --cid with the EnclaveCID that nitro-cli describe-enclaves shows\n"
+            "hint: nitro-cli, which would find the enclave, is not installed:"
+            " pass --cid with the EnclaveCID, or set KMSTOOL_ENCLAVE\n"
         )
 
     def test_ciphertext_is_read_before_credentials_are_asked_for(

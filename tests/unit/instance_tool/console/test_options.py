@@ -8,7 +8,10 @@ import pytest
 from instance_tool.main import COMMANDS, command
 from tests.support.instance.command_line import Tool
 
-CONNECTION = {"--cid", "--port", "--enclave", "--trust-uid", "--timeout", "--verbose", "--quiet", "--log-format"}
+CONNECTION = {
+    *("--cid", "--port", "--enclave", "--enclave-name", "--trust-uid", "--timeout"),
+    *("--verbose", "--quiet", "--log-format"),
+}
 CREDENTIALS = {"--region", "--profile"}
 RESULT = CREDENTIALS | {"--output", "--out"}
 KEY = {"--key-id", "--encryption-context"}
@@ -56,6 +59,7 @@ VALUES = {
     "--cid": "16",
     "--port": "3000",
     "--enclave": "unix:/nobody",
+    "--enclave-name": "app",
     "--timeout": "1",
     "--trust-uid": "1",
     "--region": "us-east-1",

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from instance_tool.console.settings import ENCLAVE_VARIABLE, ConnectionSettings, CredentialSettings
+from instance_tool.configuration.enclave_choice import ENCLAVE_VARIABLE
+from instance_tool.console.settings import ConnectionSettings, CredentialSettings
 from instance_tool.errors import EnclaveError
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
 from vsock_wire.errors import CredentialsError, InputError
@@ -15,8 +16,8 @@ from vsock_wire.protocol.vocabulary import Operation
 
 REQUEST = KmsRequest(Operation.DECRYPT, {"CiphertextBlob": b"\1"})
 CONNECTION: dict[str, Any] = {
-    "cid": None, "port": 3_000, "enclave": None, "trusted_uids": (), "timeout_s": 10.0, "verbose": 0, "quiet": False,
-    "log_format": "text",
+    "cid": None, "port": 3_000, "enclave": None, "enclave_name": None, "trusted_uids": (), "timeout_s": 10.0,
+    "verbose": 0, "quiet": False, "log_format": "text",
 }  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def test_missing_or_ambiguous_enclave_is_refused(
     options: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENCLAVE_VARIABLE, "")
+    monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(InputError, match=words):
         ConnectionSettings(**{**CONNECTION, **options}).enclave_address()
 

@@ -39,12 +39,12 @@ class TestOrder:
     def test_option_then_variables_then_configuration_then_profile(self, environ: dict[str, str]) -> None:
         environ |= {"AWS_REGION": "us-west-1", "AWS_DEFAULT_REGION": "us-west-2"}
         configured = Region("ca-west-1", "config.toml")
-        assert RegionSource("us-east-2", environ, configured=configured).known() == ("us-east-2", "--region")
-        assert RegionSource(None, environ, configured=configured).known() == ("us-west-1", "AWS_REGION")
+        assert RegionSource("us-east-2", environ, configured=lambda: configured).known() == ("us-east-2", "--region")
+        assert RegionSource(None, environ, configured=lambda: configured).known() == ("us-west-1", "AWS_REGION")
         environ["AWS_REGION"] = ""
-        assert RegionSource(None, environ, configured=configured).known() == ("us-west-2", "AWS_DEFAULT_REGION")
+        assert RegionSource(None, environ, configured=lambda: configured).known() == ("us-west-2", "AWS_DEFAULT_REGION")
         del environ["AWS_DEFAULT_REGION"]
-        assert RegionSource(None, environ, configured=configured).known() == configured
+        assert RegionSource(None, environ, configured=lambda: configured).known() == configured
         assert RegionSource(None, environ).known() == ("eu-north-1", "profile default")
 
     @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", None])
