@@ -47,13 +47,14 @@ if TYPE_CHECKING:
     from nitro_simulator.imds import Imds, ImdsMode, ImdsServer
     from nitro_simulator.kms.access.grants import Grant, GrantConstraint, Grants
     from nitro_simulator.kms.access.policies import AccountPolicies
+    from nitro_simulator.kms.answers import AnswerRewriter
     from nitro_simulator.kms.journal import Journal, JournalEntry
-    from nitro_simulator.kms.keys.key import KeyState, KmsKey
+    from nitro_simulator.kms.keys.key import KeyFamily, KeyState, KmsKey
     from nitro_simulator.kms.keys.specs import Material
     from nitro_simulator.kms.keys.store import KeyStore
     from nitro_simulator.kms.recipient_cms import RecipientForm
     from nitro_simulator.kms.server import KmsServer
-    from nitro_simulator.kms.service import AnswerRewriter, SimulatedKms
+    from nitro_simulator.kms.service import SimulatedKms
     from nitro_simulator.nsm.authority import AttestationAuthority, Leaf
     from nitro_simulator.nsm.server import NsmServer
     from nitro_simulator.nsm.service import SimulatedNsm
@@ -93,6 +94,7 @@ __all__ = [
     "Journal",
     "JournalEntry",
     "JsonObject",
+    "KeyFamily",
     "KeyState",
     "KeyStore",
     "KmsFault",
@@ -156,11 +158,13 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
             "Grants",
         ),
         "nitro_simulator.kms.access.policies": ("AccountPolicies",),
+        "nitro_simulator.kms.answers": ("AnswerRewriter",),
         "nitro_simulator.kms.journal": (
             "Journal",
             "JournalEntry",
         ),
         "nitro_simulator.kms.keys.key": (
+            "KeyFamily",
             "KeyState",
             "KmsKey",
         ),
@@ -168,10 +172,7 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
         "nitro_simulator.kms.keys.store": ("KeyStore",),
         "nitro_simulator.kms.recipient_cms": ("RecipientForm",),
         "nitro_simulator.kms.server": ("KmsServer",),
-        "nitro_simulator.kms.service": (
-            "AnswerRewriter",
-            "SimulatedKms",
-        ),
+        "nitro_simulator.kms.service": ("SimulatedKms",),
         "nitro_simulator.nsm.authority": (
             "AttestationAuthority",
             "Leaf",

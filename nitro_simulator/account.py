@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -62,6 +62,8 @@ class SimulatedAccount:
         directory: an empty directory for sockets and files; its path must be short enough for unix sockets. None
             creates one and removes it in ``close``.
         region: the region of KMS, of any partition of AWS.
+        replica_regions: more regions of the same partition, with a KMS at the same address. The key is then a
+            multi-Region key with a replica in each of them.
         credentials_lifetime_s: how long each set of the role's credentials lasts, in seconds.
         debug: whether the enclaves run in debug mode, with zeros in PCR0 to PCR2.
         clock: the time in all of AWS; if it differs from this machine's, the enclaves' own clocks are wrong.
@@ -70,6 +72,7 @@ class SimulatedAccount:
         directory: the directory with sockets and files.
         kms: the KMS itself, with its journal.
         key: the key.
+        replicas: its replicas, by their region.
         imds: the metadata service itself; change ``imds.mode`` to make it fail.
         kms_server: the HTTPS server of KMS.
         imds_server: the HTTP server of IMDSv2.
@@ -83,6 +86,7 @@ class SimulatedAccount:
         directory: Path | None = None,
         *,
         region: str = DEFAULT_REGION,
+        replica_regions: Sequence[str] = (),
         credentials_lifetime_s: float = DEFAULT_LIFETIME_S,
         debug: bool = False,
         clock: Clock = utc_now,
@@ -94,6 +98,8 @@ class SimulatedAccount:
         self.kms = SimulatedKms(
             attestation_root_sha256=authority.root_sha256, identities=self._identities, region=region, clock=clock
         )
+        for name in replica_regions:
+            self.kms.add_region(name)
         self.imds = Imds(
             self._identities,
             role_name=ROLE,
@@ -106,13 +112,14 @@ class SimulatedAccount:
             self.directory = stack.enter_context(_temporary_directory()) if directory is None else directory
             self.ca_file.write_bytes(self.tls.ca_pem)
             self.attestation_root_file.write_bytes(authority.root_pem)
-            certificate = self.tls.server_certificate(self.kms_host, "localhost", "127.0.0.1")
+            hosts = [find_region(name).kms_host for name in self.kms.regions]
+            certificate = self.tls.server_certificate(*hosts, "localhost", "127.0.0.1")
             self.kms_server = stack.enter_context(KmsServer(self.kms, tls=certificate))
             self.imds_server = stack.enter_context(ImdsServer(self.imds))
             self.enclave = self._start_enclave(stack, authority, MODULE_ID, "nsm.sock", debug=debug)
             self.other_enclave = self._start_enclave(stack, authority, OTHER_MODULE_ID, "other-nsm.sock", debug=debug)
-            policy = _allow_only_key_policy(self._identities, self.enclave.pcr0)
-            self.key: KmsKey = self.kms.create_key(policy=policy, alias=KEY_ALIAS)
+            self.key = self._create_key(is_multi_region=bool(replica_regions))
+            self.replicas = {name: self._replicate(name) for name in replica_regions}
             self.write_allowlist(self.kms_server.port)
             self._open = stack.pop_all()
 
@@ -175,12 +182,12 @@ class SimulatedAccount:
         """Return a new access key of an IAM user, without a session token; the key's policy does not name the user."""
         return self._identities.issue_access_key(user_name)
 
-    def unattested_client(self, credentials: Credentials | None = None) -> KMSClient:
-        """Return a plain boto3 client of this KMS, as a program outside any enclave would use."""
+    def unattested_client(self, credentials: Credentials | None = None, *, region: str | None = None) -> KMSClient:
+        """Return a plain boto3 client of this KMS, as a program outside any enclave would use; see attested_client."""
         credentials = credentials or self.issue_credentials()
         client: KMSClient = boto3.client(
             "kms",
-            region_name=self.region,
+            region_name=region or self.region,
             endpoint_url=self.kms_endpoint_url,
             verify=str(self.ca_file),
             aws_access_key_id=credentials.access_key_id,
@@ -190,20 +197,33 @@ class SimulatedAccount:
         )
         return client
 
-    def attested_client(self, credentials: Credentials | None = None) -> KMSClient:
+    def attested_client(self, credentials: Credentials | None = None, *, region: str | None = None) -> KMSClient:
         """Return the library's client of this KMS, as an application inside the trusted enclave would use.
 
         It connects to KMS directly instead of through a vsock-proxy, which would only forward the same bytes.
+
+        Args:
+            credentials: None issues new ones of the instance's role.
+            region: one of the account's; None is its first one.
         """
         from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm  # noqa: PLC0415 - Linux only
 
         nsm = self._open.enter_context(open_nsm(self.enclave.nsm_address))
         return attested_kms_client(
             Recipient(nsm),
-            region=self.region,
+            region=region or self.region,
             credentials=credentials or self.issue_credentials(),
             options=KmsOptions(proxy=TcpAddress(*self.kms_server.address), ca_file=self.ca_file),
         )
+
+    def _create_key(self, *, is_multi_region: bool) -> KmsKey:
+        policy = _allow_only_key_policy(self._identities, self.enclave.pcr0)
+        return self.kms.create_key(policy=policy, alias=KEY_ALIAS, is_multi_region=is_multi_region)
+
+    def _replicate(self, region: str) -> KmsKey:
+        replica = self.kms.replicate_key(self.key, region)
+        self.kms.regions[region].keys.create_alias(KEY_ALIAS, replica)
+        return replica
 
     def _start_enclave(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ _FAIL_HINT = "such as Decrypt=ThrottlingException:3 or KMSInternalException"
 
 ACCOUNT_OPTIONS = (
     click.option("--region", default=DEFAULT_REGION, show_default=True, help="AWS region of the simulated KMS."),
+    click.option(
+        "--replica-region", multiple=True, metavar="REGION", help="More regions, with replicas of the key; repeatable.",
+    ),
     click.option("--key-policy", metavar="FILE", help="Policy of the key, instead of one for the enclave's PCR0."),
     click.option("--identity-policy", metavar="FILE", help="IAM policy of the role, instead of kms:*."),
     click.option("--service-control-policy", metavar="FILE", help="Service control policy of the account."),
@@ -42,6 +46,7 @@ class AccountSettings(Settings):
     """What these options say."""
 
     region: str
+    replica_region: tuple[str, ...]
     key_policy: str | None
     identity_policy: str | None
     service_control_policy: str | None
@@ -62,7 +67,16 @@ class AccountSettings(Settings):
         """
         from nitro_simulator.account import SimulatedAccount  # noqa: PLC0415 - help need not wait for boto3
 
-        account = SimulatedAccount(directory, region=self.region, credentials_lifetime_s=lifetime_s, debug=debug)
+        try:
+            account = SimulatedAccount(
+                directory,
+                region=self.region,
+                replica_regions=self.replica_region,
+                credentials_lifetime_s=lifetime_s,
+                debug=debug,
+            )
+        except ValueError as error:
+            raise InputError(f"--replica-region: {error}") from None
         try:
             self._configure(account)
         except BaseException:
@@ -72,7 +86,8 @@ class AccountSettings(Settings):
 
     def _configure(self, account: SimulatedAccount) -> None:
         policies = account.kms.policies
-        _put("--key-policy", self.key_policy, lambda text: account.kms.put_key_policy(account.key, text))
+        for key in (account.key, *account.replicas.values()):
+            _put("--key-policy", self.key_policy, partial(account.kms.put_key_policy, key))
         _put(
             "--identity-policy",
             self.identity_policy,

@@ -28,6 +28,7 @@ NO_KEY = "*"
 _PARAMETER_KEYS = {
     "KeyPairSpec": "kms:DataKeyPairSpec",
     "MessageType": "kms:MessageType",
+    "ReplicaRegion": "kms:ReplicaRegion",
     "SigningAlgorithm": "kms:SigningAlgorithm",
 }
 """Parameters that are condition keys, too."""
@@ -48,6 +49,7 @@ class Call:
         params: its parameters, with bytes for the model's blobs.
         principal: the caller.
         keys: all keys of the account in this region.
+        stores: the keys of each of the account's regions, by its name.
         policies: the account's policies besides key policies.
         now: the current time.
         grant_delay: how long a new grant counts only with its token.
@@ -60,6 +62,7 @@ class Call:
     params: JsonObject
     principal: Principal
     keys: KeyStore
+    stores: Mapping[str, KeyStore]
     policies: AccountPolicies
     now: datetime
     grant_delay: timedelta
@@ -189,8 +192,16 @@ class Call:
         }
         context |= {name: self.params[field] for field, name in _PARAMETER_KEYS.items() if field in self.params}
         if key is not None:
-            context |= {"kms:KeySpec": key.spec, "kms:KeyUsage": key.usage, "kms:KeyOrigin": "AWS_KMS"}
+            context |= _key_context(key)
         return context | (self.recipient.condition_context if self.recipient else {})
+
+
+def _key_context(key: KmsKey) -> dict[str, str]:
+    context = {"kms:KeySpec": key.spec, "kms:KeyUsage": key.usage, "kms:KeyOrigin": "AWS_KMS"}
+    if key.family is None:
+        return {**context, "kms:MultiRegion": "false"}
+    kind = "PRIMARY" if key.family.primary is key else "REPLICA"
+    return {**context, "kms:MultiRegion": "true", "kms:MultiRegionKeyType": kind}
 
 
 def check_enabled(key: KmsKey) -> None:

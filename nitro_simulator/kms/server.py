@@ -12,8 +12,9 @@ from http import HTTPStatus
 
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.http_server import IDLE_TIMEOUT_S, HttpRequest, HttpResponse, HttpServer, log_bug
+from nitro_simulator.kms.regions import find_region
 from nitro_simulator.kms.service import SimulatedKms
-from nitro_simulator.kms.sigv4 import verify_signature
+from nitro_simulator.kms.sigv4 import claimed_region, verify_signature
 from nitro_simulator.pki.tls import ServerTls
 from vsock_wire.errors import WireError
 from vsock_wire.protocol.json_codec import JsonObject, decode_message
@@ -27,7 +28,9 @@ MESSAGE_FIELDS = {"AccessDeniedException": "Message"}
 
 
 class KmsServer(HttpServer):
-    """Serves a SimulatedKms over HTTPS from construction to ``close``.
+    """Serves a SimulatedKms over HTTPS from construction to ``close``: all regions of its account.
+
+    The Host header names the region, as in AWS. Under any other name, such as localhost, the signature does.
 
     Args:
         kms: answers the requests.
@@ -74,16 +77,24 @@ class KmsServer(HttpServer):
             return _json_answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"__type": "KMSInternalException"})
 
     def _call(self, request: HttpRequest) -> JsonObject:
+        kms = self._kms_for(request)
         operation = (request.header("X-Amz-Target") or "").removeprefix(TARGET_PREFIX)
         try:
             identity = verify_signature(
-                request, find=self.kms.identities.find, region=self.kms.region, service="kms", now=self.kms.clock()
+                request, find=kms.identities.find, region=kms.region, service="kms", now=kms.clock()
             )
             params = _read_body(request)
         except KmsFault as fault:
-            self.kms.note_refusal(operation, fault)
+            kms.note_refusal(operation, fault)
             raise
-        return self.kms.call(operation, params, identity.principal)
+        return kms.call(operation, params, identity.principal)
+
+    def _kms_for(self, request: HttpRequest) -> SimulatedKms:
+        host = (request.header("Host") or "").partition(":")[0]
+        for region, kms in self.kms.regions.items():
+            if host == find_region(region).kms_host:
+                return kms
+        return self.kms.regions.get(claimed_region(request) or "", self.kms)
 
 
 def _read_body(request: HttpRequest) -> JsonObject:

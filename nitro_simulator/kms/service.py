@@ -6,10 +6,8 @@ of KMS it is strict: what should be encrypted to a recipient never leaves it in 
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
 
 from nitro_attestation.key_policy.model import default_policy
 from nitro_attestation.key_policy.parsing import parse_policy
@@ -19,6 +17,7 @@ from nitro_simulator.errors import KmsFault
 from nitro_simulator.identities import Identities
 from nitro_simulator.kms.access.grants import Grant, GrantConstraint
 from nitro_simulator.kms.access.policies import AccountPolicies
+from nitro_simulator.kms.answers import AnswerRewriter, encode_answer
 from nitro_simulator.kms.call import Call
 from nitro_simulator.kms.faults import PlannedFaults, documented_fault
 from nitro_simulator.kms.journal import OK, Journal, JournalEntry
@@ -28,19 +27,17 @@ from nitro_simulator.kms.keys.store import KeyStore
 from nitro_simulator.kms.operations.table import OPERATIONS
 from nitro_simulator.kms.recipient import SECRET_FIELDS, verify_recipient
 from nitro_simulator.kms.recipient_cms import RecipientForm, seal_for_recipient
+from nitro_simulator.kms.regions import find_region
 from nitro_simulator.kms.request_model import parse_request
 from vsock_wire.errors import PEER_TEXT_CHARS, printable
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION
 
-AnswerRewriter: TypeAlias = Callable[[str, JsonObject], JsonObject]
-"""Takes an operation and the JSON of its response, and returns what to send instead."""
-
 _CONTEXT_FIELDS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 
 
 class SimulatedKms:
-    """The keys, policies and journal of one account in one region. Thread-safe.
+    """The keys, policies and journal of one account in one region; ``add_region`` makes more regions. Thread-safe.
 
     Unless ``policies`` says otherwise, every role and user has an IAM policy that allows ``kms:*``: a key policy that
     delegates to the account then allows the request.
@@ -62,6 +59,7 @@ class SimulatedKms:
         policies: the account's policies besides key policies; change them at any time.
         journal: requests and their results.
         region: the region.
+        regions: the KMS of every region of the account, by its name.
     """
 
     def __init__(
@@ -90,6 +88,7 @@ class SimulatedKms:
         )
         self._root_sha256 = attestation_root_sha256
         self._planned = PlannedFaults()
+        self.regions: dict[str, SimulatedKms] = {region: self}
 
     def create_key(
         self,
@@ -98,6 +97,7 @@ class SimulatedKms:
         spec: str = SYMMETRIC_DEFAULT,
         usage: str | None = None,
         alias: str | None = None,
+        is_multi_region: bool = False,
     ) -> KmsKey:
         """Create a key as its administrator, without a caller, a policy check or a journal entry.
 
@@ -106,6 +106,7 @@ class SimulatedKms:
             spec: AWS's KeySpec: SYMMETRIC_DEFAULT, RSA_* or ECC_*.
             usage: AWS's KeyUsage; None is ENCRYPT_DECRYPT, or KEY_AGREEMENT for an elliptic curve of NIST.
             alias: an alias for it, ``alias/...``.
+            is_multi_region: whether ``replicate_key`` can copy it into other regions.
 
         Raises:
             PolicyError: the policy is malformed.
@@ -115,11 +116,48 @@ class SimulatedKms:
         if usage not in USAGES[spec]:
             raise ValueError(f"usage: expected one of {', '.join(USAGES[spec])}, got {usage}")
         key = self.keys.create(
-            spec=spec, usage=usage, policy=parse_policy(text), policy_text=text, description="", now=self.clock()
+            spec=spec,
+            usage=usage,
+            policy=parse_policy(text),
+            policy_text=text,
+            description="",
+            now=self.clock(),
+            is_multi_region=is_multi_region,
         )
         if alias is not None:
             self.keys.create_alias(alias, key)
         return key
+
+    def add_region(self, region: str) -> SimulatedKms:
+        """Return the account's KMS in another region: with the same callers, policies and journal, and keys of its own.
+
+        Raises:
+            ValueError: the account is in that region, or it is in another partition.
+        """
+        if region in self.regions:
+            raise ValueError(f"region: the account already has {region}")
+        if find_region(region).partition != find_region(self.region).partition:
+            raise ValueError(f"region: {region} is in another partition than {self.region}")
+        kms = SimulatedKms(
+            attestation_root_sha256=self._root_sha256,
+            identities=self.identities,
+            region=region,
+            account_id=self.keys.account_id,
+            policies=self.policies,
+            clock=self._now,
+            recipient_form=self.recipient_form,
+            grant_delay=self.grant_delay,
+        )
+        kms.journal, kms.regions = self.journal, self.regions
+        self.regions[region] = kms
+        return kms
+
+    def replicate_key(self, key: KmsKey, region: str) -> KmsKey:
+        """Copy a multi-Region key and its policy into another region of the account, and return the replica."""
+        store = self.regions[region].keys
+        return store.replicate(
+            key, policy=key.policy, policy_text=key.policy_text, description=key.description, now=self.clock()
+        )
 
     def create_grant(
         self,
@@ -185,8 +223,10 @@ class SimulatedKms:
         Raises:
             KmsFault: the request was refused; code and text are AWS's.
         """
-        self.keys.remove_deleted(self.clock())
-        call = Call(operation, {}, principal, self.keys, self.policies, self.clock(), self.grant_delay)
+        stores = {name: kms.keys for name, kms in self.regions.items()}
+        for store in stores.values():
+            store.remove_deleted(self.clock())
+        call = Call(operation, {}, principal, self.keys, stores, self.policies, self.clock(), self.grant_delay)
         try:
             answer = self._answer(call, request)
         except KmsFault as fault:
@@ -194,12 +234,15 @@ class SimulatedKms:
             raise
         sizes = {name: len(value) for name, value in answer.items() if isinstance(value, bytes)}
         self._note(call, request, answered_bytes=sizes)
-        encoded = {name: _to_json(value) for name, value in answer.items()}
+        encoded = encode_answer(answer)
         return self.rewrite_answer(operation, encoded) if self.rewrite_answer else encoded
 
     def note_refusal(self, operation: str, fault: KmsFault) -> None:
         """Add a journal entry for a request that was refused before its caller was known."""
         self.journal.add(JournalEntry(self.clock(), _shown(operation), fault.code, fault.message or ""))
+
+    def _now(self) -> datetime:
+        return self.clock()  # read each time, because tests may replace it
 
     def _answer(self, call: Call, request: object) -> JsonObject:
         handler = OPERATIONS.get(call.operation)
@@ -248,16 +291,3 @@ class SimulatedKms:
 def _shown(operation: str) -> str:
     """Shorten a client's name of an operation to fit into a line."""
     return printable(operation[:PEER_TEXT_CHARS])
-
-
-def _to_json(value: Any) -> Any:
-    """Encode as AWS's JSON protocol does: bytes in base64, times in seconds since 1970."""
-    if isinstance(value, bytes):
-        return b64encode(value).decode("ascii")
-    if isinstance(value, datetime):
-        return round(value.timestamp(), 3)
-    if isinstance(value, list):
-        return [_to_json(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _to_json(item) for name, item in value.items()}
-    return value

@@ -87,6 +87,12 @@ def verify_signature(
     return identity
 
 
+def claimed_region(request: HttpRequest) -> str | None:
+    """Return the region that a request's signature names; nothing verifies it here."""
+    match = _AUTHORIZATION.fullmatch((request.header("Authorization") or "").strip())
+    return None if match is None else match[3]
+
+
 def _parse_authorization(request: HttpRequest) -> _Authorization:
     header = request.header("Authorization")
     if header is None:

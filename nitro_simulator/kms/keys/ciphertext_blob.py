@@ -1,7 +1,7 @@
 """The simulator's ciphertext blobs of symmetric keys (pure, except for the random nonce).
 
-AWS does not document its own format; to every client a blob is opaque. Ours is, in order: magic and version (5 bytes),
-id of the key (16), length of the padding (2, big-endian), nonce (12), padding, AES-256-GCM ciphertext with its tag
+AWS does not document its own format; to every client a blob is opaque. Ours is, in order: magic and kind (5 bytes), id
+of the key (16), length of the padding (2, big-endian), nonce (12), padding, AES-256-GCM ciphertext with its tag
 (16). The associated data is everything before the ciphertext, plus the encryption context.
 """
 
@@ -21,7 +21,10 @@ MATERIAL_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 MAX_PADDING_BYTES = 0xFFFF
+MULTI_REGION_PREFIX = "mrk-"
+"""How the id of a multi-Region key begins; 32 hexadecimal digits follow. Other ids are UUIDs."""
 _MAGIC = b"\xa5SIM\x01"
+_MULTI_REGION_MAGIC = b"\xa5SIM\x02"
 _HEADER = struct.Struct(f">{len(_MAGIC)}s16sH{NONCE_BYTES}s")
 OVERHEAD_BYTES = _HEADER.size + TAG_BYTES
 
@@ -38,7 +41,7 @@ def seal_blob(
 
     Args:
         plaintext: any length; the caller enforces KMS's limits.
-        key_id: the UUID of the key.
+        key_id: a UUID, or MULTI_REGION_PREFIX and 32 hexadecimal digits.
         material: the key's material, MATERIAL_BYTES bytes.
         encryption_context: bound to the blob; decryption needs an equal one.
         blob_bytes: exact size of the blob, to test limits; None for the smallest.
@@ -50,7 +53,9 @@ def seal_blob(
     if not 0 <= padding_bytes <= MAX_PADDING_BYTES:
         raise ValueError(f"blob_bytes: {blob_bytes} cannot be reached with a plaintext of {len(plaintext)} bytes")
     nonce = os.urandom(NONCE_BYTES)
-    prefix = _HEADER.pack(_MAGIC, uuid.UUID(key_id).bytes, padding_bytes, nonce) + bytes(padding_bytes)
+    magic = _MULTI_REGION_MAGIC if key_id.startswith(MULTI_REGION_PREFIX) else _MAGIC
+    key_number = uuid.UUID(key_id.removeprefix(MULTI_REGION_PREFIX)).bytes
+    prefix = _HEADER.pack(magic, key_number, padding_bytes, nonce) + bytes(padding_bytes)
     return prefix + AESGCM(material).encrypt(nonce, plaintext, prefix + encode_context(encryption_context))
 
 
@@ -60,9 +65,10 @@ def blob_key_id(blob: bytes) -> str:
     Raises:
         CiphertextError: it is not a blob of the simulator's.
     """
-    if len(blob) < OVERHEAD_BYTES or not blob.startswith(_MAGIC):
+    if len(blob) < OVERHEAD_BYTES or not blob.startswith((_MAGIC, _MULTI_REGION_MAGIC)):
         raise CiphertextError("ciphertext blob: not one that the simulator made")
-    return str(uuid.UUID(bytes=_HEADER.unpack_from(blob)[1]))
+    key_number = uuid.UUID(bytes=_HEADER.unpack_from(blob)[1])
+    return f"{MULTI_REGION_PREFIX}{key_number.hex}" if blob.startswith(_MULTI_REGION_MAGIC) else str(key_number)
 
 
 def open_blob(blob: bytes, *, material: bytes, encryption_context: Mapping[str, str]) -> bytes:

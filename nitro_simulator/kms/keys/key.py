@@ -40,6 +40,19 @@ class KeyState(enum.StrEnum):
 
 
 @dataclass(eq=False)
+class KeyFamily:
+    """The related keys of one multi-Region key, which share id and material.
+
+    Attributes:
+        primary: the key that replicas are made of.
+        replicas: one in each of some other regions.
+    """
+
+    primary: KmsKey
+    replicas: list[KmsKey] = field(default_factory=list)
+
+
+@dataclass(eq=False)
 class KmsKey:
     """One key. Its ``repr`` does not show its material.
 
@@ -56,6 +69,7 @@ class KmsKey:
         state: AWS's KeyState; change it at any time. Only an enabled key can be used.
         deletion_at: when a key that is pending deletion will be gone.
         grants: its grants.
+        family: its related keys in other regions, or None unless it is a multi-Region key.
     """
 
     key_id: str
@@ -70,6 +84,12 @@ class KmsKey:
     state: KeyState = KeyState.ENABLED
     deletion_at: datetime | None = None
     grants: Grants = field(default_factory=Grants, repr=False)
+    family: KeyFamily | None = field(default=None, repr=False)
+
+    @property
+    def region(self) -> str:
+        """The region that it is in."""
+        return self.arn.split(":")[3]
 
     @property
     def encryption_algorithms(self) -> tuple[str, ...]:

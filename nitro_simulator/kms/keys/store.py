@@ -10,8 +10,13 @@ from datetime import datetime
 from nitro_attestation.key_policy.model import KeyPolicy
 from nitro_simulator.errors import KmsFault
 from nitro_simulator.kms.access.grants import Grant
-from nitro_simulator.kms.keys.key import KmsKey
+from nitro_simulator.kms.keys.ciphertext_blob import MULTI_REGION_PREFIX
+from nitro_simulator.kms.keys.key import KeyFamily, KmsKey
 from nitro_simulator.kms.keys.specs import new_material
+
+_KEY = re.compile(
+    rf"key/([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|{MULTI_REGION_PREFIX}[0-9a-f]{{32}})", re.ASCII
+)
 
 
 class KeyStore:
@@ -26,7 +31,15 @@ class KeyStore:
         self._aliases: dict[str, str] = {}
 
     def create(
-        self, *, spec: str, usage: str, policy: KeyPolicy, policy_text: str, description: str, now: datetime
+        self,
+        *,
+        spec: str,
+        usage: str,
+        policy: KeyPolicy,
+        policy_text: str,
+        description: str,
+        now: datetime,
+        is_multi_region: bool = False,
     ) -> KmsKey:
         """Create a new key.
 
@@ -37,22 +50,57 @@ class KeyStore:
             policy_text: the JSON that ``policy`` was parsed from.
             description: free text.
             now: the current time.
+            is_multi_region: whether other regions can have replicas of it.
         """
-        key_id = str(uuid.uuid4())
+        number = uuid.uuid4()
+        key_id = f"{MULTI_REGION_PREFIX}{number.hex}" if is_multi_region else str(number)
         arn = self.arn(f"key/{key_id}")
         key = KmsKey(key_id, arn, spec, usage, new_material(spec), policy, policy_text, description, now)
+        if is_multi_region:
+            key.family = KeyFamily(key)
         with self._lock:
             self._keys[key_id] = key
         return key
 
+    def replicate(
+        self, primary: KmsKey, *, policy: KeyPolicy, policy_text: str, description: str, now: datetime
+    ) -> KmsKey:
+        """Create a replica of a multi-Region key of another region; the arguments are those of ``create``.
+
+        Raises:
+            KmsFault: AlreadyExistsException: there is one in this region.
+        """
+        if primary.family is None:
+            raise ValueError(f"{primary.arn} is no multi-Region key")
+        arn = self.arn(f"key/{primary.key_id}")
+        replica = KmsKey(
+            primary.key_id,
+            arn,
+            primary.spec,
+            primary.usage,
+            primary.material,
+            policy,
+            policy_text,
+            description,
+            now,
+            family=primary.family,
+        )
+        with self._lock:
+            if primary.key_id in self._keys:
+                raise KmsFault("AlreadyExistsException", f"Key {arn} already exists")
+            self._keys[primary.key_id] = replica
+        primary.family.replicas.append(replica)
+        return replica
+
     def remove_deleted(self, now: datetime) -> None:
         """Forget keys that were scheduled for deletion until now, and their aliases."""
         with self._lock:
-            gone = {
-                key_id for key_id, key in self._keys.items() if key.deletion_at is not None and key.deletion_at <= now
-            }
-            self._keys = {key_id: key for key_id, key in self._keys.items() if key_id not in gone}
-            self._aliases = {name: key_id for name, key_id in self._aliases.items() if key_id not in gone}
+            gone = [key for key in self._keys.values() if key.deletion_at is not None and key.deletion_at <= now]
+            for key in gone:
+                del self._keys[key.key_id]
+                if key.family is not None:
+                    key.family.replicas = [each for each in key.family.replicas if each is not key]
+            self._aliases = {name: key_id for name, key_id in self._aliases.items() if key_id in self._keys}
 
     def create_alias(self, name: str, key: KmsKey) -> None:
         """Make ``name`` (``alias/...``) an alias of ``key``.
@@ -99,7 +147,7 @@ class KeyStore:
             key = self._keys.get(resource.removeprefix("key/"))
         if key is not None and resource.startswith("key/"):
             return key
-        if re.fullmatch(r"key/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", resource) is None:
+        if _KEY.fullmatch(resource) is None:
             raise KmsFault("NotFoundException", f"Invalid keyId '{reference[:128]}'")
         raise KmsFault("NotFoundException", f"Key '{self.arn(resource)}' does not exist")
 

@@ -10,7 +10,7 @@ from nitro_attestation.key_policy.model import KeyPolicy, default_policy
 from nitro_attestation.key_policy.parsing import parse_policy
 from nitro_simulator.errors import KmsFault, validation_fault
 from nitro_simulator.kms.call import Call, check_changeable, check_enabled
-from nitro_simulator.kms.keys.key import KeyState, KmsKey
+from nitro_simulator.kms.keys.key import KeyFamily, KeyState, KmsKey
 from nitro_simulator.kms.keys.specs import ECDH, KEY_AGREEMENT, SIGN_VERIFY, SYMMETRIC_DEFAULT, USAGES
 from vsock_wire.protocol.json_codec import JsonObject
 
@@ -35,19 +35,20 @@ def create_key(call: Call) -> JsonObject:
     usage = usage or USAGES[spec][0]
     if usage not in USAGES[spec]:
         raise validation_fault(f"KeyUsage {usage} is not compatible with KeySpec {spec}")
-    for name in ("Origin", "CustomKeyStoreId", "XksKeyId", "MultiRegion", "Tags"):
+    for name in ("Origin", "CustomKeyStoreId", "XksKeyId", "Tags"):
         if call.params.get(name) not in (None, False, "AWS_KMS", []):
             raise KmsFault("UnsupportedOperationException", f"{name}: not part of the simulator")
     text = call.params.get("Policy") or default_policy(call.keys.account_id, call.keys.partition)
     call.key = call.keys.create(
         spec=spec,
         usage=usage,
-        policy=_checked_policy(call, text),
+        policy=checked_policy(call, text),
         policy_text=text,
         description=call.params.get("Description", ""),
         now=call.now,
+        is_multi_region=call.params.get("MultiRegion", False),
     )
-    return {"KeyMetadata": _metadata(call.key, call.keys.account_id)}
+    return {"KeyMetadata": key_metadata(call.key, call.keys.account_id)}
 
 
 def create_alias(call: Call) -> JsonObject:
@@ -65,7 +66,7 @@ def create_alias(call: Call) -> JsonObject:
 
 def describe_key(call: Call) -> JsonObject:
     """DescribeKey."""
-    return {"KeyMetadata": _metadata(call.look_up_key(), call.keys.account_id)}
+    return {"KeyMetadata": key_metadata(call.look_up_key(), call.keys.account_id)}
 
 
 def list_keys(call: Call) -> JsonObject:
@@ -95,7 +96,7 @@ def put_key_policy(call: Call) -> JsonObject:
     """PutKeyPolicy: takes effect from the next request."""
     key = call.manage_key()
     _check_policy_name(call)
-    key.policy = _checked_policy(call, call.params["Policy"])
+    key.policy = checked_policy(call, call.params["Policy"])
     key.policy_text = call.params["Policy"]
     return {}
 
@@ -126,6 +127,8 @@ def schedule_key_deletion(call: Call) -> JsonObject:
     key = call.manage_key()
     if key.state is KeyState.PENDING_DELETION:
         check_changeable(key)
+    if key.family is not None and key.family.primary is key and key.family.replicas:
+        raise KmsFault("UnsupportedOperationException", f"{key.arn} has replicas; the simulator deletes those first")
     days = call.params.get("PendingWindowInDays", MAX_PENDING_DAYS)
     if not MIN_PENDING_DAYS <= days <= MAX_PENDING_DAYS:
         raise validation_fault(f"PendingWindowInDays must be between {MIN_PENDING_DAYS} and {MAX_PENDING_DAYS}")
@@ -154,8 +157,12 @@ def _set_state(call: Call, state: KeyState) -> JsonObject:
     return {}
 
 
-def _checked_policy(call: Call, text: str) -> KeyPolicy:
-    """Parse a policy, and refuse one that would lock out its author, as KMS does unless told otherwise."""
+def checked_policy(call: Call, text: str) -> KeyPolicy:
+    """Return a request's key policy, after refusing one that would lock out its author.
+
+    Raises:
+        KmsFault: MalformedPolicyDocumentException.
+    """
     try:
         policy = parse_policy(text)
     except PolicyError as error:  # KMS's texts for malformed policies are not public
@@ -174,7 +181,8 @@ def _check_policy_name(call: Call) -> None:
         raise KmsFault("NotFoundException", "No such policy exists")
 
 
-def _metadata(key: KmsKey, account_id: str) -> JsonObject:
+def key_metadata(key: KmsKey, account_id: str) -> JsonObject:
+    """Return KMS's description of a key."""
     return {
         "AWSAccountId": account_id,
         "KeyId": key.key_id,
@@ -188,10 +196,17 @@ def _metadata(key: KmsKey, account_id: str) -> JsonObject:
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": key.spec,
         "KeySpec": key.spec,
-        "MultiRegion": False,
+        "MultiRegion": key.family is not None,
+        **({} if key.family is None else {"MultiRegionConfiguration": _family(key, key.family)}),
         **({} if key.deletion_at is None else {"DeletionDate": key.deletion_at}),
         **_algorithms(key),
     }
+
+
+def _family(key: KmsKey, family: KeyFamily) -> JsonObject:
+    primary, *replicas = ({"Arn": each.arn, "Region": each.region} for each in (family.primary, *family.replicas))
+    kind = "PRIMARY" if family.primary is key else "REPLICA"
+    return {"MultiRegionKeyType": kind, "PrimaryKey": primary, "ReplicaKeys": replicas}
 
 
 def _algorithms(key: KmsKey) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nitro_simulator.kms.call import Call
-from nitro_simulator.kms.operations import grant_management, key_management, key_use, signing
+from nitro_simulator.kms.operations import grant_management, key_management, key_use, replication, signing
 from vsock_wire.protocol.json_codec import JsonObject
 
 OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
@@ -30,6 +30,7 @@ OPERATIONS: dict[str, Callable[[Call], JsonObject]] = {
     "ListRetirableGrants": grant_management.list_retirable_grants,
     "PutKeyPolicy": key_management.put_key_policy,
     "ReEncrypt": key_use.re_encrypt,
+    "ReplicateKey": replication.replicate_key,
     "RetireGrant": grant_management.retire_grant,
     "RevokeGrant": grant_management.revoke_grant,
     "ScheduleKeyDeletion": key_management.schedule_key_deletion,

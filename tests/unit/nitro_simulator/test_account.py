@@ -66,3 +66,35 @@ def test_clients_inside_and_outside_the_enclave_have_different_permissions() -> 
         inside.close()
         assert account.key.arn.startswith("arn:aws:kms:eu-west-1:")
         assert [entry.pcr0 for entry in account.kms.journal.entries()] == [None, account.enclave.pcr0.hex(), None]
+
+
+def test_account_of_two_regions_has_its_key_in_both_and_serves_them_at_one_address() -> None:
+    with SimulatedAccount(replica_regions=["eu-west-1"]) as account:
+        assert account.replicas["eu-west-1"].arn == account.key.arn.replace("us-east-1", "eu-west-1")
+        outside = account.unattested_client()
+        blob = outside.encrypt(KeyId="alias/enclave-demo", Plaintext=b"secret")["CiphertextBlob"]
+        inside = account.attested_client(region="eu-west-1")
+        answer = inside.decrypt(CiphertextBlob=blob)
+        assert (answer["Plaintext"], answer["KeyId"]) == (b"secret", account.replicas["eu-west-1"].arn)
+        elsewhere = account.unattested_client(region="eu-west-1")
+        with pytest.raises(ClientError, match=r"eu-west-1:111122223333:key/mrk-.* because no resource-based policy"):
+            elsewhere.decrypt(CiphertextBlob=blob)
+        for client in (outside, inside, elsewhere):
+            client.close()
+
+
+def test_account_of_another_partition_has_its_arns_and_its_host() -> None:
+    with SimulatedAccount(region="us-gov-west-1") as account:
+        assert account.kms_host == "kms.us-gov-west-1.amazonaws.com"
+        assert account.key.arn.startswith("arn:aws-us-gov:kms:us-gov-west-1:")
+        assert account.role_arn.startswith("arn:aws-us-gov:iam::")
+
+
+def test_access_key_of_a_user_signs_without_a_token() -> None:
+    with SimulatedAccount() as account:
+        client = account.unattested_client(account.issue_access_key("alice"))
+        text = r"User: arn:aws:iam::111122223333:user/alice is not authorized to perform: kms:Encrypt"
+        with pytest.raises(ClientError, match=text):
+            client.encrypt(KeyId=account.key.arn, Plaintext=b"x")
+        assert len(client.generate_random(NumberOfBytes=8)["Plaintext"]) == 8
+        client.close()

@@ -58,11 +58,11 @@ def test_policy_of_each_kind_is_read_from_its_file(tmp_path: Path, option: str, 
         assert f"because no {kind} allows the kms:GenerateRandom action" in refusal(account)
 
 
-def test_key_policy_replaces_the_one_for_the_enclave(tmp_path: Path) -> None:
+def test_key_policy_replaces_the_one_for_the_enclave_in_every_region(tmp_path: Path) -> None:
     text = json.dumps({"Statement": {**ALLOW, "Principal": "*"}})
     (tmp_path / "p").write_text(text)
-    with account_of("--key-policy", str(tmp_path / "p")) as account:
-        assert account.key.policy_text == text
+    with account_of("--key-policy", str(tmp_path / "p"), "--replica-region", "eu-west-1") as account:
+        assert account.key.policy_text == account.replicas["eu-west-1"].policy_text == text
 
 
 def test_fail_plans_errors_in_their_order() -> None:
@@ -83,6 +83,8 @@ def test_fail_plans_errors_in_their_order() -> None:
         (["--fail", "Decypt=ThrottlingException"], "the simulated KMS has no operation Decypt"),
         (["--fail", "ThrottlingException:0"], "--fail .*: expected .OPERATION=.CODE.:COUNT."),
         (["--fail", "ThrottlingException:x"], "--fail .*: expected .OPERATION=.CODE.:COUNT."),
+        (["--replica-region", "cn-north-1"], "--replica-region: region: cn-north-1 is in another partition"),
+        (["--replica-region", "us-east-1"], "--replica-region: region: the account already has us-east-1"),
         (["--identity-policy", "/dev/null"], "--identity-policy: identity-based policy: not JSON"),
         (["--key-policy", "/dev/null"], "--key-policy: key policy: not valid JSON"),
         (["--vpc-endpoint-policy", "/nowhere"], "--vpc-endpoint-policy"),

@@ -87,3 +87,14 @@ def test_plaintext_and_context_are_not_readable_in_the_blob() -> None:
 @given(st.dictionaries(st.text(), st.text(), max_size=4), st.dictionaries(st.text(), st.text(), max_size=4))
 def test_contexts_encode_equal_only_if_they_are(first: dict[str, str], second: dict[str, str]) -> None:
     assert (encode_context(first) == encode_context(second)) is (first == second)
+
+
+def test_blob_names_a_multi_region_key_as_such() -> None:
+    multi_region_id = "mrk-" + uuid.UUID(KEY_ID).hex
+    blob = seal_blob(b"x", key_id=multi_region_id, material=MATERIAL, encryption_context=CONTEXT)
+    assert (blob_key_id(blob), blob_key_id(_seal())) == (multi_region_id, KEY_ID)
+    assert _open(blob) == b"x"
+    as_other_kind = _seal()[:5] + blob[5:]
+    assert blob_key_id(as_other_kind) == KEY_ID
+    with pytest.raises(CiphertextError):
+        _open(as_other_kind)

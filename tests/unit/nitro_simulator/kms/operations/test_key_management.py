@@ -71,7 +71,6 @@ def test_asymmetric_key_shows_its_public_key(
         ({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}, "UnsupportedOperationException"),
         ({"KeySpec": "DES"}, "ValidationException"),
         ({"Origin": "EXTERNAL"}, "UnsupportedOperationException"),
-        ({"MultiRegion": True}, "UnsupportedOperationException"),
         ({"Policy": "{}"}, "MalformedPolicyDocumentException"),
     ],
 )
