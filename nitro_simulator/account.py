@@ -25,7 +25,7 @@ from nitro_simulator.nsm.authority import AttestationAuthority
 from nitro_simulator.nsm.pcrs import measure
 from nitro_simulator.nsm.server import NsmServer
 from nitro_simulator.nsm.service import SimulatedNsm
-from nitro_simulator.pki.tls import TlsAuthority
+from nitro_simulator.pki.tls import ServerTls, TlsAuthority
 from vsock_wire.net.address import TcpAddress, UnixAddress
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION
@@ -112,9 +112,7 @@ class SimulatedAccount:
             self.directory = stack.enter_context(_temporary_directory()) if directory is None else directory
             self.ca_file.write_bytes(self.tls.ca_pem)
             self.attestation_root_file.write_bytes(authority.root_pem)
-            hosts = [find_region(name).kms_host for name in self.kms.regions]
-            certificate = self.tls.server_certificate(*hosts, "localhost", "127.0.0.1")
-            self.kms_server = stack.enter_context(KmsServer(self.kms, tls=certificate))
+            self.kms_server = stack.enter_context(KmsServer(self.kms, tls=self._kms_certificate()))
             self.imds_server = stack.enter_context(ImdsServer(self.imds))
             self.enclave = self._start_enclave(stack, authority, MODULE_ID, "nsm.sock", debug=debug)
             self.other_enclave = self._start_enclave(stack, authority, OTHER_MODULE_ID, "other-nsm.sock", debug=debug)
@@ -215,6 +213,10 @@ class SimulatedAccount:
             credentials=credentials or self.issue_credentials(),
             options=KmsOptions(proxy=TcpAddress(*self.kms_server.address), ca_file=self.ca_file),
         )
+
+    def _kms_certificate(self) -> ServerTls:
+        hosts = [find_region(name).kms_host for name in self.kms.regions]
+        return self.tls.server_certificate(*hosts, "localhost", "127.0.0.1")
 
     def _create_key(self, *, is_multi_region: bool) -> KmsKey:
         policy = _allow_only_key_policy(self._identities, self.enclave.pcr0)

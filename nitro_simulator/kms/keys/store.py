@@ -71,7 +71,7 @@ class KeyStore:
             KmsFault: AlreadyExistsException: there is one in this region.
         """
         if primary.family is None:
-            raise ValueError(f"{primary.arn} is no multi-Region key")
+            raise ValueError(f"{primary.arn} is not a multi-Region key")
         arn = self.arn(f"key/{primary.key_id}")
         replica = KmsKey(
             primary.key_id,

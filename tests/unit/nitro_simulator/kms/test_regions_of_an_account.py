@@ -136,7 +136,7 @@ class TestMultiRegionKey:
                     call(world, kms, "Decrypt", **request)
 
     def test_other_keys_have_no_replicas(self, world: KmsWorld, other: SimulatedKms) -> None:
-        with pytest.raises(ValueError, match="is no multi-Region key"):
+        with pytest.raises(ValueError, match="is not a multi-Region key"):
             world.kms.replicate_key(world.kms.create_key(), OTHER)
         assert other.keys.list_keys() == []
 
