@@ -33,6 +33,17 @@ class CommandGroup(click.Group):
         ctx.args[position:position] = before
         return ctx.args
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named; suggest one for a name that does not exist, even if it is not loaded."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
+            ) from None
+
     def _names_command_of_group(self, ctx: click.Context, words: list[str]) -> bool:
         """Return whether the words start with the name of a subgroup and of one of its commands."""
         command = self.get_command(ctx, words[0])

@@ -17,6 +17,7 @@ from instance_tool.credentials.find import FoundCredentials, find_credentials
 from instance_tool.credentials.region import PROFILE_VARIABLES, Region, RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
+from vsock_wire.cli.program import runs_under_c_name
 from vsock_wire.cli.settings import Settings
 from vsock_wire.errors import InputError, quoted
 from vsock_wire.net.address import Address, UnixAddress
@@ -81,6 +82,8 @@ class CredentialSettings(ConnectionSettings):
 
     def region_source(self) -> RegionSource:
         """Return a source of the region for an enclave that sets none."""
+        if runs_under_c_name():  # kmstool sends what --region says, and looks nowhere else
+            return RegionSource(self.region)
         return RegionSource(self.region, os.environ, configured=_configured_region, profile=self._profile_to_use)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from instance_tool.client.client import EnclaveClient
 from instance_tool.credentials.region import Region, RegionSource
 from instance_tool.errors import EnclaveError
-from instance_tool.hops.kms import parse_kms_host, see_dns_and_kms
+from instance_tool.hops.kms import KmsPlace, see_dns_and_kms
 from vsock_wire.errors import CONNECT, InputError, ToolError, TransportError
 from vsock_wire.net.address import Address, TcpAddress, VsockAddress
 from vsock_wire.net.sockets import local_vsock_cid
@@ -58,7 +58,8 @@ def walk_to_kms(client: EnclaveClient, region: RegionSource, kms_address: TcpAdd
     yield _see_region(own_region, found, is_required=region.is_required)
     hops = {hop.name: hop for hop in diagnosis.hops}
     yield from (hops[name] for name in (HopName.NSM, HopName.ENTROPY, HopName.PROXY) if name in hops)
-    yield from see_dns_and_kms(hops, kms_address or parse_kms_host(diagnosis.kms_host))
+    region_name = own_region or (found.name if found else DEFAULT_REGION)
+    yield from see_dns_and_kms(hops, KmsPlace(kms_address, diagnosis.kms_host, region_name))
     yield from (hops[name] for name in (HopName.TLS, HopName.CLOCK) if name in hops)
 
 

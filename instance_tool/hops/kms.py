@@ -6,8 +6,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import NamedTuple
 
-from vsock_wire.errors import TransportError
+from instance_tool.hops.kms_hosts import kms_address
+from vsock_wire.errors import TransportError, quoted
 from vsock_wire.net.address import TcpAddress
 from vsock_wire.net.sockets import connect_socket
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
@@ -18,25 +20,50 @@ RESOLVE_TIMEOUT_S = 5.0
 """For resolving a name; the system's resolver waits as long before it retries. Source: resolv.conf(5), timeout."""
 
 
-def parse_kms_host(host: str) -> TcpAddress:
-    """Return the address of the KMS host that the enclave reports, which is not checked for being a host name."""
-    name, _, port = host.partition(":")
-    return TcpAddress(name, int(port) if port.isdigit() else 443)
+class KmsPlace(NamedTuple):
+    """Where KMS is, as far as this instance believes it.
+
+    Attributes:
+        given: what the user says; None to take the enclave's report if it names a host of KMS in the region.
+        reported: the host that the enclave reports, with the port if that is not 443.
+        region: name of the region that the enclave uses.
+    """
+
+    given: TcpAddress | None
+    reported: str
+    region: str
+
+    def address(self) -> TcpAddress | None:
+        """Return the address that this instance may connect to; None if the enclave names a host of another kind."""
+        return self.given or kms_address(self.reported, self.region)
 
 
-def see_dns_and_kms(hops: Mapping[HopName, Hop], address: TcpAddress) -> Iterator[Hop]:
+def see_dns_and_kms(hops: Mapping[HopName, Hop], place: KmsPlace) -> Iterator[Hop]:
     """Yield both hops. If the enclave did not reach KMS through the proxy, check the way from here."""
     match hops.get(HopName.KMS):
         case Hop(state=HopState.FAILED) as kms:
-            dns = _resolve(address)
-            yield dns
-            yield _reach(address, kms) if dns.state is HopState.OK else Hop.skipped(HopName.KMS, HopName.DNS)
+            yield from _see_from_here(kms, place)
         case Hop(state=HopState.SKIPPED) as kms:
             yield Hop.skipped(HopName.DNS, HopName.PROXY)
             yield kms
         case Hop() as kms:
             yield Hop(HopName.DNS, HopState.OK, "the proxy resolves the name of KMS")
             yield kms
+
+
+def _see_from_here(kms: Hop, place: KmsPlace) -> Iterator[Hop]:
+    address = place.address()
+    if address is None:
+        detail = (
+            f"not checked, because {quoted(place.reported)} is not a host of KMS in {quoted(place.region)}; if it is"
+            " right, pass it with --proxy-remote"
+        )
+        yield Hop(HopName.DNS, HopState.SKIPPED, detail)
+        yield kms
+        return
+    dns = _resolve(address)
+    yield dns
+    yield _reach(address, kms) if dns.state is HopState.OK else Hop.skipped(HopName.KMS, HopName.DNS)
 
 
 def _resolve(address: TcpAddress) -> Hop:

@@ -20,6 +20,9 @@ MAX_HOPS = 32
 MAX_HOP_TEXT_CHARS = 1_024
 """Maximum length of each text of a hop."""
 
+MAX_ELAPSED_MS = 86_400_000
+"""Maximum duration of a check: one day, like every timeout of a command line."""
+
 
 class HopName(enum.StrEnum):
     """Hops between a shell on the parent instance and a plaintext, in the order in which they depend on each other."""
@@ -127,8 +130,8 @@ def parse_diagnosis(reply: JsonObject) -> Diagnosis:
 
 def _parse_hop(fields: JsonObject) -> Hop:
     elapsed_ms = fields.get("ElapsedMs")
-    if elapsed_ms is not None and (type(elapsed_ms) not in (int, float) or not 0 <= elapsed_ms < float("inf")):
-        raise WireError("reply: ElapsedMs: expected a number of milliseconds")
+    if elapsed_ms is not None and (type(elapsed_ms) not in (int, float) or not 0 <= elapsed_ms <= MAX_ELAPSED_MS):
+        raise WireError(f"reply: ElapsedMs: expected a number of milliseconds, at most {MAX_ELAPSED_MS}")
     state = _text(fields, "State")
     if state not in list(HopState):
         raise WireError(f"reply: State: expected one of {', '.join(HopState)}, got {quoted(state)}")

@@ -64,8 +64,8 @@ class LegacyEnclave:
         """Send the second reply, but first give the client time to close."""
         if select.select([sock], [], [], CLOSING_S)[0] and not sock.recv(1, socket.MSG_PEEK):
             raise BrokenPipeError
+        self.stray_replies += 1  # before the client can end
         sock.sendall(STRAY)
-        self.stray_replies += 1
 
     def _answer(self, request: dict[str, object]) -> bytes:
         self.requests.append(request)

@@ -219,3 +219,14 @@ class TestUnderItsCName:
         for arguments in (("AQID",), ("-c", "16", "--nope"), ("--enclave", f"unix:{short_dir}/nobody", "AQID")):
             assert tool.run(*arguments) == 1
         assert tool.run("--help") == 0
+
+    def test_region_of_the_environment_is_not_sent(
+        self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+        assert tool.run("--enclave", enclave, "AQID") == 0
+        assert "AwsRegion" not in conversation.set_client
+        tool.program = "kmstool-instance"
+        assert tool.run("--enclave", enclave, "AQID") == 0
+        sent = [request.get("AwsRegion") for _, request in conversation.requests if request["Operation"] == "SetClient"]
+        assert sent == [None, "eu-west-1"]

@@ -91,3 +91,9 @@ def test_unknown_option_and_missing_command_are_refused(
 
 def test_help_before_a_name_shows_the_help_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help show", capsys).startswith("Usage: tool [OPTIONS] COMMAND [ARGS]...")
+
+
+def test_mistyped_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.NoSuchCommand) as caught:
+        run("shw", capsys)
+    assert caught.value.possibilities == ["show"]

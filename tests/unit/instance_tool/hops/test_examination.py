@@ -43,7 +43,7 @@ def look(folder: Path, answers: dict[str, Message], **options: Any) -> dict[HopN
     return {hop.name: hop for hop in hops}
 
 
-def sound(*hops: Hop, host: str = "kms.example") -> dict[str, Message]:
+def sound(*hops: Hop, host: str = "kms.us-east-1.amazonaws.com") -> dict[str, Message]:
     diagnosis = {"Status": "Ok", **encode_diagnosis(host, hops or ALL_OK)}
     return {"Describe": {"Status": "Ok", **DESCRIPTION}, "Diagnose": diagnosis}
 
@@ -88,10 +88,39 @@ def test_hops_that_the_enclave_leaves_out_count_as_skipped(short_dir: Path) -> N
     assert {hops[name].state for name in (HopName.PROXY, HopName.DNS, HopName.KMS, HopName.TLS)} == {HopState.SKIPPED}
 
 
-@pytest.mark.parametrize("host", ["", ":", "a b", "x" * 300, "kms.example:99999", "kms.example:x", "[::1]"])
-def test_invalid_host_name_is_a_failure_and_not_a_crash(short_dir: Path, host: str) -> None:
-    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
-    assert failed(look(short_dir, sound(*lost, host=host))).name in (HopName.PROTOCOL, HopName.DNS)
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(":", "a b", "x" * 300, "kms.example", "[::1]", "169.254.169.254:80", "localhost:6379"),
+        *("kms.us-east-1.amazonaws.com:\u00b2", "kms.us-east-1.amazonaws.com:99999", "kms.us-east-1.amazonaws.com:"),
+        *("kms.eu-west-1.amazonaws.com", "kms.us-east-1.amazonaws.com.evil.example", "xkms.us-east-1.amazonaws.com"),
+    ],
+)
+def test_host_that_the_region_does_not_name_is_not_connected_to(
+    short_dir: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **_options: object) -> None:
+        pytest.fail(f"looked up {arguments}")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed", "look"), Hop.skipped(HopName.TLS, HopName.KMS))
+    hops = look(short_dir, sound(*lost, host=host))
+    hop = failed(hops)
+    assert (hop.name, hop.detail, hop.hint) == (HopName.KMS, "closed", "look")
+    assert hops[HopName.DNS].state is HopState.SKIPPED
+    assert "is not a host of KMS in" in hops[HopName.DNS].detail
+
+
+@pytest.mark.parametrize("number", [10**400, 1e308, -1, float("nan"), 86_400_001])
+@pytest.mark.parametrize("field", ["ElapsedMs", "Protocol", "Version", "Delivery"])
+def test_number_of_any_size_does_not_stop_it(short_dir: Path, field: str, number: float) -> None:
+    answers = sound()
+    if field == "ElapsedMs":
+        answers["Diagnose"]["Hops"][0]["ElapsedMs"] = number
+    else:
+        answers["Describe"][field] = number
+    hops = look(short_dir, answers)
+    assert hops[HopName.ROLE].state is HopState.OK
 
 
 def test_silent_resolver_times_out(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +130,7 @@ def test_silent_resolver_times_out(short_dir: Path, monkeypatch: pytest.MonkeyPa
     lost = (*ALL_OK[:3], Hop(HopName.KMS, HopState.FAILED, "closed"))
     hop = failed(look(short_dir, sound(*lost)))
     released.set()
-    assert (hop.name, hop.detail) == (HopName.DNS, "resolve kms.example: no answer within 0.01 s")
+    assert (hop.name, hop.detail) == (HopName.DNS, "resolve kms.us-east-1.amazonaws.com: no answer within 0.01 s")
 
 
 def test_kms_that_this_instance_reaches_points_at_the_proxy(short_dir: Path) -> None:
