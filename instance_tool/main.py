@@ -120,7 +120,7 @@ def command(**_options: object) -> None:
     CIPHERTEXT is base64 text, file://PATH or -; without it, a pipe is read. It
     may also be raw bytes or the JSON of aws kms encrypt. AWS credentials come
     from the environment, from this instance's role (IMDSv2), or from boto3's
-    chain (profiles, SSO, containers), in this order.
+    credential chain (profiles, SSO, containers), in this order.
 
     \b
     Examples:

@@ -29,11 +29,11 @@ from vsock_wire.protocol.json_codec import encode_base64
 from vsock_wire.protocol.vocabulary import Operation
 
 NONCE_BYTES = 32
-"""Of a nonce chosen here: nobody guesses it, so no older document can hold it."""
+"""Size of a nonce chosen here: nobody can guess it, so no older document can contain it."""
 
 
 class AttestSettings(ConnectionSettings, ExpectationSettings):
-    """What the options of ``attest`` say."""
+    """The options of ``attest``."""
 
     output: str
     explain: bool
@@ -64,15 +64,18 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
     AttestSettings,
     output_option(OutputFormat.RAW),
     EXPLAIN_OPTION,
-    option_once("--nonce", metavar="HEX", help="What the document must hold; 32 random bytes if not given."),
-    option_once("--user-data", metavar="HEX", help="Have the document hold this as well."),
-    click.option("--bare-user-data", is_flag=True, help="Have it hold that without the enclave's own line in front."),
+    option_once("--nonce", metavar="HEX", help="Nonce for the document.  [default: 32 random bytes]"),
+    option_once("--user-data", metavar="HEX", help="User data to include in the document."),
+    click.option("--bare-user-data", is_flag=True, help="Omit the enclave's own line before the user data."),
     option_once(
-        "--public-key", metavar="FILE", help="Have it hold this key, in DER or PEM, instead of the enclave's own."
+        "--public-key", metavar="FILE", help="Public key to include, in DER or PEM, instead of the enclave's own."
     ),
     *EXPECTATION_OPTIONS,
     click.option(
-        "--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the document, as CBOR, even if it fails."
+        "--save",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Save the document as CBOR, even if it is not valid.",
     ),
 )
 @attestation_errors_reported()
@@ -80,13 +83,12 @@ def attest(settings: AttestSettings) -> None:
     """Fetch a fresh attestation document, and verify it.
 
     Checks the signature, the certificate chain up to AWS's root, the time, the
-    nonce, everything else that the document was asked to hold and, with
-    --expect or --pcr, the measurements. --output base64 prints the document
-    itself.
+    nonce, the other requested fields and, with --expect or --pcr, the
+    measurements. --output base64 prints the document itself.
 
-    The enclave puts a line in front of the user data that says how it delivers
-    secrets, such as deliver=reply. Only an enclave that replies with them takes
-    --bare-user-data or a --public-key of yours.
+    The enclave puts a line before the user data that says how it delivers
+    secrets, such as deliver=reply. Only an enclave that replies with secrets
+    accepts --bare-user-data and --public-key.
 
     \b
     Examples:

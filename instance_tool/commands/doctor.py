@@ -54,7 +54,7 @@ class DoctorSettings(CredentialSettings, KeySettings):
     ),
 )
 def doctor(settings: DoctorSettings) -> None:
-    """Check every hop between this instance and KMS, and say how to fix it.
+    """Check every hop between this instance and KMS, and suggest fixes.
 
     This instance checks vsock, enclave, protocol, region, instance metadata and
     role. The enclave checks the Nitro Security Module, entropy, proxy, KMS, TLS

@@ -62,7 +62,7 @@ class PolicyRoleSettings(Settings):
 
 
 class PolicySettings(PolicyRoleSettings):
-    """What the options of ``policy`` say."""
+    """The options of ``policy``."""
 
     measurements: tuple[str, ...]
 
@@ -70,19 +70,19 @@ class PolicySettings(PolicyRoleSettings):
 POLICY_OPTIONS = (
     click.option("--role", multiple=True, metavar="ARN", help="IAM role of the parent instance; repeatable."),
     click.option("--admin", multiple=True, metavar="ARN", help="IAM role that administers the key; repeatable."),
-    click.option("--pcr", multiple=True, metavar="N=HEX", help="Ask for this PCR too; repeatable."),
+    click.option("--pcr", multiple=True, metavar="N=HEX", help="Also require this PCR; repeatable."),
     click.option(
         "--operation", multiple=True, type=click.Choice([*ATTESTED_KEY_OPERATIONS, ENCRYPT]), metavar="NAME",
         default=[DECRYPT], show_default=True,
-        help=f"What the role may do; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
+        help=f"Operation that the role may perform; repeatable: {', '.join((*ATTESTED_KEY_OPERATIONS, ENCRYPT))}.",
     ),
-    click.option("--enable-iam-policies", is_flag=True, help="Let IAM policies of the admin's account count too."),
+    click.option("--enable-iam-policies", is_flag=True, help="Also let IAM policies of the account allow use."),
 )  # fmt: skip
 """PolicyRoleSettings."""
 
 
 class ExplainSettings(Settings):
-    """What the options of ``policy explain`` say."""
+    """The options of ``policy explain``."""
 
     policy_file: str
     document: str
@@ -99,7 +99,7 @@ class ExplainSettings(Settings):
     PolicySettings,
     click.option(
         "--measurements", multiple=True, metavar="FILE",
-        help="What nitro-cli build-enclave printed, once for each image; repeatable, - reads standard input.",
+        help="Output of nitro-cli build-enclave; repeat for several images. - reads standard input.",
     ),
     *POLICY_OPTIONS,
 )  # fmt: skip
@@ -107,10 +107,10 @@ class ExplainSettings(Settings):
 def policy(settings: PolicySettings) -> None:
     """Print a key policy that lets only this enclave use the key.
 
-    Nobody else can decrypt, not even with an IAM policy or a grant: besides the
-    role's permission there is a denial of whatever comes without the enclave's
-    measurements. The administrators can change the policy, and cannot decrypt.
-    During a rolling change, name the measurements of both images.
+    Nobody else can decrypt, not even with an IAM policy or a grant: the policy
+    denies every request without the enclave's measurements. Administrators can
+    change the policy but cannot decrypt. During a rolling update, pass the
+    measurements of both images.
 
     \b
     Examples:
@@ -156,18 +156,18 @@ def print_policy(settings: PolicyRoleSettings, images: Sequence[Mapping[int, byt
     ExplainSettings,
     option_once(
         "--policy", "policy_file", required=True, metavar="FILE",
-        help="The key policy, or what aws kms get-key-policy printed; - reads standard input.",
+        help="The key policy, or the output of aws kms get-key-policy; - reads standard input.",
     ),
     option_once("--document", required=True, metavar="FILE", help="Attestation document: CBOR, hex or base64."),
     click.option(
         "--operation", multiple=True, type=click.Choice(ATTESTED_OPERATIONS), metavar="NAME",
         default=ATTESTED_OPERATIONS,
-        help=f"What is asked for; repeatable, by default all of {', '.join(ATTESTED_OPERATIONS)}.",
+        help=f"Operation to check; repeatable, by default all of {', '.join(ATTESTED_OPERATIONS)}.",
     ),
     option_once(
-        "--role", metavar="ARN", help="Who asks, a role or a session of it; by default the one the policy names."
+        "--role", metavar="ARN", help="Role or role session that calls KMS; by default the one that the policy names."
     ),
-    option_once("--key-arn", metavar="ARN", help="ARN of the key: a Resource with another ARN does not count."),
+    option_once("--key-arn", metavar="ARN", help="ARN of the key, which a Resource must match."),
     click.option(
         "--context-key", multiple=True, metavar="KEY=VALUE",
         help="A condition key of the enclave's requests, such as aws:SourceVpce=vpce-1; repeatable.",
@@ -177,19 +177,19 @@ def print_policy(settings: PolicyRoleSettings, images: Sequence[Mapping[int, byt
 )  # fmt: skip
 @attestation_errors_reported()
 def explain(settings: ExplainSettings) -> None:
-    """Say how a key policy decides, and why.
+    """Explain how a key policy decides on an enclave's requests.
 
-    For each statement: which condition holds, which fails, and why. Where the
-    command cannot know something, the verdict says what it depends on. What
-    lets somebody else use the key is a warning on standard error, and so is a
-    malformed statement. The document is not verified here, kmstool-instance
-    verify does that; IAM policies and existing grants are not looked at.
+    Shows for each statement which conditions hold, which fail, and why. If the
+    command cannot know something, the verdict says what it depends on. Ways for
+    others to use the key are warnings on standard error, and so are malformed
+    statements. Does not verify the document, as kmstool-instance verify does,
+    and does not consider IAM policies and existing grants.
 
     \b
-    Exit codes: 0 allowed, and nobody but an enclave with these measurements
-    can perform any of the operations; 1 there are ways around the attestation,
-    or the verdict depends on what is not known, or the document cannot be
-    read; 2 usage, or not a policy; 5 every operation is denied.
+    Exit codes: 0 allowed, and only an enclave with these measurements can
+    perform any of the operations; 1 there are ways around the attestation, or
+    the verdict depends on something unknown, or the document cannot be read;
+    2 usage error, or not a policy; 5 every operation is denied.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ DOCUMENT_TIME = "document"
 
 
 class VerifySettings(ExpectationSettings):
-    """What the options of ``verify`` say."""
+    """The options of ``verify``."""
 
     file: str
     at: str
@@ -47,30 +47,28 @@ class VerifySettings(ExpectationSettings):
         help="When the certificates must be valid; TIME as 2025-06-01T12:00:00Z.",
     ),
     *EXPECTATION_OPTIONS,
-    option_once("--nonce", metavar="HEX", help="The nonce it must hold."),
-    option_once("--user-data", metavar="HEX", help="The user data it must hold."),
-    option_once("--public-key", metavar="FILE", help="The public key it must hold, in DER or PEM, or any bytes."),
+    option_once("--nonce", metavar="HEX", help="Expected nonce."),
+    option_once("--user-data", metavar="HEX", help="Expected user data, without the enclave's own line."),
+    option_once("--public-key", metavar="FILE", help="Expected public key, in DER or PEM, or any bytes."),
     REPORT_OUTPUT_OPTION,
 )  # fmt: skip
 @attestation_errors_reported()
 def verify(settings: VerifySettings) -> None:
     """Verify a stored attestation document.
 
-    FILE holds it as CBOR, or as hexadecimal or base64 text; - reads standard
-    input.
+    FILE contains CBOR, hexadecimal or base64 text; - reads standard input.
 
-    The certificate that signs it is valid for about three hours: for an older
-    one, --at document takes its own word for when it was made. That, and a
-    document without the nonce one has chosen, says nothing of how fresh it is.
-    Without --expect or --pcr nothing is said of which image the enclave runs.
-    --user-data leaves out the line that kmstool-enclave puts in front.
+    The signing certificate is valid for about three hours. For an older
+    document, --at document uses the document's own timestamp, which proves
+    nothing about its age; neither does a document without --nonce. Without
+    --expect or --pcr, nothing proves which image the enclave runs.
+
+    Exit codes: 0 verified, 1 not verified, 2 usage error.
 
     \b
     Examples:
       kmstool-instance verify document.cbor --expect measurements.json
       kmstool-instance verify --at document --output json archived.b64
-
-    Exit codes: 0 verified, 1 not, 2 usage.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     settings.check_standard_input(**{"FILE": settings.file, "--public-key": settings.public_key})
     expected = replace(

@@ -29,15 +29,15 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s(.*?)-----END PUBLIC KEY-----",
 EXPECTATION_OPTIONS = (
     click.option(
         "--expect", multiple=True, metavar="FILE",
-        help="Measurements that nitro-cli build-enclave printed; if repeated, it must show those of one file.",
+        help="Output of nitro-cli build-enclave to compare with; if repeated, one file must match.",
     ),
-    click.option("--pcr", multiple=True, metavar="N=HEX", help="Measurement it must show; repeatable."),
+    click.option("--pcr", multiple=True, metavar="N=HEX", help="Expected measurement; repeatable."),
     option_once(
-        "--max-age", "max_age_s", type=parse_seconds, metavar="SECONDS", help="How long ago it may have been made."
+        "--max-age", "max_age_s", type=parse_seconds, metavar="SECONDS", help="Maximum age of the document."
     ),
     option_once(
         "--leeway", "leeway_s", type=parse_seconds, metavar="SECONDS",
-        help="How much this clock may be slow.  [default: "
+        help="How slow this machine's clock may be.  [default: "
         f"{DEFAULT_LEEWAY.total_seconds():.0f}]",
     ),
     option_once("--root", metavar="FILE", help="Trust this root certificate, in PEM or DER, instead of AWS's."),

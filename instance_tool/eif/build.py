@@ -20,7 +20,7 @@ MAX_PEM_BYTES = 65_536
 
 
 class BuildSettings(AssemblySettings):
-    """What the options of ``build`` say."""
+    """The options of ``build``."""
 
     out: str
     private_key: str | None

@@ -16,7 +16,7 @@ from vsock_wire.errors import ExitCode
 
 
 class DescribeSettings(Settings):
-    """What the options of ``describe`` say."""
+    """The options of ``describe``."""
 
     file: str
     output: str

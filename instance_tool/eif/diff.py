@@ -13,7 +13,7 @@ from vsock_wire.errors import ExitCode
 
 
 class DiffSettings(Settings):
-    """What the options of ``diff`` say."""
+    """The options of ``diff``."""
 
     first: str
     second: str

@@ -23,7 +23,7 @@ _NAMES = {
 
 
 class ExtractSettings(Settings):
-    """What the options of ``extract`` say."""
+    """The options of ``extract``."""
 
     file: str
     to: str

@@ -14,7 +14,7 @@ from vsock_wire.cli.settings import with_settings
 
 
 class ImagePolicySettings(PolicyRoleSettings):
-    """What the options of ``policy`` say."""
+    """The options of ``policy``."""
 
     files: tuple[str, ...]
 

@@ -14,7 +14,7 @@ from vsock_wire.errors import InputError, quoted
 
 
 class RunSettings(AccountSettings):
-    """What the options of ``run`` say."""
+    """The options of ``run``."""
 
     program: tuple[str, ...]
 

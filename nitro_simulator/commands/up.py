@@ -17,7 +17,7 @@ from vsock_wire.errors import ExitCode
 
 
 class UpSettings(AccountSettings):
-    """What the options of ``up`` say."""
+    """The options of ``up``."""
 
     state: Path | None
     credentials_lifetime: float
