@@ -60,7 +60,15 @@ class KmsError(ToolError):
 
 
 class TlsError(ToolError):
-    """The TLS peer behind the proxy could not prove that it is KMS."""
+    """The TLS peer behind the proxy could not prove that it is KMS.
+
+    Attributes:
+        wrong_host: the host that was asked for, if the peer's certificate is for others; None for any other reason.
+    """
+
+    def __init__(self, message: str, *, wrong_host: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wrong_host = wrong_host
 
 
 class ProxyUnreachableError(TransportError):

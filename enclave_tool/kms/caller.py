@@ -11,9 +11,10 @@ from botocore.parsers import ResponseParserError
 
 from enclave_tool.errors import RecipientError
 from enclave_tool.kms.failures import kms_failure
+from enclave_tool.kms.options import KmsOptions
 from enclave_tool.kms.regional import Attempts, RegionalKms
+from enclave_tool.kms.tls import with_name_of_peer
 from vsock_wire.errors import quoted
-from vsock_wire.net.address import Address
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.messages import Credentials
 
@@ -26,9 +27,9 @@ MAX_KEY_ID_CHARS = 2_048
 class KmsCaller:
     """Calls KMS with one set of credentials. Threads can share it."""
 
-    def __init__(self, kms: RegionalKms, proxy: Address, credentials: Credentials) -> None:
+    def __init__(self, kms: RegionalKms, options: KmsOptions, credentials: Credentials) -> None:
         self._kms = kms
-        self._proxy = proxy
+        self._options = options
         self._credentials = botocore.credentials.Credentials(
             credentials.access_key_id, credentials.secret_access_key, credentials.session_token
         )
@@ -53,7 +54,8 @@ class KmsCaller:
         try:
             answer = self._kms.call_kms(str(request.operation), dict(request.parameters), self._credentials, attempts)
         except (BotoCoreError, ClientError) as error:
-            raise kms_failure(error, self._proxy, self._secrets) from None
+            failure = kms_failure(error, self._options.proxy_address, self._secrets)
+            raise with_name_of_peer(failure, self._options) from None
         except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
             # What botocore's parser raises if a response is not a JSON object. The text may quote the response.
             _logger.warning("KMS %s: botocore failed with %s", request.operation, type(error).__name__)

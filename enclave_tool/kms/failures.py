@@ -25,6 +25,8 @@ from vsock_wire.protocol.vocabulary import RequestError
 
 MAX_KMS_TEXT_CHARS = 4_096
 """Maximum length of KMS's text. KMS's texts are much shorter, and kmstool in C accepts a reply of 8,192 bytes."""
+HOSTNAME_MISMATCH = 62
+"""The verify_code for a certificate of other hosts. Source: OpenSSL, <openssl/x509_vfy.h>."""
 MAX_KMS_CODE_CHARS = 128
 """Maximum length of error codes (KMS's longest has 33 characters) and of request IDs (which are UUIDs)."""
 
@@ -110,6 +112,7 @@ def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
     if isinstance(original, ssl.SSLCertVerificationError):
         return TlsError(
             f"TLS with {host}: certificate rejected: {original.verify_message.rstrip('.')}",
+            wrong_host=host if getattr(original, "verify_code", None) == HOSTNAME_MISMATCH else None,
             hint=(
                 "the peer behind the proxy is not that host (check that vsock-proxy forwards to the same region), or"
                 " its authority is not in the enclave's CA bundle"

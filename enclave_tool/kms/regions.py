@@ -89,7 +89,7 @@ class KmsRegions:
             UnknownRegionError: there is no such region.
             RequestError: botocore cannot make a client for that region.
         """
-        return KmsCaller(self._regional_kms(region), self._options.proxy_address, credentials)
+        return KmsCaller(self._regional_kms(region), self._options, credentials)
 
     def endpoint_url(self, region: str) -> str:
         """Return the URL of the KMS endpoint in ``region``.

@@ -1,15 +1,23 @@
-"""TLS to KMS: which authorities are trusted to identify it."""
+"""TLS to KMS: which authorities are trusted to identify it, and which host answers in its place."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from botocore.httpsession import get_cert_path
 
+from enclave_tool.errors import TlsError
 from enclave_tool.kms.options import KmsOptions
-from vsock_wire.errors import InputError
+from vsock_wire.errors import InputError, ToolError, TransportError, printable
+from vsock_wire.net.sockets import connect_socket
+
+MAX_NAMES = 4
+"""Number of host names of a certificate that an error shows."""
+MAX_NAME_CHARS = 253
+"""The longest host name. Source: RFC 1035, section 2.3.4."""
 
 
 def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
@@ -43,3 +51,46 @@ def load_trust(options: KmsOptions) -> KmsOptions:
         InputError: the bundle cannot be read.
     """
     return options if options.tls else replace(options, ca_file=None, tls=tls_context(options.ca_file))
+
+
+def with_name_of_peer(error: ToolError, options: KmsOptions) -> ToolError:
+    """Return an error that says which host the proxy leads to, if that is not the one that was asked for.
+
+    Connects once more to read the certificate; sends nothing over that connection. Any other error is returned
+    unchanged, and so is this one if the peer cannot prove its name.
+
+    Args:
+        error: why a call failed.
+        options: how to reach KMS.
+    """
+    if not isinstance(error, TlsError) or error.wrong_host is None or options.proxy_connect or options.tls is None:
+        return error
+    try:
+        names = _names_of_peer(options, error.wrong_host.partition(":")[0])
+    except (OSError, TransportError, ValueError):
+        return error
+    if not names:
+        return error
+    shown = ", ".join(printable(name)[:MAX_NAME_CHARS] for name in names[:MAX_NAMES])
+    return TlsError(
+        str(error),
+        wrong_host=error.wrong_host,
+        hint=(
+            f"the proxy leads to {shown}, not to {error.wrong_host}: choose the region of that host, or change the"
+            " proxy's route; with --proxy-connect, one CONNECT route leads to every region"
+        ),
+    )
+
+
+def _names_of_peer(options: KmsOptions, host: str) -> list[str]:
+    """Return the host names in the certificate of the peer behind the proxy, which a trusted authority has issued."""
+    trusted = cast("ssl.SSLContext", options.tls).get_ca_certs(binary_form=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False  # to read the certificate of another host; nothing is sent to it
+    context.load_verify_locations(cadata=b"".join(trusted))
+    with connect_socket(options.proxy_address, timeout_s=options.connect_timeout_s) as sock:
+        sock.settimeout(options.connect_timeout_s)
+        with context.wrap_socket(sock, server_hostname=host) as tls:
+            certificate: Any = tls.getpeercert()
+    return [name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"]

@@ -16,6 +16,7 @@ from enclave_tool.kms.clock import KmsClock
 from enclave_tool.kms.clock_skew import SIGNATURE_TOLERANCE_S
 from enclave_tool.kms.failures import kms_failure
 from enclave_tool.kms.options import KmsOptions
+from enclave_tool.kms.tls import with_name_of_peer
 from enclave_tool.kms.transport import ProxySession
 from enclave_tool.nsm.device import Nsm
 from enclave_tool.recipient.attested_key import Recipient
@@ -91,7 +92,7 @@ class Surveyor:
             with recording() as steps:
                 answer = session.send(request)
         except BotoCoreError as error:
-            yield from _stopped(kms_failure(error, proxy))
+            yield from _stopped(with_name_of_peer(kms_failure(error, proxy), self.options))
             return
         finally:
             session.close()

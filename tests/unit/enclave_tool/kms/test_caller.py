@@ -99,10 +99,14 @@ class TestDecrypt:
         assert caller.call_kms(REQUEST, Attempts())["Plaintext"] == PLAINTEXT
         assert kms.connections == 2
 
-    def test_another_host_is_a_tls_error(self, regions: KmsRegions, kms: CannedKms) -> None:
-        with pytest.raises(TlsError, match=r"^TLS with kms\.eu-west-1\.amazonaws\.com: certificate rejected: Hostname"):
+    def test_another_host_is_a_tls_error_that_names_it(self, regions: KmsRegions, kms: CannedKms) -> None:
+        text = r"^TLS with kms\.eu-west-1\.amazonaws\.com: certificate rejected: Hostname"
+        with pytest.raises(TlsError, match=text) as caught:
             regions.caller(CREDENTIALS, "eu-west-1").call_kms(REQUEST, Attempts())
         assert kms.calls == []
+        assert (caught.value.hint or "").startswith(
+            f"the proxy leads to kms.{REGION}.amazonaws.com, not to kms.eu-west-1.amazonaws.com: choose the region"
+        )
 
     def test_another_authority_is_a_tls_error(
         self, kms: CannedKms, recipient_key: RecipientKey, tmp_path: Path
