@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
 SOURCES := $(PACKAGES) tests bench tools examples
 
-.PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench profile docs man completion install-manual images
+.PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench bench-proxy profile docs man completion install-manual images
 .PHONY: enclave-image eif-judges public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make install       set up .venv; every other target does this first if it needs it"
@@ -25,6 +25,7 @@ help:
 	@echo "make eif-judges    compile AWS's builder and parser of image files, which tests/eif compares ours with"
 	@echo "make fuzz          fuzz every decoder, guided by coverage, for TIME=60 seconds each or EXECUTIONS=N"
 	@echo "make bench         measure the tools against their targets, 10 minutes (JSON=FILE also writes the figures)"
+	@echo "make bench-proxy   compare vsock-proxy with its peers, 10 minutes; AWS_VSOCK_PROXY=FILE names AWS's binary"
 	@echo "make profile       show where the enclave spends the time of a decrypt"
 	@echo "make soak          decrypt for 20 minutes or 1,000,000 times; memory and descriptors must stay flat"
 	@echo "make attack        run honest clients next to 500 attacking connections; no request may be lost"
@@ -90,6 +91,9 @@ eif-judges:
 fuzz: $(STAMP)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	@$(BIN)/python -m tests.fuzz.campaign --seconds $(or $(TIME),$(if $(EXECUTIONS),0,60)) --executions $(or $(EXECUTIONS),0)
+
+bench-proxy: $(STAMP)
+	@$(BIN)/python -m bench.proxy $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench.kmstool $(if $(JSON),--json $(JSON))

@@ -1,282 +1,168 @@
-"""Compare vsock-proxy with its peers in one run: `python bench/proxy.py`.
+"""Compare vsock-proxy with its peers in one run, against targets: `make bench-proxy`.
 
-Results: docs/explanation/proxy-relay.md.
+All relay a unix socket to TCP on loopback, because few machines have both a vsock and a peer on it. The contestants
+take turns in each round, and a target is about the median of the rounds' ratios, so that other load on the machine does
+not decide. For each target that is missed, the proxy's profile of that row follows.
 
-All relay a unix socket to TCP on loopback, because few machines have both a vsock and a peer on it. socat is Debian's.
-AWS's proxy takes part if AWS_VSOCK_PROXY names its binary. It supports only vsock, so it runs with a small preloaded
-library (bench/vsock_over_unix.c, compiled here) that only turns its vsock listener into a unix socket.
+socat is Debian's, as it is and tuned to our chunk size. AWS's proxy takes part if AWS_VSOCK_PROXY names its binary: it
+is not in Rust's crate registry. It supports only vsock, so it runs with a small preloaded library
+(bench/vsock_over_unix.c, compiled here) that only turns its vsock listener into a unix socket.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import resource
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import Process, get_context
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-ROUNDS = 5
-BULK_MIB = 512
-CONNECTIONS = 4_000
-CLIENTS = 4
-IDLE = 1_000
-MIB = 1_048_576
+from bench.figures import Report
+from bench.proxy_contestants import OURS, RUST, Contestant, contestants, profiled, show_profile
+from bench.proxy_workloads import IDLE, bulk, idle_memory, keep_alive, short_connections
 
-SHIM_SOURCE = Path(__file__).with_name("vsock_over_unix.c")
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A proxy to be measured: how to start it from a unix socket in ``folder`` to a port of 127.0.0.1."""
+class Row:
+    """One measurement.
 
-    name: str
-    command: Callable[[Path, int], list[str]]
-    environment: Callable[[Path], dict[str, str]] = lambda _: {}
-    is_tuned: bool = False
+    Attributes:
+        title: what is measured.
+        unit: of its values.
+        index: which of the workload's values it is.
+        target: what our ratio to the opponent must be; about the value itself if it has no opponent.
+        rivals: names of the opponents; the best one counts. Empty for all.
+        is_better_if_less: whether less is better.
+    """
 
-
-def contestants(folder: Path) -> Iterator[Contestant]:
-    config = folder / "config.yaml"
-
-    def ours(here: Path, port: int) -> list[str]:
-        config.write_text(f"allowlist: [{{address: 127.0.0.1, port: {port}}}]\n")
-        program = str(Path(sys.executable).with_name("vsock-proxy"))
-        return [program, "--config", str(config), f"unix:{here}/8000", "127.0.0.1", str(port)]
-
-    yield Contestant("vsock-proxy", ours)
-    if shutil.which("socat"):
-        for name, options in (("socat", []), ("socat -b 262144", ["-b", "262144"])):
-            yield Contestant(
-                name,
-                is_tuned=bool(options),
-                command=lambda here, port, options=options: [  # type: ignore[misc]  # a default argument binds early
-                    *("socat", *options, f"UNIX-LISTEN:{here}/8000,fork,backlog=1024", f"TCP:127.0.0.1:{port},nodelay")
-                ],
-            )
-    if (binary := os.environ.get("AWS_VSOCK_PROXY")) is not None:
-        shim = folder / "shim.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(shim), str(SHIM_SOURCE), "-ldl"], check=True)
-
-        def aws(_: Path, port: int) -> list[str]:
-            config.write_text(f"allowlist: [{{address: 127.0.0.1, port: {port}}}]\n")
-            return [binary, "-w", str(IDLE + 24), "--config", str(config), "8000", "127.0.0.1", str(port)]
-
-        yield Contestant("AWS's (Rust)", aws, lambda here: {"LD_PRELOAD": str(shim), "VSOCK_SHIM_DIR": str(here)})
+    title: str
+    unit: str
+    index: int
+    target: str
+    rivals: tuple[str, ...] = ()
+    is_better_if_less: bool = False
 
 
-@contextlib.contextmanager
-def running(contestant: Contestant, port: int) -> Iterator[tuple[str, int]]:
-    """Yield the path of the socket and the process id."""
-    with tempfile.TemporaryDirectory(prefix="vpb") as name:
-        folder = Path(name)
-        with subprocess.Popen(
-            contestant.command(folder, port),
-            env=os.environ | contestant.environment(folder),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
-            path = str(folder / "8000")
-            while not is_listening(path):
-                assert process.poll() is None, f"{contestant.name} exited with code {process.returncode}"
-                time.sleep(0.01)
+@dataclass(frozen=True)
+class Workload:
+    """What the contestants do in a round, and what is read from it."""
+
+    run: Callable[[Contestant], tuple[float, ...]]
+    rows: tuple[Row, ...]
+    rounds: int = ROUNDS
+
+
+def bulk_row(connections: int, *, upload: bool) -> Workload:
+    title = f"bulk, {connections} {'up' if upload else 'down'}"
+    return Workload(lambda who: (bulk(who, connections, upload=upload),), (Row(title, "MiB/s", 0, ">= 1"),))
+
+
+WORKLOADS = (
+    Workload(
+        short_connections,
+        (
+            Row("connections", "1/s", 0, ">= 1", (RUST,)),
+            Row("processor time of a connection", "us", 1, "<= 1", (RUST,), is_better_if_less=True),
+        ),
+    ),
+    Workload(
+        keep_alive,
+        (
+            Row("round trip on a kept-alive connection, p50", "us", 0, "<= 1", (RUST,), is_better_if_less=True),
+            Row("round trip on a kept-alive connection, p99", "us", 1, "<= 1", (RUST,), is_better_if_less=True),
+        ),
+    ),
+    *(bulk_row(connections, upload=upload) for connections in (1, 16) for upload in (True, False)),
+    Workload(
+        lambda who: (idle_memory(who),),
+        (Row(f"PSS at {IDLE} idle connections", "MiB", 0, "<= 32", (), is_better_if_less=True),),
+        rounds=1,
+    ),
+)
+
+Taken = dict[str, list[tuple[float, ...]]]
+
+
+def take_turns(workload: Workload, everybody: list[Contestant], rounds: int) -> Taken:
+    """Return what each contestant reached in each round; nothing for one that fails."""
+    taken: Taken = {who.name: [] for who in everybody}
+    for _ in range(min(rounds, workload.rounds)):
+        for who in everybody:
             try:
-                yield path, process.pid
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
+                taken[who.name].append(workload.run(who))
+            except (AssertionError, OSError) as error:
+                print(f"  {who.name}: {type(error).__name__} {error}", file=sys.stderr)
+                taken[who.name].append(())
+    return taken
 
 
-def is_listening(path: str) -> bool:
-    """Look into /proc, because the upstream would not expect a test connection."""
-    return any(line.endswith(path) for line in Path("/proc/net/unix").read_text().splitlines())
+def ratios(row: Row, taken: Taken) -> list[float]:
+    """Return our value through that of the best opponent, round by round."""
+    opponents = row.rivals or tuple(name for name in taken if name != OURS)
+    best = min if row.is_better_if_less else max
+    found = []
+    for number, ours in enumerate(taken[OURS]):
+        theirs = [taken[name][number][row.index] for name in opponents if name in taken and taken[name][number]]
+        if theirs and ours:
+            found.append(ours[row.index] / best(theirs))
+    return found
 
 
-def connect(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(path)
-    return sock
+def report_row(report: Report, row: Row, taken: Taken) -> bool:
+    """Add the row's figures; return whether its target is missed."""
+    report.begin(row.title)
+    for name, values in taken.items():
+        if known := [value[row.index] for value in values if value]:
+            is_about_value = name == OURS and row.unit == "MiB"
+            report.add(name, statistics.median(known), row.unit, row.target if is_about_value else "")
+        else:
+            print(f"  {name:62}{'fails':>11}")
+    if row.unit != "MiB":
+        if not (found := ratios(row, taken)):
+            print("  no opponent to compare with")
+            return False
+        report.add(f"ours / {' or '.join(row.rivals) or 'the best'}", statistics.median(found), "", row.target)
+    return report.figures[-1].is_reached is False if row.unit != "MiB" else _is_missed(report, row)
 
 
-def send_all(sock: socket.socket, mib: int) -> None:
-    block = os.urandom(MIB)
-    with contextlib.suppress(OSError):
-        for _ in range(mib):
-            sock.sendall(block)
-        sock.shutdown(socket.SHUT_WR)
-
-
-def in_threads(work: Callable[..., object], arguments: list[tuple[object, ...]]) -> None:
-    threads = [threading.Thread(target=work, args=each) for each in arguments]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def receive_all(sock: socket.socket, totals: list[int]) -> None:
-    buffer = bytearray(MIB)
-    total = 0
-    while count := sock.recv_into(buffer):
-        total += count
-    totals.append(total)
-
-
-def bulk(contestant: Contestant, connections: int, *, upload: bool) -> float:
-    """Return MiB/s of all connections together."""
-    with socket.create_server(("127.0.0.1", 0)) as far, running(contestant, far.getsockname()[1]) as (path, _):
-        clients, servers = [], []
-        for _ in range(connections):
-            clients.append(connect(path))
-            servers.append(far.accept()[0])
-        sources, sinks = (clients, servers) if upload else (servers, clients)
-        mib = BULK_MIB // connections
-        sender = get_context("fork").Process(target=in_threads, args=(send_all, [(sock, mib) for sock in sources]))
-        totals: list[int] = []
-        started = time.perf_counter()
-        sender.start()
-        for sock in sources:
-            sock.close()
-        in_threads(receive_all, [(sock, totals) for sock in sinks])
-        elapsed = time.perf_counter() - started
-        for sock in sinks:
-            sock.close()
-        sender.join()
-        assert totals == [mib * MIB] * connections, (contestant.name, totals)
-        return mib * connections / elapsed
-
-
-def serve_echo(listener: socket.socket) -> None:
-    while True:
-        with listener.accept()[0] as client, contextlib.suppress(OSError):
-            client.sendall(client.recv(100))
-
-
-def visit(path: str, times: int, failures: SimpleQueue[int]) -> None:
-    failed = 0
-    for _ in range(times):
-        try:
-            with connect(path) as sock:
-                sock.sendall(b"question")
-                failed += sock.recv(100) != b"question"
-        except OSError:
-            failed += 1
-    failures.put(failed)
-
-
-def connection_rate(contestant: Contestant) -> float:
-    """Return connections per second, each with one request and one response."""
-    context = get_context("fork")
-    with socket.create_server(("127.0.0.1", 0), backlog=1_024) as far:
-        server: Process = context.Process(target=serve_echo, args=(far,))  # type: ignore[assignment]
-        server.start()
-        failures: SimpleQueue[int] = context.SimpleQueue()
-        with running(contestant, far.getsockname()[1]) as (path, _):
-            visitors = [
-                context.Process(target=visit, args=(path, CONNECTIONS // CLIENTS, failures)) for _ in range(CLIENTS)
-            ]
-            started = time.perf_counter()
-            for visitor in visitors:
-                visitor.start()
-            for visitor in visitors:
-                visitor.join()
-            elapsed = time.perf_counter() - started
-        server.kill()
-        server.join()
-        failed = sum(failures.get() for _ in visitors)
-        assert failed == 0, f"{contestant.name}: {failed} of {CONNECTIONS} connections failed"
-        return CONNECTIONS / elapsed
-
-
-def idle_memory(contestant: Contestant) -> float:
-    """Return MiB of resident memory (PSS) of all its processes at IDLE connections."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1_024) as far, contextlib.ExitStack() as stack:
-        path, pid = stack.enter_context(running(contestant, far.getsockname()[1]))
-        far.settimeout(5)
-        for _ in range(IDLE):
-            client = stack.enter_context(connect(path))
-            client.settimeout(5)
-            client.sendall(b"x")
-            server = stack.enter_context(far.accept()[0])
-            assert server.recv(1) == b"x"
-        return sum(map(proportional_kib, process_group(pid))) / 1_024
-
-
-def process_group(group: int) -> list[int]:
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return [pid for pid in pids if group_of(pid) == group]
-
-
-def group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
-
-
-def proportional_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-MEASUREMENTS: dict[str, tuple[Callable[[Contestant], float], int]] = {
-    "1 connection, up, MiB/s": (lambda who: bulk(who, 1, upload=True), ROUNDS),
-    "1 connection, down, MiB/s": (lambda who: bulk(who, 1, upload=False), ROUNDS),
-    "16 connections, up, MiB/s": (lambda who: bulk(who, 16, upload=True), ROUNDS),
-    "16 connections, down, MiB/s": (lambda who: bulk(who, 16, upload=False), ROUNDS),
-    "connections/s": (connection_rate, ROUNDS),
-    f"PSS at {IDLE} idle, MiB": (idle_memory, 1),
-}
+def _is_missed(report: Report, row: Row) -> bool:
+    return any(each.is_reached is False for each in report.figures if each.name == OURS and each.target == row.target)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose title has this text")
+    arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if "AWS_VSOCK_PROXY" not in os.environ:
+        print("AWS_VSOCK_PROXY does not name a binary of AWS's proxy: rows that compare with it have no target")
+    report = Report()
     with tempfile.TemporaryDirectory(prefix="vpc") as folder:
         everybody = list(contestants(Path(folder)))
-        heads = [*(who.name for who in everybody), "ours/best peer", "ours/best tuned"]
-        print(f"{'':30}" + "".join(f"{head:>17}" for head in heads))
-        for title, (measure, rounds) in MEASUREMENTS.items():
-            figures = take_figures(measure, everybody, rounds)
-            peers = [value for who, value in zip(everybody, figures, strict=True) if not who.is_tuned][1:]
-            columns = [*map(text, figures), ratio(title, figures[0], peers), ratio(title, figures[0], figures[1:])]
-            print(f"{title:30}" + "".join(f"{column:>17}" for column in columns), flush=True)
-
-
-def take_figures(
-    measure: Callable[[Contestant], float], everybody: list[Contestant], rounds: int
-) -> list[float | None]:
-    """Return the median of each contestant; they take turns, so that other load on the machine affects all of them."""
-    taken: dict[str, list[float]] = {who.name: [] for who in everybody}
-    for _ in range(rounds):
-        for who in everybody:
-            try:
-                taken[who.name].append(measure(who))
-            except (AssertionError, OSError) as error:
-                print(f"{who.name}: {type(error).__name__} {error}", file=sys.stderr)
-    return [statistics.median(figures) if figures else None for figures in taken.values()]
-
-
-def text(value: float | None) -> str:
-    return "fails" if value is None else f"{value:.1f}"
-
-
-def ratio(title: str, ours: float | None, peers: list[float | None]) -> str:
-    known = [value for value in peers if value is not None]
-    if ours is None or not known:
-        return "-"
-    return f"{ours / (min(known) if title.startswith('PSS') else max(known)):.2f}"
+        for workload in WORKLOADS:
+            rows = [row for row in workload.rows if arguments.only in row.title]
+            if not rows:
+                continue
+            taken = take_turns(workload, everybody, arguments.rounds)
+            missed = [row.title for row in rows if report_row(report, row, taken)]
+            if missed:
+                file = Path(folder) / "profile"
+                with contextlib.suppress(AssertionError):
+                    workload.run(profiled(file))
+                show_profile(file, f"profile of {', '.join(missed)}")
+    if arguments.json:
+        report.write_json(arguments.json)
+    sys.exit(any(figure.is_reached is False for figure in report.figures))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsock_proxy.relay.loop import RelayLoop
-from vsock_proxy.relay.raw_sockets import send_at_once
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 from vsock_wire.net.sockets import bound_address, listen_socket
 
@@ -86,7 +85,6 @@ class Listener:
         self.sock.setblocking(False)
         self.is_inherited = inherited is not None
         self.address = bound_address(self.sock, address)
-        self._is_tcp = isinstance(self.address, TcpAddress)
         self._fixed_name = str(self.address) if isinstance(self.address, UnixAddress) else ""
         self._file = None if self.is_inherited else _file_of(self.address)
 
@@ -112,8 +110,6 @@ class Listener:
                     return None
                 raise
             os.set_blocking(number, False)
-            if self._is_tcp:
-                send_at_once(number)
             return number, self._fixed_name or peer_name(self.address, name)
 
 

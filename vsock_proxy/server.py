@@ -40,6 +40,9 @@ from vsock_proxy.settings import Limits
 from vsock_wire.errors import ToolError
 from vsock_wire.net.address import Address
 
+LISTENERS_PER_TURN = 32
+"""Most listeners opened before the relay has its turn: each costs 0.1 ms."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,24 +78,28 @@ class ProxyServer:
         self._reserve = Reserve()
         self.connections = Connections(loop, limits, self, log=log)
 
-    def apply(self, config: Config) -> None:
-        """Serve ``config`` from now on; open connections continue.
+    async def apply(self, config: Config) -> None:
+        """Serve ``config`` from now on; open connections continue, also while many listeners are opened.
 
         Raises:
             TransportError: the address of a new route cannot be bound; everything stays as it was.
         """
         routes = listen_keys(config.routes)
         going = self._acceptors.keys() - routes.keys()
-        opened = self._open_listeners([key for key in routes if key not in self._acceptors], going)
+        opened = await self._open_listeners([key for key in routes if key not in self._acceptors], going)
         for key in going & self._acceptors.keys():
             self._stop_listening(key)
         self._permissions.allowlist = config.allowlist
         self._states = {key: self.connections.state_of(route) for key, route in routes.items()}
         self.connections.divide(self._states.values(), len(routes))
         self._resolver.watch(_host_names(config))
-        for key, listener in opened.items():
-            self._listen(key, listener)
-            logger.info("%s: %s -> %s", AwsText.LISTENING, listener.address, routes[key].destination)
+        acceptors = {key: self._acceptor(key, listener) for key, listener in opened.items()}
+        self._acceptors |= acceptors
+        for number, (key, acceptor) in enumerate(acceptors.items(), 1):
+            acceptor.start()
+            logger.info("%s: %s -> %s", AwsText.LISTENING, acceptor.listener.address, routes[key].destination)
+            if number % LISTENERS_PER_TURN == 0:
+                await asyncio.sleep(0)
 
     async def verify(self, config: Config) -> None:
         """Check that the allowlist permits the routes of ``config``, by DNS where that is needed.
@@ -155,16 +162,18 @@ class ProxyServer:
 
     # listeners
 
-    def _open_listeners(self, keys: list[ListenKey], going: Iterable[ListenKey]) -> dict[ListenKey, Listener]:
+    async def _open_listeners(self, keys: list[ListenKey], going: Iterable[ListenKey]) -> dict[ListenKey, Listener]:
         opened: dict[ListenKey, Listener] = {}
         closed_first: list[ListenKey] = []
         try:
-            for key in keys:
+            for number, key in enumerate(keys, 1):
                 for other in going:
                     if other in self._acceptors and overlap(key.address, other.address):
                         self._stop_listening(other)
                         closed_first.append(other)
                 opened[key] = Listener(key.address, self._inherited.pop(key.address, None))
+                if number % LISTENERS_PER_TURN == 0:
+                    await asyncio.sleep(0)
         except BaseException:
             for listener in opened.values():
                 listener.close()
@@ -175,12 +184,13 @@ class ProxyServer:
     def _listen_again(self, keys: list[ListenKey]) -> None:
         for key in keys:
             try:
-                self._listen(key, Listener(key.address))
+                self._acceptors[key] = acceptor = self._acceptor(key, Listener(key.address))
+                acceptor.start()
             except ToolError as error:
                 logger.error("%s", error)  # noqa: TRY400 - the text says it all
 
-    def _listen(self, key: ListenKey, listener: Listener) -> None:
-        self._acceptors[key] = acceptor = Acceptor(
+    def _acceptor(self, key: ListenKey, listener: Listener) -> Acceptor:
+        return Acceptor(
             self._loop,
             listener,
             self._reserve,
@@ -188,7 +198,6 @@ class ProxyServer:
             refused=functools.partial(self._refused, key),
             call_later=asyncio.get_running_loop().call_later,
         )
-        acceptor.start()
 
     def _stop_listening(self, key: ListenKey) -> None:
         acceptor = self._acceptors.pop(key)

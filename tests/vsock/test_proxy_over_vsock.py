@@ -172,9 +172,34 @@ def test_client_that_vanishes_ends_the_upstream(start: Start) -> None:
         assert ended.wait(TIMEOUT_S)
 
 
+@pytest.mark.parametrize("half_closes_first", [False, True])
+def test_client_that_has_gone_leaves_its_slot_though_the_upstream_is_silent(
+    start: Start, half_closes_first: bool
+) -> None:
+    """A full close gives neither EPOLLHUP nor an error over vsock: a write of no bytes finds it."""
+    at_end, read_out = threading.Event(), threading.Event()
+
+    def say_nothing(client: socket.socket) -> None:
+        while client.recv(65_536):
+            pass
+        read_out.set()
+        at_end.wait(TIMEOUT_S)
+
+    with Upstream(say_nothing) as upstream:
+        proxy, port = start(upstream.port)
+        client = connect(port)
+        client.sendall(b"question")
+        if half_closes_first:
+            client.shutdown(socket.SHUT_WR)
+            assert read_out.wait(TIMEOUT_S)
+        client.close()
+        assert "8 bytes to upstream" in proxy.wait_for(" closed\n", timeout_s=TIMEOUT_S)
+        at_end.set()
+
+
 def test_cid_this_machine_does_not_have_is_refused_with_a_hint(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("allowlist: [{address: 127.0.0.1, port: 1}]\n")
     with Proxy("--config", str(config), "--cid", str(ABSENT_CID), "8000", "127.0.0.1", "1") as proxy:
-        assert proxy.wait() == ExitCode.UNREACHABLE
+        assert proxy.wait() == ExitCode.FAILED  # of AWS's command line
         assert "hint: this machine does not have that address: omit the CID" in proxy.log

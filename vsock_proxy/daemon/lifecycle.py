@@ -8,11 +8,12 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from vsock_proxy.config.loading import load_elsewhere
 from vsock_proxy.config.model import Config
+from vsock_proxy.config.source import ConfigSource
 from vsock_proxy.daemon.systemd import ServiceManager, inherited_sockets, watchdog_interval_s
 from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import ConfigError
@@ -69,7 +70,7 @@ async def serve_until_stopped(
     logger.info("%s; at most %d connections at once", settings.source, most)
     _log_warnings(config)
     await server.verify(config)
-    server.apply(config)
+    await server.apply(config)
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, server, resolver, most)
     return await lifecycle.run()
@@ -106,21 +107,10 @@ def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_conne
     logger.info("metrics on http://127.0.0.1:%d/metrics", serve_metrics(collector, port))
 
 
-class Source(Protocol):
-    """Where the configuration comes from: ConfigSource, or a stand-in for it in tests."""
-
-    @property
-    def file(self) -> Path:
-        """The file, for the log."""
-
-    def load(self) -> Config:
-        """Read and check the configuration."""
-
-
 class Server(Protocol):
     """What signals act on: ProxyServer, or a stand-in for it in tests."""
 
-    def apply(self, config: Config) -> None:
+    async def apply(self, config: Config) -> None:
         """Serve ``config`` from now on, or raise ToolError and change nothing."""
 
     async def drain(self) -> None:
@@ -141,13 +131,23 @@ class Lifecycle:
     Args:
         source: the configuration to read again on SIGHUP.
         server: reloaded, drained or stopped by signals.
+        load: reads the configuration.
     """
 
-    def __init__(self, source: Source, server: Server) -> None:
+    def __init__(
+        self,
+        source: ConfigSource,
+        server: Server,
+        *,
+        load: Callable[[ConfigSource], Awaitable[Config]] = load_elsewhere,
+    ) -> None:
         self._source = source
         self._server = server
         self._stop = asyncio.Event()
         self._exit_code = ExitCode.DONE
+        self._load = load
+        self._is_reload_due = False
+        self._reloading: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
@@ -160,6 +160,7 @@ class Lifecycle:
             manager.notify("READY=1")
             await self._stop.wait()
             manager.notify("STOPPING=1")
+            await self._give_up_reload()
             if self._exit_code is ExitCode.INTERRUPTED:
                 await self._server.stop()
             else:
@@ -170,9 +171,28 @@ class Lifecycle:
         if self._stop.is_set():
             logger.warning("reload ignored: the proxy is stopping")
             return
+        self._is_reload_due = True
+        if self._reloading is None:
+            self._reloading = asyncio.get_running_loop().create_task(self._reload_while_due())
+
+    async def _give_up_reload(self) -> None:
+        """End a reload before the server is told to stop, so that it listens on nothing new after that."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
+
+    async def _reload_while_due(self) -> None:
         try:
-            config = self._source.load()
-            self._server.apply(config)
+            while self._is_reload_due:  # again, if SIGHUP came while the file was read
+                self._is_reload_due = False
+                await self._reload_once()
+        finally:
+            self._reloading = None
+
+    async def _reload_once(self) -> None:
+        try:
+            config = await self._load(self._source)
+            await self._server.apply(config)
         except ToolError as error:
             logger.error("reload failed, keeping the old configuration: %s", printable(str(error)))  # noqa: TRY400 - the text says it all
         except Exception as error:  # noqa: BLE001 - logged; the old configuration stays
@@ -181,10 +201,7 @@ class Lifecycle:
         else:
             _log_warnings(config)
             logger.info(
-                "reloaded %s: %d entries, %d routes",
-                self._source,
-                len(config.allowlist.entries),
-                len(config.routes),
+                "reloaded %s: %d entries, %d routes", self._source, len(config.allowlist.entries), len(config.routes)
             )
 
     def _terminate(self) -> None:

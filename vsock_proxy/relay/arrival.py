@@ -14,7 +14,7 @@ from vsock_proxy.relay.dialling import Connected, Dial
 from vsock_proxy.relay.loop import RelayLoop, report_bug
 from vsock_proxy.relay.outcomes import Refusal, RouteStats, refusal_for
 from vsock_proxy.relay.plan import Opening, Planner, Target
-from vsock_proxy.relay.raw_sockets import probe
+from vsock_proxy.relay.raw_sockets import has_unread_bytes, probe
 from vsock_proxy.relay.slots import RouteSlots
 from vsock_wire.net.address import TcpAddress
 
@@ -60,6 +60,9 @@ class Owner(Protocol):
 
     def connected(self, arrival: Arrival, upstream: Connected, target: Target, rest: bytes) -> None:
         """Relay from now on; ``rest`` is what the client has sent after its request."""
+
+    def client_left(self, arrival: Arrival, *, has_spoken: bool) -> None:
+        """Turn a client away that has left; or deliver what it has said, if nobody else needs its slot."""
 
     def turn_away(self, arrival: Arrival, refusal: Refusal, detail: str) -> None:
         """Close the client, count and log it."""
@@ -116,7 +119,7 @@ class Arrival:
             if mask & (EPOLLIN | _MAY_HAVE_LEFT):
                 self._read_opening(self._opening)
         elif mask & _MAY_HAVE_LEFT and probe(self.number) is not None:
-            self._owner.turn_away(self, Refusal.CLIENT_LEFT, "the client left before it was connected")
+            self._owner.client_left(self, has_spoken=has_unread_bytes(self.number))
 
     def on_bug(self) -> None:
         """See Watcher."""
@@ -200,11 +203,12 @@ class Arrival:
         owner = self._owner
         self._dial = Dial(owner.loop, target, owner.connect_timeout_s, self._connected, self._not_connected)
         self._dial.start()
-        if self._dial is not None:  # else the first address has failed at once, and was the only one
+        if self._dial is not None:  # else all addresses have failed at once
             owner.arm(self._dial.due_s)
 
     def _connected(self, target: Target, upstream: Connected) -> None:
         rest = b"" if self._opening is None else self._opening.rest
+        self._dial = None
         self._owner.connected(self, upstream, target, rest)
 
     def _not_connected(self, target: Target, error: ProxyError) -> None:

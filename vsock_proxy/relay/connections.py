@@ -32,6 +32,8 @@ from vsock_proxy.settings import Limits
 SWEEP_S = 10.0
 """Maximum number of seconds by which a connection may outlive its idle timeout, or a peer that has gone."""
 
+_LEFT = "the client left before it was connected"
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +63,7 @@ class Connections:
         self._slots = Slots(0)
         self._waiting: dict[Arrival, None] = {}  # in the order of their coming
         self._arrivals: dict[Arrival, None] = {}
+        self._orphans: dict[Arrival, None] = {}  # have left, but what they have said is not delivered yet
         self._relays: dict[Relay, Arrival] = {}
         self._states: dict[Route, RouteState] = {}
         self._stats: dict[str, RouteStats] = {}
@@ -110,11 +113,11 @@ class Connections:
             state: the route that it came in on.
         """
         arrival = Arrival(self, number, peer, state)
-        if self._slots.take(state.slots):
+        if self._take_slot(state):
             self._arrivals[arrival] = None
             self.loop.watch(number, arrival)
             self._begin(arrival)
-        elif len(self._waiting) < self.max_waiting:
+        elif self._may_wait():
             self._arrivals[arrival] = None
             self._waiting[arrival] = None
             self.loop.watch(number, arrival)
@@ -149,6 +152,7 @@ class Connections:
     def connected(self, arrival: Arrival, upstream: Connected, target: Target, rest: bytes) -> None:
         """See Owner."""
         del self._arrivals[arrival]
+        self._orphans.pop(arrival, None)
         state = arrival.state
         relay = Relay(
             self.loop,
@@ -167,10 +171,18 @@ class Connections:
         """See Owner."""
         if self._arrivals.pop(arrival, self) is self:
             return
+        self._orphans.pop(arrival, None)
         arrival.stop()
         self.loop.close_later(arrival.number)
         self.refuse(arrival.peer, arrival.state, refusal, detail)
         self._left(arrival)
+
+    def client_left(self, arrival: Arrival, *, has_spoken: bool) -> None:
+        """See Owner."""
+        if has_spoken:
+            self._orphans[arrival] = None
+        else:
+            self.turn_away(arrival, Refusal.CLIENT_LEFT, _LEFT)
 
     def arm(self, due_s: float) -> None:
         """See Owner."""
@@ -217,6 +229,25 @@ class Connections:
             if arrival in self._waiting and self._slots.take(arrival.state.slots):
                 del self._waiting[arrival]
                 self._begin(arrival)
+
+    def _take_slot(self, state: RouteState) -> bool:
+        while not self._slots.take(state.slots):
+            if not self._drop_orphan():
+                return False
+        return True
+
+    def _may_wait(self) -> bool:
+        while len(self._waiting) >= self.max_waiting:
+            if not self._drop_orphan():
+                return False
+        return True
+
+    def _drop_orphan(self) -> bool:
+        """Turn away the client that left first; return whether there was one."""
+        for arrival in self._orphans:
+            self.turn_away(arrival, Refusal.CLIENT_LEFT, _LEFT)
+            return True
+        return False
 
     @staticmethod
     def _begin(arrival: Arrival) -> None:

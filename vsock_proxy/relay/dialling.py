@@ -163,8 +163,6 @@ def begin_to_connect(name: SocketName) -> int:
     """
     family, address = name
     sock = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # socket.socket is slower
-    if family in TCP_FAMILIES:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     code = sock.connect_ex(address)
     if code not in (0, errno.EINPROGRESS):
         sock.close()

@@ -84,13 +84,14 @@ class Relay:
         """
         self.loop.hand_over(self.client.number, self.client)
         self.loop.hand_over(self.upstream.number, self.upstream)
-        for end, data in ((self.client, to_client), (self.upstream, to_upstream)):
-            if data and not self.is_over:
-                end.hold(data)
-                end.flush()
-        for end, mask in zip((self.client, self.upstream), events, strict=True):
-            if not self.is_over:
-                end.on_event(mask)
+        if to_client:
+            self.client.send_first(to_client)
+        if to_upstream and not self.is_over:
+            self.upstream.send_first(to_upstream)
+        if not self.is_over:
+            self.client.on_event(events[0])
+        if not self.is_over:
+            self.upstream.on_event(events[1])
 
     def sweep(self, idle_since_s: float, quiet_since_s: float, limit_s: float) -> None:
         """End the connection if it has been idle, or if a peer has gone and nothing moves.
@@ -132,3 +133,5 @@ class Relay:
                 reset_on_close(end.number)
             self.loop.close_later(end.number)
         self._on_over(self, ending)
+        # without these cycles, memory is free at once; nothing that still runs needs them once is_over is set
+        del self.client.other, self.upstream.other, self.client, self.upstream

@@ -16,10 +16,10 @@ from vsock_proxy.relay.budget import CHUNK_BYTES, Budget
 from vsock_proxy.relay.loop import RelayLoop
 from vsock_proxy.relay.outcomes import Ending, EndReason, RouteStats
 from vsock_proxy.relay.pipes import CannotSpliceError, Pipe
-from vsock_proxy.relay.raw_sockets import probe, shut_down_writing
+from vsock_proxy.relay.raw_sockets import probe, send_at_once, shut_down_writing
 
-CHUNKS_PER_TURN = 4
-"""Most chunks that one socket is read for in one turn, before the others have theirs."""
+TURN_BYTES = 2_097_152
+"""About what one socket is read for in one turn, before the others have theirs: a millisecond of copying."""
 
 _GONE = (errno.EPIPE, errno.ENOTCONN)
 _NEWS = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
@@ -58,7 +58,7 @@ class End:
     """
 
     __slots__ = ("_charged", "_failed", "_relay", "has_ended", "is_blocked", "is_tcp", "moved_bytes", "number", "other",
-                 "pending", "pipe")  # fmt: skip
+                 "pending", "pipe", "sends_at_once")  # fmt: skip
     other: End
 
     def __init__(self, relay: Duplex, number: int, failed: EndReason, *, is_tcp: bool) -> None:
@@ -72,6 +72,7 @@ class End:
         self.pending: bytes | memoryview = b""
         self.moved_bytes = 0
         self.has_ended = False
+        self.sends_at_once = False
 
     def on_event(self, mask: int) -> None:
         """See Watcher."""
@@ -95,6 +96,11 @@ class End:
         self.is_blocked = True
         self._charged = len(data)
         self._relay.budget.hold(self._charged)
+
+    def send_first(self, data: bytes) -> None:
+        """Give the socket bytes that come before those of the other side."""
+        self.hold(data)
+        self.flush()
 
     def flush(self) -> None:
         """Give the socket what is held for it; once that is all, read more."""
@@ -159,7 +165,8 @@ class End:
             return
         if sink.is_blocked:
             return
-        for _ in range(CHUNKS_PER_TURN):
+        left_bytes = TURN_BYTES
+        while left_bytes > 0:
             try:
                 count = self._copy() if sink.pipe is None else self._splice(sink.pipe)
             except BlockingIOError:
@@ -172,6 +179,7 @@ class End:
                 return
             if self._relay.is_over or self.other.is_blocked or (count < 0 and not mask & _MAY_END):
                 return
+            left_bytes -= abs(count)
         self._relay.loop.again(self.read, self)
 
     def _copy(self) -> int:
@@ -184,6 +192,8 @@ class End:
         count = os.readv(self.number, _whole_scratch if allowed == CHUNK_BYTES else (_scratch[:allowed],))
         if count == 0:
             return 0
+        if sink.is_tcp and sink.moved_bytes and not sink.sends_at_once:
+            sink.send_at_once()
         try:
             given = os.write(sink.number, _scratch[:count])
         except BlockingIOError:
@@ -196,7 +206,9 @@ class End:
             sink.hold(bytes(_scratch[given:count]))
         if count < allowed:
             return -count
-        if self.is_tcp and relay.may_splice:  # a whole chunk at once is bulk data; splicing from unix sockets is slower
+        if (
+            count == CHUNK_BYTES and self.is_tcp and relay.may_splice
+        ):  # a whole chunk at once is bulk data; splicing from unix sockets is slower
             sink.splice_from_now_on()
         return count
 
@@ -228,6 +240,11 @@ class End:
         if self.pipe is None:
             with contextlib.suppress(OSError):  # without a pipe, keep copying
                 self.pipe = Pipe()
+
+    def send_at_once(self) -> None:
+        """Turn off Nagle's algorithm: only now, because it never delays what is sent first."""
+        self.sends_at_once = True
+        send_at_once(self.number)
 
     def copy_from_now_on(self) -> None:
         """Go back to copying: the kernel cannot splice these sockets."""

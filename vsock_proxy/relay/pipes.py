@@ -12,7 +12,7 @@ import os
 
 from vsock_proxy.errors import ProxyError
 
-PIPE_BYTES = 262_144
+PIPE_BYTES = 1_048_576
 """Size of a pipe, and so the most that one direction holds in the kernel for a slow reader."""
 MAX_PIPES = 32
 """Most pipes, so that bulk transfers leave descriptors and memory for new connections; further transfers copy."""

@@ -30,6 +30,15 @@ def probe(number: int) -> OSError | None:
     return None
 
 
+def has_unread_bytes(number: int) -> bool:
+    """Return whether a peer has sent something that nobody has read yet."""
+    with _borrowed(number) as sock:
+        try:
+            return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+
 def shut_down_writing(number: int) -> None:
     """Tell the peer that nothing more will come."""
     sock = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, number)  # any family does for this
@@ -46,14 +55,14 @@ def reset_on_close(number: int) -> None:
 
 
 def send_at_once(number: int) -> None:
-    """Turn off Nagle's algorithm for a TCP socket."""
-    with _borrowed(number) as sock:
+    """Turn off Nagle's algorithm for a TCP socket; one that has just been reset is not an error."""
+    with contextlib.suppress(OSError), _borrowed(number) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(number: int) -> None:
-    """Turn on a TCP socket's keepalive probes."""
-    with _borrowed(number) as sock:
+    """Turn on a TCP socket's keepalive probes; one that has just been reset is not an error."""
+    with contextlib.suppress(OSError), _borrowed(number) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)

@@ -9,6 +9,7 @@ import signal
 from tests.support.proxy.skipping_loop import relay_loop
 from vsock_proxy.config.destination import parse_destination
 from vsock_proxy.config.model import Config
+from vsock_proxy.config.source import ConfigSource
 from vsock_proxy.daemon.lifecycle import serve_until_stopped
 from vsock_proxy.logs import log_event
 from vsock_proxy.settings import ServeSettings
@@ -32,7 +33,7 @@ class FakeServer:
         self.told.append(what)
         self.hears.set()
 
-    def apply(self, config: Config) -> None:
+    async def apply(self, config: Config) -> None:
         self.hear("apply")
         if self.error is not None:
             raise self.error
@@ -48,6 +49,10 @@ class FakeServer:
     def abort(self) -> None:
         self.hear("abort")
         self.drained.set()
+
+
+async def load_here(source: ConfigSource) -> Config:
+    return source.load()
 
 
 async def serve(settings: ServeSettings) -> ExitCode:

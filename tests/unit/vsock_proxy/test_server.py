@@ -16,6 +16,7 @@ from tests.support.proxy.server_scene import scene
 from tests.support.proxy.skipping_loop import run_skipping, turns_until
 from vsock_proxy.listener import Listener
 from vsock_proxy.relay.outcomes import Refusal
+from vsock_proxy.server import LISTENERS_PER_TURN
 from vsock_proxy.settings import Limits
 from vsock_wire.errors import TransportError
 
@@ -29,7 +30,7 @@ class TestConnecting:
         async def check() -> None:
             limits = Limits(10, connect_timeout_s=7, idle_timeout_s=0, drain_timeout_s=0)
             async with scene(short_dir, monkeypatch, limits=limits) as here:
-                here.server.apply(here.config("'*.com'", one="a.com", two="b.com"))
+                await here.server.apply(here.config("'*.com'", one="a.com", two="b.com"))
                 client, upstream = await here.relay("one")
                 await here.relay("two")
                 await send(upstream, b"pong")
@@ -44,7 +45,7 @@ class TestConnecting:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("10.0.0.0/8", one="a.com", two="b.com"))
+                await here.server.apply(here.config("10.0.0.0/8", one="a.com", two="b.com"))
                 await here.relay("one")
                 assert here.network.dialled == [("10.0.0.1", 443)]
                 assert await receive(here.connect("two")) == b""
@@ -56,7 +57,7 @@ class TestConnecting:
     def test_literal_address_is_dialled_without_dns(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("10.0.0.0/8", one="10.0.0.1"))
+                await here.server.apply(here.config("10.0.0.0/8", one="10.0.0.1"))
                 await here.relay("one")
                 assert here.network.asked == []
                 assert here.network.dialled == [("10.0.0.1", 443)]
@@ -70,7 +71,7 @@ class TestConnecting:
             limits = Limits(10, connect_timeout_s=7, idle_timeout_s=0)
             async with scene(short_dir, monkeypatch, limits=limits) as here:
                 here.network.dns_gate.clear()
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 started_s = asyncio.get_running_loop().time()
                 assert await receive(here.connect("one")) == b""
                 assert asyncio.get_running_loop().time() - started_s == pytest.approx(7)
@@ -84,7 +85,7 @@ class TestConnecting:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
                 here.network.names.clear()
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 assert await receive(here.connect("one")) == b""
                 assert here.refused("one", "a.com") == {Refusal.DNS: 1}
 
@@ -95,7 +96,7 @@ class TestConnecting:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 here.network.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
                 await asyncio.sleep(5)
                 assert await receive(here.connect("one")) == b""
@@ -112,7 +113,7 @@ class TestConnecting:
 
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 with monkeypatch.context() as patch:
                     patch.setattr(Listener, "accept", accept_nothing)
                     assert await receive(here.connect("one")) == b""
@@ -126,9 +127,9 @@ class TestReload:
     def test_open_connection_outlives_its_route(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("'*.com'", stays="a.com", goes="a.com"))
+                await here.server.apply(here.config("'*.com'", stays="a.com", goes="a.com"))
                 client, upstream = await here.relay("goes")
-                here.server.apply(here.config("b.com", stays="b.com", comes="b.com"))
+                await here.server.apply(here.config("b.com", stays="b.com", comes="b.com"))
                 await send(client, b"still")
                 assert await receive(upstream, 5) == b"still"
                 with pytest.raises(FileNotFoundError):
@@ -144,10 +145,10 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("'*.com'", stays="a.com"))
+                await here.server.apply(here.config("'*.com'", stays="a.com"))
                 file = (short_dir / "stays").stat().st_ino
                 waiting = here.connect("stays")
-                here.server.apply(here.config("'*.com'", stays="b.com"))
+                await here.server.apply(here.config("'*.com'", stays="b.com"))
                 assert (short_dir / "stays").stat().st_ino == file
                 await send(waiting, b"x")
                 assert await receive(await here.network.upstreams.get()) == b"x"
@@ -160,12 +161,12 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("a.com", stays="a.com", goes="a.com"))
+                await here.server.apply(here.config("a.com", stays="a.com", goes="a.com"))
                 await here.relay("stays")
                 names = list(here.network.asked)
                 (short_dir / "taken").write_text("no socket")
                 with pytest.raises(TransportError, match="taken"):
-                    here.server.apply(here.config("b.com", first="b.com", taken="b.com", stays="b.com"))
+                    await here.server.apply(here.config("b.com", first="b.com", taken="b.com", stays="b.com"))
                 assert here.files() == ["goes", "stays", "taken"]
                 await here.relay("stays")
                 await here.relay("goes")
@@ -179,9 +180,9 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("10.0.0.0/8", one="a.com"))
+                await here.server.apply(here.config("10.0.0.0/8", one="a.com"))
                 await here.relay("one")
-                here.server.apply(here.config("11.0.0.0/8", one="a.com"))
+                await here.server.apply(here.config("11.0.0.0/8", one="a.com"))
                 assert await receive(here.connect("one")) == b""
                 assert here.refused("one", "a.com") == {Refusal.NOT_ALLOWED: 1}
                 assert len(here.network.dialled) == 1
@@ -194,11 +195,11 @@ class TestReload:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
                 here.network.dns_gate.clear()
-                here.server.apply(here.config("10.0.0.0/8", one="a.com"))
+                await here.server.apply(here.config("10.0.0.0/8", one="a.com"))
                 client = here.connect("one")
                 await turns_until(lambda: len(here.server.connections) == 1)
                 await asyncio.sleep(0)
-                here.server.apply(here.config("11.0.0.0/8", one="a.com"))
+                await here.server.apply(here.config("11.0.0.0/8", one="a.com"))
                 here.network.dns_gate.set()
                 assert await receive(client) == b""
                 assert here.refused("one", "a.com") == {Refusal.NOT_ALLOWED: 1}
@@ -211,9 +212,9 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("'*.com'", one="a.com"))
+                await here.server.apply(here.config("'*.com'", one="a.com"))
                 await asyncio.sleep(0)
-                here.server.apply(here.config("'*.com'", one="b.com"))
+                await here.server.apply(here.config("'*.com'", one="b.com"))
                 await asyncio.sleep(1_000)
                 assert here.network.asked.count("a.com") == 1
                 assert here.network.asked.count("b.com") > 10
@@ -230,7 +231,7 @@ class TestReload:
                 with socket.create_server(("127.0.0.1", 0)) as finder:
                     port = finder.getsockname()[1]
                 for host in ("127.0.0.1", "0.0.0.0", "127.0.0.1"):  # noqa: S104 - a test
-                    here.server.apply(here.config_on(f"tcp://{host}:{port}"))
+                    await here.server.apply(here.config_on(f"tcp://{host}:{port}"))
                     with socket.create_connection(("127.0.0.1", port)) as client:
                         client.sendall(b"x")
                         assert await receive(await here.network.upstreams.get()) == b"x"
@@ -244,10 +245,10 @@ class TestReload:
             async with scene(short_dir, monkeypatch) as here:
                 with socket.create_server(("127.0.0.1", 0)) as finder:
                     port = finder.getsockname()[1]
-                here.server.apply(here.config_on(f"tcp://127.0.0.1:{port}"))
+                await here.server.apply(here.config_on(f"tcp://127.0.0.1:{port}"))
                 (short_dir / "taken").write_text("no socket")
                 with pytest.raises(TransportError, match="taken"):
-                    here.server.apply(here.config_on(f"tcp://0.0.0.0:{port}", f"unix:{short_dir}/taken"))
+                    await here.server.apply(here.config_on(f"tcp://0.0.0.0:{port}", f"unix:{short_dir}/taken"))
                 with socket.create_connection(("127.0.0.1", port)) as client:
                     client.sendall(b"x")
                     assert await receive(await here.network.upstreams.get()) == b"x"
@@ -262,8 +263,8 @@ class TestReload:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
                 config = here.config_on("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
-                here.server.apply(config)
-                here.server.apply(config)
+                await here.server.apply(config)
+                await here.server.apply(config)
                 lines = [line for line in caplog.messages if "listening state" in line]
                 ports = {int(line.partition("127.0.0.1:")[2].partition(" ")[0]) for line in lines}
                 assert len(lines) == len(ports) == 2
@@ -271,5 +272,25 @@ class TestReload:
                     with socket.create_connection(("127.0.0.1", port)) as client:
                         client.sendall(b"x")
                         assert await receive(await here.network.upstreams.get()) == b"x"
+
+        run_skipping(check())
+
+    def test_relay_has_its_turns_while_many_listeners_are_opened(
+        self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def check() -> None:
+            async with scene(short_dir, monkeypatch) as here:
+                await here.server.apply(here.config("a.com", one="a.com"))
+                client, upstream = await here.relay("one")
+                names = {f"n{number}": "a.com" for number in range(10 * LISTENERS_PER_TURN)}
+                applying = asyncio.create_task(here.server.apply(here.config("a.com", one="a.com", **names)))
+                served = 0
+                while not applying.done():
+                    await send(client, b"x")
+                    assert await receive(upstream) == b"x"
+                    served += 1
+                assert served >= 5
+                await applying
+                await here.relay("n7")
 
         run_skipping(check())

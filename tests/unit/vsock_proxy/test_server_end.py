@@ -27,7 +27,7 @@ class TestDrain:
         async def check() -> None:
             limits = Limits(10, drain_timeout_s=600, idle_timeout_s=0)
             async with scene(short_dir, monkeypatch, limits=limits) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 client = here.connect("one")
                 drain = asyncio.create_task(here.server.drain())
                 await send(client, b"in time")
@@ -51,7 +51,7 @@ class TestDrain:
         async def check() -> None:
             limits = Limits(1_000, drain_timeout_s=600, idle_timeout_s=0)
             async with scene(short_dir, monkeypatch, limits=limits) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 clients = [here.connect("one") for _ in range(300)]
                 drain = asyncio.create_task(here.server.drain())
                 for client in clients:
@@ -76,7 +76,7 @@ class TestDrain:
                 listening.listen()
                 inherited: dict[Address, socket.socket] = {UnixAddress(path): listening.dup()}
                 async with scene(short_dir, monkeypatch, inherited=inherited) as here:
-                    here.server.apply(here.config("a.com", one="a.com"))
+                    await here.server.apply(here.config("a.com", one="a.com"))
                     here.connect("one")
                     await here.server.drain()
                     listening.accept()[0].close()
@@ -89,7 +89,7 @@ class TestDrain:
         async def check() -> None:
             limits = Limits(10, drain_timeout_s=600, idle_timeout_s=0)
             async with scene(short_dir, monkeypatch, limits=limits) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 client, _ = await here.relay("one")
                 waiting = here.connect("one")
                 started_s = asyncio.get_running_loop().time()
@@ -105,7 +105,7 @@ class TestDrain:
     def test_names_are_no_longer_looked_up(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 await asyncio.sleep(0)
                 await here.server.drain()
                 asked = len(here.network.asked)
@@ -118,7 +118,7 @@ class TestDrain:
     def test_abort_ends_connections_and_keeps_accepting(self, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check() -> None:
             async with scene(short_dir, monkeypatch) as here:
-                here.server.apply(here.config("a.com", one="a.com"))
+                await here.server.apply(here.config("a.com", one="a.com"))
                 client, _ = await here.relay("one")
                 here.server.abort()
                 assert await receive(client) == b""
@@ -136,7 +136,7 @@ def test_inherited_socket_is_listened_on_and_its_file_stays(short_dir: Path, mon
     async def check() -> None:
         async with scene(short_dir, monkeypatch, inherited={UnixAddress(str(path)): listening}) as here:
             early = here.connect("one")
-            here.server.apply(here.config("a.com", one="a.com"))
+            await here.server.apply(here.config("a.com", one="a.com"))
             await send(early, b"waited")
             assert await receive(await here.network.upstreams.get(), 6) == b"waited"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.lifecycle_scene import DESTINATION, FakeServer, serve, signal_self
+from tests.support.proxy.lifecycle_scene import DESTINATION, FakeServer, load_here, serve, signal_self
 from tests.support.proxy.peers import Peers, receive, send
 from tests.support.proxy.service_manager import ServiceManager, is_open, listening_unix_socket
 from tests.support.proxy.skipping_loop import run_skipping, turns_until
@@ -37,7 +37,7 @@ class TestSignals:
             server = FakeServer()
             if drains:
                 server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             for number in numbers:
                 server.hears.clear()
                 signal_self(number)
@@ -69,7 +69,7 @@ class TestSignals:
         async def check() -> ExitCode:
             server = FakeServer()
             server.drained.set()
-            lifecycle = Lifecycle(ConfigSource(config_file), server)
+            lifecycle = Lifecycle(ConfigSource(config_file), server, load=load_here)
             signal_self(signal.SIGTERM)
             return await lifecycle.run()
 
@@ -81,7 +81,7 @@ class TestSignals:
     ) -> None:
         async def check() -> None:
             server = FakeServer()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             signal_self(signal.SIGTERM)
             await server.hears.wait()
             signal_self(signal.SIGHUP)
@@ -101,7 +101,7 @@ class TestSignals:
         async def check() -> None:
             server = FakeServer()
             server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             await turns_until(lambda: manager.heard() == ["READY=1"])
             with monkeypatch.context() as patch:
                 patch.setattr(socket, "socket", fail)
@@ -120,7 +120,7 @@ class TestSignals:
 
         async def check() -> None:
             server = FakeServer()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             await asyncio.sleep(50)
             assert manager.heard() == ["WATCHDOG=1", "READY=1", *["WATCHDOG=1"] * 3]
             signal_self(signal.SIGTERM)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.lifecycle_scene import ALLOWLIST, DESTINATION, FakeServer, signal_self
+from tests.support.proxy.lifecycle_scene import ALLOWLIST, DESTINATION, FakeServer, load_here, signal_self
 from tests.support.proxy.skipping_loop import run_skipping, turns_until
 from vsock_proxy.config.model import Config, Route
 from vsock_proxy.config.source import ConfigSource
@@ -32,7 +32,7 @@ class TestReload:
         async def check() -> None:
             server = FakeServer()
             server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             self.reload(config_file, f"{ALLOWLIST}routes: [{{listen: 8000, address: 10.0.0.1, port: 443}}]\n")
             await turns_until(lambda: server.configs)
             assert [route.destination for route in server.configs[0].routes] == [DESTINATION]
@@ -49,7 +49,7 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file), server)
+            Lifecycle(ConfigSource(config_file), server, load=load_here)
             self.reload(config_file, "allowlist: x\n")
             await turns_until(lambda: "reload failed" in caplog.text)
             assert server.told == []
@@ -78,7 +78,7 @@ class TestReload:
         async def check() -> None:
             server = FakeServer()
             server.error = TransportError("listen on", "unix:/p", "permission denied\x1b[2J")
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
             signal_self(signal.SIGHUP)
             await turns_until(lambda: "reload failed" in caplog.text)
             assert not running.done()
@@ -100,7 +100,7 @@ class TestReload:
 
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file), server)
+            Lifecycle(ConfigSource(config_file), server, load=load_here)
             with monkeypatch.context() as patch:
                 patch.setattr(ConfigSource, "load", fail)
                 signal_self(signal.SIGHUP)
@@ -112,3 +112,51 @@ class TestReload:
         run_skipping(check())
         assert "internal error: ValueError at " in caplog.text
         assert "what is in the file" not in caplog.text
+
+    def test_sighup_while_the_file_is_read_reads_it_once_more(self, config_file: Path) -> None:
+        async def check() -> None:
+            server = FakeServer()
+            gate = asyncio.Event()
+            loads = 0
+
+            async def load(source: ConfigSource) -> Config:
+                nonlocal loads
+                loads += 1
+                await gate.wait()
+                return source.load()
+
+            Lifecycle(ConfigSource(config_file), server, load=load)
+            signal_self(signal.SIGHUP)
+            await turns_until(lambda: loads == 1)
+            for _ in range(3):
+                signal_self(signal.SIGHUP)
+                await asyncio.sleep(1)
+            gate.set()
+            await turns_until(lambda: len(server.configs) == 2)
+            await asyncio.sleep(1_000)
+            assert loads == 2
+
+        run_skipping(check())
+
+    def test_sigterm_does_not_wait_for_a_file_that_cannot_be_read_to_its_end(self, config_file: Path) -> None:
+        async def check() -> None:
+            server = FakeServer()
+            server.drained.set()
+            is_given_up = asyncio.Event()
+
+            async def load(source: ConfigSource) -> Config:
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    is_given_up.set()
+                return source.load()
+
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load).run())
+            signal_self(signal.SIGHUP)
+            await asyncio.sleep(1)
+            signal_self(signal.SIGTERM)
+            assert await running == ExitCode.DONE
+            assert is_given_up.is_set()
+            assert server.told == ["drain"]
+
+        run_skipping(check())

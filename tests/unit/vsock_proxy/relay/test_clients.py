@@ -69,14 +69,11 @@ class TestClientsThatHaveGone:
 
         run_skipping(check())
 
-    @pytest.mark.parametrize("says_something", [False, True])
-    def test_client_that_leaves_while_its_upstream_is_looked_up_gives_its_slot_back(self, says_something: bool) -> None:
+    def test_client_that_leaves_while_its_upstream_is_looked_up_gives_its_slot_back(self) -> None:
         async def check() -> None:
             async with scene(Limits(1)) as here:
                 here.peers.gate.clear()
                 client = here.admit()
-                if says_something:
-                    await send(client, b"question")
                 await here.peers.is_asked.wait()
                 started_s = asyncio.get_running_loop().time()
                 client.close()
@@ -85,6 +82,39 @@ class TestClientsThatHaveGone:
                 here.peers.gate.set()
                 await here.relay()
                 assert asyncio.get_running_loop().time() == started_s
+
+        run_skipping(check())
+
+    def test_what_a_client_said_before_it_left_is_delivered_if_nobody_else_needs_its_slot(self) -> None:
+        async def check() -> None:
+            async with scene(Limits(1)) as here:
+                here.peers.gate.clear()
+                client = here.admit()
+                await send(client, b"a message")
+                client.close()
+                await asyncio.sleep(1)
+                here.peers.gate.set()
+                upstream = await here.peers.upstreams.get()
+                assert await receive(upstream, 100) == b"a message"
+                assert here.stats().refused == {}
+
+        run_skipping(check())
+
+    def test_client_that_left_makes_way_for_one_that_has_not(self) -> None:
+        async def check() -> None:
+            async with scene(Limits(1), waiting=1) as here:
+                here.peers.gate.clear()
+                for _ in range(3):
+                    gone = here.admit()
+                    await send(gone, b"a message")
+                    gone.close()
+                    await asyncio.sleep(0.1)
+                client = here.admit()
+                await send(client, b"question")
+                here.peers.gate.set()
+                upstream = await here.peers.upstreams.get()
+                assert await receive(upstream, 8) == b"question"
+                assert here.stats().refused == {Refusal.CLIENT_LEFT: 3}
 
         run_skipping(check())
 

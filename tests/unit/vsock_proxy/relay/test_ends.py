@@ -234,6 +234,28 @@ def test_many_slow_readers_hold_no_more_than_the_cap_and_one_that_reads_is_serve
     assert budget.free_bytes == cap
 
 
+def test_second_small_message_to_a_tcp_peer_is_not_held_back() -> None:
+    """Nagle's algorithm delays it until the first is acknowledged. One message alone is not worth the call."""
+
+    async def check(loop: RelayLoop) -> None:
+        async with running_relay(loop) as here:
+            number = here.relay.upstream.number
+
+            def is_delayed() -> bool:
+                with socket.socket(fileno=os.dup(number)) as sock:
+                    return not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+            await send(here.client, b"first")
+            assert await receive(here.server, 5) == b"first"
+            assert is_delayed()
+            await send(here.client, b"second")
+            assert await receive(here.server, 6) == b"second"
+            assert not is_delayed()
+            here.client.close()
+
+    run_on(check)
+
+
 def test_bulk_from_a_tcp_source_is_spliced_and_arrives_whole() -> None:
     data = os.urandom(20 * CHUNK_BYTES)
 
