@@ -181,7 +181,7 @@ def _entry(key: KmsKey, grant: Grant) -> JsonObject:
     return {
         "KeyId": key.arn,
         "GrantId": grant.grant_id,
-        "Name": grant.name,
+        **({"Name": grant.name} if grant.name else {}),
         "CreationDate": grant.created_at,
         "GranteePrincipal": grant.grantee,
         **({"RetiringPrincipal": grant.retiring} if grant.retiring else {}),
