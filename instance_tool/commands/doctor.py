@@ -12,12 +12,13 @@ from instance_tool.console.kms_requests import ciphertext_argument, kms_request,
 from instance_tool.console.options import (
     ALGORITHM_OPTION,
     CREDENTIAL_OPTIONS,
+    GRANT_TOKEN_OPTION,
     KEY_OPTIONS,
     REPORT_OUTPUT_OPTION,
     with_connection,
 )
 from instance_tool.console.output import ReportFormat
-from instance_tool.console.settings import CredentialSettings, KeySettings
+from instance_tool.console.settings import CredentialSettings, GrantTokenSettings, KeySettings
 from instance_tool.hops.examination import Chain, examine
 from vsock_wire.errors import ExitCode, InputError, printable, quoted
 from vsock_wire.net.address import TcpAddress, parse_address
@@ -30,7 +31,7 @@ NO_COLOR = "NO_COLOR"
 _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopState.SKIPPED: ("-", None)}
 
 
-class DoctorSettings(CredentialSettings, KeySettings):
+class DoctorSettings(CredentialSettings, KeySettings, GrantTokenSettings):
     """The options of ``doctor``."""
 
     output: str
@@ -46,6 +47,7 @@ class DoctorSettings(CredentialSettings, KeySettings):
     REPORT_OUTPUT_OPTION,
     *KEY_OPTIONS,
     ALGORITHM_OPTION,
+    GRANT_TOKEN_OPTION,
     click.option(
         "--ciphertext", metavar="TEXT", help="Also decrypt this, file://PATH or -; never shows the plaintext."
     ),
@@ -111,13 +113,21 @@ def _parse_remote(text: str | None) -> TcpAddress | None:
 def _decrypt_request(settings: DoctorSettings) -> KmsRequest | None:
     """Return the Decrypt to perform, or None without --ciphertext."""
     if settings.ciphertext is None:
-        if settings.encryption_context or settings.key_id or settings.encryption_algorithm:
-            raise InputError("--key-id, --encryption-context and --encryption-algorithm need --ciphertext")
+        values = {
+            "--key-id": settings.key_id,
+            "--encryption-context": settings.encryption_context,
+            "--encryption-algorithm": settings.encryption_algorithm,
+            "--grant-token": settings.grant_tokens,
+        }
+        given = [option for option, value in values.items() if value]
+        if given:
+            raise InputError(f"{' and '.join(given)} cannot be used without --ciphertext")
         return None
     template = kms_request(
         Operation.DECRYPT,
         key_id=settings.key_id,
         encryption_context=settings.encryption_context,
         encryption_algorithm=settings.encryption_algorithm,
+        grants=settings,
     )
     return with_ciphertext(template, ciphertext_argument(settings.ciphertext))

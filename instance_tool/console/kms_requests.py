@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from instance_tool.console.ciphertext import MAX_TEXT_BYTES, decode_ciphertext, parse_ciphertext, too_long
-from instance_tool.console.settings import GrantSettings
+from instance_tool.console.settings import GrantSettings, GrantTokenSettings
 from instance_tool.errors import EnclaveError
 from vsock_wire.cli.encryption_context import one_pair_hint
 from vsock_wire.cli.kms_requests import request_from_options
@@ -29,7 +29,7 @@ def kms_request(
     key_id: str | None,
     encryption_context: tuple[tuple[str, str], ...] = (),
     encryption_algorithm: str | None = None,
-    grants: GrantSettings | None = None,
+    grants: GrantTokenSettings | None = None,
     **parameters: object,
 ) -> KmsRequest:
     """Return a request with these options and with ``parameters``, which have KMS's names; None values are left out.
@@ -42,7 +42,7 @@ def kms_request(
         {"KeyId": key_id, "EncryptionAlgorithm": encryption_algorithm, **parameters},
         encryption_context=encryption_context,
         grant_tokens=() if grants is None else grants.grant_tokens,
-        dry_run=grants is not None and grants.dry_run,
+        dry_run=isinstance(grants, GrantSettings) and grants.dry_run,
     )
 
 

@@ -110,7 +110,8 @@ KEY_OPTION = KEY_ID.declare(click.option)
 CONTEXT_OPTION = ENCRYPTION_CONTEXT.declare(click.option, "-e")
 KEY_OPTIONS = (CONTEXT_OPTION, KEY_OPTION)
 """Values: KeySettings."""
-GRANT_OPTIONS = (GRANT_TOKEN.declare(click.option), DRY_RUN.declare(click.option))
+GRANT_TOKEN_OPTION = GRANT_TOKEN.declare(click.option)
+GRANT_OPTIONS = (GRANT_TOKEN_OPTION, DRY_RUN.declare(click.option))
 """Values: GrantSettings."""
 ALGORITHM_OPTION = ENCRYPTION_ALGORITHM.declare(click.option)
 NO_NEWLINE_OPTION = click.option("-n", "--no-newline", is_flag=True, help="Do not print a newline after the result.")

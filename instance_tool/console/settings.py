@@ -161,10 +161,15 @@ class KeySettings(Settings):
     encryption_context: tuple[tuple[str, str], ...]
 
 
-class GrantSettings(Settings):
-    """Tokens of the grants that allow the request, and whether KMS only says if it would perform it."""
+class GrantTokenSettings(Settings):
+    """Tokens of the grants that allow the request."""
 
     grant_tokens: tuple[str, ...]
+
+
+class GrantSettings(GrantTokenSettings):
+    """Also whether KMS only says if it would perform the request."""
+
     dry_run: bool
 
 

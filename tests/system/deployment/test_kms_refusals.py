@@ -390,6 +390,8 @@ def test_token_of_a_new_grant_lets_a_caller_in_whom_no_policy_allows(
     for program, done in both(shared, Command((ciphertext,), ("decrypt", "--ciphertext", ciphertext))):
         check(program, done, exit_code=5, code="AccessDeniedException", hint=hint)
     options = (ciphertext, "--grant-token", token)
+    examined = shared.instance("doctor", "--ciphertext", *options)
+    assert (examined.returncode, b"NOT OK" in examined.stdout) == (0, False), examined.stdout
     by_instance, by_enclave_cli = (
         done.stdout for _, done in both(shared, Command(options, ("decrypt", "--ciphertext", *options)))
     )

@@ -359,7 +359,7 @@ class TestFailureText:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--key-id", "alias/x"], b"--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
+        (["--key-id", "alias/x"], b"--key-id cannot be used without --ciphertext"),
         (["--proxy-remote", "kms.invalid:x"], b"kms.invalid:x"),
         (["--ciphertext", "not base64!"], b"CIPHERTEXT: not base64 text"),
         (["--explain"], b"error: doctor: no such option '--explain'"),

@@ -61,7 +61,11 @@ def test_json_output_has_every_hop(tool: Tool, chain: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--key-id", "k"), "--key-id, --encryption-context and --encryption-algorithm need --ciphertext"),
+        (("--key-id", "k"), "error: --key-id cannot be used without --ciphertext"),
+        (
+            ("--grant-token", "t", "--encryption-context", "a=1"),
+            "error: --encryption-context and --grant-token cannot be used without --ciphertext",
+        ),
         (("--ciphertext", "?"), "CIPHERTEXT: not base64 text"),
         (("--proxy-remote", "kms.invalid:x"), "kms.invalid:x"),
         (("--output", "base64"), "--output"),

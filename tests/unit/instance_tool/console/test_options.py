@@ -32,7 +32,10 @@ OPTIONS = {
     "decrypt": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--encryption-algorithm", "--batch", "--no-newline"},
     "derive": CONNECTION | RESULT | GRANTS | {"--explain", "--key-id", "--public-key", "--no-newline"},
     "describe": CONNECTION | {"--explain"},
-    "doctor": CONNECTION | CREDENTIALS | KEY | {"--output", "--encryption-algorithm", "--ciphertext", "--proxy-remote"},
+    "doctor": CONNECTION
+    | CREDENTIALS
+    | KEY
+    | {"--output", "--encryption-algorithm", "--grant-token", "--ciphertext", "--proxy-remote"},
     "encrypt": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--encryption-algorithm"},
     "genkey": CONNECTION | RESULT | KEY | GRANTS | {"--explain", "--key-spec", "--length", "--ciphertext-out"},
     "genkeypair": CONNECTION
