@@ -68,6 +68,10 @@ class DialError(UpstreamError):
     """The proxy could not connect to any address of the destination."""
 
 
+class BusyError(ProxyError):
+    """No more connections are possible at the moment."""
+
+
 class HeadError(ProxyError):
     """A client's CONNECT request is malformed, or too large, or came too slowly.
 

@@ -1,9 +1,9 @@
 """The proxy itself: routes, the allowlist, and changing both while connections stay open.
 
 How it works. ``apply`` opens a Listener for each new route and has the loop watch it. Each client that waits there goes
-to Connections, which asks ``plan`` where the client's route leads. ``plan`` keeps those addresses of the destination
-that the allowlist permits; Connections does the rest. ``apply`` is called at startup and at each reload; ``drain`` or
-``stop`` is called once, at the end.
+to Connections, which asks the Router where the client's route leads. The Router keeps those addresses of the
+destination that the allowlist permits; Connections does the rest. ``apply`` is called at startup and at each reload;
+``drain`` or ``stop`` is called once, at the end.
 
 Why it is built this way. The allowlist is checked at connect time and against addresses, because a name may resolve
 differently after the configuration was loaded. ``apply`` first does everything that can fail and only then changes
@@ -19,14 +19,12 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterable, Mapping
 
-from vsock_proxy.config.destination import Destination, IpAddress
 from vsock_proxy.config.listening import ListenKey, listen_keys, overlap
 from vsock_proxy.config.model import Config
 from vsock_proxy.config.source import DEFAULT_CONFIG_PATH
-from vsock_proxy.dial.permission import Permissions
+from vsock_proxy.dial.enclaves import EnclaveFinder
 from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import AwsText
 from vsock_proxy.listener import BACKLOG, Acceptor, Listener, Reserve
@@ -35,7 +33,7 @@ from vsock_proxy.relay.arrival import RouteState
 from vsock_proxy.relay.connections import Connections
 from vsock_proxy.relay.loop import RelayLoop
 from vsock_proxy.relay.outcomes import Refusal
-from vsock_proxy.relay.plan import Opening, SocketName, Target
+from vsock_proxy.relay.router import Router
 from vsock_proxy.settings import Limits
 from vsock_wire.errors import ToolError
 from vsock_wire.net.address import Address
@@ -55,6 +53,7 @@ class ProxyServer:
         resolver: finds the addresses of the routes' host names; the server closes it.
         inherited: listening sockets that are already open, by address, for routes that listen there.
         file: the config file, for hints.
+        enclaves: finds enclaves by name; by default with nitro-cli.
         log: takes each connection's report.
     """
 
@@ -66,17 +65,17 @@ class ProxyServer:
         *,
         inherited: Mapping[Address, socket.socket] | None = None,
         file: object = DEFAULT_CONFIG_PATH,
+        enclaves: EnclaveFinder | None = None,
         log: Callable[[int, Event], None] = log_event,
     ) -> None:
         self._loop = loop
-        self._limits = limits
         self._resolver = resolver
         self._inherited = dict(inherited or {})
-        self._permissions = Permissions(resolver, file=file)
+        self._router = Router(limits, resolver, file=file, enclaves=enclaves or EnclaveFinder())
         self._acceptors: dict[ListenKey, Acceptor] = {}
         self._states: dict[ListenKey, RouteState] = {}
         self._reserve = Reserve()
-        self.connections = Connections(loop, limits, self, log=log)
+        self.connections = Connections(loop, limits, self._router, log=log)
 
     async def apply(self, config: Config) -> None:
         """Serve ``config`` from now on; open connections continue, also while many listeners are opened.
@@ -89,10 +88,9 @@ class ProxyServer:
         opened = await self._open_listeners([key for key in routes if key not in self._acceptors], going)
         for key in going & self._acceptors.keys():
             self._stop_listening(key)
-        self._permissions.allowlist = config.allowlist
+        self._router.apply(config)
         self._states = {key: self.connections.state_of(route) for key, route in routes.items()}
         self.connections.divide(self._states.values(), len(routes))
-        self._resolver.watch(_host_names(config))
         acceptors = {key: self._acceptor(key, listener) for key, listener in opened.items()}
         self._acceptors |= acceptors
         for number, (key, acceptor) in enumerate(acceptors.items(), 1):
@@ -106,11 +104,8 @@ class ProxyServer:
 
         Raises:
             NotAllowedError: it does not permit one of them.
-            ResolveError: a host does not resolve, without which that cannot be known.
         """
-        self._permissions.allowlist = config.allowlist
-        destinations = [route.destination for route in config.routes]
-        await self._permissions.verify(destinations, timeout_s=self._limits.connect_timeout_s)
+        await self._router.verify(config)
 
     def abort(self) -> None:
         """End all connections now, but keep accepting new ones."""
@@ -131,34 +126,6 @@ class ProxyServer:
         self.connections.abort()
         await self.connections.drain()
         await self._close()
-
-    # the Planner of relay.plan: where connections go
-
-    def opening(self, _state: RouteState) -> Opening | None:
-        """See Planner."""
-        return None
-
-    def plan(self, state: RouteState, _peer: str, _request: object | None) -> Target | Awaitable[Target]:
-        """See Planner."""
-        destination = state.route.destination
-        addresses = state.literal or self._resolver.known_addresses(destination.host)
-        rules = self._permissions.allowlist
-        if state.target is not None and state.target_for[0] is rules and state.target_for[1] is addresses:
-            return state.target
-        permitted = self._permissions.permitted_now(destination)
-        if not permitted:
-            return self._plan_later(destination)
-        state.target, state.target_for = _target(destination, permitted), (rules, addresses)
-        return state.target
-
-    def failed(self, state: RouteState, _target: Target) -> None:
-        """See Planner."""
-        self._resolver.suspect(state.route.destination.host)
-
-    async def _plan_later(self, destination: Destination) -> Target:
-        return _target(
-            destination, await self._permissions.permitted(destination, timeout_s=self._limits.connect_timeout_s)
-        )
 
     # listeners
 
@@ -217,20 +184,3 @@ class ProxyServer:
     async def _close(self) -> None:
         await self._resolver.close()
         self._reserve.close()
-
-
-def socket_name(address: IpAddress, port: int) -> SocketName:
-    """Return what ``connect`` takes for an address, without the files that ``getaddrinfo`` would read."""
-    if isinstance(address, IPv4Address):
-        return socket.AF_INET, (str(address), port)
-    host, _, scope = str(address).partition("%")
-    scope_id = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
-    return socket.AF_INET6, (host, port, 0, scope_id)
-
-
-def _target(destination: Destination, addresses: Iterable[IpAddress]) -> Target:
-    return Target(str(destination), tuple(socket_name(address, destination.port) for address in addresses))
-
-
-def _host_names(config: Config) -> set[str]:
-    return {route.destination.host for route in config.routes if route.destination.address is None}

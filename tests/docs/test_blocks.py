@@ -31,7 +31,7 @@ from tests.support.project.doc_blocks import (
 BLOCKS = all_blocks()
 NEEDS_NITRO_OR_AWS = re.compile(
     r"\bnitro-cli\b|\baws (?!kms encrypt)|\bsystemctl\b|\bdocker\b|\bkubectl\b|--cid\b|\bvsock-proxy 8000\b|vsock://3:"
-    r"|\bkmstool-enclave --region\b|\bkmstool-eif (?:build|measure|diff)\b"
+    r"|\bkmstool-enclave --(?:proxy-port|region)\b|\bkmstool-eif (?:build|measure|diff)\b"
 )
 """Commands that cannot run in the tests, or that need files from AWS. Only a block with one of them may be marked as
 needing AWS."""

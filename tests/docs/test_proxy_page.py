@@ -33,16 +33,22 @@ def test_configuration_can_be_read(block: Block) -> None:
 
 
 def test_every_key_is_described() -> None:
-    entry, route = {"address": "a", "port": 1}, {"listen": 1, "address": "a", "port": 1}
+    entry = {"address": "a", "port": 1}
+    route = dict.fromkeys(("listen", "address", "port", "connect", "to", "proxy_protocol")) | dict.fromkeys(
+        ("max_connections", "connect_timeout", "idle_timeout")
+    )
     assert list(rows("Key")) == [
         "allowlist",
         *(f"allowlist[].{key}" for key in entry),
         "routes",
         *(f"routes[].{key}" for key in route),
+        "enclaves",
+        *(f"enclaves[].{key}" for key in ("cid", "name", "path", "port")),
     ]
-    parse_config(f"{{allowlist: [{entry}], routes: [{route}]}}".replace("'", ""), source="f")
-    with pytest.raises(ConfigError, match="address or listen or port"):
-        parse_config("{allowlist: [{address: a, port: 1}], routes: [{unknown: 1}]}", source="f")
+    with pytest.raises(ConfigError, match=re.escape(f"expected {' or '.join(sorted(route))}, got")):
+        parse_config(f"{{allowlist: [{entry}], routes: [{{unknown: 1}}]}}", source="f")
+    with pytest.raises(ConfigError, match="cid or name or path or port"):
+        parse_config("{allowlist: [], enclaves: [{unknown: 1}]}", source="f")
 
 
 def test_defaults_are_those_of_the_code() -> None:
@@ -57,7 +63,7 @@ def test_defaults_are_those_of_the_code() -> None:
 
 
 def test_metrics_are_those_that_are_served() -> None:
-    collector = ProxyCollector(lambda: {"route": RouteStats()}, lambda: 0, 1)
+    collector = ProxyCollector(lambda: {"route": RouteStats(limit=1)}, lambda: 0, 1)
     families = list(collector.collect())
     assert list(rows("Metric")) == [
         f"{family.name}_total" if family.type == "counter" else family.name for family in families

@@ -1,7 +1,8 @@
-"""The config file: AWS's ``allowlist:``, and our ``routes:`` (pure, except for ``load_config``).
+"""The config file: AWS's ``allowlist:``, and our ``routes:`` and ``enclaves:`` (pure, except for ``load_config``).
 
 Every error names the line and the key. What AWS's proxy ignores (other keys next to the allowlist and in it, documents
-after the first) is ignored with a warning. In ``routes``, which are ours, anything unknown is an error.
+after the first) is ignored with a warning. In ``routes`` and ``enclaves``, which are ours, anything unknown is an
+error.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from vsock_proxy.config.allowlist import Allowlist, Entry, parse_pattern
+from vsock_proxy.config.enclaves import EnclaveEntry, EnclaveList, parse_enclave_name
 from vsock_proxy.config.model import Config
 from vsock_proxy.config.route_reader import RouteReader
 from vsock_proxy.config.yaml_nodes import NodeReader, compose_first
 from vsock_proxy.errors import AwsText, ConfigError
-from vsock_wire.net.address import CID_ANY, MAX_TCP_PORT
+from vsock_wire.errors import InputError
+from vsock_wire.net.address import CID_ANY, MAX_CID, MAX_TCP_PORT, MAX_VSOCK_PORT, UnixAddress, parse_address
 
 MAX_CONFIG_BYTES = 1_048_576
 """Far more than any real file needs: AWS's is 3 KB. Keeps a wrong path (a log, a device) from filling memory."""
 
-_PARTS = frozenset({"allowlist", "routes"})
+_PARTS = frozenset({"allowlist", "routes", "enclaves"})
 
 
 def load_config(path: Path, *, cid: int = CID_ANY, is_strict: bool = False) -> Config:
@@ -36,7 +40,7 @@ def load_config(path: Path, *, cid: int = CID_ANY, is_strict: bool = False) -> C
 
     Raises:
         ConfigError: it cannot be read, or something in it is not valid; the error names the line and the key.
-        NotAllowedError: its allowlist does not permit one of its routes.
+        NotAllowedError: its lists do not permit one of its routes.
     """
     try:
         content = _read_file(path)
@@ -70,10 +74,12 @@ def parse_config(text: str, *, source: str, cid: int = CID_ANY, is_strict: bool 
     if "allowlist" not in fields:
         raise nodes.error(document, "allowlist", f"{AwsText.NO_ALLOWLIST}: expected a list of addresses and ports")
     allowlist = Allowlist(_allowlist_entries(nodes, fields["allowlist"]), is_strict=is_strict)
-    routes = RouteReader(nodes, cid=cid, allowlist=allowlist)
+    enclaves = EnclaveList(_enclave_entries(nodes, fields["enclaves"]) if "enclaves" in fields else ())
+    routes = RouteReader(nodes, cid=cid, allowlist=allowlist, enclaves=enclaves)
     return Config(
         allowlist,
         routes.read(fields["routes"]) if "routes" in fields else (),
+        enclaves,
         tuple(nodes.warnings),
     )
 
@@ -109,6 +115,37 @@ def _allowlist_entry(nodes: NodeReader, node: yaml.Node) -> Entry:
     if "port" not in fields:
         raise nodes.error(node, "port", f"{AwsText.BAD_PORT}: expected a port or a list of ports")
     return Entry(pattern, _ports(nodes, fields["port"], 1, MAX_TCP_PORT))
+
+
+def _enclave_entries(nodes: NodeReader, node: yaml.Node) -> tuple[EnclaveEntry, ...]:
+    return tuple(_enclave_entry(nodes, item) for item in nodes.sequence(node, "enclaves"))
+
+
+def _enclave_entry(nodes: NodeReader, node: yaml.Node) -> EnclaveEntry:
+    fields = nodes.mapping(node, "enclaves entry", {"cid", "name", "path", "port"})
+    if len(fields.keys() & {"cid", "name", "path"}) != 1:
+        raise nodes.error(node, "enclaves entry", "expected one of cid, name and path")
+    if "path" in fields:
+        if "port" in fields:
+            raise nodes.error(fields["port"], "port", "a path has no port")
+        return EnclaveEntry(_unix_address(nodes, fields["path"]))
+    if "port" not in fields:
+        raise nodes.error(node, "port", "missing; expected a vsock port or a list of them")
+    ports = _ports(nodes, fields["port"], 0, MAX_VSOCK_PORT)
+    if "cid" in fields:
+        return EnclaveEntry(nodes.number(fields["cid"], "cid", 1, MAX_CID - 1), ports)
+    name = nodes.text(fields["name"], "name")
+    try:
+        return EnclaveEntry(parse_enclave_name(name), ports)
+    except ConfigError as error:
+        raise nodes.error(fields["name"], "name", str(error)) from error
+
+
+def _unix_address(nodes: NodeReader, node: yaml.Node) -> UnixAddress:
+    try:
+        return cast("UnixAddress", parse_address(f"unix:{nodes.text(node, 'path')}"))
+    except InputError as error:
+        raise nodes.error(node, "path", str(error)) from error
 
 
 def _ports(nodes: NodeReader, node: yaml.Node, smallest: int, largest: int) -> frozenset[int]:

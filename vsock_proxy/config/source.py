@@ -61,8 +61,9 @@ class ConfigSource:
         config = load_config(self.file, cid=self.cid, is_strict=self.is_strict)
         if self.route is None:
             return config
-        if not config.allowlist.could_permit(self.route.destination):
-            raise self.not_allowed(self.route.destination)
+        destination = self.route.destination
+        if isinstance(destination, Destination) and not config.allowlist.could_permit(destination):
+            raise self.not_allowed(destination)
         if not self.route.has_own_port and any(route.listen == self.route.listen for route in config.routes):
             raise ConfigError(f"{self.file}: routes: the command line already has a route on {self.route.listen}")
         return replace(config, routes=(*config.routes, self.route))

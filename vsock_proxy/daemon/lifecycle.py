@@ -110,6 +110,9 @@ def _serve_metrics(port: int, server: ProxyServer, resolver: Resolver, max_conne
 class Server(Protocol):
     """What signals act on: ProxyServer, or a stand-in for it in tests."""
 
+    async def verify(self, config: Config) -> None:
+        """Raise ToolError if the allowlist does not permit a route, where that needs DNS."""
+
     async def apply(self, config: Config) -> None:
         """Serve ``config`` from now on, or raise ToolError and change nothing."""
 
@@ -192,6 +195,7 @@ class Lifecycle:
     async def _reload_once(self) -> None:
         try:
             config = await self._load(self._source)
+            await self._server.verify(config)
             await self._server.apply(config)
         except ToolError as error:
             logger.error("reload failed, keeping the old configuration: %s", printable(str(error)))  # noqa: TRY400 - the text says it all

@@ -60,11 +60,16 @@ class ProxyCollector(Collector):
         active = GaugeMetricFamily("vsock_proxy_connections_active", "Open connections.", labels=["route"])
         ended = CounterMetricFamily("vsock_proxy_connections", "Connections that ended.", labels=["route", "reason"])
         refused = CounterMetricFamily("vsock_proxy_refused", "Connections refused.", labels=["route", "reason"])
+        limits = GaugeMetricFamily(
+            "vsock_proxy_route_connections_max", "Maximum number of connections of a route.", labels=["route"]
+        )
         moved = CounterMetricFamily("vsock_proxy_bytes", "Bytes relayed.", labels=["route", "direction"])
         failures = CounterMetricFamily("vsock_proxy_resolver_failures", "Failed DNS lookups.")
         with self._lock:
             for route, stats in self.read_stats().items():
                 active.add_metric([route], stats.active)
+                if stats.limit is not None:
+                    limits.add_metric([route], stats.limit)
                 self._add(moved, [route, "to_upstream"], stats.to_upstream_bytes)
                 self._add(moved, [route, "to_client"], stats.to_client_bytes)
                 for reason, count in tuple(stats.ended.items()):
@@ -72,7 +77,7 @@ class ProxyCollector(Collector):
                 for refusal, count in tuple(stats.refused.items()):
                     self._add(refused, [route, refusal], count)
             self._add(failures, [], self.read_resolver_failures())
-        yield from (active, ended, refused, moved)
+        yield from (active, ended, refused, limits, moved)
         yield GaugeMetricFamily(
             "vsock_proxy_connections_max", "Maximum number of concurrent connections.", value=self.max_connections
         )

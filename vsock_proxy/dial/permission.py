@@ -25,12 +25,13 @@ class Permissions:
         file: the config file, for hints.
 
     Attributes:
+        file: the config file.
         allowlist: the rules; they may be replaced at any time.
     """
 
     def __init__(self, resolver: Resolver, *, file: object) -> None:
         self._resolver = resolver
-        self._file = file
+        self.file = file
         self._found: dict[Destination, str] = {}
         self.allowlist = Allowlist(())
 
@@ -115,4 +116,4 @@ class Permissions:
         return self.allowlist.permitted(destination, addresses, of_names=set().union(*by_name.values()))
 
     def _not_allowed(self, destination: Destination) -> NotAllowedError:
-        return NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}", hint=not_allowed_hint(destination, self._file))
+        return NotAllowedError(f"{AwsText.NOT_ALLOWED}: {destination}", hint=not_allowed_hint(destination, self.file))

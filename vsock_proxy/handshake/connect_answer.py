@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 
-from vsock_proxy.errors import HeadError, NotAllowedError, UpstreamError
+from vsock_proxy.errors import BusyError, HeadError, NotAllowedError, UpstreamError
 from vsock_wire.errors import ToolError, printable
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -23,6 +23,8 @@ def status_of(error: ToolError) -> http.HTTPStatus:
         return http.HTTPStatus(error.status)
     if isinstance(error, NotAllowedError):
         return http.HTTPStatus.FORBIDDEN
+    if isinstance(error, BusyError):
+        return http.HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, UpstreamError) and error.timed_out:
         return http.HTTPStatus.GATEWAY_TIMEOUT
     return http.HTTPStatus.BAD_GATEWAY

@@ -9,17 +9,21 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP
 from typing import Protocol
 
 from vsock_proxy.config.model import Route
-from vsock_proxy.errors import ProxyError
+from vsock_proxy.errors import BusyError, HeadError, ProxyError
 from vsock_proxy.relay.dialling import Connected, Dial
 from vsock_proxy.relay.loop import RelayLoop, report_bug
 from vsock_proxy.relay.outcomes import Refusal, RouteStats, refusal_for
 from vsock_proxy.relay.plan import Opening, Planner, Target
 from vsock_proxy.relay.raw_sockets import has_unread_bytes, probe
 from vsock_proxy.relay.slots import RouteSlots
+from vsock_proxy.settings import Limits
 from vsock_wire.net.address import TcpAddress
 
 OPENING_BYTES = 16_384
 """Most bytes read at once from a client that still says what it wants."""
+
+DISCARDED_READS = 16
+"""Most reads of what a refused client has still sent: enough for an honest one, and little work for a flood."""
 
 _MAY_HAVE_LEFT = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
@@ -34,17 +38,21 @@ class RouteState:
         stats: its totals since startup.
         slots: its share of the connections.
         target: where plain connections have last gone, kept by the planner.
-        literal: the destination's address if that needs no DNS.
+        connect_timeout_s: seconds for its destinations to answer.
+        idle_timeout_s: seconds without a byte after which its connections are closed; 0 for no limit.
         target_for: the rules and addresses that this follows from.
     """
 
-    __slots__ = ("is_tcp", "literal", "name", "route", "slots", "stats", "target", "target_for")
+    __slots__ = ("connect_timeout_s", "idle_timeout_s", "is_tcp", "name", "route", "slots", "stats", "target",
+                 "target_for")  # fmt: skip
 
-    def __init__(self, route: Route, stats: RouteStats) -> None:
+    def __init__(self, route: Route, stats: RouteStats, limits: Limits) -> None:
         self.route = route
         self.name = str(route)
         self.is_tcp = isinstance(route.listen, TcpAddress)
-        self.literal = (route.destination.address,) if route.destination.address is not None else None
+        connect_s, idle_s = route.connect_timeout_s, route.idle_timeout_s
+        self.connect_timeout_s = limits.connect_timeout_s if connect_s is None else connect_s
+        self.idle_timeout_s = limits.idle_timeout_s if idle_s is None else idle_s
         self.stats = stats
         self.slots = RouteSlots(route.max_connections)
         self.target: Target | None = None
@@ -56,7 +64,6 @@ class Owner(Protocol):
 
     loop: RelayLoop
     planner: Planner
-    connect_timeout_s: float
 
     def connected(self, arrival: Arrival, upstream: Connected, target: Target, rest: bytes) -> None:
         """Relay from now on; ``rest`` is what the client has sent after its request."""
@@ -83,10 +90,11 @@ class Arrival:
     Attributes:
         events: what the loop has reported of the client so far.
         has_slot: whether it counts toward the limit; without, it waits.
+        destination: what it is connected to, for the log.
     """
 
-    __slots__ = ("_deadline_s", "_dial", "_opening", "_owner", "_task", "events", "has_slot", "number", "peer",
-                 "started_s", "state")  # fmt: skip
+    __slots__ = ("_deadline_s", "_dial", "_opening", "_owner", "_task", "destination", "events", "has_slot", "number",
+                 "peer", "started_s", "state")  # fmt: skip
 
     def __init__(self, owner: Owner, number: int, peer: str, state: RouteState) -> None:
         self._owner = owner
@@ -96,15 +104,16 @@ class Arrival:
         self.number = number
         self.peer = peer
         self.state = state
+        self.destination = ""
         self.has_slot = False
         self.events = 0
         self.started_s = owner.loop.now_s
-        self._deadline_s = self.started_s + owner.connect_timeout_s
+        self._deadline_s = self.started_s + state.connect_timeout_s
 
     def begin(self) -> None:
         """Serve the client: it has a slot."""
         self.has_slot = True
-        self._deadline_s = self._owner.loop.now_s + self._owner.connect_timeout_s
+        self._deadline_s = self._owner.loop.now_s + self.state.connect_timeout_s
         self._opening = self._owner.planner.opening(self.state)
         if self._opening is None:
             self._plan(None)
@@ -132,13 +141,11 @@ class Arrival:
         elif now_s < self._deadline_s:
             return
         elif not self.has_slot:
-            self._owner.turn_away(
-                self,
-                Refusal.OVER_LIMIT,
-                f"all connections are in use, and none has ended within {self._owner.connect_timeout_s:.3g} s",
-            )
+            self._opening = self._owner.planner.opening(self.state)  # which knows how to answer
+            limit_s = self.state.connect_timeout_s
+            self._refuse(BusyError(f"all connections are in use, and none has ended within {limit_s:.3g} s"))
         elif self._task is None:
-            self._owner.turn_away(self, Refusal.BAD_REQUEST, "the client's request did not come in time")
+            self._refuse(HeadError(408, f"the request did not come within {self.state.connect_timeout_s:.3g} s"))
 
     @property
     def due_s(self) -> float:
@@ -154,6 +161,9 @@ class Arrival:
         if self._opening is not None and error is not None:
             with contextlib.suppress(OSError):  # it may have left
                 os.write(self.number, self._opening.refusal(error))
+                for _ in range(DISCARDED_READS):  # unread bytes would turn the close into a reset, and lose the answer
+                    if not os.read(self.number, OPENING_BYTES):
+                        break
 
     def _read_opening(self, opening: Opening) -> None:
         try:
@@ -172,7 +182,7 @@ class Arrival:
 
     def _plan(self, request: object | None) -> None:
         try:
-            plan = self._owner.planner.plan(self.state, self.peer, request)
+            plan = self._owner.planner.plan(self.state, self.number, request)
         except ProxyError as error:
             self._refuse(error)
             return
@@ -201,7 +211,7 @@ class Arrival:
 
     def _begin_to_dial(self, target: Target) -> None:
         owner = self._owner
-        self._dial = Dial(owner.loop, target, owner.connect_timeout_s, self._connected, self._not_connected)
+        self._dial = Dial(owner.loop, target, self.state.connect_timeout_s, self._connected, self._not_connected)
         self._dial.start()
         if self._dial is not None:  # else all addresses have failed at once
             owner.arm(self._dial.due_s)
@@ -209,6 +219,7 @@ class Arrival:
     def _connected(self, target: Target, upstream: Connected) -> None:
         rest = b"" if self._opening is None else self._opening.rest
         self._dial = None
+        self.destination = target.name
         self._owner.connected(self, upstream, target, rest)
 
     def _not_connected(self, target: Target, error: ProxyError) -> None:

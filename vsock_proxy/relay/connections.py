@@ -55,7 +55,6 @@ class Connections:
     ) -> None:
         self.loop = loop
         self.planner = planner
-        self.connect_timeout_s = limits.connect_timeout_s
         self.max_waiting = 0
         self._limits = limits
         self._log = log
@@ -70,7 +69,7 @@ class Connections:
         self._armed_s = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
-        self._sweep_s = min(SWEEP_S, limits.idle_timeout_s / 4) if limits.idle_timeout_s else SWEEP_S
+        self._sweep_s = SWEEP_S
         self._sweeper = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
 
     def __len__(self) -> int:
@@ -80,7 +79,8 @@ class Connections:
         """Return the state of a route; the same for an equal route, so that totals and slots outlive a reload."""
         state = self._states.get(route)
         if state is None:
-            state = self._states[route] = RouteState(route, self._stats.setdefault(str(route), RouteStats()))
+            stats = self._stats.setdefault(str(route), RouteStats())
+            state = self._states[route] = RouteState(route, stats, self._limits)
         return state
 
     def divide(self, states: Collection[RouteState], listeners: int) -> None:
@@ -93,7 +93,13 @@ class Connections:
         most, self.max_waiting = self._limits.capacity(listeners)
         for state in self._states.values():
             state.slots.share = 0
+        for state in states:
+            state.stats.limit = state.slots.limit
         self._slots.divide([state.slots for state in dict.fromkeys(states)], most)
+        idle_timeouts_s = [state.idle_timeout_s for state in self._states.values() if state.idle_timeout_s]
+        self._sweep_s = min([SWEEP_S, *(timeout_s / 4 for timeout_s in idle_timeouts_s)])
+        self._sweeper.cancel()
+        self._sweeper = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
 
     @property
     def max_connections(self) -> int:
@@ -207,6 +213,7 @@ class Connections:
                 relay.client.moved_bytes,
                 self.loop.now_s - arrival.started_s,
                 ending,
+                arrival.destination,
             ),
         )
         self._left(arrival)
@@ -269,7 +276,7 @@ class Connections:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self.loop.now_s = now_s = loop.time()
-        limit_s = self._limits.idle_timeout_s
-        for relay in tuple(self._relays):
+        for relay, arrival in tuple(self._relays.items()):
+            limit_s = arrival.state.idle_timeout_s
             relay.sweep(now_s - limit_s if limit_s else float("-inf"), now_s - self._sweep_s, limit_s)
         self._sweeper = loop.call_later(self._sweep_s, self._sweep)

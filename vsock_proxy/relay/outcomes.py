@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from vsock_proxy.errors import DialError, NotAllowedError, ProxyError, ResolveError
+from vsock_proxy.errors import BusyError, DialError, NotAllowedError, ProxyError, ResolveError
 
 LogFields: TypeAlias = dict[str, str | int | float]
 
@@ -49,6 +49,8 @@ class Refusal(enum.StrEnum):
 def refusal_for(error: ProxyError) -> Refusal:
     """Return the reason to count for a client that is refused with ``error``."""
     match error:
+        case BusyError():
+            return Refusal.OVER_LIMIT
         case NotAllowedError():
             return Refusal.NOT_ALLOWED
         case ResolveError():
@@ -61,13 +63,14 @@ def refusal_for(error: ProxyError) -> Refusal:
 
 @dataclass
 class RouteStats:
-    """Totals of one route since startup."""
+    """Totals of one route since startup, and the maximum number of its connections if it has one of its own."""
 
     active: int = 0
     ended: Counter[EndReason] = field(default_factory=Counter)
     refused: Counter[Refusal] = field(default_factory=Counter)
     to_upstream_bytes: int = 0
     to_client_bytes: int = 0
+    limit: int | None = None
 
     def copy(self) -> RouteStats:
         """Return the totals as they are now."""
@@ -84,10 +87,11 @@ class ConnectionReport:
     to_client_bytes: int
     duration_s: float
     ending: Ending
+    destination: str = ""
 
     def __str__(self) -> str:
         return (
-            f"connection from {self.peer}: {self.route}: {self.to_upstream_bytes} bytes to upstream, "
+            f"connection from {self.peer}: {self._way}: {self.to_upstream_bytes} bytes to upstream, "
             f"{self.to_client_bytes} bytes to client, {self.duration_s:.3f} s, {self.ending}"
         )
 
@@ -102,7 +106,14 @@ class ConnectionReport:
             "duration_s": round(self.duration_s, 6),
             "reason": str(self.ending.reason),
             "detail": self.ending.detail,
+            "destination": self.destination,
         }
+
+    @property
+    def _way(self) -> str:
+        """The route, and the destination if the route's name does not have it."""
+        known = not self.destination or self.route.endswith(f" {self.destination}")
+        return self.route if known else f"{self.route} {self.destination}"
 
 
 @dataclass(frozen=True)

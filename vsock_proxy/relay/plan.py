@@ -27,12 +27,14 @@ class Target:
         names: the addresses to race, best first; at least one.
         to_client: bytes that the client gets as soon as the upstream has answered, such as a response to CONNECT.
         to_upstream: bytes that the upstream gets before the client's, such as a PROXY protocol header.
+        host: the host name that ``names`` come from, or nothing.
     """
 
     name: str
     names: tuple[SocketName, ...]
     to_client: bytes = b""
     to_upstream: bytes = b""
+    host: str = ""
 
 
 class Opening(Protocol):
@@ -61,12 +63,12 @@ class Planner(Protocol):
     def opening(self, route: Any, /) -> Opening | None:
         """Return what must be read first on ``route``, or None if its clients are dialled for at once."""
 
-    def plan(self, route: Any, peer: str, request: Any | None, /) -> Target | Awaitable[Target]:
+    def plan(self, route: Any, client: int, request: Any | None, /) -> Target | Awaitable[Target]:
         """Return where a connection goes, at once if that is known.
 
         Args:
             route: the route's state.
-            peer: the log's name for the client.
+            client: the client's descriptor, to ask for its name.
             request: what the route's Opening has returned; None without one.
 
         Raises:

@@ -33,6 +33,9 @@ class FakeServer:
         self.told.append(what)
         self.hears.set()
 
+    async def verify(self, config: Config) -> None:
+        """Permit everything, as a server does where no name has to be looked up for that."""
+
     async def apply(self, config: Config) -> None:
         self.hear("apply")
         if self.error is not None:

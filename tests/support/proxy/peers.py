@@ -61,7 +61,7 @@ class Peers:
     def opening(self, _state: RouteState) -> Opening | None:
         return None if self.opening_of is None else self.opening_of()
 
-    def plan(self, _state: RouteState, _peer: str, request: object | None) -> Target | Awaitable[Target]:
+    def plan(self, _state: RouteState, _client: int, request: object | None) -> Target | Awaitable[Target]:
         self.is_asked.set()
         self.requests.append(request)
         if not self.gate.is_set():

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from vsock_wire.net.address import UnixAddress, VsockAddress
+from vsock_wire.net.sockets import listen_socket
+
 VSOCK_PROXY = str(Path(sys.executable).with_name("vsock-proxy"))
 READY = "Proxy is now in listening state"
 PATIENCE_S = 20.0
@@ -100,12 +103,29 @@ class Proxy:
 
 
 class Upstream:
-    """A TCP server on loopback. Each connection has a thread, and is closed when the thread or the server ends."""
+    """A TCP server on loopback. Each connection has a thread, and is closed when the thread or the server ends.
 
-    def __init__(self, handle: Callable[[socket.socket], object], *, host: str = "127.0.0.1", port: int = 0) -> None:
+    Args:
+        handle: serves one connection.
+        host: where to listen.
+        port: likewise; 0 for any free one.
+        address: a unix or vsock address to listen on instead, as an enclave does.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[socket.socket], object],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        address: UnixAddress | VsockAddress | None = None,
+    ) -> None:
         self._handle = handle
-        self._listener = socket.create_server((host, port), backlog=4096)
-        self.port: int = self._listener.getsockname()[1]
+        if address is None:
+            self._listener = socket.create_server((host, port), backlog=4096)
+        else:
+            self._listener = listen_socket(address, backlog=4096)
+        self.port: int = self._listener.getsockname()[1] if address is None else port
         self._threads: list[threading.Thread] = []
         self._clients: list[socket.socket] = []
         self._acceptor = threading.Thread(target=self._accept)

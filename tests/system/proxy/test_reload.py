@@ -70,3 +70,16 @@ def test_name_that_resolves_to_a_forbidden_address_is_refused_per_connection(ben
         proxy.wait_for("reloaded")
         assert bench.connect().recv(1) == b""
         proxy.wait_for("The given address and port are not allowed: localhost")
+
+
+def test_route_that_only_the_address_of_a_name_could_permit_is_looked_up_before_a_reload(bench: Bench) -> None:
+    with Upstream(echo) as upstream:
+        proxy = bench.start("localhost", upstream.port, "-4")
+        route = f"routes: [{{listen: 'unix:{bench.folder}/new', address: %s, port: {upstream.port}}}]\n"
+        bench.allow(("localhost", upstream.port), routes=route % "127.0.0.9")
+        proxy.process.send_signal(signal.SIGHUP)
+        assert f"not allowed: 127.0.0.9:{upstream.port}" in proxy.wait_for("reload failed")
+        bench.allow(("localhost", upstream.port), routes=route % "127.0.0.1")
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.wait_for("reloaded")
+        assert ask(bench.connect(bench.folder / "new"), b"hello") == b"hello"

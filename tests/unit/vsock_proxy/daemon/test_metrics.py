@@ -31,6 +31,7 @@ STATS = {
         refused=Counter({Refusal.DNS: 3}),
         to_upstream_bytes=1_000,
         to_client_bytes=2_000,
+        limit=50,
     ),
     "unix:/b -> b.com:443": RouteStats(),
 }
@@ -83,6 +84,7 @@ def test_collector_names_every_total_of_every_route() -> None:
         ("vsock_proxy_connections_total", a, "closed"): 5,
         ("vsock_proxy_connections_total", a, "idle"): 1,
         ("vsock_proxy_refused_total", a, "dns"): 3,
+        ("vsock_proxy_route_connections_max", a): 50,
         ("vsock_proxy_bytes_total", a, "to_upstream"): 1_000,
         ("vsock_proxy_bytes_total", a, "to_client"): 2_000,
         ("vsock_proxy_bytes_total", b, "to_upstream"): 0,

@@ -8,6 +8,7 @@ import io
 import pytest
 
 from vsock_proxy.errors import (
+    BusyError,
     DialError,
     HeadError,
     NotAllowedError,
@@ -39,6 +40,7 @@ def read(answer: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         (ResolveError("x"), 502),
         (DialError("x", timed_out=True), 504),
         (ResolveError("x", timed_out=True), 504),
+        (BusyError("x"), 503),
         (HeadError(400, "x"), 400),
         (HeadError(405, "x"), 405),
         (HeadError(408, "x"), 408),

@@ -19,7 +19,16 @@ def test_connection_is_reported_with_its_bytes_its_duration_and_its_end() -> Non
         "duration_s": 1.234568,
         "reason": "idle",
         "detail": "too long",
+        "destination": "",
     }
+
+
+def test_report_names_a_destination_that_its_route_does_not_have() -> None:
+    ending = Ending(EndReason.CLOSED)
+    asked = ConnectionReport("p", "a -> CONNECT", 0, 0, 0.0, ending, "b.com:443")
+    assert str(asked).startswith("connection from p: a -> CONNECT b.com:443: 0 bytes")
+    assert asked.fields()["destination"] == "b.com:443"
+    assert str(ConnectionReport("p", "a -> b:1", 0, 0, 0.0, ending, "b:1")).startswith("connection from p: a -> b:1: 0")
 
 
 def test_ending_without_a_detail_is_its_reason() -> None:
