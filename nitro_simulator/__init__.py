@@ -29,7 +29,7 @@ Advanced:
     Imds, ImdsServer: a metadata service alone. Clock: the time in all of these, to test expiry.
     AnswerRewriter, RecipientForm: a KMS that misbehaves.
 
-Keys, certificates and credentials are created at startup and thrown away at the end. Nothing here protects anything:
+Keys, certificates and credentials are created at startup and discarded at the end. Nothing here protects anything:
 do not give it a real secret. Names are loaded on first use. The modules below this package are internal.
 
 PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package before it starts pytest.

@@ -45,7 +45,7 @@ def command(log_format: str) -> None:
 
     Simulates a Nitro Security Module that signs real attestation documents,
     a KMS that verifies them and enforces key policies, and IMDSv2. All keys
-    are created at startup and thrown away at the end: do not use real secrets.
+    are created at startup and discarded at the end: do not use real secrets.
 
     \b
     Examples:

@@ -42,7 +42,7 @@ ASSEMBLY_OPTIONS = (
     click.argument("source", metavar="IMAGE"),
     click.option(
         "--like", type=click.Choice(_ENGINES), default=_ENGINES[0], show_default=True,
-        help="Whose PCR0 to reach: nitro-cli with Docker, or nitro-cli with Podman's service.",
+        help="Tool whose PCR0 to reproduce: nitro-cli with Docker, or nitro-cli with Podman.",
     ),
     click.option("--arch", type=click.Choice(ARCHITECTURES), help="Architecture; by default, the image's own."),
     click.option("--image", "image_name", metavar="NAME", help="Which image of an archive with several."),
@@ -124,7 +124,7 @@ def _content(settings: AssemblySettings) -> Iterator[_Content]:
         yield _folder_content(settings)
         return
     if settings.arg or settings.env or settings.root_owner:
-        raise InputError("--arg, --env and --root-owner are for a folder; an archive says itself how it starts")
+        raise InputError("--arg, --env and --root-owner are for a folder; an archive contains this information")
     with (
         open_input(settings.source) as stream,
         open_container_image(stream, architecture=settings.arch, name=settings.image_name) as image,

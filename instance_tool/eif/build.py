@@ -40,9 +40,9 @@ def build(settings: BuildSettings) -> None:
 
     IMAGE is an archive from docker save, podman save or buildah push, or a
     folder with a root file system. The same IMAGE and files of AWS give the
-    same image file each time, and the PCR0 that nitro-cli would reach.
+    same image file each time, with the PCR0 that nitro-cli would give it.
 
-    The enclave starts CMD if the image has one, else ENTRYPOINT, never both.
+    The enclave starts CMD if the image has one, otherwise ENTRYPOINT.
 
     \b
     Examples:

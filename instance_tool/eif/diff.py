@@ -30,7 +30,7 @@ def diff(settings: DiffSettings) -> None:
 
     Names the section and, for a ramdisk, the file in it and what differs: type,
     mode, owner, time, content. Says where a difference is not measured, so that
-    both files have the same PCR0 all the same.
+    both files still have the same PCR0.
 
     \b
     Example:

@@ -15,7 +15,7 @@ from vsock_wire.cli.settings import with_settings
 @click.command()
 @with_settings(AssemblySettings, *ASSEMBLY_OPTIONS)
 def measure(settings: AssemblySettings) -> None:
-    """Print the measurements that build would reach, without writing a file.
+    """Print the measurements that build would print, without writing a file.
 
     IMAGE and the options are those of build. PCR8 is not among them, because it
     depends on the signing certificate alone.
