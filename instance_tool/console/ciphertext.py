@@ -68,7 +68,7 @@ def parse_ciphertext(content: bytes) -> bytes:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        _refuse("not text, but raw bytes, which an argument or a line cannot hold", _ENCODE_HINT)
+        _refuse("not text, but raw bytes, which an argument or a line cannot contain", _ENCODE_HINT)
     return _parse(text)
 
 
@@ -98,7 +98,7 @@ def _blob_in_json(text: str) -> str:
         fields = decode_json(text)
     except ValueError:
         _refuse(
-            "JSON that is cut short or malformed", "in a batch, each line must be a whole object: jq -c . writes that"
+            "truncated or malformed JSON", "in a batch, each line must be a whole object: jq -c . writes that"
         )
     blobs = [fields[name] for name in BLOB_FIELDS if name in fields] if isinstance(fields, dict) else []
     if len(blobs) != 1 or not isinstance(blobs[0], str) or not blobs[0].strip():
@@ -133,7 +133,7 @@ def _decode_base64(text: str) -> bytes:
     except ValueError:
         data = b""
     if encode_base64(data) != padded:
-        _refuse("base64 text that is cut short", "copy all of it; its length and last character do not fit")
+        _refuse("truncated base64 text", "copy all of it; its length and last character do not fit")
     if text.endswith("=") and len(text) != len(padded):
         _refuse("base64 text with wrong padding", "copy all of it; its length and its = at the end do not fit")
     inner = "".join(data.decode("ascii", "replace").split())
@@ -147,7 +147,7 @@ def _name_fault(text: str) -> NoReturn:
         _refuse("more than one base64 text", "--batch decrypts one ciphertext per line")
     if not text.isascii():
         _refuse(
-            "has characters that base64 text does not have", "look for characters of a word processor, such as dashes"
+            "has characters that do not occur in base64 text", "look for characters of a word processor, such as dashes"
         )
     _refuse("not base64 text", _ENCODE_HINT)
 

@@ -22,8 +22,9 @@ hint: {hint}
 ```
 
 An error reply of the [wire protocol](protocol.md#errors) has the error code in `Code`, the reason in `Reason` and the
-hint in `Hint`. A row without a reason is for every other reason and for none; a row without an operation, for every
-operation without a row of its own. With `--batch`, each failed line has its own error and hint, and the exit code is 1.
+hint in `Hint`. A row without a reason applies to all other reasons, and to errors without one. A row without an
+operation applies to all operations that have no row of their own. With `--batch`, each failed line has its own error
+and hint, and the exit code is 1.
 Some errors have [other names](#other-names). If KMS refuses a signature because of the clock and its response has the
 time, the hint gives the difference.
 
