@@ -97,9 +97,7 @@ def _blob_in_json(text: str) -> str:
     try:
         fields = decode_json(text)
     except ValueError:
-        _refuse(
-            "truncated or malformed JSON", "in a batch, each line must be a whole object: jq -c . writes that"
-        )
+        _refuse("truncated or malformed JSON", "in a batch, each line must be a whole object: jq -c . writes that")
     blobs = [fields[name] for name in BLOB_FIELDS if name in fields] if isinstance(fields, dict) else []
     if len(blobs) != 1 or not isinstance(blobs[0], str) or not blobs[0].strip():
         _refuse(
