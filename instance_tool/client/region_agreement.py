@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeAlias
 
 from instance_tool.credentials.region import Region, RegionSource
 from instance_tool.errors import EnclaveError
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, REGION
 
+_Send: TypeAlias = Callable[[str | None], JsonObject]
 _logger = logging.getLogger(__name__)
 
 
 class RegionAgreement:
-    """Chooses the region that SetClient carries, and remembers the choice for further connections.
+    """Chooses the region that SetClient carries, and remembers what the enclave made of it for further connections.
+
+    The enclave may have been replaced by another one between two connections.
 
     Args:
         source: finds the region.
@@ -27,14 +31,14 @@ class RegionAgreement:
     def __init__(self, source: RegionSource) -> None:
         self._source = source
         self._chosen: Region | None = None
-        self._is_settled = False
+        self._is_left_to_enclave = False
 
     @property
     def chosen(self) -> Region | None:
         """The region that the enclave accepted from here; None if it has its own or the default, or was not asked."""
         return self._chosen
 
-    def set_client(self, send: Callable[[str | None], JsonObject], hang_up: Callable[[], None]) -> JsonObject:
+    def set_client(self, send: _Send, hang_up: Callable[[], None]) -> JsonObject:
         """Return the reply to SetClient with the region that both sides agree on.
 
         Args:
@@ -45,16 +49,25 @@ class RegionAgreement:
             InputError: the settings of this instance give a region that can be none.
             EnclaveError: the enclave rejected the credentials, or a region that was required.
         """
-        if self._is_settled:
-            return send(self._chosen.name if self._chosen else None)
-        region = self._source.known()
-        if region is None:
+        region = self._chosen or self._source.known()
+        if region is None or self._is_left_to_enclave:
+            self._chosen = None
             reply = send(None)
-            region = self._look_up(reply)
+            region = self._region_after(reply, region)
             if region is None:
-                return self._settle(None, reply)
+                return reply
             if REGION not in reply:  # kmstool in C, or an older kmstool-enclave
                 hang_up()  # a second SetClient that fails would end kmstool in C
+        return self._send(region, send, hang_up)
+
+    def _region_after(self, reply: JsonObject, known: Region | None) -> Region | None:
+        """Return the region to send after a SetClient without one; None if that one stands."""
+        if reply.get(REGION) or (self._is_left_to_enclave and REGION not in reply):
+            return None  # the enclave has its own
+        region = known or self._source.look_up()
+        return None if region is None or (known is None and region.name == DEFAULT_REGION) else region
+
+    def _send(self, region: Region, send: _Send, hang_up: Callable[[], None]) -> JsonObject:
         try:
             reply = send(region.name)
         except EnclaveError as error:
@@ -62,17 +75,8 @@ class RegionAgreement:
                 raise
             _logger.info("region: the enclave sets its own; %s from %s is not used", region.name, region.origin)
             hang_up()
-            return self._settle(None, send(None))
+            self._chosen, self._is_left_to_enclave = None, True
+            return send(None)
         _logger.info("region: %s, from %s", region.name, region.origin)
-        return self._settle(region, reply)
-
-    def _look_up(self, reply: JsonObject) -> Region | None:
-        """Return the region of this instance, unless the enclave has one or uses that one by default."""
-        if reply.get(REGION):
-            return None
-        region = self._source.look_up()
-        return None if region is None or region.name == DEFAULT_REGION else region
-
-    def _settle(self, region: Region | None, reply: JsonObject) -> JsonObject:
-        self._chosen, self._is_settled = region, True
+        self._chosen, self._is_left_to_enclave = region, False
         return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,8 +19,7 @@ from instance_tool.console.expectations import (
     parse_attested,
     read_public_key,
 )
-from instance_tool.console.options import EXPLAIN_OPTION, option_once, output_option, with_connection
-from instance_tool.console.output import OutputFormat
+from instance_tool.console.options import EXPLAIN_OPTION, option_once, with_connection
 from instance_tool.console.perform import explaining
 from instance_tool.console.reports import attestation_errors_reported
 from instance_tool.console.settings import ConnectionSettings
@@ -30,6 +30,15 @@ from vsock_wire.protocol.vocabulary import Operation
 
 NONCE_BYTES = 32
 """Size of a nonce chosen here: nobody can guess it, so no older document can contain it."""
+
+
+class AttestFormat(enum.StrEnum):
+    """Values of ``--output``."""
+
+    TEXT = "text"
+    JSON = "json"
+    BASE64 = "base64"
+    RAW = "raw"
 
 
 class AttestSettings(ConnectionSettings, ExpectationSettings):
@@ -62,7 +71,13 @@ class AttestSettings(ConnectionSettings, ExpectationSettings):
 @click.command()
 @with_connection(
     AttestSettings,
-    output_option(OutputFormat.RAW),
+    click.option(
+        "--output",
+        type=click.Choice([str(form) for form in AttestFormat]),
+        default=str(AttestFormat.TEXT),
+        show_default=True,
+        help="A report as text or JSON, or the document itself.",
+    ),
     EXPLAIN_OPTION,
     option_once("--nonce", metavar="HEX", help="Nonce for the document.  [default: 32 random bytes]"),
     option_once("--user-data", metavar="HEX", help="User data to include in the document."),
@@ -84,7 +99,7 @@ def attest(settings: AttestSettings) -> None:
 
     Checks the signature, the certificate chain up to AWS's root, the time, the
     nonce, the other requested fields and, with --expect or --pcr, the
-    measurements. --output base64 prints the document itself.
+    measurements. --output base64 and raw print the document itself.
 
     The enclave puts a line before the user data that says how it delivers
     secrets, such as deliver=reply. Only an enclave that replies with secrets
@@ -108,13 +123,15 @@ def attest(settings: AttestSettings) -> None:
     if settings.save is not None:  # before it is verified: a document that fails is the one to look at
         settings.save.write_bytes(document)
     verified = verify_and_warn(document, replace(expected, at=datetime.now(UTC)))
-    match OutputFormat(settings.output):
-        case OutputFormat.JSON:
-            click.echo(document_json(verified))
-        case OutputFormat.BASE64:
-            click.echo(encode_base64(document))
-        case OutputFormat.RAW:
+    match AttestFormat(settings.output):
+        case AttestFormat.TEXT:
             click.echo(document_text(verified))
+        case AttestFormat.JSON:
+            click.echo(document_json(verified))
+        case AttestFormat.BASE64:
+            click.echo(encode_base64(document))
+        case AttestFormat.RAW:
+            click.echo(document, nl=False)
 
 
 def _expectations(settings: AttestSettings, request: AttestationRequest) -> Expectations:

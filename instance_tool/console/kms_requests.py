@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import click
+
 from instance_tool.console.ciphertext import MAX_TEXT_BYTES, decode_ciphertext, parse_ciphertext, too_long
 from instance_tool.console.settings import GrantSettings, GrantTokenSettings
 from instance_tool.errors import EnclaveError
@@ -85,6 +87,8 @@ def ciphertext_argument(text: str | None) -> bytes:
     if text is None:
         return _piped_ciphertext()
     if text in (STANDARD_INPUT, f"@{STANDARD_INPUT}"):
+        if sys.stdin is not None and sys.stdin.isatty():
+            click.echo("reading the ciphertext from the terminal; Ctrl-D on a line of its own ends it", err=True)
         return _decode(standard_input().read(MAX_TEXT_BYTES + 1))
     prefix = next((prefix for prefix in FILE_PREFIXES if text.startswith(prefix)), None)
     if prefix is not None:

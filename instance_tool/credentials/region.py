@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,8 @@ class RegionSource:
         self._profile = profile
         self._known: Region | None = None
         self._is_known = False
+        self._looked_up: list[Region | None] = []
+        self._lock = threading.Lock()
 
     def known(self) -> Region | None:
         """Return the region that this instance's settings give; None if they give none.
@@ -82,7 +85,16 @@ class RegionSource:
         return self._known
 
     def look_up(self) -> Region | None:
-        """Return the region of this instance by IMDS, or None if IMDS does not tell within IMDS_TIMEOUT_S."""
+        """Return the region of this instance by IMDS, or None if IMDS does not tell within IMDS_TIMEOUT_S.
+
+        Asks IMDS only once, so that all who share this source use the same region.
+        """
+        with self._lock:
+            if not self._looked_up:
+                self._looked_up.append(self._ask_imds())
+            return self._looked_up[0]
+
+    def _ask_imds(self) -> Region | None:
         if self._environ is None:
             return None
         from instance_tool.credentials.imds import ImdsSession  # noqa: PLC0415 - rarely needed

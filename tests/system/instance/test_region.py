@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
@@ -112,6 +113,22 @@ def test_batch_uses_the_region_of_the_environment(deployment: Deployment, cipher
         *CONTEXT_OPTIONS, "--batch", stdin=stdin, enclave="both", region=False, environment=variables
     )
     assert (done.returncode, done.stdout) == (0, b"from Ireland\n" * 2)
+
+
+def test_serve_uses_the_region_of_the_environment_for_its_clients(
+    deployment: Deployment, ciphertext: str, tmp_path: Path
+) -> None:
+    address = command_lines.enclave_address(deployment.account, "serve")
+    command = [
+        *("kmstool-instance", "--enclave", str(command_lines.enclave_address(deployment.account, "both"))),
+        *("serve", "--socket", address.path),
+    ]
+    variables = environment(deployment, tmp_path, AWS_REGION=REGION)
+    with processes.running(command, listens_on=address, log_file=tmp_path / "log", environment=variables):
+        done = deployment.instance(*CONTEXT_OPTIONS, ciphertext, enclave="serve", region=False, environment={})
+        described = deployment.instance("describe", enclave="serve", region=False, environment={})
+    assert (done.returncode, done.stdout) == (0, b"from Ireland\n")
+    assert json.loads(described.stdout)["Region"] == REGION
 
 
 @pytest.mark.usefixtures("second_key")

@@ -104,6 +104,33 @@ class TestImds:
         assert regional.events == [None, "hang up", "eu-west-1", "hang up", None]
 
 
+class TestAnotherEnclave:
+    """The enclave is replaced between two connections, by one that was started in another way."""
+
+    def test_with_a_region_now_is_left_alone(self) -> None:
+        agreement = RegionAgreement(Source("eu-west-1"))
+        agreement.set_client(Enclave().send, lambda: pytest.fail("hung up"))
+        regional = Enclave("us-west-2")
+        agreement.set_client(regional.send, regional.hang_up)
+        assert regional.events == ["eu-west-1", "hang up", None]
+        assert agreement.chosen is None
+
+    def test_without_a_region_now_gets_the_one_that_its_predecessor_did_not_need(self) -> None:
+        agreement, regional, free = RegionAgreement(Source("eu-west-1")), Enclave("us-west-2"), Enclave()
+        agreement.set_client(regional.send, regional.hang_up)
+        agreement.set_client(free.send, free.hang_up)
+        agreement.set_client(free.send, free.hang_up)
+        assert free.events == [None, "eu-west-1", "eu-west-1"]
+        assert agreement.chosen == ("eu-west-1", "AWS_REGION")
+
+    def test_region_of_imds_is_not_sent_to_one_that_has_its_own_now(self) -> None:
+        agreement, free, regional = RegionAgreement(Source(None, "eu-west-1")), Enclave(), Enclave("us-west-2")
+        agreement.set_client(free.send, free.hang_up)
+        agreement.set_client(regional.send, regional.hang_up)
+        agreement.set_client(regional.send, regional.hang_up)
+        assert regional.events == ["eu-west-1", "hang up", None, None]
+
+
 def test_other_errors_are_raised() -> None:
     def refuse(_region: str | None) -> dict[str, Any]:
         raise EnclaveError(ErrorReply("Could not create new client", EnclaveCode.UNKNOWN_REGION))

@@ -87,6 +87,13 @@ def test_document_is_written_in_the_output_format_and_saved(
     ]
     assert tool.run("attest", *options, "--output", "json") == 0
     assert json.loads(tool.out)["Verified"] is True
+    assert tool.run("attest", *options, "--save", str(saved), "--output", "raw") == 0
+    assert tool.out == saved.read_bytes()
+    reports = []
+    for arguments in ((), ("--output", "text")):
+        assert tool.run("attest", *options, *arguments, "--nonce", "00") == 0
+        reports.append(tool.out)
+    assert all(b"nonce" in report.lower() for report in reports)
 
 
 @pytest.mark.parametrize("option", ["--nonce", "--user-data"])

@@ -126,6 +126,12 @@ class TestImds:
         imds.answers[("GET", REGION_PATH)] = answer
         assert RegionSource(None, imds.environ).look_up() is None
 
+    def test_is_asked_only_once(self, imds: ScriptedImds) -> None:
+        imds.answers[("GET", REGION_PATH)] = Answer(b"ap-south-2")
+        source = RegionSource(None, imds.environ)
+        assert source.look_up() == source.look_up() == ("ap-south-2", "IMDS")
+        assert [request.path for request in imds.requests].count(REGION_PATH) == 1
+
     def test_silence_costs_one_deadline_and_gives_none(
         self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch
     ) -> None:
