@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import click
+
 from nitro_simulator import SimulatedAccount
-from nitro_simulator.cli import COMMANDS
+from nitro_simulator.cli import COMMANDS, command
 from nitro_simulator.deployment.environment import deployment_variables
 from nitro_simulator.pytest_plugin import fixtures
 from tests.support.project.doc_blocks import ROOT
@@ -34,3 +36,13 @@ def test_variables() -> None:
 
 def test_fixtures() -> None:
     assert first_cells("Fixture") == [name for name in vars(fixtures) if name.startswith("kmstool_")]
+
+
+def test_options() -> None:
+    run = command.get_command(click.Context(command), "run")
+    assert run is not None
+    options = {name for parameter in run.params for name in parameter.opts}
+    named = [name.split()[0] for name in first_cells("Option")]
+    assert len(named) == 4
+    assert set(named) <= options
+    assert {"--fail", "--region", "--replica-region"} <= options & set(re.findall("--[a-z-]+", TEXT))

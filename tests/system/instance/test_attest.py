@@ -171,7 +171,7 @@ class TestRelay:
         with relay(deployment, "puts", lambda request: {**request, "PublicKey": "AAAA"}) as name:
             done = _attest(deployment, enclave=name)
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"public_key: expected the enclave's own key" in done.stderr
+        assert b"public_key: not the enclave's own key" in done.stderr
 
 
 class TestFieldsOfTheCaller:

@@ -9,19 +9,14 @@ from typing import ClassVar
 import pytest
 
 from instance_tool.main import command
-from tests.support.attestation.documents import PCRS, make_document, measurements, root_pem
+from tests.support.attestation.documents import PCRS, make_document, measurements
+from tests.support.instance.verifying import root_file, verify
 from vsock_wire.errors import InputError, ToolError
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> str:
-    (tmp_path / "root.pem").write_bytes(root_pem())
-    return str(tmp_path / "root.pem")
-
-
-def _verify(tmp_path: Path, document: bytes, *options: str) -> None:
-    (tmp_path / "document").write_bytes(document)
-    command(args=["verify", str(tmp_path / "document"), *options], prog_name="kmstool-instance", standalone_mode=False)
+    return root_file(tmp_path)
 
 
 class TestSeveralImages:
@@ -41,29 +36,29 @@ class TestSeveralImages:
     ) -> None:
         options = files[2:] + files[:2] if is_reversed else files
         for pcrs in (PCRS, self.OLD_PCRS):
-            _verify(tmp_path, make_document(pcrs=pcrs), "--root", root, *options)
+            verify(tmp_path, make_document(pcrs=pcrs), "--root", root, *options)
             assert "PCR0, PCR1, PCR2" in capsys.readouterr().out
 
     def test_document_of_another_image_is_refused_and_the_hint_says_that_none_fits(
         self, tmp_path: Path, root: str, files: list[str]
     ) -> None:
         with pytest.raises(ToolError, match=f"PCR0: expected {'07' * 48}, got {'09' * 48}") as error:
-            _verify(tmp_path, make_document(pcrs={0: b"\x09" * 48}), "--root", root, *files)
+            verify(tmp_path, make_document(pcrs={0: b"\x09" * 48}), "--root", root, *files)
         assert error.value.hint == "none of the 2 files of --expect fits; this compares the first"
 
     def test_mixture_of_two_images_is_refused(self, tmp_path: Path, root: str, files: list[str]) -> None:
         mixed = {**PCRS, 2: self.OLD_PCRS[2]}
         with pytest.raises(ToolError, match="attestation document: PCR0: expected"):
-            _verify(tmp_path, make_document(pcrs=mixed), "--root", root, *files)
+            verify(tmp_path, make_document(pcrs=mixed), "--root", root, *files)
 
     def test_pcr_option_counts_for_each_of_them(self, tmp_path: Path, root: str, files: list[str]) -> None:
         for pcrs in (PCRS, self.OLD_PCRS):
             document = make_document(pcrs={**pcrs, 3: b"\x03" * 48})
-            _verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'03' * 48}")
+            verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'03' * 48}")
             with pytest.raises(ToolError, match="attestation document: PCR"):
-                _verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'04' * 48}")
+                verify(tmp_path, document, "--root", root, *files, "--pcr", f"3={'04' * 48}")
             with pytest.raises(InputError, match=r"^--pcr 0: differs from the value in --expect$"):
-                _verify(tmp_path, document, "--root", root, *files, "--pcr", f"0={PCRS[0].hex()}")
+                verify(tmp_path, document, "--root", root, *files, "--pcr", f"0={PCRS[0].hex()}")
 
 
 @pytest.mark.parametrize(
