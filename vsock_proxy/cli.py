@@ -13,7 +13,7 @@ from vsock_proxy.daemon.lifecycle import PACKAGE, serve
 from vsock_proxy.options import ROUTE_OPTIONS, Seconds, parse_serve_settings
 from vsock_proxy.settings import CONNECT_TIMEOUT_S, DNS_REFRESH_S, DRAIN_TIMEOUT_S, IDLE_TIMEOUT_S
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
-from vsock_wire.cli.program import run_program, spell_out_help
+from vsock_wire.cli.program import HELP, run_program, spell_out_help
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, LOG_FORMAT, QUIET, VERBOSE, with_options
 from vsock_wire.errors import ExitCode, ToolError
 from vsock_wire.net.address import MAX_TCP_PORT
@@ -100,12 +100,21 @@ def command(**options: Any) -> ExitCode:
       vsock-proxy 8000 kms.us-east-1.amazonaws.com 443
       vsock-proxy --config /etc/nitro_enclaves/vsock-proxy.yaml
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    _refuse_mistyped_command(options["local_port"])
     try:
         return _serve(options)
     except ToolError as error:
         if options["local_port"] is not None:  # AWS's command line, whose errors all exit with 1
             error.exit_code = ExitCode.FAILED
         raise
+
+
+def _refuse_mistyped_command(word: str | None) -> None:
+    """Raise NoSuchCommand if a word that should be a port or an address is nearly the name of a command."""
+    if word is not None and word.isalpha():
+        error = click.NoSuchCommand(word, possibilities=["check", HELP])
+        if error.possibilities:
+            raise error
 
 
 def _serve(options: dict[str, Any]) -> ExitCode:

@@ -136,6 +136,7 @@ def _report(name: str, error: Exception, usage_error: type[Exception]) -> ExitCo
 
 
 def _exit_interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.unraisablehook = lambda _: None  # an object that is only half made, such as an event loop, may complain
     raise SystemExit(ExitCode.INTERRUPTED)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from vsock_proxy import cli
@@ -85,3 +86,10 @@ def test_check_is_a_command_only_as_the_first_word(
     with pytest.raises(SystemExit):
         cli.main()
     assert started == [(name, words)]
+
+
+@pytest.mark.parametrize(("word", "meant"), [("chexk", "check"), ("hlep", "help")])
+def test_word_that_is_nearly_a_command_is_not_a_port(word: str, meant: str) -> None:
+    with pytest.raises(click.NoSuchCommand) as caught:
+        cli.command.main([word, "8000"], standalone_mode=False)
+    assert caught.value.possibilities == [meant]

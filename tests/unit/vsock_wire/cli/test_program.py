@@ -30,9 +30,10 @@ class UsageFaultError(Exception):
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGINT)
+    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     yield
     signal.signal(signal.SIGINT, handler)
+    sys.unraisablehook = hook
 
 
 def outcome_of(action: Callable[[], object]) -> int:
@@ -117,6 +118,15 @@ class TestRunProgram:
 
     def test_interrupt_exits_with_130(self) -> None:
         assert outcome_of(lambda: os.kill(os.getpid(), signal.SIGINT)) == 130
+
+    def test_interrupt_silences_what_half_made_objects_complain_of(self, capsys: pytest.CaptureFixture[str]) -> None:
+        class HalfMade:
+            def __del__(self) -> None:
+                raise ValueError("no loop")
+
+        outcome_of(lambda: os.kill(os.getpid(), signal.SIGINT))
+        HalfMade()
+        assert capsys.readouterr().err == ""
 
     def test_exit_of_the_command_is_kept(self) -> None:
         assert outcome_of(raising(SystemExit(1))) == 1
