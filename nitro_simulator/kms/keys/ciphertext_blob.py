@@ -27,6 +27,10 @@ _MAGIC = b"\xa5SIM\x01"
 _MULTI_REGION_MAGIC = b"\xa5SIM\x02"
 _HEADER = struct.Struct(f">{len(_MAGIC)}s16sH{NONCE_BYTES}s")
 OVERHEAD_BYTES = _HEADER.size + TAG_BYTES
+"""How much longer than the plaintext a blob without padding is."""
+KMS_OVERHEAD_BYTES = 152
+"""How much longer KMS's blobs are, and ours by default: that of a data key of 32 bytes has 184. Clients may rely on it:
+a line of 76 characters cannot be a whole ciphertext."""
 
 
 def seal_blob(
@@ -44,12 +48,13 @@ def seal_blob(
         key_id: a UUID, or MULTI_REGION_PREFIX and 32 hexadecimal digits.
         material: the key's material, MATERIAL_BYTES bytes.
         encryption_context: bound to the blob; decryption needs an equal one.
-        blob_bytes: exact size of the blob, to test limits; None for the smallest.
+        blob_bytes: exact size of the blob, to test limits; None for as many as KMS takes.
 
     Raises:
         ValueError: the size cannot be reached.
     """
-    padding_bytes = 0 if blob_bytes is None else blob_bytes - OVERHEAD_BYTES - len(plaintext)
+    size = KMS_OVERHEAD_BYTES + len(plaintext) if blob_bytes is None else blob_bytes
+    padding_bytes = size - OVERHEAD_BYTES - len(plaintext)
     if not 0 <= padding_bytes <= MAX_PADDING_BYTES:
         raise ValueError(f"blob_bytes: {blob_bytes} cannot be reached with a plaintext of {len(plaintext)} bytes")
     nonce = os.urandom(NONCE_BYTES)

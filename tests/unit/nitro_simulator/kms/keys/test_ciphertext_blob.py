@@ -98,3 +98,8 @@ def test_blob_names_a_multi_region_key_as_such() -> None:
     assert blob_key_id(as_other_kind) == KEY_ID
     with pytest.raises(CiphertextError):
         _open(as_other_kind)
+
+
+@pytest.mark.parametrize("size", [1, 32, 4096])
+def test_blob_is_as_long_as_that_of_kms(size: int) -> None:
+    assert len(_seal(bytes(size))) == size + 152
