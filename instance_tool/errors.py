@@ -57,6 +57,26 @@ class RoleError(CredentialsError):
         super().__init__(message, provider="IMDS", hint=hint)
 
 
+class NoCredentialsError(CredentialsError):
+    """Neither the instance metadata service nor the credential chain has credentials.
+
+    Attributes:
+        imds: why the instance metadata service has none.
+        chain: why the credential chain has none; None if nothing in it is configured.
+    """
+
+    def __init__(self, imds: CredentialsError, chain: CredentialsError | None = None) -> None:
+        blamed = chain or imds
+        super().__init__(
+            f"no AWS credentials: none in the environment; {imds}; {chain or 'none in the credential chain'}",
+            provider=blamed.provider,
+            variable=blamed.variable,
+            hint=blamed.hint,
+        )
+        self.imds = imds
+        self.chain = chain
+
+
 class EnclaveError(ToolError):
     """The enclave answered a request with an error.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import string
 import threading
+from base64 import b32encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,8 +20,6 @@ DEFAULT_LIFETIME_S = 21_600
 """Roles of EC2 instances get credentials for about six hours."""
 MAX_IDENTITIES = 10_000
 """Beyond this the oldest is forgotten, so that a long run with short lifetimes does not grow forever."""
-
-_KEY_ID_CHARS = string.ascii_uppercase + "234567"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Identities:
         """
         expires_at = self._clock() + timedelta(seconds=lifetime_s)
         credentials = Credentials(
-            access_key_id=_new_key_id("ASIA"),
+            access_key_id=_new_key_id("ASIA", self.account_id),
             secret_access_key=secrets.token_urlsafe(30),
             session_token=secrets.token_urlsafe(300),
             expiration=iso_time(expires_at),
@@ -81,7 +79,9 @@ class Identities:
         Args:
             user_name: without a path.
         """
-        credentials = Credentials(access_key_id=_new_key_id("AKIA"), secret_access_key=secrets.token_urlsafe(30))
+        credentials = Credentials(
+            access_key_id=_new_key_id("AKIA", self.account_id), secret_access_key=secrets.token_urlsafe(30)
+        )
         self._add(Identity(credentials, self.user(user_name), datetime.max.replace(tzinfo=UTC)))
         return credentials
 
@@ -109,5 +109,7 @@ class Identities:
                 del self._identities[next(iter(self._identities))]
 
 
-def _new_key_id(prefix: str) -> str:
-    return prefix + "".join(secrets.choice(_KEY_ID_CHARS) for _ in range(16))
+def _new_key_id(prefix: str, account_id: str) -> str:
+    """Return a key id that contains its account, as AWS's do: 40 bits after the first, which is 1."""
+    start = 1 << 47 | int(account_id) << 7 | secrets.randbits(7)
+    return prefix + b32encode(start.to_bytes(6, "big") + secrets.token_bytes(4)).decode("ascii")

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from instance_tool.client.client import EnclaveClient
     from instance_tool.client.pipeline import Pipeline
     from instance_tool.client.pool import EnclavePool
-    from instance_tool.credentials.find import FoundCredentials, find_credentials
+    from instance_tool.credentials.find import find_credentials
+    from instance_tool.credentials.found import FoundCredentials
     from instance_tool.credentials.region import Region, RegionSource
     from instance_tool.credentials.source import CredentialSource
     from instance_tool.errors import BusyError, EnclaveError, LegacyPeerError
@@ -88,7 +89,8 @@ if not TYPE_CHECKING:  # a type checker would accept any name as one of this pac
         "instance_tool.client.client": ("EnclaveClient",),
         "instance_tool.client.pipeline": ("Pipeline",),
         "instance_tool.client.pool": ("EnclavePool",),
-        "instance_tool.credentials.find": ("FoundCredentials", "find_credentials"),
+        "instance_tool.credentials.find": ("find_credentials",),
+        "instance_tool.credentials.found": ("FoundCredentials",),
         "instance_tool.credentials.region": ("Region", "RegionSource"),
         "instance_tool.credentials.source": ("CredentialSource",),
         "instance_tool.errors": ("BusyError", "EnclaveError", "LegacyPeerError"),

@@ -13,7 +13,8 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.configuration.config_file import read_config
 from instance_tool.configuration.enclave_choice import GivenEnclave, choose_enclave
 from instance_tool.console.output import OutputFormat
-from instance_tool.credentials.find import FoundCredentials, find_credentials
+from instance_tool.credentials.find import find_credentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.region import PROFILE_VARIABLES, Region, RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
+from instance_tool.credentials.found import FoundCredentials, sendable
 from instance_tool.credentials.imds import fetch_role_credentials
+from instance_tool.credentials.region import PROFILE_VARIABLES
+from instance_tool.credentials.variables import CONTAINER_VARIABLES, WEB_IDENTITY_VARIABLE
+from instance_tool.errors import NoCredentialsError
 from vsock_wire.errors import CredentialsError, quoted
-from vsock_wire.protocol.messages import Credentials, is_credential
+from vsock_wire.protocol.messages import Credentials
 
-_CHAIN_VARIABLES = (
-    "AWS_PROFILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
+_CHAIN_VARIABLES = (*PROFILE_VARIABLES, WEB_IDENTITY_VARIABLE, *CONTAINER_VARIABLES)
 """If one of these is set, the credential chain comes before IMDS: in a pod with a role, IMDS has the node's role."""
 IMDS_SOURCE = "IMDSv2"
 """The source of the role's credentials starts with this word."""
-
-
-class FoundCredentials(NamedTuple):
-    """Credentials, and a description of where they were found, which may be logged."""
-
-    credentials: Credentials
-    source: str
 
 
 def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) -> FoundCredentials:
@@ -39,36 +30,37 @@ def find_credentials(environ: Mapping[str, str], *, profile: str | None = None) 
         profile: a profile in the AWS configuration files; only the credential chain is asked then.
 
     Raises:
-        CredentialsError: none were found. The text says for each place why it had none.
+        NoCredentialsError: none were found. The text says for each place why it had none.
+        CredentialsError: the place that was to be asked is not set up right. The text names the provider and, where one
+            is to blame, the variable.
     """
     if profile:
-        return _from_chain(profile)
+        return _from_profile(profile, environ)
     if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY"):
-        return _sendable(_from_environment(environ), "the environment")
+        return sendable(_from_environment(environ), "the environment", variable="AWS_ACCESS_KEY_ID")
     if any(environ.get(name) for name in _CHAIN_VARIABLES):
-        return _from_chain(None)
+        return _from_profile(None, environ)
     try:
         found = fetch_role_credentials(environ)
     except CredentialsError as error:
-        return _from_chain(None, otherwise=error)
-    return _sendable(found.credentials, f"{IMDS_SOURCE}, role {found.role}")
+        return _after_imds(environ, error)
+    return sendable(found.credentials, f"{IMDS_SOURCE}, role {found.role}")
 
 
-def _sendable(credentials: Credentials, source: str) -> FoundCredentials:
-    """Reject credentials that cannot be sent in a request. The error names the part but never quotes it."""
-    parts = {
-        "access key id": credentials.access_key_id,
-        "secret access key": credentials.secret_access_key,
-        "session token": credentials.session_token,
-    }
-    for name, part in parts.items():
-        if part is not None and not is_credential(part):
-            raise CredentialsError(
-                f"credentials from {source}: the {name} is empty or has characters other than printable ASCII",
-                provider=source,
-                hint="look for a space, a line break or a wrong encoding where it is set",
-            )
-    return FoundCredentials(credentials, source)
+def _from_profile(profile: str | None, environ: Mapping[str, str]) -> FoundCredentials:
+    """Return what the credential chain gives for a profile, or for the variables that choose what it asks."""
+    from instance_tool.credentials.chain import find_in_chain  # noqa: PLC0415 - only if the chain is asked
+
+    found = find_in_chain(profile, environ)
+    if found is not None:
+        return found
+    variable = "--profile" if profile else next(name for name in _CHAIN_VARIABLES if environ.get(name))
+    raise CredentialsError(
+        f"credential chain ({variable}): no provider has credentials for {quoted(profile or environ[variable])}",
+        provider="credential chain",
+        variable=variable,
+        hint="see which settings the profile has: aws configure list --profile NAME",
+    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> Credentials:
@@ -86,36 +78,17 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials:
     return Credentials(access_key_id, secret_access_key, environ.get("AWS_SESSION_TOKEN") or None)
 
 
-def _from_chain(profile: str | None, *, otherwise: CredentialsError | None = None) -> FoundCredentials:
-    """Ask the credential chain without its IMDS provider, because IMDS has been asked already.
+def _after_imds(environ: Mapping[str, str], imds: CredentialsError) -> FoundCredentials:
+    """Return what the credential chain gives, or report why neither it nor IMDS has any."""
+    from instance_tool.credentials.chain import NOT_INSTALLED, find_in_chain  # noqa: PLC0415 - only if it is asked
 
-    Args:
-        profile: name of a profile, or None to let the chain choose.
-        otherwise: why IMDS gave none, to report if the chain has none either.
-    """
+    chain = None
     try:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
-        from botocore.session import Session  # noqa: PLC0415
-    except ImportError as error:
-        raise otherwise or CredentialsError(
-            "boto3: not installed", provider="boto3", hint="pip install 'nitro-kmstool[instance]'"
-        ) from error
-    try:
-        session = Session(profile=profile)
-        session.get_component("credential_provider").remove("iam-role")
-        credentials = session.get_credentials()
-        if credentials is not None:
-            return _sendable(_frozen(credentials), f"credential chain, {credentials.method}")
-    except (BotoCoreError, ClientError) as error:
-        raise CredentialsError(f"credential chain: {quoted(str(error), 200)}", provider="boto3") from error
-    if otherwise:
-        raise CredentialsError(
-            f"no AWS credentials: none in the environment; {otherwise}; none in the credential chain",
-            hint=otherwise.hint,
-        ) from otherwise
-    raise CredentialsError("no AWS credentials: none in the environment, none in the credential chain")
-
-
-def _frozen(credentials: Any) -> Credentials:
-    frozen = credentials.get_frozen_credentials()
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        found = find_in_chain(None, environ)
+    except CredentialsError as error:
+        if error.provider == NOT_INSTALLED:
+            raise imds from error
+        found, chain = None, error
+    if found is not None:
+        return found
+    raise NoCredentialsError(imds, chain) from chain or imds

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from instance_tool.credentials.expiration import parse_expiration
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.messages import Credentials
 from vsock_wire.protocol.recording import is_recording, record
@@ -133,7 +133,7 @@ class CredentialSource:
             from vsock_wire.protocol.trace import CredentialsFound  # noqa: PLC0415 - not for calls that nobody records
 
             record(CredentialsFound(found.source, milliseconds_since(started)))
-        _logger.info("credentials: from %s", found.source)
+        _logger.info("credentials: from %s", found.description)
         self._failure = None
         self._held = _Held(found.credentials, parse_expiration(found.credentials.expiration))
         return self._held

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from instance_tool.credentials.find import IMDS_SOURCE, FoundCredentials
-from instance_tool.errors import RoleError
+from instance_tool.credentials.find import IMDS_SOURCE
+from instance_tool.credentials.found import FoundCredentials
+from instance_tool.errors import NoCredentialsError, RoleError
 from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState
 
@@ -22,15 +23,19 @@ def examine_credentials(find_credentials: Callable[[], FoundCredentials]) -> Ite
         HopName.IMDS, HopState.OK, "answers" if is_of_role else f"not needed: credentials come from {found.source}"
     )
     expiration = found.credentials.expiration
-    yield Hop(HopName.ROLE, HopState.OK, found.source + (f", until {expiration}" if expiration else ""))
+    yield Hop(HopName.ROLE, HopState.OK, found.description + (f", until {expiration}" if expiration else ""))
 
 
 def _without_credentials(error: CredentialsError) -> Iterator[Hop]:
-    """Yield both hops. If IMDS was asked before the credential chain, its error is the cause of the chain's error."""
-    cause = error if isinstance(error, RoleError) else error.__cause__
-    if isinstance(cause, CredentialsError) and not isinstance(cause, RoleError):
-        yield Hop.failed(HopName.IMDS, error)
-        yield Hop.skipped(HopName.ROLE, HopName.IMDS)
+    """Yield both hops: what IMDS answered, if it was asked, and why there are no credentials."""
+    imds = error.imds if isinstance(error, NoCredentialsError) else error if error.provider == "IMDS" else None
+    chain = error.chain if isinstance(error, NoCredentialsError) else None
+    if imds is None:
+        yield Hop(HopName.IMDS, HopState.OK, "not asked")
+    elif isinstance(imds, RoleError):
+        yield Hop(HopName.IMDS, HopState.OK, "answers")
+    else:
+        yield Hop.failed(HopName.IMDS, imds)
+        yield Hop.failed(HopName.ROLE, chain) if chain else Hop.skipped(HopName.ROLE, HopName.IMDS)
         return
-    yield Hop(HopName.IMDS, HopState.OK, "answers" if isinstance(cause, RoleError) else "not asked")
-    yield Hop.failed(HopName.ROLE, error)
+    yield Hop.failed(HopName.ROLE, chain or error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from instance_tool.client.client import EnclaveClient
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.region import RegionSource
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.hops.credentials import examine_credentials

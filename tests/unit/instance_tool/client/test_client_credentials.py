@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from instance_tool.client.client import EnclaveClient
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from tests.support.enclave.scripted_enclave import Conversation, Peer, ScriptedEnclave

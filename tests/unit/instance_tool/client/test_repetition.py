@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from instance_tool.client.client import EnclaveClient
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from tests.support.enclave.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
 from tests.support.kms.decrypting import decrypt_request

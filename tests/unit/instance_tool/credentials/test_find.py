@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from instance_tool.credentials.find import FoundCredentials, find_credentials
+from instance_tool.credentials.find import find_credentials
+from instance_tool.credentials.found import FoundCredentials
 from tests.support.instance.scripted_imds import ROLES_PATH, TOKEN_PATH, Answer, ScriptedImds
 from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.protocol.messages import Credentials
@@ -167,7 +168,8 @@ class TestFailures:
 
     def test_malformed_configuration_file_is_an_error(self) -> None:
         Path(os.environ["AWS_CONFIG_FILE"]).write_text("[default\nnonsense")
-        assert str(failure_of({}, "default")).startswith("credential chain: ")
+        error = failure_of({}, "default")
+        assert str(error).startswith('credential chain, settings (AWS_CONFIG_FILE): "Unable to parse config file: ')
 
     def test_missing_sdk_leaves_the_earlier_error(self, imds: ScriptedImds, monkeypatch: pytest.MonkeyPatch) -> None:
         real_import = builtins.__import__

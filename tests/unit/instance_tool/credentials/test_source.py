@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from instance_tool.credentials import source as credential_source
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.source import REFRESH_MARGIN_S, CredentialSource
 from vsock_wire.errors import CredentialsError
 from vsock_wire.protocol.messages import Credentials

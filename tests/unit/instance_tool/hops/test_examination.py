@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from instance_tool.client.client import EnclaveClient
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.region import RegionSource
-from instance_tool.errors import RoleError
+from instance_tool.errors import NoCredentialsError, RoleError
 from instance_tool.hops.examination import Chain, examine
 from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
 from vsock_wire.errors import CredentialsError
@@ -18,6 +18,9 @@ from vsock_wire.net.address import TcpAddress
 from vsock_wire.protocol.diagnosis import Hop, HopName, HopState, encode_diagnosis
 from vsock_wire.protocol.messages import Credentials
 
+NO_ANSWER = CredentialsError("IMDS: no answer", provider="IMDS")
+NO_ROLE = RoleError("IMDS: no role")
+BAD_PROFILE = CredentialsError("credential chain, sso (AWS_PROFILE): no token", provider="sso", variable="AWS_PROFILE")
 DESCRIPTION = {"Version": "1", "Protocol": 2, "Delivery": "reply", "Region": None}
 SEEN = [HopName.NSM, HopName.ENTROPY, HopName.PROXY, HopName.KMS, HopName.TLS, HopName.CLOCK]
 ALL_OK = tuple(Hop(name, HopState.OK, "seen") for name in SEEN)
@@ -150,19 +153,24 @@ class TestCredentials:
         assert hops[HopName.ROLE].detail == "the environment, until 2030-01-01T00:00:00Z"
 
     @pytest.mark.parametrize(
-        ("error", "cause", "name"),
+        ("error", "failures"),
         [
-            (CredentialsError("none; IMDS: no answer"), CredentialsError("IMDS: no answer"), HopName.IMDS),
-            (CredentialsError("none; IMDS: no role"), RoleError("IMDS: no role"), HopName.ROLE),
-            (RoleError("IMDS: no role"), None, HopName.ROLE),
-            (CredentialsError("environment: half"), None, HopName.ROLE),
+            (NoCredentialsError(NO_ANSWER), {HopName.IMDS: NO_ANSWER}),
+            (NoCredentialsError(NO_ANSWER, BAD_PROFILE), {HopName.IMDS: NO_ANSWER, HopName.ROLE: BAD_PROFILE}),
+            (NoCredentialsError(NO_ROLE), {HopName.ROLE: NoCredentialsError(NO_ROLE)}),
+            (NoCredentialsError(NO_ROLE, BAD_PROFILE), {HopName.ROLE: BAD_PROFILE}),
+            (NO_ROLE, {HopName.ROLE: NO_ROLE}),
+            (BAD_PROFILE, {HopName.ROLE: BAD_PROFILE}),
+            (CredentialsError("environment: half"), {HopName.ROLE: CredentialsError("environment: half")}),
         ],
+        ids=str,
     )
-    def test_missing_credentials_fail_at_the_hop_where_they_were_sought(
-        self, short_dir: Path, error: CredentialsError, cause: Exception | None, name: HopName
+    def test_missing_credentials_fail_where_they_were_sought(
+        self, short_dir: Path, error: CredentialsError, failures: dict[HopName, CredentialsError]
     ) -> None:
         def find_none() -> FoundCredentials:
-            raise error from cause
+            raise error
 
-        hop = failed(look(short_dir, sound(), find_credentials=find_none))
-        assert (hop.name, hop.detail) == (name, str(error))
+        hops = look(short_dir, sound(), find_credentials=find_none)
+        failed_hops = {name: hop.detail for name, hop in hops.items() if hop.state is HopState.FAILED}
+        assert failed_hops == {name: str(failure) for name, failure in failures.items()}

@@ -9,7 +9,7 @@ import pytest
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
-from instance_tool.credentials.find import FoundCredentials
+from instance_tool.credentials.found import FoundCredentials
 from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from instance_tool.local_service import session as serving
