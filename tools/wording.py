@@ -74,6 +74,7 @@ RULES = (
     _rule("time-out", r"\btime-outs?\b", "timeout"),
     _rule("tells of", r"\b(?:tells?|told|telling) of\b", "reports, describes, or lists"),
     _rule("expected it, got it", r"\bexpected (?:it|none)\b|\bgot it\b", "what is wrong, in a sentence"),
+    _rule("got another", r"\bgot (?:another|other|something)\b", "what is wrong, in a sentence"),
     _rule("is no", rf"(?<!\bthere )\b(?:is|are|was|were) no (?=[A-Za-z`])(?!(?:{_AFTER_IS_NO})\b)", "is not"),
     _rule("verb first", r"\b(?:verified|checked|compared|measured|refused|accepted) are\b", "who does it: checks ..."),
     _rule("in place of", r"\bin (?:place|stead) of\b", "instead of"),

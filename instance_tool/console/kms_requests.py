@@ -97,7 +97,7 @@ def ciphertext_argument(text: str | None) -> bytes:
         return parse_ciphertext(os.fsencode(text))
     except InputError as error:
         if len(text) <= _NAME_MAX and Path(text).is_file():
-            hint = "to read the file, write file:// in front of its name"
+            hint = "to read the file, write file:// before its name"
             raise InputError("CIPHERTEXT: the name of a file, not a ciphertext", hint=hint) from None
         raise error from None
 

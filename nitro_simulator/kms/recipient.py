@@ -79,13 +79,11 @@ def verify_recipient(recipient: JsonObject, *, root_sha256: bytes, at: datetime)
 
 def _public_key(public_key_der: bytes | None) -> RSAPublicKey:
     if public_key_der is None:
-        raise validation_fault("Recipient: attestation document: public_key: expected an RSA key, got none")
+        raise validation_fault("Recipient: attestation document: public_key: the document has none")
     try:
         key = serialization.load_der_public_key(public_key_der)
     except (ValueError, UnsupportedAlgorithm):
-        raise validation_fault(
-            "Recipient: attestation document: public_key: expected a SubjectPublicKeyInfo, got other bytes"
-        ) from None
+        raise validation_fault("Recipient: attestation document: public_key: not a SubjectPublicKeyInfo") from None
     if not isinstance(key, RSAPublicKey) or key.key_size not in RSA_KEY_BITS:
         sizes = ", ".join(map(str, RSA_KEY_BITS))
         raise validation_fault(f"Recipient: attestation document: public_key: expected RSA with {sizes} bits")

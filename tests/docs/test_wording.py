@@ -34,6 +34,7 @@ NOT_CHECKED = {
         "Verified are the signature and the chain",
         "tells of its steps",
         "expected it to be open, got it closed",
+        "expected JSON, got other text",
         "it is no base64",
         "used in place of AWS's",
         "fetched from crates.io",

@@ -22,7 +22,7 @@ ACCEPTS = "Accepts"
 it, and would abort on a reply with status Ok but no Message, so an enclave with such a delivery refuses its request."""
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 LINE_START = b"deliver="
-"""How the line begins that kmstool-enclave puts in front of the user data of a document."""
+"""How the line begins that kmstool-enclave puts before the user data of a document."""
 KEY_OF_CALLER = " key=caller"
 """What that line says besides if the document's public key is not the enclave's own."""
 
@@ -45,7 +45,7 @@ _LINE = re.compile(
 
 
 def encode_delivery_line(delivery: Delivery, *, is_key_of_caller: bool) -> bytes:
-    """Return the line that kmstool-enclave puts in front of the user data of its attestation documents.
+    """Return the line that kmstool-enclave puts before the user data of its attestation documents.
 
     Args:
         delivery: of the enclave.
@@ -56,7 +56,7 @@ def encode_delivery_line(delivery: Delivery, *, is_key_of_caller: bool) -> bytes
 
 
 def split_delivery_line(user_data: bytes) -> tuple[bytes, bytes]:
-    """Return the line that kmstool-enclave puts in front of user data, no bytes if there is none, and the rest."""
+    """Return the line that kmstool-enclave puts before user data, no bytes if there is none, and the rest."""
     match = _LINE.match(user_data)
     end = 0 if match is None else match.end()
     return user_data[:end], user_data[end:]

@@ -55,7 +55,7 @@ class _Writer:
         elif member.isreg():
             self.add(name, stat.S_IFREG | member.mode, content, time_s=int(member.mtime))
         else:
-            raise ValueError(f"{member.name}: expected a folder, a file or a link, got something else")
+            raise ValueError(f"{member.name}: neither a folder, a file nor a link")
 
     def add(
         self, name: str, mode: int, content: bytes = b"", *, time_s: int = 0, device: tuple[int, int] = (0, 0)
