@@ -107,6 +107,7 @@ def test_document_with_a_key_that_kms_cannot_use_is_refused(world: KmsWorld, enc
     curve_key = _der(ec.generate_private_key(ec.SECP384R1()).public_key())
     short_key = _der(rsa.generate_private_key(public_exponent=65_537, key_size=1024).public_key())  # noqa: S505 - that is the point
 
-    for public_key_der in (curve_key, short_key, b"no key"):
+    wrong_kind, no_key = "public_key: expected RSA with ", "public_key: not a SubjectPublicKeyInfo"
+    for public_key_der, reason in ((curve_key, wrong_kind), (short_key, wrong_kind), (b"no key", no_key)):
         recipient = enclave.recipient() | {"AttestationDocument": enclave.document(public_key_der)}
-        assert "public_key: expected" in _refusal(world, recipient)
+        assert reason in _refusal(world, recipient)
