@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from vsock_proxy.config.loading import load_elsewhere
 from vsock_proxy.config.model import Config
 from vsock_proxy.config.source import ConfigSource
-from vsock_proxy.daemon.systemd import ServiceManager, inherited_sockets, watchdog_interval_s
+from vsock_proxy.daemon.systemd import ServiceManager, Watchdog, inherited_sockets
 from vsock_proxy.dial.resolver import Resolver
 from vsock_proxy.errors import ConfigError
 from vsock_proxy.logs import Event, EventLog, LogWriter, log_event, write_without_waiting
@@ -65,7 +65,9 @@ async def serve_until_stopped(
     server = ProxyServer(
         relay_loop, settings.limits, resolver, inherited=inherited, file=settings.source.file_to_write, log=log
     )
-    lifecycle = Lifecycle(settings.source, server)  # first: signals may arrive as soon as the ready line is logged
+    lifecycle = Lifecycle(
+        settings.source, server, relay_loop
+    )  # first: signals may arrive as soon as the ready line is logged
     most, _ = settings.limits.capacity(len(config.routes))
     logger.info("%s; at most %d connections at once", settings.source, most)
     _log_warnings(config)
@@ -134,6 +136,7 @@ class Lifecycle:
     Args:
         source: the configuration to read again on SIGHUP.
         server: reloaded, drained or stopped by signals.
+        relay_loop: the loop whose turns feed the watchdog.
         load: reads the configuration.
     """
 
@@ -141,11 +144,13 @@ class Lifecycle:
         self,
         source: ConfigSource,
         server: Server,
+        relay_loop: RelayLoop,
         *,
         load: Callable[[ConfigSource], Awaitable[Config]] = load_elsewhere,
     ) -> None:
         self._source = source
         self._server = server
+        self._relay_loop = relay_loop
         self._stop = asyncio.Event()
         self._exit_code = ExitCode.DONE
         self._load = load
@@ -159,7 +164,7 @@ class Lifecycle:
     async def run(self) -> ExitCode:
         """Wait for a signal to stop, drain or stop at once, and return the exit code."""
         with contextlib.closing(ServiceManager()) as manager:
-            self._feed_watchdog(manager)
+            watchdog = Watchdog(manager, self._relay_loop)
             manager.notify("READY=1")
             await self._stop.wait()
             manager.notify("STOPPING=1")
@@ -168,6 +173,7 @@ class Lifecycle:
                 await self._server.stop()
             else:
                 await self._server.drain()
+            watchdog.stop()
         return self._exit_code
 
     def _reload(self) -> None:
@@ -218,9 +224,3 @@ class Lifecycle:
             self._server.abort()
         self._exit_code = ExitCode.INTERRUPTED
         self._stop.set()
-
-    def _feed_watchdog(self, manager: ServiceManager) -> None:
-        """Tell systemd that the event loop runs; if it hangs, systemd hears nothing and restarts the process."""
-        if (interval_s := watchdog_interval_s()) is not None:
-            manager.notify("WATCHDOG=1")
-            asyncio.get_running_loop().call_later(interval_s, self._feed_watchdog, manager)

@@ -5,10 +5,12 @@ Source: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd,
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 
+from vsock_proxy.relay.loop import RelayLoop
 from vsock_wire.net.address import Address, TcpAddress, UnixAddress, VsockAddress
 
 FIRST_INHERITED_DESCRIPTOR = 3
@@ -48,6 +50,49 @@ def watchdog_interval_s() -> float | None:
         return None
     text = os.environ.get("WATCHDOG_USEC", "")
     return int(text) / 2_000_000 if text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+class Watchdog:
+    """Tells the service manager, if it watches this process, that the loop goes round.
+
+    It is fed at the end of a turn, so after every watcher and every callback of asyncio has returned. If one of them
+    hangs, the service manager hears nothing, and restarts the process. A timer makes a turn come in time.
+
+    Args:
+        manager: hears it.
+        loop: the loop.
+    """
+
+    def __init__(self, manager: ServiceManager, loop: RelayLoop) -> None:
+        self._manager = manager
+        self._loop = loop
+        self._interval_s = watchdog_interval_s()
+        self._due_s = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+        if self._interval_s is not None:
+            loop.at_end_of_turn(self._feed_if_due)
+            self._feed(self._interval_s)
+
+    def stop(self) -> None:
+        """Feed it no more."""
+        self._due_s = float("inf")
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _feed_if_due(self) -> None:
+        if self._loop.now_s >= self._due_s and self._interval_s is not None:
+            self._feed(self._interval_s)
+
+    def _feed(self, interval_s: float) -> None:
+        self._manager.notify("WATCHDOG=1")
+        self._due_s = self._loop.now_s + interval_s
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._due_s, _let_a_turn_come)
+
+
+def _let_a_turn_come() -> None:
+    """Do nothing: the loop has to wake up for this, and ends a turn."""
 
 
 def inherited_sockets() -> dict[Address, socket.socket]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from tests.support.proxy.skipping_loop import relay_loop
 from vsock_proxy.config.destination import parse_destination
 from vsock_proxy.config.model import Config
 from vsock_proxy.config.source import ConfigSource
-from vsock_proxy.daemon.lifecycle import serve_until_stopped
+from vsock_proxy.daemon.lifecycle import Lifecycle, serve_until_stopped
 from vsock_proxy.logs import log_event
 from vsock_proxy.settings import ServeSettings
 from vsock_wire.errors import ExitCode, TransportError
@@ -56,6 +57,11 @@ class FakeServer:
 
 async def load_here(source: ConfigSource) -> Config:
     return source.load()
+
+
+def lifecycle_of(config_file: Path, server: FakeServer) -> Lifecycle:
+    """Return the lifecycle of a server whose config file is read in this process."""
+    return Lifecycle(ConfigSource(config_file), server, relay_loop(), load=load_here)
 
 
 async def serve(settings: ServeSettings) -> ExitCode:

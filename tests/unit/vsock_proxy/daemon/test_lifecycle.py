@@ -6,20 +6,20 @@ import asyncio
 import errno
 import logging
 import os
+import select
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.lifecycle_scene import DESTINATION, FakeServer, load_here, serve, signal_self
+from tests.support.proxy.lifecycle_scene import DESTINATION, FakeServer, lifecycle_of, serve, signal_self
 from tests.support.proxy.peers import Peers, receive, send
 from tests.support.proxy.service_manager import ServiceManager, is_open, listening_unix_socket
-from tests.support.proxy.skipping_loop import run_skipping, turns_until
+from tests.support.proxy.skipping_loop import SkippingLoop, relay_loop, run_skipping, turns_until
 from vsock_proxy.config.model import Route
 from vsock_proxy.config.source import ConfigSource
 from vsock_proxy.daemon import metrics
-from vsock_proxy.daemon.lifecycle import Lifecycle
 from vsock_proxy.errors import ConfigError, NotAllowedError
 from vsock_proxy.relay.outcomes import RouteStats
 from vsock_proxy.settings import Limits, ServeSettings
@@ -37,7 +37,7 @@ class TestSignals:
             server = FakeServer()
             if drains:
                 server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             for number in numbers:
                 server.hears.clear()
                 signal_self(number)
@@ -69,7 +69,7 @@ class TestSignals:
         async def check() -> ExitCode:
             server = FakeServer()
             server.drained.set()
-            lifecycle = Lifecycle(ConfigSource(config_file), server, load=load_here)
+            lifecycle = lifecycle_of(config_file, server)
             signal_self(signal.SIGTERM)
             return await lifecycle.run()
 
@@ -81,7 +81,7 @@ class TestSignals:
     ) -> None:
         async def check() -> None:
             server = FakeServer()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             signal_self(signal.SIGTERM)
             await server.hears.wait()
             signal_self(signal.SIGHUP)
@@ -101,7 +101,7 @@ class TestSignals:
         async def check() -> None:
             server = FakeServer()
             server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             await turns_until(lambda: manager.heard() == ["READY=1"])
             with monkeypatch.context() as patch:
                 patch.setattr(socket, "socket", fail)
@@ -120,13 +120,50 @@ class TestSignals:
 
         async def check() -> None:
             server = FakeServer()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             await asyncio.sleep(50)
             assert manager.heard() == ["WATCHDOG=1", "READY=1", *["WATCHDOG=1"] * 3]
             signal_self(signal.SIGTERM)
             await asyncio.sleep(20)  # draining
             assert manager.heard() == ["STOPPING=1", "WATCHDOG=1"]
             server.drained.set()
+            await running
+
+        run_skipping(check())
+
+    def test_watchdog_is_not_fed_while_a_watcher_of_the_relay_hangs(
+        self, manager: ServiceManager, config_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even if the time comes meanwhile: what feeds it is the end of the turn."""
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+        heard_in_turn: list[list[str]] = []
+
+        class SlowWatcher:
+            def on_event(self, _mask: int) -> None:
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, SkippingLoop)
+                loop.skip(100)
+                heard_in_turn.append(manager.heard())
+
+            def on_bug(self) -> None:
+                raise AssertionError
+
+        async def check() -> None:
+            server = FakeServer()
+            server.drained.set()
+            lifecycle = lifecycle_of(config_file, server)
+            running = asyncio.create_task(lifecycle.run())
+            await turns_until(lambda: server.told or manager.heard() == ["WATCHDOG=1", "READY=1"])
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                relay_loop().watch(ours.fileno(), SlowWatcher(), select.EPOLLIN | select.EPOLLET)
+                theirs.send(b"x")
+                await asyncio.sleep(1)
+                relay_loop().unwatch(ours.fileno())
+            assert heard_in_turn == [[]]
+            assert manager.heard() == ["WATCHDOG=1"]
+            signal_self(signal.SIGTERM)
             await running
 
         run_skipping(check())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.lifecycle_scene import ALLOWLIST, DESTINATION, FakeServer, load_here, signal_self
-from tests.support.proxy.skipping_loop import run_skipping, turns_until
+from tests.support.proxy.lifecycle_scene import ALLOWLIST, DESTINATION, FakeServer, lifecycle_of, signal_self
+from tests.support.proxy.skipping_loop import relay_loop, run_skipping, turns_until
 from vsock_proxy.config.model import Config, Route
 from vsock_proxy.config.source import ConfigSource
 from vsock_proxy.daemon.lifecycle import Lifecycle
@@ -32,7 +32,7 @@ class TestReload:
         async def check() -> None:
             server = FakeServer()
             server.drained.set()
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             self.reload(config_file, f"{ALLOWLIST}routes: [{{listen: 8000, address: 10.0.0.1, port: 443}}]\n")
             await turns_until(lambda: server.configs)
             assert [route.destination for route in server.configs[0].routes] == [DESTINATION]
@@ -49,7 +49,7 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file), server, load=load_here)
+            lifecycle_of(config_file, server)
             self.reload(config_file, "allowlist: x\n")
             await turns_until(lambda: "reload failed" in caplog.text)
             assert server.told == []
@@ -64,7 +64,7 @@ class TestReload:
     ) -> None:
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file, route=Route(UnixAddress("/p"), DESTINATION)), server)
+            Lifecycle(ConfigSource(config_file, route=Route(UnixAddress("/p"), DESTINATION)), server, relay_loop())
             self.reload(config_file, "allowlist: []\n")
             await turns_until(lambda: "reload failed" in caplog.text)
             assert server.told == []
@@ -78,7 +78,7 @@ class TestReload:
         async def check() -> None:
             server = FakeServer()
             server.error = TransportError("listen on", "unix:/p", "permission denied\x1b[2J")
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load_here).run())
+            running = asyncio.create_task(lifecycle_of(config_file, server).run())
             signal_self(signal.SIGHUP)
             await turns_until(lambda: "reload failed" in caplog.text)
             assert not running.done()
@@ -100,7 +100,7 @@ class TestReload:
 
         async def check() -> None:
             server = FakeServer()
-            Lifecycle(ConfigSource(config_file), server, load=load_here)
+            lifecycle_of(config_file, server)
             with monkeypatch.context() as patch:
                 patch.setattr(ConfigSource, "load", fail)
                 signal_self(signal.SIGHUP)
@@ -125,7 +125,7 @@ class TestReload:
                 await gate.wait()
                 return source.load()
 
-            Lifecycle(ConfigSource(config_file), server, load=load)
+            Lifecycle(ConfigSource(config_file), server, relay_loop(), load=load)
             signal_self(signal.SIGHUP)
             await turns_until(lambda: loads == 1)
             for _ in range(3):
@@ -151,7 +151,7 @@ class TestReload:
                     is_given_up.set()
                 return source.load()
 
-            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, load=load).run())
+            running = asyncio.create_task(Lifecycle(ConfigSource(config_file), server, relay_loop(), load=load).run())
             signal_self(signal.SIGHUP)
             await asyncio.sleep(1)
             signal_self(signal.SIGTERM)
