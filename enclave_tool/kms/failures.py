@@ -127,7 +127,10 @@ def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
         )
     return TlsError(
         f"TLS with {host}: {printable(str(original))[:200]}",
-        hint="the host behind the proxy does not speak TLS as KMS does: check the proxy's remote host and port",
+        hint=(
+            "the host behind the proxy does not speak TLS as KMS does: check the proxy's remote host and port, and pass"
+            " --proxy-connect if the proxy's port is a CONNECT route"
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from nitro_simulator.deployment.account_options import ACCOUNT_OPTIONS, AccountS
 from nitro_simulator.errors import SimulatorError
 from nitro_simulator.identities import DEFAULT_LIFETIME_S
 from vsock_wire.cli.settings import with_settings
+from vsock_wire.cli.values import parse_seconds
 from vsock_wire.errors import ExitCode
 
 
@@ -34,7 +35,7 @@ class UpSettings(AccountSettings):
     ),
     *ACCOUNT_OPTIONS,
     click.option(
-        "--credentials-lifetime", type=click.FloatRange(min=1), default=float(DEFAULT_LIFETIME_S), show_default=True,
+        "--credentials-lifetime", type=parse_seconds, default=float(DEFAULT_LIFETIME_S), show_default=True,
         metavar="SECONDS", help="How long the role's credentials are valid.",
     ),
     click.option("--debug-mode", is_flag=True, help="Run the enclave in debug mode: PCR0 to PCR2 are zeros."),

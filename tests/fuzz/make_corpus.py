@@ -218,8 +218,17 @@ def _proxy_configs() -> Seeds:
     yield (
         "more",
         (
-            b'allowlist:\n- address: "*.amazonaws.com"\n  ports: [443, 8443]\n- {address: 192.0.2.0/24, port: 1}\n'
-            b"routes:\n- listen: 8000\n  host: kms.us-east-1.amazonaws.com\n  port: 443\n"
+            b'allowlist:\n- address: "*.us-east-1.amazonaws.com"\n  port: [443, 8443]\n'
+            b"- {address: 192.0.2.0/24, port: 1}\n"
+            b"routes:\n- listen: 8000\n  address: kms.us-east-1.amazonaws.com\n  port: 443\n"
+        ),
+    )
+    yield (
+        "routes",
+        (
+            b"allowlist: []\nenclaves: [{cid: 16, port: [5, 6]}, {name: web, port: 0443}, {path: /run/e}]\nroutes:\n"
+            b"- {listen: 8000, connect: true, max_connections: 9, idle_timeout: .5}\n"
+            b"- {listen: 'tcp://[::1]:0', to: 'vsock://web:443', proxy_protocol: v2}\n---\n[]\n"
         ),
     )
     yield "alias", b"allowlist: &a\n- *a\n"

@@ -14,6 +14,9 @@ from vsock_proxy.config.hints import china_hint
 from vsock_proxy.errors import AwsText, ResolveError
 from vsock_proxy.settings import AddressFamily
 
+_NO_SUCH_FAMILY = {getattr(socket, name, None) for name in ("EAI_ADDRFAMILY", "EAI_NODATA")}
+"""The name exists, but not in that family. Source: getaddrinfo(3); not every C library has them."""
+
 Lookup: TypeAlias = Callable[[str, AddressFamily], Awaitable[tuple[IpAddress, ...]]]
 """Returns the addresses of a name, best first and at least one, or raises ResolveError."""
 
@@ -56,8 +59,16 @@ def _get_addresses(name: str, family: AddressFamily) -> tuple[IpAddress, ...] | 
         answers = socket.getaddrinfo(name, None, family=family.value, type=socket.SOCK_STREAM)
         addresses = (parse_ip_address(str(answer[4][0])) for answer in answers)
         found = tuple(dict.fromkeys(address for address in addresses if address is not None))
+    except socket.gaierror as error:
+        if family is not AddressFamily.ANY and error.errno in _NO_SUCH_FAMILY:
+            return ResolveError(f"{AwsText.NO_FAMILY}: {name} has no address of the family that -4 or -6 selects")
+        return _failure(name, error)
     except Exception as error:  # noqa: BLE001 - see above
-        reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
-        hint = china_hint(name) or f"check that this machine resolves it: getent ahosts {name}"
-        return ResolveError(f"{AwsText.DNS_FAILED}: {name}: {reason}", hint=hint)
+        return _failure(name, error)
     return found or ResolveError(f"{AwsText.NO_FAMILY}: {name}")
+
+
+def _failure(name: str, error: Exception) -> ResolveError:
+    reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
+    hint = china_hint(name) or f"check that this machine resolves it: getent ahosts {name}"
+    return ResolveError(f"{AwsText.DNS_FAILED}: {name}: {reason}", hint=hint)

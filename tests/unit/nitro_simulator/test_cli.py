@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import nitro_simulator.commands
 from nitro_simulator.cli import COMMANDS, command
+from vsock_wire.errors import InputError
 
 HEAVY = ("boto3", "botocore", "cbor2", "cryptography", "pyasn1", "urllib3")
 
@@ -30,6 +31,13 @@ def test_unknown_command_is_refused() -> None:
     result = CliRunner().invoke(command, ["downn"])
     assert result.exit_code == 2
     assert "No such command 'downn'" in result.output
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "x"])
+def test_lifetime_that_is_not_a_number_of_seconds_is_refused(seconds: str) -> None:
+    result = CliRunner().invoke(command, ["up", "--credentials-lifetime", seconds])
+    assert isinstance(result.exception, InputError | SystemExit)
+    assert result.exit_code != 0
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("demo", "--help"), ("run", "--help"), ("up", "--help")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from ipaddress import ip_address
 
@@ -76,3 +77,17 @@ def test_name_in_china_without_cn_is_explained(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ResolveError) as caught:
         asyncio.run(look_up("kms.cn-north-1.amazonaws.com", AddressFamily.ANY))
     assert "use kms.cn-north-1.amazonaws.com.cn" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("code", [socket.EAI_ADDRFAMILY, socket.EAI_NODATA])
+def test_name_that_exists_only_in_the_other_family_is_told_from_one_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(code, "Address family for hostname not supported")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    with pytest.raises(ResolveError, match="No accepted IP was found: v4 has no address of the family"):
+        asyncio.run(look_up("v4", AddressFamily.IPV6))
+    with pytest.raises(ResolveError, match="DNS lookup failed: v4: address family for hostname not supported"):
+        asyncio.run(look_up("v4", AddressFamily.ANY))
