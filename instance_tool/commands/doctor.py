@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
@@ -26,8 +25,6 @@ from vsock_wire.protocol.diagnosis import Hop, HopState
 from vsock_wire.protocol.kms_operations import KmsRequest
 from vsock_wire.protocol.vocabulary import Operation
 
-NO_COLOR = "NO_COLOR"
-"""Set and not empty, it turns colors off. Source: no-color.org."""
 _WORDS = {HopState.OK: ("ok", "green"), HopState.FAILED: ("NOT OK", "red"), HopState.SKIPPED: ("-", None)}
 
 
@@ -70,8 +67,6 @@ def doctor(settings: DoctorSettings) -> None:
 
     Exit codes: 0 every hop works, 1 a hop failed, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
-    if os.environ.get(NO_COLOR):
-        click.get_current_context().color = False
     kms_address, request = _parse_remote(settings.proxy_remote), _decrypt_request(settings)
     hops = []
     with settings.new_client() as client:

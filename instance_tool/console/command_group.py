@@ -1,11 +1,26 @@
-"""A click group whose options may come before the command's name as well as after it."""
+"""Click groups: with suggestions for mistyped commands, and with options on both sides of a command's name."""
 
 from __future__ import annotations
 
 import click
 
 
-class CommandGroup(click.Group):
+class SuggestingGroup(click.Group):
+    """A click group that suggests a command for a name that does not exist, even if its commands load late."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
+            ) from None
+
+
+class CommandGroup(SuggestingGroup):
     """A click group that passes the options before a command's name on to the command.
 
     The command's own parser rejects options that the command does not have. The group declares options so that it can
@@ -32,17 +47,6 @@ class CommandGroup(click.Group):
         position = 1 if self._names_command_of_group(ctx, rest) else 0
         ctx.args[position:position] = before
         return ctx.args
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is named; suggest one for a name that does not exist, even if it is not loaded."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(
-                error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
-            ) from None
 
     def _names_command_of_group(self, ctx: click.Context, words: list[str]) -> bool:
         """Return whether the words start with the name of a subgroup and of one of its commands."""

@@ -7,8 +7,10 @@ from typing import NoReturn
 
 import click
 
-from instance_tool.console.command_group import CommandGroup
+from instance_tool.console.command_group import SuggestingGroup
+from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
 from vsock_wire.cli.program import run_program
+from vsock_wire.cli.shared_options import LOG_FORMAT
 from vsock_wire.version import version_text
 
 PROGRAM = "kmstool-eif"
@@ -16,7 +18,7 @@ COMMANDS = ("build", "describe", "diff", "extract", "measure", "policy")
 """Each command is a function in the module of the same name in ``instance_tool.eif``, loaded when the command runs."""
 
 
-class _Commands(CommandGroup):
+class _Commands(SuggestingGroup):
     """The commands, loaded on demand."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -35,7 +37,8 @@ class _Commands(CommandGroup):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(version_text(), prog_name=PROGRAM)
-def command() -> None:
+@LOG_FORMAT.declare(click.option, type=click.Choice(LOG_FORMATS))
+def command(log_format: str) -> None:
     """Build, measure and compare enclave image files (EIF) on any machine.
 
     Needs neither an enclave nor AWS nor Docker. The measurements of an image
@@ -50,6 +53,7 @@ def command() -> None:
 
     Exit codes: 0 success, 1 failure or a difference, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
+    set_up_logging("instance_tool", verbosity=1, log_format=log_format)
 
 
 def main() -> NoReturn:
