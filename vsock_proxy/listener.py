@@ -146,7 +146,7 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on."""
         if not self._is_closed:
-            self._loop.watch(self.listener.sock.fileno(), self, select.EPOLLIN)
+            self._loop.watch(self.listener.sock.fileno(), self, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def on_event(self, _mask: int) -> None:
         """See Watcher."""

@@ -54,46 +54,64 @@ class JsonFormatter(logs.JsonFormatter):
         return {} if event is None else event.fields()
 
 
+_JSON = JsonFormatter()
+_LEVEL_TEXTS = {
+    level: f"{logging.getLevelName(level)} {_logger.name}: " for level in (logging.INFO, logging.WARNING, logging.ERROR)
+}
+
+
 class LogWriter:
     """Writes lines to a descriptor without ever waiting for its reader.
 
     Args:
         descriptor: standard error, or what stands for it; stays open and keeps its flags.
+
+    Attributes:
+        unwritten_bytes: what waits to be written.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._sink = _open_sink(descriptor)
         self._lines: list[bytes] = []
-        self._unwritten_bytes = 0
+        self.unwritten_bytes = 0
         self._lost = 0
 
     def write(self, line: str) -> None:
         """Keep a line, without its line end, for the next ``flush``."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
-        if self._unwritten_bytes + len(data) > MAX_UNWRITTEN_BYTES:
+        if self.unwritten_bytes + len(data) > MAX_UNWRITTEN_BYTES:
             self._lost += 1
             return
         self._lines.append(data)
-        self._unwritten_bytes += len(data)
+        self.unwritten_bytes += len(data)
 
     def flush(self) -> None:
         """Write what the reader takes now."""
         while self._lines:
-            count = size = 0
-            for line in self._lines:
-                if size + len(line) > PIECE_BYTES and count:
-                    break
-                size += len(line)
-                count += 1
-            piece = b"".join(self._lines[:count])
+            piece = self._next_piece()
             written = self._sink.write(piece)
-            self._unwritten_bytes -= written
-            self._lines[:count] = [piece[written:]] if written < len(piece) else []
+            self.unwritten_bytes -= written
             if written < len(piece):
+                self._lines.insert(0, piece[written:])
                 return
             if self._lost:
                 lost, self._lost = self._lost, 0
                 self.write(f"{lost} log lines were lost: nothing read standard error")
+
+    def _next_piece(self) -> bytes:
+        """Take as many whole lines as one write holds, at least one."""
+        lines = self._lines
+        if self.unwritten_bytes <= PIECE_BYTES:
+            self._lines = []
+            return b"".join(lines)
+        count = size = 0
+        for line in lines:
+            if size + len(line) > PIECE_BYTES and count:
+                break
+            size += len(line)
+            count += 1
+        self._lines = lines[count:]
+        return b"".join(lines[:count])
 
     def finish(self) -> None:
         """Write the rest, but wait for the reader at most EXIT_WAIT_S; nothing can be written after this."""
@@ -138,21 +156,18 @@ class EventLog:
         """Log ``event``."""
         if level < self._level:
             return
-        now_s = time.time()
         if self._as_json:
             record = logging.LogRecord(_logger.name, level, "", 0, str(event), (), None)
             record.event = event
-            self._writer.write(JsonFormatter().format(record))
+            self._writer.write(_JSON.format(record))
             return
+        now_s = time.time()
         second = int(now_s)
         if second != self._second:
             self._second = second
             self._second_text = time.strftime(logs.UtcFormatter.default_time_format, time.gmtime(second))
-        milliseconds = int((now_s - second) * 1_000)
-        self._writer.write(
-            f"{self._second_text}.{milliseconds:03d}Z {logging.getLevelName(level)} {_logger.name}: "
-            f"{printable(str(event))}"
-        )
+        text = f"{self._second_text}.{int((now_s - second) * 1_000):03d}Z {_LEVEL_TEXTS[level]}{event}"
+        self._writer.write(text if text.isprintable() else printable(text))
 
 
 def write_without_waiting(package: str, descriptor: int, *, as_json: bool) -> tuple[LogWriter, EventLog]:

@@ -40,7 +40,7 @@ def serve(settings: ServeSettings) -> ExitCode:
     writer: LogWriter | None = None
     if sys.stderr is not None:
         writer, log = write_without_waiting(PACKAGE, sys.stderr.fileno(), as_json=settings.logs_json)
-        relay_loop.at_end_of_turn(writer.flush)
+        relay_loop.write_together(writer)
     try:
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(relay_loop)) as runner:
             return runner.run(serve_until_stopped(settings, relay_loop, log or log_event))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vsock_proxy.relay.budget import CHUNK_BYTES, Budget
 from vsock_proxy.relay.loop import RelayLoop
-from vsock_proxy.relay.outcomes import Ending, EndReason, RouteStats
+from vsock_proxy.relay.outcomes import CLOSED, Ending, EndReason, RouteStats
 from vsock_proxy.relay.pipes import CannotSpliceError, Pipe
 from vsock_proxy.relay.raw_sockets import probe, send_at_once, shut_down_writing
 
@@ -146,7 +146,7 @@ class End:
         elif self.is_blocked or self.other.is_blocked:
             self._relay.finish(Ending(self._failed, "gone before everything was delivered"), reset=True)
         else:
-            self._relay.finish(Ending(EndReason.CLOSED))
+            self._relay.finish(CLOSED)
         return True
 
     def drop(self) -> None:
@@ -277,7 +277,7 @@ class End:
         relay = self._relay
         relay.last_active_s = relay.loop.now_s
         if self.other.has_ended:
-            relay.finish(Ending(EndReason.CLOSED))
+            relay.finish(CLOSED)
         elif self.is_tcp or not self.leave_if_gone():  # TCP cannot tell, before it has been written to
             try:
                 shut_down_writing(self.other.number)

@@ -4,7 +4,7 @@ How it works. asyncio asks its selector which descriptors are ready. RelayLoop i
 proxy's own descriptors (clients, upstreams, listeners) itself: each has a Watcher, and a *turn* takes what epoll
 reports and calls the watchers one after the other. It gives control back to asyncio only for asyncio's own descriptors
 (signals), for its timers, and when a watcher asks for it with ``return_soon``. At the end of a turn it closes what the
-turn has given up, runs what asked for another go, and writes the turn's log lines.
+turn has given up, and runs what asked for another go. Log lines are written together.
 
 Why it is built this way. asyncio makes 38 system calls and several callbacks per connection; a turn makes none of its
 own, so a connection costs about a third. Everything still runs in one thread with asyncio's timers, signals and tasks,
@@ -22,6 +22,7 @@ and where a connection goes (TCP, unix or vsock, and what to send first): a Targ
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import selectors
@@ -32,6 +33,10 @@ from typing import Any, Protocol
 
 EVENTS_PER_TURN = 256
 """Most events that one turn takes from the kernel, so that timers and signals never wait long."""
+LINGER_S = 0.01
+"""How long a log line may wait for others, so that a busy proxy writes a hundred at once."""
+MANY_BYTES = 4_096
+"""Log lines of this size are written at once: one page of a pipe. Source: pipe(7)."""
 EDGE = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 """What a connection's descriptor is registered for, once: both directions, edge-triggered. Source: epoll(7)."""
 
@@ -39,6 +44,15 @@ _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 logger = logging.getLogger(__name__)
+
+
+class Lines(Protocol):
+    """Log lines that wait to be written."""
+
+    unwritten_bytes: int
+
+    def flush(self) -> None:
+        """Write what can be written without waiting."""
 
 
 class Watcher(Protocol):
@@ -69,7 +83,8 @@ class RelayLoop(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._given_up: list[int] = []
         self._again: dict[Callable[[], None], Watcher] = {}
-        self._at_end: list[Callable[[], None]] = []
+        self._lines: Lines | None = None
+        self._first_line_s: float | None = None
         self._must_return = False
         self.now_s = clock()
         self.events_in_turn = 0
@@ -101,9 +116,9 @@ class RelayLoop(selectors.BaseSelector):
         """Give control back to asyncio after this turn: a watcher has set a timer or completed a future."""
         self._must_return = True
 
-    def at_end_of_turn(self, action: Callable[[], None]) -> None:
-        """Run ``action`` at the end of every turn, before the loop waits."""
-        self._at_end.append(action)
+    def write_together(self, lines: Lines) -> None:
+        """Flush ``lines`` LINGER_S after the first of them, or earlier if there are many."""
+        self._lines = lines
 
     # asyncio's side: the interface of selectors.BaseSelector
 
@@ -140,6 +155,8 @@ class RelayLoop(selectors.BaseSelector):
     def close(self) -> None:
         """See selectors.BaseSelector."""
         self._end_turn()
+        if self._lines is not None:
+            self._lines.flush()
         self._epoll.close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -147,12 +164,18 @@ class RelayLoop(selectors.BaseSelector):
         until_s = None if timeout is None else self._clock() + timeout
         while True:
             self._end_turn()  # first, for what asyncio's callbacks have given up and logged
-            wait_s = None if until_s is None else max(0.0, until_s - self._clock())
-            ready = self._turn(0.0 if self._again or self._must_return else wait_s)
+            ready = self._turn(self._wait_s(until_s))
             if ready or self._must_return or (until_s is not None and self._clock() >= until_s):
                 self._must_return = False
                 self._end_turn()
                 return ready
+
+    def _wait_s(self, until_s: float | None) -> float | None:
+        if self._again or self._must_return:
+            return 0.0
+        if self._first_line_s is not None:
+            until_s = min(until_s or math.inf, self._first_line_s + LINGER_S)
+        return None if until_s is None else max(0.0, until_s - self._clock())
 
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
         """Return what epoll reports, after at most ``timeout_s``."""
@@ -191,8 +214,15 @@ class RelayLoop(selectors.BaseSelector):
             numbers, self._given_up = self._given_up, []
             for descriptor in numbers:
                 os.close(descriptor)
-        for action in self._at_end:
-            action()
+        if self._lines is not None and self._lines.unwritten_bytes:
+            self._write_lines(self._lines)
+
+    def _write_lines(self, lines: Lines) -> None:
+        if self._first_line_s is None:
+            self._first_line_s = self.now_s
+        if lines.unwritten_bytes >= MANY_BYTES or self._clock() >= self._first_line_s + LINGER_S:
+            self._first_line_s = None
+            lines.flush()
 
 
 def report_bug(error: BaseException) -> None:

@@ -30,7 +30,11 @@ class Ending:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason.value
+
+
+CLOSED = Ending(EndReason.CLOSED)
+"""How most connections end."""
 
 
 class Refusal(enum.StrEnum):

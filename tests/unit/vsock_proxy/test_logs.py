@@ -128,7 +128,7 @@ def test_reader_that_does_not_read_costs_bounded_memory_and_no_wait(
     for number in range(count):
         writer.write(f"line {number:<94}")
         writer.flush()
-    assert writer._unwritten_bytes <= MAX_UNWRITTEN_BYTES
+    assert writer.unwritten_bytes <= MAX_UNWRITTEN_BYTES
     text = ""
     while part := reader.read():
         text += part
@@ -173,7 +173,7 @@ def test_pipe_that_cannot_be_opened_again_is_asked_first(
     for _ in range(2_000):
         writer.write("x" * 99)
         writer.flush()
-    assert writer._unwritten_bytes > 0
+    assert writer.unwritten_bytes > 0
     assert reader.read()
 
 
@@ -214,7 +214,7 @@ def test_reader_that_has_gone_loses_lines_and_nothing_else() -> None:
     writer = LogWriter(number)
     writer.write("for nobody")
     writer.flush()
-    assert writer._unwritten_bytes == 0
+    assert writer.unwritten_bytes == 0
     writer.finish()
     os.close(number)
 

@@ -7,13 +7,14 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.support.proxy.plain_loop import run_on
-from vsock_proxy.relay.loop import EDGE, RelayLoop
+from tests.support.proxy.plain_loop import run_on, until
+from vsock_proxy.relay.loop import LINGER_S, MANY_BYTES, RelayLoop
 
 
 class Recorder:
@@ -234,15 +235,67 @@ def test_asyncio_sockets_work_on_the_loop() -> None:
     run_on(check)
 
 
-def test_end_of_turn_comes_before_the_loop_waits(pairs: Pairs) -> None:
+class FakeLines:
+    """Counts how often lines are written, and when."""
+
+    def __init__(self) -> None:
+        self.unwritten_bytes = 0
+        self.written: list[tuple[int, float]] = []
+
+    def flush(self) -> None:
+        self.written.append((self.unwritten_bytes, time.monotonic()))
+        self.unwritten_bytes = 0
+
+
+def test_lines_are_written_together_but_none_waits_for_long(pairs: Pairs) -> None:
     async def check(loop: RelayLoop) -> None:
-        ends: list[int] = []
-        number, _ = pairs.make()
-        watcher = Recorder()
-        loop.at_end_of_turn(lambda: ends.append(len(watcher.masks)))
-        loop.watch(number, watcher, EDGE)
-        await asyncio.sleep(0.01)
-        assert ends[-1] == 1
+        lines = FakeLines()
+        loop.write_together(lines)
+        number, far = pairs.make()
+
+        def add(_mask: int) -> None:
+            os.read(number, 1)
+            lines.unwritten_bytes += 100
+
+        loop.watch(number, Recorder(add), select.EPOLLIN)
+        began_s = time.monotonic()
+        for _ in range(5):
+            far.send(b"x")
+            await asyncio.sleep(0)
+        await until(lambda: sum(count for count, _ in lines.written) == 500)
+        assert lines.written[0][1] - began_s >= LINGER_S
+        lines.unwritten_bytes = MANY_BYTES
+        await asyncio.sleep(0)
+        assert lines.written[-1][0] == MANY_BYTES
+        loop.close_later(number)
+
+    run_on(check)
+
+
+def test_loop_that_is_at_rest_writes_the_last_line(pairs: Pairs) -> None:
+    """Nothing else wakes the loop, and the line must not wait for the next client."""
+
+    async def check(loop: RelayLoop) -> None:
+        lines = FakeLines()
+        loop.write_together(lines)
+        number, far = pairs.make()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def add(_mask: int) -> None:
+            os.read(number, 1)
+            lines.unwritten_bytes = 1
+
+        def flush() -> None:
+            written.set_result(None)
+            lines.unwritten_bytes = 0
+            loop.return_soon()
+
+        lines.flush = flush  # type: ignore[method-assign]
+        loop.watch(number, Recorder(add), select.EPOLLIN)
+        far.send(b"x")
+        async with asyncio.timeout(10):
+            await written
+        lines.flush = FakeLines().flush  # type: ignore[method-assign]
         loop.close_later(number)
 
     run_on(check)
