@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := vsock_wire nitro_attestation enclave_tool instance_tool vsock_proxy nitro_simulator
 SOURCES := $(PACKAGES) tests bench tools examples
 
-.PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack kill-rounds bench bench-proxy profile docs man completion install-manual images
+.PHONY: help install demo test test-fast test-pythons lint format lock fuzz soak attack proxy-chaos kill-rounds bench bench-proxy profile docs man completion install-manual images
 .PHONY: enclave-image eif-judges public-api verify-reproducible image-report eif policy run-enclave console describe nitro-cli validate sbom audit dist clean
 help:
 	@echo "make install       set up .venv; every other target does this first if it needs it"
@@ -29,6 +29,7 @@ help:
 	@echo "make profile       show where the enclave spends the time of a decrypt"
 	@echo "make soak          decrypt for 20 minutes or 1,000,000 times; memory and descriptors must stay flat"
 	@echo "make attack        run honest clients next to 500 attacking connections; no request may be lost"
+	@echo "make proxy-chaos   disturb the proxy for SECONDS=600 (an hour: 3600) with faults from SEED=1; nothing may be lost"
 	@echo "make kill-rounds   kill -9 each part in turn, 200 times, while instances decrypt"
 	@echo "make images        build the enclave's and the instance's image with docker, podman or buildah (docs/how-to/build-images.md)"
 	@echo "make verify-reproducible  build each image twice from scratch and compare them file by file"
@@ -124,6 +125,9 @@ soak: $(STAMP)
 
 attack: $(STAMP)
 	@$(BIN)/python -m tests.reliability.attack
+
+proxy-chaos: $(STAMP)
+	@$(BIN)/python -m tests.reliability.proxy_chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 kill-rounds: $(STAMP)
 	@$(BIN)/python -m tests.reliability.kill_rounds

@@ -83,6 +83,7 @@ class RelayLoop(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._given_up: list[int] = []
         self._again: dict[Callable[[], None], Watcher] = {}
+        self._at_end: list[Callable[[], None]] = []
         self._lines: Lines | None = None
         self._first_line_s: float | None = None
         self._must_return = False
@@ -115,6 +116,10 @@ class RelayLoop(selectors.BaseSelector):
     def return_soon(self) -> None:
         """Give control back to asyncio after this turn: a watcher has set a timer or completed a future."""
         self._must_return = True
+
+    def at_end_of_turn(self, action: Callable[[], None]) -> None:
+        """Run ``action`` at the end of every turn, before the loop waits."""
+        self._at_end.append(action)
 
     def write_together(self, lines: Lines) -> None:
         """Flush ``lines`` LINGER_S after the first of them, or earlier if there are many."""
@@ -214,6 +219,8 @@ class RelayLoop(selectors.BaseSelector):
             numbers, self._given_up = self._given_up, []
             for descriptor in numbers:
                 os.close(descriptor)
+        for action in self._at_end:
+            action()
         if self._lines is not None and self._lines.unwritten_bytes:
             self._write_lines(self._lines)
 

@@ -299,3 +299,17 @@ def test_loop_that_is_at_rest_writes_the_last_line(pairs: Pairs) -> None:
         loop.close_later(number)
 
     run_on(check)
+
+
+def test_end_of_turn_comes_before_the_loop_waits(pairs: Pairs) -> None:
+    async def check(loop: RelayLoop) -> None:
+        ends: list[int] = []
+        number, _ = pairs.make()
+        watcher = Recorder()
+        loop.at_end_of_turn(lambda: ends.append(len(watcher.masks)))
+        loop.watch(number, watcher)
+        await asyncio.sleep(0.01)
+        assert ends[-1] == 1
+        loop.close_later(number)
+
+    run_on(check)
