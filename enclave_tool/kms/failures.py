@@ -108,7 +108,7 @@ def _proxy_unreachable(cause: object, proxy: Address) -> ToolError:
 
 def _tls_failure(error: SSLError, cause: object, proxy: Address) -> ToolError:
     original = cause.args[0] if isinstance(cause, Exception) and cause.args else cause
-    host = str(error.kwargs.get("endpoint_url", "")).removeprefix("https://").strip("/")
+    host = str(error.kwargs.get("endpoint_url", "")).removeprefix("https://").partition("/")[0]
     if isinstance(original, ssl.SSLCertVerificationError):
         return TlsError(
             f"TLS with {host}: certificate rejected: {original.verify_message.rstrip('.')}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pipeline import Pipeline
@@ -65,12 +65,13 @@ def decrypt_lines(
             the line.
     """
     client.send_credentials()  # a problem with credentials or region is not an error of a line
-    failed = 0
-    for number, outcome in _in_order(_decrypt_all(Pipeline(client), iter(lines), template, is_ready)):
+    failed, wrapped = 0, WrappedLines()
+    for number, outcome in _in_order(_decrypt_all(Pipeline(client), _noted(lines, wrapped), template, is_ready)):
+        failure = wrapped.explain(number, outcome if isinstance(outcome, ToolError) else None)
         try:
-            if isinstance(outcome, ToolError):
-                raise outcome
-            result = encode_result(template.operation, outcome, output_format, line_number=number)
+            if failure is not None:
+                raise failure
+            result = encode_result(template.operation, cast("KmsResult", outcome), output_format, line_number=number)
         except ToolError as error:
             if isinstance(error, TransportError) and error.operation == CONNECT:
                 raise _stopped_at(number, error) from error
@@ -92,7 +93,6 @@ def _decrypt_all(
     """Yield outcomes as they arrive; the caller sends back how many lines have been written."""
     number = written = 0
     has_ended = False
-    wrapped = WrappedLines()
     while not (has_ended and pipeline.is_empty):
         if not has_ended and (pipeline.is_empty or (number - written < MAX_IN_FLIGHT and is_ready())):
             line = next(lines, None)
@@ -101,7 +101,7 @@ def _decrypt_all(
                 continue
             number += 1
             try:
-                pipeline.send(number, with_ciphertext(template, _ciphertext(line, wrapped)))
+                pipeline.send(number, with_ciphertext(template, _ciphertext(line)))
             except InputError as error:
                 written = yield number, error
         else:
@@ -122,10 +122,16 @@ def _in_order(outcomes: Generator[_Numbered, int, None]) -> Iterator[_Numbered]:
             number, outcome = outcomes.send(written)
 
 
-def _ciphertext(line: bytes | InputError, wrapped: WrappedLines) -> bytes:
+def _noted(lines: Iterable[bytes | InputError], wrapped: WrappedLines) -> Iterator[bytes | InputError]:
+    for number, line in enumerate(lines, start=1):
+        if isinstance(line, bytes):
+            wrapped.note(number, line)
+        yield line
+
+
+def _ciphertext(line: bytes | InputError) -> bytes:
     if isinstance(line, InputError):
         raise line
-    wrapped.refuse(line)
     return parse_ciphertext(line)
 
 

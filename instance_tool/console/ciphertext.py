@@ -25,7 +25,7 @@ base64 text, is not an accident."""
 MIN_TELLING_KINDS = 8
 """Text of zero bytes alone is base64 and hexadecimal, too."""
 
-_SUBJECT = "CIPHERTEXT"
+SUBJECT = "CIPHERTEXT"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u00ad"))
 """What web pages, word processors and editors add without showing it: byte order mark, zero-width space, word joiner,
@@ -74,7 +74,7 @@ def parse_ciphertext(content: bytes) -> bytes:
 
 def too_long() -> InputError:
     """Return the error for a text that is longer than MAX_TEXT_BYTES."""
-    return InputError(f"{_SUBJECT}: longer than {MAX_TEXT_BYTES} bytes of base64 text")
+    return InputError(f"{SUBJECT}: longer than {MAX_TEXT_BYTES} bytes of base64 text")
 
 
 def _parse(text: str) -> bytes:
@@ -176,4 +176,4 @@ def _bounded(ciphertext: bytes) -> bytes:
 
 
 def _refuse(what: str, hint: str | None) -> NoReturn:
-    raise InputError(f"{_SUBJECT}: {what}", hint=hint)
+    raise InputError(f"{SUBJECT}: {what}", hint=hint)

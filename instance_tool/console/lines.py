@@ -6,36 +6,55 @@ import select
 from io import BufferedReader, BytesIO, UnsupportedOperation
 from typing import Self
 
-from instance_tool.console.ciphertext import MAX_TEXT_BYTES, too_long
-from vsock_wire.errors import InputError
+from instance_tool.console.ciphertext import MAX_TEXT_BYTES, SUBJECT, too_long
+from instance_tool.errors import EnclaveError
+from vsock_wire.errors import InputError, ToolError
 
 WRAPPED_WIDTHS = frozenset({60, 64, 76})
 """Length of the lines into which tools wrap base64: 76 in base64 of GNU and in MIME (RFC 2045), 64 in openssl and PEM
-(RFC 7468), 60 in Ruby. No ciphertext of KMS is so short: the shortest has more than 100 bytes."""
+(RFC 7468), 60 in Ruby."""
+_NOT_A_CIPHERTEXT = ("InvalidCiphertextException", None)
+"""What KMS answers to a part of a ciphertext; kmstool in C gives no code."""
 
 
 class WrappedLines:
-    """Recognizes the lines of a ciphertext that was wrapped: all of one width, and a last one that is not longer."""
+    """Explains the failure of lines that are parts of a ciphertext that was wrapped: all of one width, and a last one.
+
+    A whole ciphertext may have such a width, too, so a line is a part only if it has failed.
+    """
 
     def __init__(self) -> None:
+        self._lines: dict[int, bytes] = {}
         self._width = 0  # of the wrapped ciphertext that the previous line belongs to; 0 if it belongs to none
 
-    def refuse(self, line: bytes) -> None:
-        """Check the next line of the batch; call this for each line, in order.
+    def note(self, number: int, line: bytes) -> None:
+        """Remember a line until ``explain`` is called for it."""
+        self._lines[number] = line.strip()
 
-        Raises:
-            InputError: the line is a part of a wrapped ciphertext.
+    def explain(self, number: int, error: ToolError | None) -> ToolError | None:
+        """Return the error to report for a line; call this for each line, in order.
+
+        Args:
+            number: the line's number.
+            error: why it failed, or None if it did not.
         """
-        text = line.strip()
+        text = self._lines.pop(number, b"")
         size = len(text)
-        starts = size in WRAPPED_WIDTHS and b"=" not in text and text.translate(None, b"+/-_").isalnum()
-        goes_on = 0 < size <= self._width
-        self._width = size if starts else 0
-        if starts or goes_on:
-            raise InputError(
-                "CIPHERTEXT: a part of base64 that is wrapped into several lines",
-                hint="--batch takes one ciphertext per line: encode with base64 -w0, or decrypt without --batch",
-            )
+        is_full = size in WRAPPED_WIDTHS and b"=" not in text and text.translate(None, b"+/-_").isalnum()
+        is_part = _may_be_due_to_wrapping(error) and (is_full or 0 < size <= self._width)
+        self._width = size if is_part and is_full else 0
+        if not is_part:
+            return error
+        return InputError(
+            f"{SUBJECT}: a part of base64 that is wrapped into several lines",
+            hint="--batch takes one ciphertext per line: encode with base64 -w0, or decrypt without --batch",
+        )
+
+
+def _may_be_due_to_wrapping(error: ToolError | None) -> bool:
+    if isinstance(error, EnclaveError):
+        return error.reply.code in _NOT_A_CIPHERTEXT
+    return isinstance(error, InputError)
 
 
 class LineReader:

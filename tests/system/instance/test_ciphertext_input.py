@@ -17,7 +17,6 @@ from nitro_simulator.deployment import processes
 from tests.support.deployment.deployment import Deployment
 from tests.support.project.packages import ROOT
 
-PLAINTEXT = b"pasted plaintext"
 PAGE = (ROOT / "docs/reference/ciphertext-input.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| (?!input |--)(.+) \| (.+) \|$", PAGE, re.MULTILINE))
 
@@ -35,8 +34,10 @@ class Ciphertext:
     def __init__(self, deployment: Deployment, directory: Path) -> None:
         self.deployment = deployment
         self.directory = directory
-        self.raw = deployment.account.key.seal(PLAINTEXT, encryption_context={})
-        assert len(self.raw) % 3 == 1, "the text has padding, and is not valid with one character less"
+        plaintexts = (b"pasted", b"pasted.", b"pasted..")
+        sealed = {deployment.account.key.seal(plaintext, encryption_context={}): plaintext for plaintext in plaintexts}
+        # Then the text has padding, and cannot be read with one character less.
+        self.raw, self.plaintext = next((raw, plaintext) for raw, plaintext in sealed.items() if len(raw) % 3 == 1)
         self.text = b64encode(self.raw).decode()
 
     def file(self, content: bytes | str, name: str = "ciphertext") -> Path:
@@ -94,7 +95,7 @@ INPUTS: dict[str, Callable[[Ciphertext], Given]] = {
         f"\xa0{one.text[:50]}\u200b{one.text[50:]}"
     ),
     "the JSON of `aws kms encrypt`": lambda one: pipe(aws_json(one)),
-    "the JSON of `encrypt --output json`": lambda one: pipe(one.json_of("encrypt", stdin=PLAINTEXT)),
+    "the JSON of `encrypt --output json`": lambda one: pipe(one.json_of("encrypt", stdin=one.plaintext)),
     "the JSON of `genkey --output json`": lambda one: pipe(one.json_of("genkey")),
     "the JSON of `genkeypair --output json`": lambda one: pipe(
         one.json_of("genkeypair", "--key-pair-spec", "ECC_NIST_P256")
@@ -150,7 +151,7 @@ def test_input_gives_what_its_row_says(row: str, ciphertext: Ciphertext) -> None
     done = ciphertext.run(*given.arguments, stdin=given.stdin)
     result = ROWS[row]
     if result == "the plaintext":
-        assert (done.returncode, done.stdout, done.stderr) == (0, PLAINTEXT + b"\n", b"")
+        assert (done.returncode, done.stdout, done.stderr) == (0, ciphertext.plaintext + b"\n", b"")
     elif result in OTHER_SECRETS:
         assert (done.returncode, done.stderr) == (0, b"")
         assert len(done.stdout) > 32
@@ -187,7 +188,7 @@ def test_standard_input_that_is_closed_or_empty_does_not_matter_with_an_argument
         env={**os.environ, **ciphertext.deployment.account.imds_environment},
         capture_output=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, PLAINTEXT + b"\n")
+    assert (done.returncode, done.stdout) == (0, ciphertext.plaintext + b"\n")
 
 
 def test_standard_input_is_left_alone_with_an_argument(ciphertext: Ciphertext) -> None:
@@ -200,4 +201,4 @@ def test_standard_input_is_left_alone_with_an_argument(ciphertext: Ciphertext) -
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, (PLAINTEXT + b"\n") * 3)
+    assert (done.returncode, done.stdout) == (0, (ciphertext.plaintext + b"\n") * 3)

@@ -102,6 +102,16 @@ def test_json_output_names_the_line_and_has_its_result_or_its_error(short_dir: P
     assert (third["Line"], third["Code"]) == (3, outcome.reports[1][1].reply.code)  # type: ignore[attr-defined] # an EnclaveError
 
 
+def test_ciphertext_as_wide_as_a_wrapped_line_is_decrypted_and_a_part_of_one_is_named(short_dir: Path) -> None:
+    whole, part = line("w" * 57), line("bad" * 19)
+    assert len(whole) == len(part) == 77
+    with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:
+        outcome = run(enclave, [whole, part, b"AQ\n", whole])
+    assert outcome.lines == [b"w" * 57, b"", b"\1", b"w" * 57]
+    (report,) = outcome.reports
+    assert (report[0], str(report[1])) == (2, "CIPHERTEXT: a part of base64 that is wrapped into several lines")
+
+
 @pytest.mark.parametrize("output_format", [OutputFormat.RAW, OutputFormat.BASE64])
 def test_failed_line_is_empty_in_the_output(short_dir: Path, output_format: OutputFormat) -> None:
     with ScriptedEnclave(short_dir, Reversing(is_c=False)) as enclave:

@@ -8,7 +8,9 @@ import pytest
 
 from instance_tool.console.ciphertext import MAX_TEXT_BYTES
 from instance_tool.console.lines import LineReader, WrappedLines
-from vsock_wire.errors import InputError
+from instance_tool.errors import EnclaveError
+from vsock_wire.errors import InputError, ToolError, TransportError
+from vsock_wire.protocol.messages import ErrorReply
 
 CIPHERTEXT = bytes(range(185))
 
@@ -57,40 +59,65 @@ class TestReadLines:
             assert list(lines) == [b"last"]
 
 
-def refused(lines: list[bytes]) -> list[bool]:
-    """Return for each line whether it is taken for a part of a wrapped ciphertext."""
+FAULTS = (
+    InputError("CIPHERTEXT: base64 text that is cut short"),
+    EnclaveError(ErrorReply("Could not decrypt ciphertext", "InvalidCiphertextException", "kms")),
+    EnclaveError(ErrorReply("Could not decrypt ciphertext")),
+)
+"""How a part of a ciphertext fails: here, at KMS, and in kmstool in C."""
+
+
+def explained(lines: list[bytes], fault: ToolError | None = FAULTS[0]) -> list[bool]:
+    """Return for each line, all of which fail, whether it is taken for a part of a wrapped ciphertext."""
     wrapped, answers = WrappedLines(), []
-    for line in lines:
-        try:
-            wrapped.refuse(line)
-            answers.append(False)
-        except InputError as error:
-            answers.append("wrapped into several lines" in str(error) and "base64 -w0" in (error.hint or ""))
+    for number, line in enumerate(lines, start=1):
+        wrapped.note(number, line)
+    for number in range(1, len(lines) + 1):
+        error = wrapped.explain(number, fault)
+        assert error is not None
+        assert error is fault or "wrapped into several lines" in str(error)
+        assert error is fault or "base64 -w0" in (error.hint or "")
+        answers.append(error is not fault)
     return answers
 
 
 class TestWrappedLines:
+    @pytest.mark.parametrize("fault", FAULTS)
     @pytest.mark.parametrize("width", [60, 64, 76])
-    def test_every_line_of_a_wrapped_ciphertext_is_refused(self, width: int) -> None:
+    def test_every_line_of_a_wrapped_ciphertext_is_explained(self, width: int, fault: ToolError) -> None:
         text = b64encode(CIPHERTEXT)
         lines = [text[start : start + width] + b"\n" for start in range(0, len(text), width)]
-        assert refused([*lines, *lines]) == [True] * 2 * len(lines)
+        assert explained([*lines, *lines], fault) == [True] * 2 * len(lines)
 
     def test_wrapping_of_python_is_known(self) -> None:
         lines = encodebytes(CIPHERTEXT).splitlines(keepends=True)
-        assert refused(lines) == [True] * len(lines)
+        assert explained(lines) == [True] * len(lines)
 
-    def test_whole_ciphertext_after_a_wrapped_one_is_not_refused(self) -> None:
+    def test_whole_ciphertext_that_fails_after_a_wrapped_one_is_not_explained(self) -> None:
         whole = b64encode(CIPHERTEXT) + b"\n"
-        assert (
-            refused([whole, *encodebytes(CIPHERTEXT).splitlines(), whole, whole]) == [False] + [True] * 4 + [False] * 2
-        )
+        lines = [whole, *encodebytes(CIPHERTEXT).splitlines(), whole, whole]
+        assert explained(lines) == [False] + [True] * 4 + [False] * 2
 
-    @pytest.mark.parametrize(
-        "line", [b"", b"\n", b"AQID", b"a" * 75, b"a" * 63 + b"=", b"a" * 60 + b"!!!!", b'{"a":1}']
-    )
-    def test_other_lines_are_not_refused(self, line: bytes) -> None:
-        assert refused([line, line]) == [False, False]
+    @pytest.mark.parametrize("line", [b"", b"\n", b"AQID", b"a" * 75, b"a" * 63 + b"=", b"a" * 61 + b"!", b'{"a":1}'])
+    def test_other_lines_are_not_explained(self, line: bytes) -> None:
+        assert explained([line, line]) == [False, False]
 
     def test_empty_line_ends_a_wrapped_ciphertext(self) -> None:
-        assert refused([b"a" * 64, b"", b"AQID"]) == [True, False, False]
+        assert explained([b"a" * 64, b"", b"AQID"]) == [True, False, False]
+
+    def test_line_that_did_not_fail_counts_as_whole_whatever_its_width(self) -> None:
+        wrapped = WrappedLines()
+        wrapped.note(1, b"a" * 76)
+        wrapped.note(2, b"AQID")
+        assert wrapped.explain(1, None) is None
+        assert wrapped.explain(2, FAULTS[0]) is FAULTS[0]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            EnclaveError(ErrorReply("x", "AccessDeniedException", "kms")),
+            TransportError("read from", "unix:/x", "closed"),
+        ],
+    )
+    def test_failure_for_another_reason_is_not_explained(self, error: ToolError) -> None:
+        assert explained([b"a" * 76, b"a" * 76], error) == [False, False]
