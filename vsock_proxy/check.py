@@ -106,6 +106,8 @@ class _RouteChecker:
     async def _check_hosts(self) -> None:
         """Try every host that the allowlist names; some need not answer, such as those of other partitions."""
         destinations = _named_destinations(self._permissions.allowlist)
+        if not destinations:
+            self._print("not tried: the allowlist names no single host")
         turns = asyncio.Semaphore(MAX_CHECKS)
 
         async def check_one(destination: Destination) -> ProxyError | None:

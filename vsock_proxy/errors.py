@@ -80,5 +80,5 @@ class HeadError(ProxyError):
     """
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"CONNECT: {message}")
+        super().__init__(message)
         self.status = status

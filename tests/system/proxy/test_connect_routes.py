@@ -161,7 +161,7 @@ def test_head_that_drips_is_refused_at_the_connect_timeout(bench: Bench, head: b
             if not data:
                 break
         time.sleep(0.01)
-    assert answer.startswith(b"HTTP/1.1 408 Request Timeout: CONNECT: the request did not come within 0.3 s")
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout: the request did not come within 0.3 s")
 
 
 def test_reload_changes_what_the_next_request_may_reach(bench: Bench) -> None:
@@ -264,3 +264,15 @@ def test_check_fails_if_no_host_of_a_connect_route_answers(bench: Bench) -> None
         with Proxy("check", "--config", str(bench.config)) as check:
             assert check.wait() == 3
             assert "none of the 1 hosts in the allowlist answers" in check.log
+
+
+def test_check_says_if_the_allowlist_names_no_host_that_it_could_try(bench: Bench) -> None:
+    bench.allow(
+        ("10.0.0.0/8", 443),
+        ("'*.example'", 443),
+        routes=f"routes: [{{listen: 'unix:{bench.path}', connect: true}}]\n",
+    )
+    with Proxy("check", "--config", str(bench.config)) as check:
+        assert check.process.stdout is not None
+        assert check.wait() == 0
+        assert "-> CONNECT: not tried: the allowlist names no single host" in check.process.stdout.read()
