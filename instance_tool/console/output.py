@@ -87,7 +87,8 @@ def error_fields(error: ToolError) -> JsonObject:
     fields: JsonObject = {"Error": str(error), "Code": error_code(error), "Hint": error.hint}
     if isinstance(error, EnclaveError):
         reply = error.reply
-        fields |= {"Service": reply.service, "HttpStatus": reply.http_status, "RequestId": reply.request_id}
+        fields |= {"Reason": reply.reason, "Service": reply.service}
+        fields |= {"HttpStatus": reply.http_status, "RequestId": reply.request_id}
     return {name: value for name, value in {**fields, "ExitCode": int(error.exit_code)}.items() if value is not None}
 
 

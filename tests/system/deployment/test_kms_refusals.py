@@ -335,7 +335,7 @@ def test_plaintext_of_5000_bytes_is_refused_before_kms_is_asked_with_a_hint_abou
 
 
 class TestOtherFronts:
-    """A batch, a trace and the local service use the same table."""
+    """A batch, a trace, errors in JSON, the local service and doctor use the same table."""
 
     HINT = hint_for("AccessDeniedException", Reason.DENY_IN_IDENTITY_POLICY, Operation.DECRYPT)
 
@@ -353,6 +353,12 @@ class TestOtherFronts:
         done = shared.instance("--explain", *CONTEXT_OPTIONS, shared.encrypt(b"x"))
         assert done.returncode == 5
         assert done.stderr.decode().endswith(f"\nhint: {self.HINT}\n")
+
+    def test_error_in_json_has_hint_reason_and_exit_code(self, shared: Deployment) -> None:
+        done = shared.instance("--output", "json", *CONTEXT_OPTIONS, shared.encrypt(b"x"))
+        fields = json.loads(done.stderr)
+        assert (done.returncode, fields["ExitCode"], fields["Code"]) == (5, 5, "AccessDeniedException")
+        assert (fields["Reason"], fields["Hint"]) == ("DenyInIdentityPolicy", self.HINT)
 
     def test_client_of_the_local_service_gets_the_same_exit_code_and_hint(self, shared: Deployment) -> None:
         shared.start_serve("refused-serve")

@@ -203,6 +203,7 @@ class TestErrorsAsJson:
             peer.send({"Status": "Ok", "Protocol": 2})
             peer.receive()
             reply = {"Code": "AccessDeniedException", "Service": "kms", "HttpStatus": 400, "RequestId": "r-1"}
+            reply["Reason"] = "KeyNotFound"
             peer.send({"Status": "Error", "Message": "no", "Hint": "look", **reply})
 
         with ScriptedEnclave(short_dir, converse) as enclave:
@@ -214,6 +215,7 @@ class TestErrorsAsJson:
             "Service": "kms",
             "HttpStatus": 400,
             "RequestId": "r-1",
+            "Reason": "KeyNotFound",
             "ExitCode": 5,
         }
 
