@@ -7,32 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from nitro_simulator.kms.access.policies import AccountPolicies
 from tests.support.deployment.deployment import CONTEXT_OPTIONS, Deployment, deploy
+from tests.support.deployment.refusals import Command, Done, check_refusal, hint_for, run_both
 from tools.reference.refusal_page import WORDS
-from vsock_wire.protocol.kms_operations import DATA_KEY_HINT, KMS_OPERATIONS
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
 from vsock_wire.protocol.refusals.row import Reason
-from vsock_wire.protocol.refusals.table import find_refusal
 from vsock_wire.protocol.vocabulary import Operation
-
-RSA = ("--encryption-algorithm", "RSAES_OAEP_SHA_256")
-Done = subprocess.CompletedProcess[bytes]
-
-
-class Command(NamedTuple):
-    """One operation, as both programs are asked for it."""
-
-    instance: tuple[str, ...]
-    enclave_cli: tuple[str, ...]
-    stdin: bytes = b""
 
 
 @pytest.fixture(scope="module")
@@ -70,26 +57,6 @@ def command_for(shared: Deployment, operation: Operation) -> Command:
         ),
     }  # fmt: skip
     return commands[operation]
-
-
-def both(shared: Deployment, command: Command) -> Iterator[tuple[str, Done]]:
-    yield "kmstool-instance", shared.instance(*command.instance, stdin=command.stdin)
-    yield "kmstool-enclave-cli", shared.enclave_cli(*command.enclave_cli, stdin=command.stdin)
-
-
-def check(program: str, done: Done, *, exit_code: int, code: str, hint: str) -> None:
-    """Check what a user sees: nothing on standard output, one error that has KMS's code, and one hint."""
-    assert (done.returncode, done.stdout) == (exit_code, b""), done.stderr
-    error, hint_line = [line for line in done.stderr.decode().splitlines() if line.startswith((program, "hint: "))]
-    assert error.startswith(f"{program}: error: Could not ")
-    assert f": {code}" in error
-    assert hint_line == f"hint: {hint}"
-
-
-def hint_for(code: str, reason: Reason | None, operation: Operation) -> str:
-    row = find_refusal(code, reason, operation)
-    assert row is not None
-    return row.hint
 
 
 CODES = {
@@ -143,7 +110,7 @@ class TestPlannedErrors:
         reason = Reason.CLOCK if code == "RequestExpired" else None
         texts = set()
         for program, done in self._refused(shared, code, operation):
-            check(program, done, exit_code=exit_code, code=code, hint=hint_for(code, reason, operation))
+            check_refusal(program, done, exit_code=exit_code, code=code, hint=hint_for(code, reason, operation))
             error = done.stderr.decode().replace(program, "PROGRAM").partition("\nhint: ")[0]
             texts.add(re.sub(r"request id [\w-]+", "request id ...", error))
         (text,) = texts
@@ -161,13 +128,13 @@ class TestPlannedErrors:
         code = "ValidationException"
         message = "1 validation error detected: Value 'x' at 'keyId' failed to satisfy constraint: x"
         for program, done in self._refused(shared, code, operation, message=message):
-            check(program, done, exit_code=1, code=code, hint=hint_for(code, Reason.PARAMETER, operation))
+            check_refusal(program, done, exit_code=1, code=code, hint=hint_for(code, Reason.PARAMETER, operation))
 
     @staticmethod
     def _refused(shared: Deployment, code: str, operation: Operation, **options: str) -> Iterator[tuple[str, Done]]:
         """Run both programs while KMS fails every attempt at the operation."""
         shared.account.kms.fail(code, operation=operation, count=100, **options)
-        yield from both(shared, command_for(shared, operation))
+        yield from run_both(shared, command_for(shared, operation))
 
 
 def _policy(effect: str, **more: object) -> str:
@@ -231,13 +198,13 @@ class TestAccess:
         )
         shared.account.kms.fail(code, operation="Decrypt", message=text)
         done = shared.instance(*command_for(shared, Operation.DECRYPT).instance)
-        check("kmstool-instance", done, exit_code=5, code=code, hint=hint_for(code, reason, Operation.DECRYPT))
+        check_refusal("kmstool-instance", done, exit_code=5, code=code, hint=hint_for(code, reason, Operation.DECRYPT))
 
     @staticmethod
     def _check(shared: Deployment, command: Command, reason: Reason, operation: Operation) -> None:
         code = "AccessDeniedException"
-        for program, done in both(shared, command):
-            check(program, done, exit_code=5, code=code, hint=hint_for(code, reason, operation))
+        for program, done in run_both(shared, command):
+            check_refusal(program, done, exit_code=5, code=code, hint=hint_for(code, reason, operation))
 
     def test_ciphertext_of_a_key_that_does_not_exist_here_has_the_hint_about_the_region(
         self, shared: Deployment
@@ -257,81 +224,9 @@ class TestDocument:
             foreign = elsewhere.account.enclave
             shared.start_enclave("foreign", "--nsm", str(foreign.nsm_address))
             done = shared.instance(*CONTEXT_OPTIONS, ciphertext, enclave="foreign")
-            check("kmstool-instance", done, exit_code=5, code="ValidationException", hint=hint)
+            check_refusal("kmstool-instance", done, exit_code=5, code="ValidationException", hint=hint)
             done = shared.enclave_cli("decrypt", "--ciphertext", ciphertext, *CONTEXT_OPTIONS, enclave=foreign)
-            check("kmstool-enclave-cli", done, exit_code=5, code="ValidationException", hint=hint)
-
-
-@pytest.fixture(scope="module")
-def rsa(shared: Deployment) -> tuple[str, str]:
-    """Return the ARN of an RSA key that everybody may use, and a ciphertext of it."""
-    anybody = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": anybody})
-    key = shared.account.kms.create_key(spec="RSA_2048", policy=policy)
-    sealed = key.seal(b"the plaintext", algorithm=RSA[1], encryption_context={})
-    return key.arn, b64encode(sealed).decode()
-
-
-class TestAsymmetricKeys:
-    def decrypting(self, ciphertext: str, *options: str) -> Command:
-        return Command((ciphertext, *options), ("decrypt", "--ciphertext", ciphertext, *options))
-
-    def test_both_options_together_decrypt(self, shared: Deployment, rsa: tuple[str, str]) -> None:
-        key, ciphertext = rsa
-        by_instance, by_enclave_cli = (
-            done.stdout for _, done in both(shared, self.decrypting(ciphertext, "--key-id", key, *RSA))
-        )
-        assert by_instance == b"the plaintext\n"
-        assert by_enclave_cli == b"PLAINTEXT: " + b64encode(b"the plaintext") + b"\n"
-
-    @pytest.mark.parametrize(
-        ("with_key", "code"), [(False, "InvalidCiphertextException"), (True, "InvalidKeyUsageException")]
-    )
-    def test_hint_names_both_options_if_one_or_both_are_missing(
-        self, shared: Deployment, rsa: tuple[str, str], *, with_key: bool, code: str
-    ) -> None:
-        key, ciphertext = rsa
-        for program, done in both(shared, self.decrypting(ciphertext, *(("--key-id", key) if with_key else ()))):
-            hint = hint_for(code, None, Operation.DECRYPT)
-            assert "--key-id and --encryption-algorithm RSAES_OAEP_SHA_256" in hint
-            check(program, done, exit_code=1, code=code, hint=hint)
-
-    def test_algorithm_without_a_key_is_refused_before_kms_is_asked(
-        self, shared: Deployment, rsa: tuple[str, str]
-    ) -> None:
-        asked = len(shared.account.kms.journal.entries())
-        for program, done in both(shared, self.decrypting(rsa[1], *RSA)):
-            assert (done.returncode, done.stdout) == (2, b"")
-            assert done.stderr.decode() == (
-                f"{program}: error: --encryption-algorithm: an asymmetric algorithm needs --key-id\n"
-                "hint: pass --key-id with the asymmetric key: its ciphertexts do not name it\n"
-            )
-        assert len(shared.account.kms.journal.entries()) == asked
-
-    @pytest.mark.parametrize(("size", "exit_code"), [(190, 0), (191, 1)])
-    def test_plaintext_that_is_too_long_for_an_rsa_key_has_a_hint_about_data_keys(
-        self, shared: Deployment, rsa: tuple[str, str], size: int, exit_code: int
-    ) -> None:
-        arguments = ("encrypt", "--key-id", rsa[0], *RSA)
-        for program, done in both(shared, Command(arguments, arguments, bytes(size))):
-            if exit_code == 0:
-                assert done.returncode == 0
-                continue
-            hint = hint_for("ValidationException", Reason.PARAMETER, Operation.ENCRYPT)
-            assert "generate a data key with genkey" in hint
-            check(program, done, exit_code=1, code="ValidationException", hint=hint)
-
-
-def test_plaintext_of_5000_bytes_is_refused_before_kms_is_asked_with_a_hint_about_data_keys(shared: Deployment) -> None:
-    asked = len(shared.account.kms.journal.entries())
-    arguments = ("encrypt", "--key-id", shared.account.key.arn)
-    for program, done in both(shared, Command(arguments, arguments, bytes(5_000))):
-        assert (done.returncode, done.stdout) == (2, b"")
-        assert done.stderr.decode() == (
-            f"{program}: error: standard input: longer than 4096 bytes, the most that KMS encrypts\n"
-            f"hint: {DATA_KEY_HINT}\n"
-        )
-    assert len(shared.account.kms.journal.entries()) == asked
+            check_refusal("kmstool-enclave-cli", done, exit_code=5, code="ValidationException", hint=hint)
 
 
 class TestOtherFronts:
@@ -363,43 +258,9 @@ class TestOtherFronts:
     def test_client_of_the_local_service_gets_the_same_exit_code_and_hint(self, shared: Deployment) -> None:
         shared.start_serve("refused-serve")
         done = shared.instance(*CONTEXT_OPTIONS, shared.encrypt(b"x"), enclave="refused-serve", region=False)
-        check("kmstool-instance", done, exit_code=5, code="AccessDeniedException", hint=self.HINT)
+        check_refusal("kmstool-instance", done, exit_code=5, code="AccessDeniedException", hint=self.HINT)
 
     def test_doctor_shows_the_hint_of_the_reason(self, shared: Deployment) -> None:
         done = shared.instance("doctor", *CONTEXT_OPTIONS, "--ciphertext", shared.encrypt(b"x"))
         assert done.returncode == 1
         assert f"-> {self.HINT}\n" in done.stdout.decode()
-
-
-def test_dry_run_asks_kms_and_gives_nothing(shared: Deployment) -> None:
-    ciphertext = shared.encrypt(b"x")
-    command = Command(
-        (*CONTEXT_OPTIONS, "--dry-run", ciphertext),
-        ("decrypt", "--ciphertext", ciphertext, *CONTEXT_OPTIONS, "--dry-run"),
-    )
-    for program, done in both(shared, command):
-        assert (done.returncode, done.stdout) == (0, b"")
-        assert done.stderr.decode() == f"{program}: dry run: KMS would perform Decrypt\n"
-        assert shared.account.kms.journal.entries()[-1].verdict == "DryRunOperationException"
-
-
-def test_token_of_a_new_grant_lets_a_caller_in_whom_no_policy_allows(
-    shared: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = {"Effect": "Allow", "Principal": "*", "Action": "kms:DescribeKey", "Resource": "*"}
-    kms = shared.account.kms
-    monkeypatch.setattr(kms, "grant_delay", timedelta(minutes=5))
-    key = kms.create_key(policy=json.dumps({"Version": "2012-10-17", "Statement": policy}))
-    token = kms.create_grant(key, grantee=shared.account.role_arn, operations=["Decrypt"])
-    ciphertext = b64encode(key.seal(b"the plaintext", encryption_context={})).decode()
-    hint = hint_for("AccessDeniedException", Reason.NO_RESOURCE_POLICY_ALLOWS, Operation.DECRYPT)
-    for program, done in both(shared, Command((ciphertext,), ("decrypt", "--ciphertext", ciphertext))):
-        check(program, done, exit_code=5, code="AccessDeniedException", hint=hint)
-    options = (ciphertext, "--grant-token", token)
-    examined = shared.instance("doctor", "--ciphertext", *options)
-    assert (examined.returncode, b"NOT OK" in examined.stdout) == (0, False), examined.stdout
-    by_instance, by_enclave_cli = (
-        done.stdout for _, done in both(shared, Command(options, ("decrypt", "--ciphertext", *options)))
-    )
-    assert by_instance == b"the plaintext\n"
-    assert by_enclave_cli == b"PLAINTEXT: " + b64encode(b"the plaintext") + b"\n"
