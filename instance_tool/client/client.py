@@ -211,7 +211,7 @@ class EnclaveClient:
             return
         if self._source is None:
             raise ValueError("credentials: none given; call set_credentials first")
-        self._connection.send_credentials(self._source.current(), self._region)
+        self._connection.send_credentials(self._source.current(wait_s=self._timeout_s), self._region)
 
     @property
     def may_repeat(self) -> bool:
@@ -224,7 +224,8 @@ class EnclaveClient:
         if not self._connection.is_open or self.is_legacy_peer or is_recording():
             return False
         return self._has_peer_credentials or (
-            self._source is not None and self._source.current() == self._connection.credentials_sent
+            self._source is not None
+            and self._source.current(wait_s=self._timeout_s) == self._connection.credentials_sent
         )
 
     def send_ahead(self, request: KmsRequest) -> str:
@@ -273,7 +274,7 @@ class EnclaveClient:
     def _has_new_credentials(self) -> bool:
         if self._source is None or self._connection.credentials_sent is None:
             return False
-        return self._source.renewed(self._connection.credentials_sent) is not None
+        return self._source.renewed(self._connection.credentials_sent, wait_s=self._timeout_s) is not None
 
     def _bounded(self, message: JsonObject) -> JsonObject:
         """Return the message with a time limit for KMS below the reply's timeout, unless it has one already."""

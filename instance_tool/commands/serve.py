@@ -95,7 +95,7 @@ def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
         is_legacy = first.is_legacy_peer
         pool = EnclavePool(new_client, size=1 if is_legacy else settings.enclave_connections)
         region = first.region or (None if is_legacy else reply_text(first.describe(), REGION))
-        served = ServedEnclave(pool, region, is_legacy)
+        served = ServedEnclave(pool, region, is_legacy, source)
         first.close()
         if not settings.quiet:
             click.echo(f"{PROGRAM}: serving {address} for {first.address}", err=True)

@@ -113,7 +113,7 @@ class CredentialSettings(ConnectionSettings):
                 client.leave_credentials_to_peer()
             else:
                 source = self.credential_source()
-                source.current()  # fails here, before anything is connected
+                source.current(wait_s=self.timeout_s)  # fails here, before anything is connected
                 region = self.region_source()
                 region.known()  # so does this
                 client.set_credentials(source, region)

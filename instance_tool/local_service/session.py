@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
+from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import INSTANCE_SERVICE, BusyError, EnclaveError, InstanceCode, LegacyPeerError
 from vsock_wire.errors import CredentialsError, ToolError, TransportError
 from vsock_wire.protocol.json_codec import JsonObject
-from vsock_wire.protocol.kms_operations import KMS_OPERATIONS
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, TIMEOUT_S_FIELD
 from vsock_wire.protocol.messages import ErrorReply, parse_operation
 from vsock_wire.protocol.vocabulary import (
     CREDENTIALS_HELD,
@@ -26,6 +27,8 @@ from vsock_wire.protocol.vocabulary import (
 )
 from vsock_wire.rpc.handler import Outcome, RequestHandler
 
+CREDENTIALS_WAIT_S = 30.0
+"""How long a request without a ``TimeoutS`` waits for credentials; as long as kmstool-instance waits for a reply."""
 _CODES: dict[type[ToolError], InstanceCode | EnclaveCode] = {
     BusyError: EnclaveCode.BUSY,
     CredentialsError: InstanceCode.NO_CREDENTIALS,
@@ -42,11 +45,13 @@ class ServedEnclave:
         pool: the connections to the enclave.
         region: AWS region of KMS, set here or in the enclave; None if neither sets one.
         is_legacy_enclave: whether the enclave runs kmstool in C, which cannot describe itself.
+        source: finds the credentials; None if they are fixed.
     """
 
     pool: EnclavePool
     region: str | None
     is_legacy_enclave: bool = False
+    source: CredentialSource | None = None
 
 
 class LocalSession(RequestHandler):
@@ -74,6 +79,10 @@ class LocalSession(RequestHandler):
         if operation is Operation.SET_CLIENT:
             return self._set_client(message)
         try:
+            if (
+                self._served.source and operation is not Operation.DESCRIBE
+            ):  # found here, so that nobody waits for it with a lent client
+                self._served.source.current(wait_s=_wait_s(message))
             with self._served.pool.lend() as client:
                 if operation is Operation.DESCRIBE:
                     return self._describe(client)
@@ -93,6 +102,14 @@ class LocalSession(RequestHandler):
     def _describe(self, client: EnclaveClient) -> JsonObject:
         description = {PROTOCOL: PROTOCOL_VERSION} if self._served.is_legacy_enclave else client.describe()
         return {**description, REGION: self._served.region, CREDENTIALS_HELD: True}
+
+
+def _wait_s(message: JsonObject) -> float:
+    """Return how long a client waits for credentials: as long as for KMS, if it says so."""
+    timeout_s = message.get(TIMEOUT_S_FIELD)
+    if isinstance(timeout_s, int | float) and 0 < timeout_s < CREDENTIALS_WAIT_S:
+        return timeout_s
+    return CREDENTIALS_WAIT_S
 
 
 def _refuse(error: ToolError, failure: str | None = None) -> ErrorReply:

@@ -67,8 +67,10 @@ class Deployment:
             environment=environment,
         )
 
-    def start_serve(self, name: str = "serve", *options: str, enclave: str = "enclave") -> processes.Tool:
-        """Start kmstool-instance serve, with the credentials of the simulated IMDS, instead of an enclave's server."""
+    def start_serve(
+        self, name: str = "serve", *options: str, enclave: str = "enclave", environment: dict[str, str] | None = None
+    ) -> processes.Tool:
+        """Start kmstool-instance serve, by default with the credentials of the simulated IMDS."""
         address = commands.enclave_address(self.account, name)
         return self._start(
             name,
@@ -77,7 +79,7 @@ class Deployment:
                 "serve", "--socket", address.path, *options,
             ],
             listens_on=address,
-            environment=self.account.imds_environment,
+            environment=self.account.imds_environment if environment is None else environment,
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -205,3 +205,37 @@ class TestThreads:
             thread.join()
         assert results == ["ASIA1"] * 8
         assert metadata.asked == 1
+
+    def test_caller_waits_for_a_fetch_that_hangs_only_as_long_as_it_wants(
+        self, source: CredentialSource, metadata: Metadata
+    ) -> None:
+        may_answer = threading.Event()
+        metadata.before_answer = lambda: may_answer.wait(TIMEOUT_S)
+        for _ in range(3):
+            with pytest.raises(CredentialsError, match=r"^no AWS credentials yet after 0\.05 s"):
+                source.current(wait_s=0.05)
+        assert metadata.asked == 1
+        may_answer.set()
+        assert source.current(wait_s=TIMEOUT_S).access_key_id == "ASIA1"
+        assert metadata.asked == 1
+
+    def test_caller_whose_credentials_were_refused_waits_only_as_long_as_it_wants(
+        self, source: CredentialSource, metadata: Metadata
+    ) -> None:
+        first = source.current()
+        may_answer = threading.Event()
+        metadata.before_answer = lambda: may_answer.wait(TIMEOUT_S)
+        assert source.renewed(first, wait_s=0.05) is None
+        may_answer.set()
+        renewed = source.renewed(first, wait_s=TIMEOUT_S)
+        assert renewed is not None
+        assert (renewed.access_key_id, metadata.asked) == ("ASIA2", 2)
+
+    def test_bug_in_the_provider_reaches_every_caller(self) -> None:
+        def find() -> FoundCredentials:
+            raise KeyError("bug")
+
+        source = CredentialSource(find)
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                source.current(wait_s=TIMEOUT_S)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def session(
         return client
 
     pool = EnclavePool(new_client, size=1)
-    return LocalSession(ServedEnclave(pool, region)), pool
+    return LocalSession(ServedEnclave(pool, region, source=source)), pool
 
 
 @pytest.fixture
@@ -196,6 +197,26 @@ def test_missing_credentials_are_named(short_dir: Path) -> None:
         "attach one",
     )
     assert EnclaveError(reply).exit_code is ExitCode.NO_CREDENTIALS
+
+
+def test_client_waits_for_credentials_as_long_as_it_says_and_holds_no_connection_meanwhile(short_dir: Path) -> None:
+    may_answer = threading.Event()
+
+    def find() -> FoundCredentials:
+        may_answer.wait(60)
+        return FoundCredentials(OWN, "the test")
+
+    local, pool = session(UnixAddress(str(short_dir / "nobody")), find)
+    replies: list[Message] = []
+    patient = threading.Thread(target=lambda: replies.append(local.take(json.dumps(DECRYPT).encode()).answer()))
+    patient.start()
+    with pool.lend():  # the only one
+        reply = failure(local.take(json.dumps({**DECRYPT, "TimeoutS": 0.05}).encode()).answer())
+        assert (reply.code, reply.service) == ("NoCredentials", "instance")
+        assert "no AWS credentials yet after 0.05 s" in reply.message
+    may_answer.set()
+    patient.join(60)
+    assert replies[0]["Code"] == "EnclaveUnreachable"
 
 
 def test_garbage_from_the_enclave_is_not_blamed_on_the_client(ask: Ask, enclave: Enclave) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import stat
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from instance_tool.local_service.socket import listen_private_socket
-from vsock_wire.errors import InputError, TransportError
+from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress
 
 
@@ -57,77 +56,6 @@ def test_socket_that_replaced_it_is_left_alone(short_dir: Path) -> None:
         (short_dir / "s").unlink()
         (short_dir / "s").write_text("another's")
     assert (short_dir / "s").read_text() == "another's"
-
-
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702, 0o1777], ids=oct)
-def test_folder_that_others_can_write_to_is_refused(short_dir: Path, mode: int) -> None:
-    folder = short_dir / "open"
-    folder.mkdir()
-    folder.chmod(mode)
-    with (
-        pytest.raises(InputError, match=r"--socket: folder .* is writable by other users$"),
-        listen_private_socket(address_in(folder)),
-    ):
-        pass
-    assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", [0o700, 0o755, 0o750], ids=oct)
-def test_folder_that_others_can_only_read_is_accepted(short_dir: Path, mode: int) -> None:
-    folder = short_dir / "closed"
-    folder.mkdir()
-    folder.chmod(mode)
-    with listen_private_socket(address_in(folder)):
-        pass
-
-
-def test_parent_that_others_can_write_to_is_refused_without_a_sticky_bit(short_dir: Path) -> None:
-    folder = short_dir / "a" / "b"
-    folder.mkdir(parents=True)
-    folder.parent.chmod(0o1777)
-    with listen_private_socket(address_in(folder)):
-        pass
-    folder.parent.chmod(0o777)
-    with (
-        pytest.raises(InputError, match=f"folder {short_dir}/a is writable by other users"),
-        listen_private_socket(address_in(folder)),
-    ):
-        pass
-
-
-def test_folder_is_checked_after_symbolic_links_are_resolved(short_dir: Path) -> None:
-    folder = short_dir / "open"
-    folder.mkdir()
-    folder.chmod(0o777)
-    (short_dir / "link").symlink_to(folder)
-    with (
-        pytest.raises(InputError, match=f"folder {folder} is writable by other users"),
-        listen_private_socket(address_in(short_dir / "link")),
-    ):
-        pass
-
-
-def test_folder_of_another_user_is_refused(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = short_dir / "theirs"
-    folder.mkdir()
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.chown(folder, 12_345, 12_345)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 12_345)
-    with (
-        pytest.raises(InputError, match=r"folder .* belongs to another user$"),
-        listen_private_socket(address_in(folder)),
-    ):
-        pass
-
-
-def test_folder_that_is_not_there_is_an_input_error(short_dir: Path) -> None:
-    with (
-        pytest.raises(InputError, match=r"--socket: folder .*: no such file or directory$"),
-        listen_private_socket(address_in(short_dir / "no")),
-    ):
-        pass
 
 
 def test_relative_path_is_resolved_before_the_check(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
