@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import resource
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vsock_proxy.config.destination import IpAddress
 from vsock_proxy.config.source import ConfigSource
@@ -64,6 +64,8 @@ class Limits:
         idle_timeout_s: time without a byte in either direction before the connection is closed; 0 means no limit.
         drain_timeout_s: for connections to finish after SIGTERM.
         dns_refresh_s: between two lookups of a name.
+        descriptors: how many the process may have open; as it was at startup, because a reload in a moment of want must
+            not reduce the number of connections for good.
     """
 
     max_connections: int | None
@@ -71,6 +73,7 @@ class Limits:
     idle_timeout_s: float = IDLE_TIMEOUT_S
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     dns_refresh_s: float = DNS_REFRESH_S
+    descriptors: int = field(default_factory=soft_descriptor_limit)
 
     def capacity(self, listeners: int) -> tuple[int, int]:
         """Return how many clients may be connected, and how many more may wait for that.
@@ -78,7 +81,7 @@ class Limits:
         Args:
             listeners: how many descriptors listen.
         """
-        descriptors = max(0, soft_descriptor_limit() - RESERVED_DESCRIPTORS - listeners)
+        descriptors = max(0, self.descriptors - RESERVED_DESCRIPTORS - listeners)
         fitting = max(1, descriptors // DESCRIPTORS_PER_CONNECTION)
         most = fitting if self.max_connections is None else min(self.max_connections, fitting)
         return most, min(MAX_WAITING, max(0, descriptors - most * DESCRIPTORS_PER_CONNECTION))

@@ -171,6 +171,7 @@ def main(seconds: float, seed: int) -> None:
     explained = sum(client.explained for client in honest)
     print(f"exchanges: {exchanges:,}; refused for want of descriptors: {explained}; lost: {len(lost)}")
     print(f"before: {before}\nafter:  {after}\nexit code after SIGTERM: {code}")
+    print("refused: " + ", ".join(f"{count} x {reason}" for reason, count in stage.refusals.most_common(8)))
     print("".join(f"{text}\n" for text in [*lost[:10], *bugs[:10]]), end="")
     sys.exit(bool(lost or bugs or code or not is_back(after, before)))
 

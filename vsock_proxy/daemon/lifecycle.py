@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -41,6 +42,7 @@ def serve(settings: ServeSettings) -> ExitCode:
     if sys.stderr is not None:
         writer, log = write_without_waiting(PACKAGE, sys.stderr.fileno(), as_json=settings.logs_json)
         relay_loop.write_together(writer)
+    gc.freeze()  # what is there now stays, and need not be looked at again and again
     try:
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(relay_loop)) as runner:
             return runner.run(serve_until_stopped(settings, relay_loop, log or log_event))

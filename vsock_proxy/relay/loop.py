@@ -170,7 +170,7 @@ class RelayLoop(selectors.BaseSelector):
         while True:
             self._end_turn()  # first, for what asyncio's callbacks have given up and logged
             ready = self._turn(self._wait_s(until_s))
-            if ready or self._must_return or (until_s is not None and self._clock() >= until_s):
+            if ready or self._must_return or (until_s is not None and self.now_s >= until_s):
                 self._must_return = False
                 self._end_turn()
                 return ready
@@ -227,7 +227,7 @@ class RelayLoop(selectors.BaseSelector):
     def _write_lines(self, lines: Lines) -> None:
         if self._first_line_s is None:
             self._first_line_s = self.now_s
-        if lines.unwritten_bytes >= MANY_BYTES or self._clock() >= self._first_line_s + LINGER_S:
+        if lines.unwritten_bytes >= MANY_BYTES or self.now_s >= self._first_line_s + LINGER_S:
             self._first_line_s = None
             lines.flush()
 

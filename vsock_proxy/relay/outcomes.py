@@ -30,7 +30,7 @@ class Ending:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason.value
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
 CLOSED = Ending(EndReason.CLOSED)

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,6 +37,7 @@ class Stage:
         config: the proxy's config file.
         tcp_port: where the proxy takes TCP clients for the echo.
         pid: the proxy's process.
+        refusals: how often the proxy has refused a client, by its reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,6 +50,7 @@ class Stage:
         self._hosts = folder / "hosts"
         self.config = folder / "config.yaml"
         self.log: list[str] = []
+        self.refusals: Counter[str] = Counter()
         with socket.create_server(("127.0.0.1", 0)) as finder:
             self.tcp_port: int = finder.getsockname()[1]
 
@@ -89,7 +92,9 @@ class Stage:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._may_read.wait()
-            if "connection from" not in line and "refused" not in line:
+            if " refused " in line:
+                self.refusals[line.rpartition(": ")[2].strip()] += 1
+            elif "connection from" not in line:
                 self.log.append(line)
             if READY in line:
                 self._is_ready.set()

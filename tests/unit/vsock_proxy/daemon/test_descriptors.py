@@ -63,3 +63,12 @@ def test_clients_may_wait_if_fewer_connections_are_wanted_than_fit(monkeypatch: 
     assert Limits(1_000).capacity(1) == (300, 0)
     FakeLimits(100_000, 100_000).install(monkeypatch)
     assert Limits(4).capacity(1) == (4, MAX_WAITING)
+
+
+def test_limit_that_is_lowered_later_does_not_lower_the_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload works the number out again, perhaps while somebody has lowered the limit for a moment."""
+    with monkeypatch.context() as patch:
+        FakeLimits(1_029, 1_029).install(patch)
+        limits = Limits(None)
+        FakeLimits(200, 1_029).install(patch)
+        assert limits.capacity(1) == (300, 0)
