@@ -215,7 +215,7 @@ class SimulatedAccount:
         )
 
     def _kms_certificate(self) -> ServerTls:
-        hosts = [find_region(name).kms_host for name in self.kms.regions]
+        hosts = [host for name in self.kms.regions for host in find_region(name).kms_hosts]
         return self.tls.server_certificate(*hosts, "localhost", "127.0.0.1")
 
     def _create_key(self, *, is_multi_region: bool) -> KmsKey:

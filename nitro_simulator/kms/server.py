@@ -92,7 +92,7 @@ class KmsServer(HttpServer):
     def _kms_for(self, request: HttpRequest) -> SimulatedKms:
         host = (request.header("Host") or "").partition(":")[0]
         for region, kms in self.kms.regions.items():
-            if host == find_region(region).kms_host:
+            if host in find_region(region).kms_hosts:
                 return kms
         return self.kms.regions.get(claimed_region(request) or "", self.kms)
 

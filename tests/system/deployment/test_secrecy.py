@@ -80,7 +80,7 @@ def test_the_session_did_its_work_and_logged_it(session: Session) -> None:
     """Make sure that there was something to search: an empty log has no secrets either."""
     assert session.results["a decrypt"].stdout == PLAINTEXT + b"\n"
     assert session.results["a decrypt by IMDSv2"].stdout == PLAINTEXT + b"\n"
-    assert session.results["a batch"].stdout == (PLAINTEXT + b"\n") * 2
+    assert session.results["a batch"].stdout == PLAINTEXT + b"\n\n" + PLAINTEXT + b"\n"
     assert session.results["an explained decrypt"].stdout == PLAINTEXT + b"\n"
     assert b"opened CiphertextForRecipient" in session.logged["standard error of an explained decrypt"]
     assert session.results["a diagnosis"].returncode == 0
