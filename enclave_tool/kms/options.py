@@ -21,6 +21,7 @@ from vsock_wire.net.address import (
     VsockAddress,
     parse_address,
 )
+from vsock_wire.protocol.messages import is_region_name
 
 PROXY_PORT = 8_000
 """The default in vsock-proxy's examples and in kmstool's code."""
@@ -30,8 +31,6 @@ READ_TIMEOUT_S = 5.0
 """KMS responds within tens of milliseconds. If it does not, kmstool in C waits forever. Three attempts of 8 s, with at
 most 3 s between them, end before kmstool-instance times out after 30 s, so the reason still reaches it."""
 MAX_CONNECTIONS = 64
-MAX_REGION_CHARS = 32
-"""The longest name so far has 15 characters."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def parse_region_name(text: str, *, subject: str) -> str:
     Raises:
         InputError: it has another form, so it can be no region.
     """
-    if len(text) > MAX_REGION_CHARS or re.fullmatch(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+", text, re.ASCII) is None:
+    if not is_region_name(text):
         raise InputError(f"{subject}: expected the name of a region such as us-east-1, got {quoted(text)}")
     return text
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from instance_tool.credentials.region import Region, RegionSource
 from instance_tool.errors import EnclaveError
+from vsock_wire.errors import InputError
 from vsock_wire.protocol.json_codec import JsonObject
 from vsock_wire.protocol.vocabulary import DEFAULT_REGION, REGION
 
@@ -46,10 +47,15 @@ class RegionAgreement:
             hang_up: closes the connection; ``send`` then opens another one.
 
         Raises:
-            InputError: the settings of this instance give a region that can be none.
+            InputError: this instance's settings give a region that can be none, and the enclave has none of its own.
             EnclaveError: the enclave rejected the credentials, or a region that was required.
         """
-        region = self._chosen or self._source.known()
+        try:
+            region = self._chosen or self._source.known()
+        except InputError:
+            if self._source.is_required or not (reply := send(None)).get(REGION):
+                raise
+            return reply  # the enclave has a region of its own, so this one does not matter
         if region is None or self._is_left_to_enclave:
             self._chosen = None
             reply = send(None)

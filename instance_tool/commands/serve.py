@@ -83,7 +83,8 @@ def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _stop)
     source, region_source = settings.credential_source(), settings.region_source()
-    region_source.known()  # fails here, before anything is connected
+    if region_source.is_required:
+        region_source.known()  # fails here, before anything is connected
 
     def new_client() -> EnclaveClient:
         client = settings.new_client()

@@ -115,7 +115,8 @@ class CredentialSettings(ConnectionSettings):
                 source = self.credential_source()
                 source.current(wait_s=self.timeout_s)  # fails here, before anything is connected
                 region = self.region_source()
-                region.known()  # so does this
+                if region.is_required:
+                    region.known()  # so does this
                 client.set_credentials(source, region)
             stack.pop_all()
         return client

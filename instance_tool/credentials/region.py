@@ -8,13 +8,13 @@ have no region of its own, because that takes a request to another host.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from vsock_wire.errors import CredentialsError, InputError, quoted
+from vsock_wire.protocol.messages import is_region_name
 
 VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 PROFILE_VARIABLES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
@@ -32,8 +32,6 @@ IMDS_TIMEOUT_S = 1.0
 """For IMDS's answer. It comes within milliseconds, or never, and every run without a region would wait for it."""
 REGION_PATH = "/latest/meta-data/placement/region"
 _OK = 200
-_NAME = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+", re.ASCII)
-_MAX_CHARS = 32
 
 _logger = logging.getLogger(__name__)
 
@@ -116,11 +114,6 @@ class RegionSource:
         found = next((Region(environ[variable], variable) for variable in VARIABLES if environ.get(variable)), None)
         found = found or self._configured() or _region_of_profile(environ, self._profile)
         return None if found is None else _checked(found)
-
-
-def is_region_name(text: str) -> bool:
-    """Return whether a text has the form of a region's name; which regions there are, the enclave knows."""
-    return len(text) <= _MAX_CHARS and _NAME.fullmatch(text) is not None
 
 
 def _checked(region: Region) -> Region:

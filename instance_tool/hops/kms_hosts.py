@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from instance_tool.credentials.region import is_region_name
 from vsock_wire.net.address import MAX_TCP_PORT, TcpAddress
+from vsock_wire.protocol.messages import is_region_name
 
 _SERVICE = "kms"
 _HTTPS_PORT = 443

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from enclave_tool.errors import CmsError, NsmError
 from enclave_tool.nsm.codec import decode_attestation_response, decode_describe_response, decode_random_response
 from enclave_tool.recipient.cms import decrypt_enveloped_data, parse_enveloped_data, read_ber
-from instance_tool.console.ciphertext import parse_ciphertext
+from instance_tool.console.ciphertext import decode_ciphertext, parse_ciphertext
 from instance_tool.credentials.http_exchange import HttpError, parse_http_response
 from nitro_attestation.document.cbor import decode_strict_cbor
 from nitro_attestation.document.cose import parse_unverified_document
@@ -41,7 +41,7 @@ from vsock_wire.net.address import parse_address
 from vsock_wire.protocol.diagnosis import parse_diagnosis
 from vsock_wire.protocol.frames import FrameDecoder
 from vsock_wire.protocol.json_codec import JsonObject, decode_message, encode_message
-from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, parse_kms_request, parse_kms_result
+from vsock_wire.protocol.kms_operations import KMS_OPERATIONS, MAX_CIPHERTEXT_BYTES, parse_kms_request, parse_kms_result
 from vsock_wire.protocol.messages import parse_operation, parse_reply, parse_request_id, parse_set_client
 from vsock_wire.protocol.trace import parse_evidence
 from vsock_wire.protocol.vocabulary import RequestError
@@ -268,7 +268,13 @@ def measurements(data: bytes) -> None:
 
 @_target
 def files(data: bytes) -> None:
-    """Read a ciphertext and a document as people keep them in files."""
-    for decode in (parse_ciphertext, decode_document_file):
-        with contextlib.suppress(InputError, DocumentFileError):
-            decode(data)
+    """Read a ciphertext and a document as people keep them in files; text means the same in a file and elsewhere."""
+    with contextlib.suppress(DocumentFileError):
+        decode_document_file(data)
+    in_text = in_file = None
+    with contextlib.suppress(InputError):
+        in_text = parse_ciphertext(data)
+    with contextlib.suppress(InputError):
+        in_file = decode_ciphertext(data)
+    assert in_text is None or in_text == in_file
+    assert in_file is None or 1 <= len(in_file) <= MAX_CIPHERTEXT_BYTES

@@ -23,6 +23,9 @@ from vsock_wire.protocol.vocabulary import (
 )
 
 MAX_ID_CHARS = 64
+MAX_REGION_CHARS = 32
+"""The longest name of a region so far has 15 characters."""
+_REGION_NAME = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+", re.ASCII)
 MAX_REQUEST_ID_CHARS = 64
 """How much of KMS's request ID an error shows; they are UUIDs."""
 _CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
@@ -124,6 +127,11 @@ def call_details(http_status: int | None, request_id: str | None, tries: int | N
 def is_credential(text: str) -> bool:
     """Return whether ``text`` can be part of credentials: one or more printable ASCII characters without blanks."""
     return _CREDENTIAL.fullmatch(text) is not None
+
+
+def is_region_name(text: str) -> bool:
+    """Return whether a text has the form of an AWS region's name; which regions there are, the enclave knows."""
+    return len(text) <= MAX_REGION_CHARS and _REGION_NAME.fullmatch(text) is not None
 
 
 def parse_operation(message: JsonObject) -> Operation:

@@ -8,6 +8,7 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.client.region_agreement import RegionAgreement
 from instance_tool.credentials.region import Region, RegionSource
 from instance_tool.errors import EnclaveError
+from vsock_wire.errors import InputError
 from vsock_wire.net.address import UnixAddress
 from vsock_wire.protocol.messages import ErrorReply
 from vsock_wire.protocol.vocabulary import EnclaveCode, KmstoolText
@@ -129,6 +130,24 @@ class TestAnotherEnclave:
         agreement.set_client(regional.send, regional.hang_up)
         agreement.set_client(regional.send, regional.hang_up)
         assert regional.events == ["eu-west-1", "hang up", None, None]
+
+
+class TestRegionThatCanBeNone:
+    def test_does_not_matter_to_an_enclave_with_a_region_of_its_own(self) -> None:
+        enclave = Enclave("us-west-2")
+        RegionAgreement(RegionSource(None, {"AWS_REGION": "auto"})).set_client(enclave.send, enclave.hang_up)
+        assert enclave.events == [None]
+
+    @pytest.mark.parametrize("enclave", [Enclave(), Enclave(tells=False), Enclave(is_c=True)])
+    def test_is_refused_if_the_enclave_may_need_it(self, enclave: Enclave) -> None:
+        agreement = RegionAgreement(RegionSource(None, {"AWS_REGION": "auto"}))
+        with pytest.raises(InputError, match=r"^AWS_REGION: expected the name of an AWS region"):
+            agreement.set_client(enclave.send, enclave.hang_up)
+        assert enclave.events == [None]
+
+    def test_is_refused_at_once_if_it_is_required(self) -> None:
+        with pytest.raises(InputError, match=r"^--region: expected"):
+            RegionAgreement(RegionSource("auto")).set_client(Enclave().send, lambda: pytest.fail("hung up"))
 
 
 def test_other_errors_are_raised() -> None:

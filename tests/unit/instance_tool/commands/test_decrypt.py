@@ -121,7 +121,7 @@ class TestDecrypt:
         assert conversation.set_client["AwsRegion"] == "eu-north-1"
 
     @pytest.mark.parametrize("text", ["us-east-1a", "US-EAST-1", "s3", "us-east-1.evil.example", "us east 1"])
-    def test_region_that_can_be_none_is_refused_before_the_enclave_is_asked(
+    def test_region_that_can_be_none_is_refused_before_anything_is_decrypted(
         self, tool: Tool, enclave: str, conversation: Conversation, monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
         monkeypatch.setenv("AWS_REGION", text)
@@ -129,7 +129,7 @@ class TestDecrypt:
         assert f'error: AWS_REGION: expected the name of an AWS region, got "{text}"' in tool.err
         assert tool.run("--enclave", enclave, "--region", text, "AQID") == 2
         assert f'error: --region: expected the name of an AWS region, got "{text}"' in tool.err
-        assert {operation for _, operation in conversation.operations} == {"Describe"}  # a unix socket may be serve's
+        assert "Decrypt" not in {operation for _, operation in conversation.operations}
 
     def test_most_verbose_run_shows_no_secret(self, tool: Tool, enclave: str) -> None:
         assert tool.run("--enclave", enclave, "-vvvv", "AQID") == 0
