@@ -15,6 +15,7 @@ from enclave_tool.server.app import PROGRAM, serve
 from enclave_tool.server.config import Config, parse_delivery
 from enclave_tool.server.workers import MAX_WORKERS
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
+from vsock_wire.cli.memory import keep_memory_private
 from vsock_wire.cli.program import CExitCodes, run_program
 from vsock_wire.cli.settings import with_settings
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, LOG_FORMAT, MAX_CONNECTIONS, QUIET, VERBOSE
@@ -168,6 +169,7 @@ def command(settings: ServerSettings) -> None:
     Without Nitro:     kmstool-sim up   prints the command to use
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     verbosity = 0 if settings.quiet else 2 + settings.verbose
+    keep_memory_private()
     set_up_logging("enclave_tool", verbosity=verbosity, log_format=settings.log_format)
     serve(settings.config())
 

@@ -62,7 +62,7 @@ CREDENTIAL_OPTIONS = (
     click.option("-t", "--aws-session-token", metavar="TOKEN", help="AWS session token, if there is one."),
     click.option(
         "--credentials-fd", type=click.IntRange(0), metavar="N",
-        help="File descriptor to read credentials from, as the JSON that IMDS returns.",
+        help="File descriptor to read credentials from, as JSON of IMDS or the aws command.",
     ),
 )  # fmt: skip
 """Options for AWS credentials; read as ``commands.credentials.CredentialSettings``."""

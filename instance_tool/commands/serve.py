@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -12,10 +14,12 @@ from instance_tool.client.client import EnclaveClient
 from instance_tool.client.pool import EnclavePool
 from instance_tool.console.options import CREDENTIAL_OPTIONS, PROGRAM, with_connection
 from instance_tool.console.settings import CredentialSettings
+from instance_tool.local_service.folder import verify_private_folder
 from instance_tool.local_service.session import LocalSession, ServedEnclave
 from instance_tool.local_service.socket import listen_private_socket
+from instance_tool.local_service.waiting import send_credentials_when_up
 from vsock_wire.cli.shared_options import IDLE_TIMEOUT, MAX_CONNECTIONS
-from vsock_wire.errors import InputError
+from vsock_wire.errors import InputError, TransportError, printable
 from vsock_wire.net.address import UnixAddress, parse_address
 from vsock_wire.protocol.messages import reply_text
 from vsock_wire.protocol.vocabulary import REGION
@@ -53,8 +57,8 @@ def serve(settings: ServeSettings) -> None:
 
     A program that can talk to an enclave can talk to PATH instead, and needs no
     credentials: this command finds them and renews them before they expire.
-    Only this user and root can connect. Runs until SIGTERM, then finishes the
-    requests in progress.
+    Only this user and root can connect. If the enclave is not up yet, waits for
+    it. Runs until SIGTERM, then finishes the requests in progress.
 
     \b
     Examples:
@@ -68,7 +72,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
-    """Connect to the enclave, listen, announce it, and serve until SIGTERM.
+    """Wait for the enclave, listen, announce it, and serve until SIGTERM.
 
     kmstool in C gets one connection, because it serves one client at a time.
 
@@ -91,8 +95,14 @@ def serve_enclave(settings: ServeSettings, address: UnixAddress) -> NoReturn:
         client.set_credentials(source, region_source)
         return client
 
-    with listen_private_socket(address) as listener, new_client() as first:
-        first.send_credentials()
+    def announce(error: TransportError) -> None:
+        if not settings.quiet:
+            click.echo(f"{PROGRAM}: waiting for the enclave: {printable(str(error))}", err=True)
+
+    verify_private_folder(Path(address.path).absolute().parent)  # before the wait, not only after it
+    with new_client() as first, contextlib.ExitStack() as stack:
+        send_credentials_when_up(first, announce)
+        listener = stack.enter_context(listen_private_socket(address))
         is_legacy = first.is_legacy_peer
         pool = EnclavePool(new_client, size=1 if is_legacy else settings.enclave_connections)
         region = first.region or (None if is_legacy else reply_text(first.describe(), REGION))

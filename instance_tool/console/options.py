@@ -14,8 +14,9 @@ import click
 from instance_tool.client.client import TIMEOUT_S
 from instance_tool.configuration.enclave_choice import CID_VARIABLE, ENCLAVE_VARIABLE
 from instance_tool.console.output import OutputFormat, ReportFormat
-from instance_tool.console.settings import ConnectionSettings
+from instance_tool.console.settings import ConnectionSettings, CredentialSettings
 from vsock_wire.cli.logs import LOG_FORMATS, set_up_logging
+from vsock_wire.cli.memory import keep_memory_private
 from vsock_wire.cli.settings import Option, with_settings
 from vsock_wire.cli.shared_options import (
     DRY_RUN,
@@ -161,6 +162,8 @@ def with_connection(
         @functools.wraps(function)
         def command(values: _Settings) -> None:
             verbosity = 0 if values.quiet else 1 + values.verbose
+            if issubclass(settings, CredentialSettings):
+                keep_memory_private()
             set_up_logging("instance_tool", verbosity=verbosity, log_format=values.log_format)
             values.enclave_address()
             function(values)

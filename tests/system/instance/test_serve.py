@@ -248,12 +248,6 @@ class TestStart:
         assert (done.returncode, list(folder.iterdir())) == (2, [])
         assert b"is writable by other users" in done.stderr
 
-    def test_missing_enclave_is_exit_3_and_leaves_no_socket(self, served: Deployment) -> None:
-        path = served.account.directory / "never"
-        done = _run_serve(served, path, enclave="nobody")
-        assert (done.returncode, path.exists()) == (3, False)
-        assert b"serving" not in done.stderr
-
     def test_missing_credentials_are_exit_4(self, served: Deployment) -> None:
         arguments = ["serve", *commands.instance_arguments(served.account)]
         arguments += ["--socket", str(served.account.directory / "poor")]

@@ -35,6 +35,26 @@ SET_CLIENT = {
 }
 
 
+PROCESS = {
+    "Version": 1,
+    "AccessKeyId": "AKIDFD",
+    "SecretAccessKey": "fdSecret",
+    "SessionToken": "fdToken",
+    "Expiration": "2026-01-01T06:00:00Z",
+    "AccountId": "111122223333",
+}
+ASSUMED = {
+    "Credentials": {
+        "AccessKeyId": "AKIDFD",
+        "SecretAccessKey": "fdSecret",
+        "SessionToken": "fdToken",
+        "Expiration": "2026-01-01T06:00:00Z",
+    },
+    "AssumedRoleUser": {"AssumedRoleId": "AROA:x", "Arn": "arn:aws:sts::111122223333:assumed-role/r/x"},
+    "PackedPolicySize": 6,
+}
+
+
 def from_descriptor(data: bytes) -> Credentials:
     read_end, write_end = os.pipe()
     try:
@@ -58,9 +78,16 @@ class TestFindCredentials:
         assert find_credentials(flags, ENVIRONMENT) == Credentials("AKIDFLAG", "flagSecret")
 
     @pytest.mark.parametrize(
-        ("fields", "expiration"), [(IMDS, "2026-01-01T06:00:00Z"), (SET_CLIENT, None)], ids=["IMDS", "SetClient"]
+        ("fields", "expiration"),
+        [
+            (IMDS, "2026-01-01T06:00:00Z"),
+            (SET_CLIENT, None),
+            (PROCESS, "2026-01-01T06:00:00Z"),
+            (ASSUMED, "2026-01-01T06:00:00Z"),
+        ],
+        ids=["IMDS", "SetClient", "export-credentials", "assume-role"],
     )
-    def test_finds_those_of_a_descriptor(self, fields: dict[str, str], expiration: str | None) -> None:
+    def test_finds_those_of_a_descriptor(self, fields: dict[str, object], expiration: str | None) -> None:
         expected = Credentials("AKIDFD", "fdSecret", "fdToken", expiration)
         assert from_descriptor(json.dumps(fields).encode()) == expected
 
@@ -88,6 +115,10 @@ class TestFindCredentials:
             json.dumps(IMDS | {"Token": "fdSecret\r\nX: y"}).encode(),
             json.dumps(IMDS | SET_CLIENT).encode(),
             json.dumps({"SecretAccessKey": "fdSecret"}).encode(),
+            json.dumps(PROCESS | {"Token": "fdSecret"}).encode(),
+            json.dumps({"Credentials": "fdSecret"}).encode(),
+            json.dumps({"Credentials": None, **PROCESS}).encode(),
+            json.dumps({"Credentials": [PROCESS]}).encode(),
         ],
     )
     def test_refuses_malformed_credentials_without_showing_them(self, data: bytes) -> None:
@@ -111,3 +142,25 @@ class TestFindCredentials:
         os.close(write_end)
         with pytest.raises(CredentialsError, match="bad file descriptor"):
             find_credentials(settings(read_end), ENVIRONMENT)
+
+    @pytest.mark.parametrize("fields", [PROCESS, ASSUMED, IMDS, SET_CLIENT])
+    @pytest.mark.parametrize("name", ["accessKeyId", "aws_session_token", "Sessiontoken", "", "x" * 500, "\x1b[2J"])
+    def test_field_that_no_form_has_is_refused_by_its_name(self, fields: dict[str, object], name: str) -> None:
+        nested = fields.get("Credentials")
+        given = (
+            {"Credentials": {**nested, name: "fdSecret"}} if isinstance(nested, dict) else {**fields, name: "fdSecret"}
+        )
+        with pytest.raises(CredentialsError, match=r"^--credentials-fd \d+: unknown field ") as caught:
+            from_descriptor(json.dumps(given).encode())
+        assert "fdSecret" not in f"{caught.value} {caught.value.hint}"
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 100
+
+    def test_temporary_key_without_its_token_is_refused(self) -> None:
+        without = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "fdSecret"}
+        with pytest.raises(CredentialsError, match="starts with ASIA is temporary and needs a session token"):
+            from_descriptor(json.dumps(without).encode())
+        with pytest.raises(CredentialsError, match=r"^environment: a key ID that starts with ASIA"):
+            find_credentials(settings(), {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s"})
+        permanent = {"AccessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "fdSecret"}
+        assert from_descriptor(json.dumps(permanent).encode()) == Credentials("AKIAEXAMPLE", "fdSecret")
