@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -15,12 +16,15 @@ from botocore.exceptions import EndpointConnectionError
 from enclave_tool import KmsOptions, Recipient, attested_kms_client, open_nsm
 from enclave_tool.nsm.device import Nsm
 from nitro_simulator.account import SimulatedAccount
+from nitro_simulator.deployment import processes
 from tests.support.kms.second_region import SecondRegion, second_region
 from tests.support.proxy.bench import Bench
-from tests.support.proxy.processes import Proxy
+from tests.support.proxy.processes import Proxy, closed_port
 from vsock_wire.net.address import UnixAddress
+from vsock_wire.protocol.json_codec import encode_base64
 
 CONTEXT = {"purpose": "test"}
+Decrypt: TypeAlias = Callable[[int], "subprocess.CompletedProcess[bytes]"]
 OTHER_REGION = "eu-west-1"
 
 
@@ -97,3 +101,45 @@ def test_region_that_the_proxy_does_not_permit_is_reported_with_its_reason(scene
     with pytest.raises(EndpointConnectionError, match="403: The given address and port are not allowed: localhost:"):
         client.generate_random(NumberOfBytes=1)
     client.close()
+
+
+@pytest.fixture
+def decrypt(scene: Scene) -> Iterator[Decrypt]:
+    """Run kmstool-instance against a new enclave's server that calls KMS at this port of localhost."""
+    with contextlib.ExitStack() as stack:
+
+        def run(kms_port: int) -> subprocess.CompletedProcess[bytes]:
+            address = UnixAddress(str(scene.account.directory / f"enclave-{kms_port}.sock"))
+            way = ["--proxy", f"unix:{scene.bench.path}", "--proxy-connect", "--endpoint", f"localhost:{kms_port}"]
+            nsm = ["--nsm", str(scene.account.enclave.nsm_address), "--ca-file", str(scene.account.ca_file)]
+            stack.enter_context(
+                processes.running(
+                    ["kmstool-enclave", "--allow-non-vsock", "--listen", str(address), *way, *nsm],
+                    listens_on=address,
+                    log_file=scene.account.directory / f"enclave-{kms_port}.log",
+                )
+            )
+            ciphertext = encode_base64(scene.account.key.seal(b"Hello", encryption_context={}))
+            return processes.run_instance(
+                ["--enclave", str(address), "--region", scene.account.region, ciphertext],
+                environment=scene.account.imds_environment,
+                stdin=b"",
+            )
+
+        yield run
+
+
+def test_enclaves_server_decrypts_through_a_connect_route(scene: Scene, decrypt: Decrypt) -> None:
+    done = decrypt(scene.account.kms_server.port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello\n", b"")
+
+
+def test_refusal_of_the_proxy_reaches_the_user_with_the_file_to_edit(scene: Scene, decrypt: Decrypt) -> None:
+    with closed_port() as port:
+        done = decrypt(port)
+    assert (done.returncode, done.stdout) == (3, b"")
+    error, hint = done.stderr.decode().splitlines()
+    assert f"403: The given address and port are not allowed: localhost:{port}" in error
+    assert hint == (
+        f"hint: on the parent instance: add {{address: localhost, port: {port}}} to allowlist in {scene.bench.config}"
+    )
