@@ -35,3 +35,15 @@ def test_every_command_is_covered() -> None:
         "kmstool-sim up",
     } <= paths
     assert len(paths) > 25
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_program_has_log_format(tool: str) -> None:
+    options = [
+        flag
+        for context in CONTEXTS
+        if context.find_root().info_name == tool
+        for parameter in context.command.params
+        for flag in parameter.opts
+    ]
+    assert "--log-format" in options
