@@ -73,11 +73,11 @@ def with_name_of_peer(error: ToolError, options: KmsOptions) -> ToolError:
         return error
     shown = ", ".join(printable(name)[:MAX_NAME_CHARS] for name in names[:MAX_NAMES])
     return TlsError(
-        str(error),
+        f"{error}; the proxy leads to {shown}",
         wrong_host=error.wrong_host,
         hint=(
-            f"the proxy leads to {shown}, not to {error.wrong_host}: choose the region of that host, or change the"
-            " proxy's route; with --proxy-connect, one CONNECT route leads to every region"
+            "choose the region of the host that the proxy leads to, or change the proxy's route; with --proxy-connect,"
+            " one CONNECT route leads to every region"
         ),
     )
 

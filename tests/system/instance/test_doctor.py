@@ -197,7 +197,7 @@ def _(shared: Deployment) -> Done:
     return _with_proxy(shared, "stray", "--proxy-remote", f"127.0.0.1:{shared.account.kms_server.port}")
 
 
-@fault("a certificate for another host", HopName.TLS, "the proxy leads to kms.eu-west-1.amazonaws.com, not to ")
+@fault("a certificate for another host", HopName.TLS, "the proxy leads to kms.eu-west-1.amazonaws.com")
 def _(shared: Deployment) -> Done:
     return _with_certificate(shared, "other-host", shared.account.tls, "kms.eu-west-1.amazonaws.com")
 

@@ -104,9 +104,8 @@ class TestDecrypt:
         with pytest.raises(TlsError, match=text) as caught:
             regions.caller(CREDENTIALS, "eu-west-1").call_kms(REQUEST, Attempts())
         assert kms.calls == []
-        assert (caught.value.hint or "").startswith(
-            f"the proxy leads to kms.{REGION}.amazonaws.com, not to kms.eu-west-1.amazonaws.com: choose the region"
-        )
+        assert str(caught.value).endswith(f"; the proxy leads to kms.{REGION}.amazonaws.com")
+        assert (caught.value.hint or "").startswith("choose the region of the host that the proxy leads to")
 
     def test_another_authority_is_a_tls_error(
         self, kms: CannedKms, recipient_key: RecipientKey, tmp_path: Path

@@ -55,11 +55,9 @@ def test_name_in_the_certificate_is_shown_and_nothing_is_sent(options: KmsOption
     with peer(options, authority, "kms.us-east-1.amazonaws.com", "*.kms.us-east-1.vpce.amazonaws.com") as received:
         error = with_name_of_peer(ERROR, options)
     assert isinstance(error, TlsError)
-    assert str(error) == str(ERROR)
-    assert (error.hint or "").startswith(
-        "the proxy leads to kms.us-east-1.amazonaws.com, *.kms.us-east-1.vpce.amazonaws.com, not to"
-        f" {WANTED}: choose the region of that host"
-    )
+    names = "kms.us-east-1.amazonaws.com, *.kms.us-east-1.vpce.amazonaws.com"
+    assert str(error) == f"{ERROR}; the proxy leads to {names}"
+    assert (error.hint or "").startswith("choose the region of the host that the proxy leads to")
     assert received == [b""]
 
 
