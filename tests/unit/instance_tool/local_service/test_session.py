@@ -15,9 +15,10 @@ from instance_tool.credentials.source import CredentialSource
 from instance_tool.errors import EnclaveError
 from instance_tool.local_service import session as serving
 from instance_tool.local_service.session import LocalSession, ServedEnclave
-from tests.support.enclave.scripted_enclave import Message, Peer, ScriptedEnclave
+from tests.support.enclave.scripted_enclave import Conversation, Message, Peer, ScriptedEnclave
 from vsock_wire.errors import CredentialsError, ExitCode
 from vsock_wire.net.address import UnixAddress
+from vsock_wire.protocol.json_codec import encode_message
 from vsock_wire.protocol.messages import Credentials, ErrorReply, parse_reply
 
 OWN = Credentials("AKIDOWN", "theOwnSecret", "theOwnToken")
@@ -166,6 +167,18 @@ def test_error_reply_of_the_enclave_is_passed_on_unchanged(ask: Ask, enclave: En
     }
     enclave.replies["Decrypt"] = refusal
     assert ask(DECRYPT) == refusal
+
+
+def test_what_kmstool_in_c_would_ignore_is_refused_with_a_code_of_its_own(short_dir: Path) -> None:
+    conversation = Conversation(is_c=True)
+    with ScriptedEnclave(short_dir, conversation) as scripted:
+        _, pool = session(scripted.address)
+        local = LocalSession(ServedEnclave(pool, None, is_legacy_enclave=True))
+        reply = failure(local.take(encode_message({**DECRYPT, "KeyId": "alias/other"})).answer())
+        pool.close()
+    assert (reply.code, reply.service) == ("UnsupportedByEnclave", "instance")
+    assert "ignores the key ID" in reply.message
+    assert conversation.operations == [(1, "Describe")]
 
 
 def test_broken_connection_is_reopened_once(ask: Ask, enclave: Enclave) -> None:
