@@ -117,10 +117,11 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
 def command(**_options: object) -> None:
     """Decrypt CIPHERTEXT with AWS KMS, through an enclave, and print the result.
 
-    CIPHERTEXT is base64 text, file://PATH or -; without it, a pipe is read. It
-    may also be raw bytes or the JSON of aws kms encrypt. AWS credentials come
-    from the environment, from this instance's role (IMDSv2), or from boto3's
-    credential chain (profiles, SSO, containers), in this order.
+    CIPHERTEXT is base64 text, file://PATH, or - for standard input. Without it,
+    kmstool-instance reads a pipe. A file or pipe can also contain raw bytes, or
+    the JSON that aws kms encrypt prints. AWS credentials come from the
+    environment, from this instance's role (IMDSv2), or from boto3's credential
+    chain (profiles, SSO, containers), in that order.
 
     \b
     Examples:

@@ -53,7 +53,7 @@ SERVICE_OPTIONS = (
     MAX_CONNECTIONS.declare(click.option, type=click.IntRange(1), default=Limits.max_connections),
     click.option(
         "--max-connections-per-cid", type=click.IntRange(1), metavar="N",
-        help="Maximum number of these per CID; by default the same.",
+        help="Maximum number of concurrent clients per CID; by default, --max-connections.",
     ),
     IDLE_TIMEOUT.declare(click.option, default=Limits.idle_timeout_s),
     click.option("--listen", metavar="ADDRESS", help="Listen on this address instead of vsock --port."),
@@ -63,7 +63,9 @@ DELIVERY_OPTIONS = (
         "--deliver", type=click.Choice([str(delivery) for delivery in Delivery]), default=str(Delivery.REPLY),
         show_default=True, help="What leaves the enclave: each secret, its SHA-256, or the output of PROGRAM.",
     ),
-    click.option("--deliver-exec", metavar="PROGRAM", help="Program to pipe each secret to, with all ARGs."),
+    click.option(
+        "--deliver-exec", metavar="PROGRAM", help="Program to pipe each secret to; the ARGs are its arguments."
+    ),
     click.option(
         "--deliver-timeout", type=parse_timeout, metavar="SECONDS", default=ProgramLimits.time_s, show_default=True,
         help="Kill PROGRAM after this long.",
@@ -158,10 +160,11 @@ def command(settings: ServerSettings) -> None:
     enclave. KMS encrypts its responses to that key, so only this enclave can
     decrypt them. kmstool-instance is its client.
 
-    PCR0 measures the command line, including --deliver. With digest or exec, no
-    plaintext leaves the enclave, but anyone can check a guess against a digest.
-    PROGRAM reads the secret from standard input. It runs without a shell or an
-    environment, and with limits on time, memory, processes and output.
+    PCR0 measures the command line, including --deliver. With --deliver digest or
+    exec, the server returns no plaintext, but anyone can check a guess against a
+    digest. With exec, PROGRAM, called with the ARGs, reads the secret from
+    standard input. It runs without a shell or an environment, and with limits on
+    time, memory, processes and output.
 
     \b
     In an enclave:     kmstool-enclave --region us-east-1

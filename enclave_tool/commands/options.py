@@ -39,7 +39,7 @@ KMS_OPTIONS = (
     ),
     click.option(
         "--allow-region", "allow_regions", multiple=True, metavar="REGION",
-        help="Also accept this region, which is newer than this program; repeatable.",
+        help="Also accept this region, if this program is too old to know it; repeatable.",
     ),
     click.option(
         "--ca-file", type=click.Path(exists=True, dir_okay=False),
@@ -48,7 +48,7 @@ KMS_OPTIONS = (
     _NSM_OPTION,
     click.option(
         "--proxy-connect", is_flag=True,
-        help="Ask the proxy for each host by HTTP CONNECT; its port must be a route with connect: true.",
+        help="Name each host to the proxy by HTTP CONNECT; the proxy's route must have connect: true.",
     ),
     click.option("--proxy", metavar="ADDRESS", help="Dial this address instead of --parent-cid and --proxy-port."),
     _NON_VSOCK_OPTION,

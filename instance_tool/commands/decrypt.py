@@ -34,6 +34,8 @@ class DecryptSettings(ResultSettings, KeySettings, GrantSettings):
 def decrypt(settings: DecryptSettings) -> None:
     """Decrypt one CIPHERTEXT, or many with --batch. The default command.
 
+    Run kmstool-instance --help for the forms that CIPHERTEXT can take.
+
     \b
     Examples:
       kmstool-instance decrypt --cid 16 --key-id alias/app - < secret.b64

@@ -44,7 +44,7 @@ class DeriveSettings(ResultSettings, GrantSettings):
     NO_NEWLINE_OPTION,
 )
 def derive(settings: DeriveSettings) -> None:
-    """Derive an ECDH shared secret from --key-id and a peer's public key.
+    """Derive an ECDH shared secret from --key-id and a public key.
 
     \b
     Example:

@@ -21,7 +21,7 @@ class DescribeSettings(ConnectionSettings):
 @click.command()
 @with_connection(DescribeSettings, EXPLAIN_OPTION)
 def describe(settings: DescribeSettings) -> None:
-    """Print what the enclave reports about itself, as JSON, unverified.
+    """Print the enclave's unverified report about itself, as JSON.
 
     \b
     Example:

@@ -53,7 +53,7 @@ class DoctorSettings(CredentialSettings, KeySettings, GrantTokenSettings):
     ),
 )
 def doctor(settings: DoctorSettings) -> None:
-    """Check every hop between this instance and KMS, and suggest fixes.
+    """Check every hop from this instance to KMS, and suggest fixes.
 
     This instance checks vsock, enclave, protocol, region, instance metadata and
     role. The enclave checks the Nitro Security Module, entropy, proxy, KMS, TLS

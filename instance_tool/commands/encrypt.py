@@ -29,7 +29,7 @@ class EncryptSettings(ResultSettings, KeySettings, GrantSettings):
 @click.command()
 @with_connection(EncryptSettings, *TEXT_RESULT_OPTIONS, EXPLAIN_OPTION, *KEY_OPTIONS, *GRANT_OPTIONS, ALGORITHM_OPTION)
 def encrypt(settings: EncryptSettings) -> None:
-    """Encrypt standard input under --key-id and print the ciphertext.
+    """Encrypt standard input under --key-id; print the ciphertext.
 
     KMS does not check attestation for this operation: anyone whom the key
     policy allows to encrypt can do so, with or without an enclave.

@@ -49,7 +49,9 @@ class GenkeySettings(ResultSettings, KeySettings, GrantSettings):
     ),
 )  # fmt: skip
 def genkey(settings: GenkeySettings) -> None:
-    """Generate a data key, in plaintext and encrypted under --key-id.
+    """Generate a data key, both in plaintext and encrypted.
+
+    KMS encrypts it under --key-id.
 
     --output raw writes the bytes of the plaintext key alone; --ciphertext-out
     keeps the encrypted key.

@@ -40,7 +40,9 @@ class GenkeypairSettings(ResultSettings, KeySettings, GrantSettings):
     KEY_PAIR_SPEC.declare(click.option),
 )
 def genkeypair(settings: GenkeypairSettings) -> None:
-    """Generate a key pair; the private key is also encrypted under --key-id.
+    """Generate a key pair, with the private key also encrypted.
+
+    KMS encrypts it under --key-id.
 
     --output raw writes the private key alone, in DER; --ciphertext-out and
     --public-key-out keep the other parts.

@@ -45,7 +45,8 @@ def _parse_region(text: str) -> str | None:
 ENCLAVE_OPTIONS = (
     click.option(
         "-c", "--cid", type=int, metavar="CID",
-        help=f"vsock CID of the enclave; by default the only one that nitro-cli shows.  [env var: {CID_VARIABLE}]",
+        help="vsock CID of the enclave; by default, that of the only enclave that nitro-cli shows."
+        f"  [env var: {CID_VARIABLE}]",
     ),
     click.option(
         "-p", "--port", type=int, metavar="PORT", default=SERVICE_PORT, show_default=True,
@@ -53,12 +54,13 @@ ENCLAVE_OPTIONS = (
     ),
     click.option(
         "--enclave", metavar="ADDRESS",
-        help=f"Address of the enclave, instead of --cid and --port.  [env var: {ENCLAVE_VARIABLE}]",
+        help="Address, such as vsock://16:3000 or unix:PATH, instead of --cid and --port."
+        f"  [env var: {ENCLAVE_VARIABLE}]",
     ),
     click.option("--enclave-name", metavar="NAME", help="Name or ID of the enclave, as nitro-cli shows it."),
     click.option(
         "--trust-uid", "trusted_uids", type=click.IntRange(0, MAX_UID), multiple=True, metavar="UID",
-        help="Also trust this user with credentials and ciphertexts on a unix socket; repeatable.",
+        help="Also trust this user to listen on the unix socket and see credentials and ciphertexts; repeatable.",
     ),
     click.option(
         "--timeout", "timeout_s", type=parse_timeout, metavar="SECONDS", default=TIMEOUT_S, show_default=True,

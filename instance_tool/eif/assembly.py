@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from instance_tool.eif.blobs import Blobs, find_blobs
+from instance_tool.eif.blobs import FOLDER_VARIABLE, NITRO_CLI_FOLDER, Blobs, find_blobs
 from instance_tool.eif.files import open_input
 from nitro_attestation.errors import ImageError
 from nitro_attestation.image.container.archive import ContainerImage, open_container_image
@@ -45,17 +45,25 @@ ASSEMBLY_OPTIONS = (
         help="Tool whose PCR0 to reproduce: nitro-cli with Docker, or nitro-cli with Podman.",
     ),
     click.option("--arch", type=click.Choice(ARCHITECTURES), help="Architecture; by default, the image's own."),
-    click.option("--image", "image_name", metavar="NAME", help="Which image of an archive with several."),
-    click.option("--blobs", metavar="FOLDER", help="AWS's kernel, cmdline, init and nsm.ko.  [default: nitro-cli's]"),
+    click.option("--image", "image_name", metavar="NAME", help="Image to use from an archive of several."),
+    click.option(
+        "--blobs", metavar="FOLDER",
+        help=f"Folder with AWS's files.  [env var: {FOLDER_VARIABLE}; default: {NITRO_CLI_FOLDER}]",
+    ),
     click.option("--kernel", metavar="FILE", help="Kernel, instead of the one in --blobs."),
-    click.option("--cmdline", metavar="FILE", help="Its command line, instead of the one in --blobs."),
+    click.option("--cmdline", metavar="FILE", help="Kernel's command line, instead of the one in --blobs."),
     click.option("--init", metavar="FILE", help="Init program, instead of the one in --blobs."),
-    click.option("--nsm", metavar="FILE", help="The NSM's driver, instead of the one in --blobs."),
+    click.option("--nsm", metavar="FILE", help="Driver of the NSM (nsm.ko), instead of the one in --blobs."),
     click.option("--name", metavar="TEXT", help="ImageName in the metadata."),
     click.option("--image-version", metavar="TEXT", help="ImageVersion in the metadata."),
-    click.option("--arg", multiple=True, metavar="TEXT", help="For a folder: the program, then each argument."),
-    click.option("--env", multiple=True, metavar="NAME=VALUE", help="For a folder: a variable; repeatable."),
-    click.option("--root-owner", is_flag=True, help="For a folder: let root own every file."),
+    click.option(
+        "--arg", multiple=True, metavar="TEXT",
+        help="For a folder: the program to start; repeat for each of its arguments.",
+    ),
+    click.option(
+        "--env", multiple=True, metavar="NAME=VALUE", help="For a folder: an environment variable; repeatable."
+    ),
+    click.option("--root-owner", is_flag=True, help="For a folder: make root the owner of every file."),
 )  # fmt: skip
 """AssemblySettings."""
 

@@ -32,15 +32,16 @@ class BuildSettings(AssemblySettings):
     BuildSettings,
     *ASSEMBLY_OPTIONS,
     click.option("--out", required=True, metavar="FILE", help="Where to write the image file."),
-    click.option("--private-key", metavar="FILE", help="Sign with this key, in PEM."),
-    click.option("--signing-certificate", metavar="FILE", help="Its certificate, in PEM; PCR8 measures it."),
+    click.option("--private-key", metavar="FILE", help="Private key to sign with, in PEM."),
+    click.option("--signing-certificate", metavar="FILE", help="Certificate of that key, in PEM; PCR8 measures it."),
 )  # fmt: skip
 def build(settings: BuildSettings) -> None:
     """Build an image file, and print its measurements as JSON.
 
     IMAGE is an archive from docker save, podman save or buildah push, or a
-    folder with a root file system. The same IMAGE and files of AWS give the
-    same image file each time, with the PCR0 that nitro-cli would give it.
+    folder that contains a root file system. The same IMAGE and the same files
+    from AWS always give the same image file, with the PCR0 that nitro-cli would
+    compute. --blobs names AWS's files: a kernel, cmdline, init and nsm.ko.
 
     The enclave starts CMD if the image has one, otherwise ENTRYPOINT.
 
@@ -50,7 +51,7 @@ def build(settings: BuildSettings) -> None:
       kmstool-eif build app.tar --out app.eif > measurements.json
       kmstool-eif build rootfs/ --arg /app/server --out app.eif
 
-    Exit codes: 0 success, 1 failure, 2 usage.
+    Exit codes: 0 success, 1 failure, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     certificate, sign = _signer(settings)
     with image_errors_reported(settings.source), assembled_parts(settings) as (parts, warnings):

@@ -36,7 +36,7 @@ def describe(settings: DescribeSettings) -> None:
       kmstool-eif describe app.eif --output json > measurements.json
       kmstool-instance policy --measurements measurements.json ...
 
-    Exit codes: 0 success, 1 the file is damaged or wrongly signed, 2 usage.
+    Exit codes: 0 success, 1 the file is damaged or wrongly signed, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     with (
         open_image(settings.file) as image,

@@ -36,7 +36,7 @@ def diff(settings: DiffSettings) -> None:
     Example:
       kmstool-eif diff theirs.eif mine.eif
 
-    Exit codes: 0 no difference, 1 differences or a damaged file, 2 usage.
+    Exit codes: 0 no difference, 1 differences or a damaged file, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     is_different = False
     with (

@@ -47,7 +47,7 @@ def extract(settings: ExtractSettings) -> None:
       kmstool-eif extract app.eif --to parts
       cpio -t < parts/ramdisk2.cpio
 
-    Exit codes: 0 success, 1 failure, 2 usage.
+    Exit codes: 0 success, 1 failure, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     folder = Path(settings.to)
     try:

@@ -24,7 +24,7 @@ def measure(settings: AssemblySettings) -> None:
     Example:
       kmstool-eif measure app.tar > measurements.json
 
-    Exit codes: 0 success, 1 failure, 2 usage.
+    Exit codes: 0 success, 1 failure, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     with image_errors_reported(settings.source), assembled_parts(settings) as (parts, warnings):
         report_warnings(warnings)

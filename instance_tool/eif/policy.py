@@ -39,7 +39,7 @@ def policy(settings: ImagePolicySettings) -> None:
           --role arn:aws:iam::111122223333:role/Instance \\
           --admin arn:aws:iam::111122223333:role/KeyAdministrator > policy.json
 
-    Exit codes: 0 success, 1 a file is damaged or wrongly signed, 2 usage.
+    Exit codes: 0 success, 1 a file is damaged or wrongly signed, 2 usage error.
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     given = parse_pcr_options(settings.pcr)
     print_policy(settings, [identifying_pcrs(_measure(path), given) for path in settings.files])

@@ -48,11 +48,12 @@ ENCRYPTION_CONTEXT = SharedOption(
         "multiple": True,
         "callback": gather_entries,
         "metavar": "NAME=VALUE",
-        "help": "Entry of the encryption context, or a JSON object with all; repeatable.",
+        "help": "Entry of the encryption context, or a JSON object with all entries; repeatable.",
     },
 )
 ENCRYPTION_ALGORITHM = SharedOption(
-    ("--encryption-algorithm",), {"type": parse_text, "metavar": "NAME", "help": "Algorithm of an asymmetric key."}
+    ("--encryption-algorithm",),
+    {"type": parse_text, "metavar": "NAME", "help": "Encryption algorithm, for an asymmetric key."},
 )
 GRANT_TOKEN = SharedOption(
     ("--grant-token", "grant_tokens"),

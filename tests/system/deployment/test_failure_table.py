@@ -120,7 +120,7 @@ def _with_certificate(shared: Deployment, name: str, authority: TlsAuthority, ho
         return _decrypt(shared, enclave=name)
 
 
-@situation("all is well")
+@situation("success")
 def _(shared: Deployment) -> Done:
     return _decrypt(shared)
 
@@ -186,7 +186,7 @@ def _(shared: Deployment) -> Done:
     return _decrypt(shared, enclave="of-blind")
 
 
-@situation("no Nitro Security Module where the enclave starts")
+@situation("`kmstool-enclave` starts without a Nitro Security Module")
 def _(_: Deployment) -> Done:
     return subprocess.run(
         [processes.tool_path("kmstool-enclave"), "--nsm", "/dev/no-such-nsm"],
@@ -226,7 +226,7 @@ def _(shared: Deployment) -> Done:
         return _decrypt(shared, enclave="other")
 
 
-@situation("another encryption context than the one used to encrypt")
+@situation("an encryption context that differs from the one used to encrypt")
 def _(shared: Deployment) -> Done:
     return shared.instance("--encryption-context", "purpose=other", shared.encrypt(b"x"))
 
@@ -244,12 +244,12 @@ def _(shared: Deployment) -> Done:
         return _decrypt(shared, enclave="crowded")
 
 
-@situation("KMS, or what passes for it, answers with `Plaintext`")
+@situation("KMS, or a server in its place, responds with `Plaintext`")
 def _(shared: Deployment) -> Done:
     return _with_answer(shared, lambda _, answer: {**answer, "Plaintext": "bGVha2Vk"})
 
 
-@situation("KMS encrypts to another key than the enclave's")
+@situation("KMS encrypts to a key that is not the enclave's")
 def _(shared: Deployment) -> Done:
     shared.start_enclave("donor")
     answers: list[JsonObject] = []
@@ -278,7 +278,7 @@ def _(shared: Deployment) -> Done:
     return _with_certificate(shared, "other-ca", TlsAuthority.create(), shared.account.kms_host)
 
 
-@situation("what listens at the enclave's address speaks another protocol")
+@situation("the peer at the enclave's address speaks another protocol")
 def _(shared: Deployment) -> Done:
     return processes.run_instance(
         ["--enclave", f"tcp://127.0.0.1:{shared.account.imds_server.port}", "--timeout", "1", "QUFB"],
