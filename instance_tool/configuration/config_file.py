@@ -37,7 +37,7 @@ def config_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def read_config(environ: Mapping[str, str]) -> ConfigFile | None:
-    """Return the user's configuration file, or None if there is none.
+    """Return the user's configuration file, or None if there is none, or this user cannot enter its directory.
 
     Does not check the names in it; see ``option_defaults``.
 
@@ -54,6 +54,8 @@ def read_config(environ: Mapping[str, str]) -> ConfigFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK, effective_ids=True):
+            return None  # the home directory of another user, as after sudo -u
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     if len(data) > MAX_CONFIG_BYTES:
         raise InputError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes")

@@ -146,6 +146,9 @@ def _read_region(path: Path, section: str, *, is_default: bool) -> str | None:
             text = file.read(MAX_CONFIG_BYTES + 1).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # no such file, or no home directory
         return None
+    except PermissionError:  # the home directory of another user, as after sudo -u
+        _logger.info("region: %s cannot be read (permission denied)", path)
+        return None
     except (OSError, UnicodeDecodeError) as error:
         _logger.warning("region: %s cannot be read (%s)", path, getattr(error, "strerror", None) or "not UTF-8")
         return None

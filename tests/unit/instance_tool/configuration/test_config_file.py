@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,36 @@ def test_file_that_is_not_toml_is_refused_and_named(file: Path, content: bytes, 
     with pytest.raises(InputError) as caught:
         read_config(environ(file))
     assert str(caught.value).startswith(f"{file}: {words}")
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Run as a user whom permissions bind, even if root runs the tests."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_directory_that_this_user_cannot_enter_is_ignored(file: Path) -> None:
+    file.parent.chmod(0)
+    with unprivileged():
+        assert read_config(environ(file)) is None
+    file.parent.chmod(0o700)
+
+
+def test_file_that_this_user_cannot_read_is_refused(short_dir: Path) -> None:
+    path = short_dir / "kmstool/config.toml"
+    path.parent.mkdir()
+    path.write_text("cid = 16")
+    path.chmod(0)
+    for folder in (short_dir, path.parent):
+        folder.chmod(0o755)
+    with unprivileged(), pytest.raises(InputError, match=r"config\.toml: permission denied$"):
+        read_config(environ(path))
 
 
 def test_directory_in_its_place_is_refused(file: Path) -> None:
