@@ -137,7 +137,7 @@ def test_watcher_survives_every_error(error: Exception) -> None:
 
         names = Resolver(lookup=lookup, refresh_s=0.001, retry_first_s=0.001)
         names.watch({"a.com"})
-        await script.exhausted.wait()
+        await asyncio.wait_for(script.exhausted.wait(), 10)
         assert await names.addresses("a.com") == SECOND
         assert names.failures == 2
         await names.close()
