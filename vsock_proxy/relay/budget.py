@@ -17,9 +17,11 @@ class Budget:
         shared_bytes: what may be held beyond each direction's own.
     """
 
-    __slots__ = ("free_bytes",)
+    __slots__ = ("_least_free_bytes", "_shared_bytes", "free_bytes")
 
     def __init__(self, shared_bytes: int = SHARED_BYTES) -> None:
+        self._shared_bytes = shared_bytes
+        self._least_free_bytes = shared_bytes
         self.free_bytes = shared_bytes
 
     def allowance(self) -> int:
@@ -29,6 +31,13 @@ class Budget:
     def hold(self, count: int) -> None:
         """Count what one direction now holds, at most what ``allowance`` has just returned."""
         self.free_bytes -= max(0, count - OWN_BYTES)
+        self._least_free_bytes = min(self._least_free_bytes, self.free_bytes)
+
+    def take_peak(self) -> int:
+        """Return the most bytes that were held beyond the directions' own since the last call."""
+        peak = self._shared_bytes - self._least_free_bytes
+        self._least_free_bytes = self.free_bytes
+        return peak
 
     def release(self, count: int) -> None:
         """Take back a ``hold`` of the same number of bytes."""

@@ -14,6 +14,7 @@ reset. A client that leaves before it is relayed is noticed as soon as it does, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 
@@ -31,6 +32,9 @@ from vsock_proxy.settings import Limits
 
 SWEEP_S = 10.0
 """Maximum number of seconds by which a connection may outlive its idle timeout, or a peer that has gone."""
+
+MANY_HELD_BYTES = 4_194_304
+"""If more has been held for slow readers since the last sweep, the heap has pages to give back."""
 
 _LEFT = "the client left before it was connected"
 
@@ -279,4 +283,14 @@ class Connections:
         for relay, arrival in tuple(self._relays.items()):
             limit_s = arrival.state.idle_timeout_s
             relay.sweep(now_s - limit_s if limit_s else float("-inf"), now_s - self._sweep_s, limit_s)
+        if self._budget.take_peak() >= MANY_HELD_BYTES:
+            _give_heap_back()
         self._sweeper = loop.call_later(self._sweep_s, self._sweep)
+
+
+def _give_heap_back() -> None:
+    """Return the unused pages of the heap to the system, where the C library can: glibc can, musl cannot."""
+    import ctypes  # noqa: PLC0415 - a megabyte, only if it is ever needed
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

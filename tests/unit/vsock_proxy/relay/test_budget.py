@@ -17,6 +17,18 @@ def test_direction_may_always_take_its_own_and_never_more_than_a_chunk() -> None
     assert budget.allowance() == OWN_BYTES
 
 
+def test_peak_is_that_since_it_was_last_asked_for() -> None:
+    budget = Budget(10 * CHUNK_BYTES)
+    budget.hold(CHUNK_BYTES)
+    budget.hold(CHUNK_BYTES)
+    budget.release(CHUNK_BYTES)
+    assert budget.take_peak() == 2 * (CHUNK_BYTES - OWN_BYTES)
+    assert budget.take_peak() == CHUNK_BYTES - OWN_BYTES
+    budget.release(CHUNK_BYTES)
+    assert budget.take_peak() == CHUNK_BYTES - OWN_BYTES
+    assert budget.take_peak() == 0
+
+
 @given(st.integers(0, 4 * CHUNK_BYTES), st.lists(st.floats(0, 1), max_size=60))
 def test_cap_holds_whatever_is_taken(shared_bytes: int, parts: list[float]) -> None:
     budget = Budget(shared_bytes)

@@ -10,7 +10,8 @@ import pytest
 from tests.support.proxy.connections_scene import OTHER, scene
 from tests.support.proxy.peers import receive, send
 from tests.support.proxy.skipping_loop import run_skipping, turns_until
-from vsock_proxy.relay.connections import SWEEP_S
+from vsock_proxy.relay.budget import OWN_BYTES
+from vsock_proxy.relay.connections import MANY_HELD_BYTES, SWEEP_S
 from vsock_proxy.relay.ends import End
 from vsock_proxy.relay.outcomes import EndReason, Refusal
 from vsock_proxy.settings import Limits
@@ -194,3 +195,27 @@ class TestRoutes:
                 assert (here.stats().active, here.stats(OTHER).active) == (6, 2)
 
         run_skipping(check())
+
+
+@pytest.mark.parametrize(("held_bytes", "gives_back"), [(MANY_HELD_BYTES - 1, 0), (MANY_HELD_BYTES, 1)])
+def test_sweep_gives_memory_back_after_much_was_held(
+    monkeypatch: pytest.MonkeyPatch, held_bytes: int, gives_back: int
+) -> None:
+    """The C library keeps what it once needed; other allocations in between keep it from shrinking by itself."""
+    given = 0
+
+    def count() -> None:
+        nonlocal given
+        given += 1
+
+    monkeypatch.setattr("vsock_proxy.relay.connections._give_heap_back", count)
+
+    async def check() -> None:
+        async with scene(Limits(1)) as here:
+            budget = here.connections._budget
+            budget.hold(held_bytes + OWN_BYTES)
+            budget.release(held_bytes + OWN_BYTES)
+            await asyncio.sleep(5 * SWEEP_S)
+            assert given == gives_back
+
+    run_skipping(check())
