@@ -17,13 +17,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+ENDING_SIGNALS = frozenset(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 GRACE_S = 10.0
 """How long the worker may take to stop what it has started. The proxy and the enclave stop within a second."""
 PROGRAM_GRACE_S = 3.0
@@ -44,9 +45,11 @@ def run_supervised(work: Callable[[Path], int], *, directory: Path | None = None
         work: takes the folder for its files; returns an exit code.
         directory: that folder; None makes one and removes it at the end.
     """
+    if sys.platform != "linux":  # only Linux has subreapers; elsewhere a signal can leave processes
+        return _run_unsupervised(work, directory)
     signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING_SIGNALS, signal.SIGCHLD})
     _set_process_attribute(_PR_SET_CHILD_SUBREAPER, 1)
-    folder = Path(tempfile.mkdtemp(prefix="kmstool-")) if directory is None else directory
+    folder = _folder(directory)
     worker = os.fork()
     if worker == 0:
         _become_worker(folder)
@@ -56,6 +59,19 @@ def run_supervised(work: Callable[[Path], int], *, directory: Path | None = None
     finally:
         if directory is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_unsupervised(work: Callable[[Path], int], directory: Path | None) -> int:
+    folder = _folder(directory)
+    try:
+        return work(folder)
+    finally:
+        if directory is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(directory: Path | None) -> Path:
+    return Path(tempfile.mkdtemp(prefix="kmstool-")) if directory is None else directory
 
 
 def run_to_end(program: tuple[str, ...], environment: dict[str, str]) -> int:

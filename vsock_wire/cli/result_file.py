@@ -23,7 +23,8 @@ from vsock_wire.errors import InputError, ToolError
 MODE = 0o600
 """Of a result file: only its owner can read a secret."""
 STANDARD_OUTPUT = "-"
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP."""
 _TARGET_HINT = "name a new file or a regular file; to write anywhere else, redirect standard output with >"
 
 
@@ -53,12 +54,15 @@ def open_output(path: str | None, option: str) -> Iterator[Output]:
         option: the option that gives the path, for errors.
 
     Raises:
-        InputError: the file cannot be created, or is there and is not a regular file; or standard output is closed.
+        InputError: the file cannot be created, or is there and is not a regular file; or standard output is closed; or
+            this system, such as Windows, cannot write a file that is complete or not there.
         ToolError: from the methods of the output: the file cannot be written.
     """
     if path is None or path == STANDARD_OUTPUT:
         yield _StandardOutput()
         return
+    if not hasattr(os, "O_DIRECTORY"):
+        raise InputError(f"{option}: not possible on this system", hint="redirect standard output with >")
     with _ResultFile(path, option) as file:
         yield file
 
