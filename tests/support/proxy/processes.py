@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from vsock_wire.errors import TransportError
 from vsock_wire.net.address import UnixAddress, VsockAddress
-from vsock_wire.net.sockets import listen_socket
+from vsock_wire.net.sockets import connect_socket, listen_socket
 
 VSOCK_PROXY = str(Path(sys.executable).with_name("vsock-proxy"))
 READY = "Proxy is now in listening state"
@@ -121,6 +122,7 @@ class Upstream:
         address: UnixAddress | VsockAddress | None = None,
     ) -> None:
         self._handle = handle
+        self._address, self._is_closing = address, False
         if address is None:
             self._listener = socket.create_server((host, port), backlog=4096)
         else:
@@ -135,6 +137,10 @@ class Upstream:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing = True
+        if isinstance(self._address, VsockAddress):  # a shutdown does not wake accept on AF_VSOCK
+            with contextlib.suppress(TransportError):
+                connect_socket(self._address, timeout_s=PATIENCE_S).close()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -150,6 +156,9 @@ class Upstream:
             try:
                 client = self._listener.accept()[0]
             except OSError:
+                return
+            if self._is_closing:
+                client.close()
                 return
             thread = threading.Thread(target=self._serve, args=(client,))
             self._clients.append(client)
