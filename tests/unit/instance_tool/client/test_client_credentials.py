@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,17 +157,22 @@ def test_expiration_stays_the_reason_if_no_new_credentials_are_found(short_dir: 
 
 def test_peer_with_its_own_credentials_is_sent_none(short_dir: Path) -> None:
     seen: list[str] = []
+    is_closed = threading.Event()
 
     def converse(peer: Peer) -> None:
         while (request := peer.receive()) is not None:
             seen.append(request["Operation"])
             peer.send({"Status": "Ok", "Message": "AQID"})
             if len(seen) == 2:
+                peer.sock.shutdown(socket.SHUT_RDWR)
+                is_closed.set()
                 return
 
     with ScriptedEnclave(short_dir, converse) as scripted, EnclaveClient(scripted.address) as client:
         client.leave_credentials_to_peer()
-        for _ in range(3):  # the third attempt finds the connection closed
+        for _ in range(2):
             assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
+        assert is_closed.wait(30)  # so that the third request finds the connection closed
+        assert client.ask_enclave(REQUEST).secret == b"\1\2\3"
     assert seen == ["Decrypt"] * 3
     assert scripted.connections == 2
