@@ -28,7 +28,7 @@ from urllib3.exceptions import NewConnectionError
 
 from vsock_wire.errors import TransportError
 from vsock_wire.net.address import Address
-from vsock_wire.net.sockets import MIN_TIMEOUT_S, connect_socket
+from vsock_wire.net.sockets import MIN_TIMEOUT_S, closed_on_error, connect_socket
 from vsock_wire.net.tunnel import open_tunnel
 from vsock_wire.protocol.recording import is_recording, record
 from vsock_wire.protocol.trace import KmsAnswered, TlsConnected, cut_text
@@ -109,7 +109,7 @@ class ProxyConnection(AWSHTTPSConnection):
         try:
             sock = connect_socket(self.proxy_address, timeout_s=timeout_s)
             if self.asks_for_host:
-                with _closed_on_error(sock):
+                with closed_on_error(sock):
                     open_tunnel(sock, self.host, self.port, proxy=self.proxy_address, deadline=deadline)
                 sock.settimeout(timeout_s)
             return sock
@@ -198,12 +198,3 @@ class ProxyConnection(AWSHTTPSConnection):
             request_id=cut_text(response.headers.get("x-amzn-RequestId", "")),
             elapsed_ms=milliseconds_since(self._asked_at),
         )
-
-
-@contextlib.contextmanager
-def _closed_on_error(sock: socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        sock.close()
-        raise

@@ -83,7 +83,7 @@ def with_name_of_peer(error: ToolError, options: KmsOptions) -> ToolError:
 
 
 def _names_of_peer(options: KmsOptions, host: str) -> list[str]:
-    """Return the host names in the certificate of the peer behind the proxy, which a trusted authority has issued."""
+    """Return the host names in the certificate that the peer presents; a trusted authority must have issued it."""
     trusted = cast("ssl.SSLContext", options.tls).get_ca_certs(binary_form=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

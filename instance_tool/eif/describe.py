@@ -8,7 +8,7 @@ import click
 
 from instance_tool.console.options import REPORT_OUTPUT_OPTION
 from instance_tool.console.output import ReportFormat
-from instance_tool.eif.files import image_errors_reported, open_image
+from instance_tool.eif.files import open_image
 from instance_tool.eif.terminal import shown_progress
 from nitro_attestation.image.description import describe_image, description_json, description_text
 from vsock_wire.cli.settings import Settings, with_settings
@@ -40,7 +40,6 @@ def describe(settings: DescribeSettings) -> None:
     """  # noqa: D301 - \b is click's mark for text not to rewrap
     with (
         open_image(settings.file) as image,
-        image_errors_reported(settings.file),
         shown_progress("measuring", image.size_bytes) as on_progress,
     ):
         description = describe_image(image, on_progress)

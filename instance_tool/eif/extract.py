@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from instance_tool.eif.files import image_errors_reported, open_image, replaced_file
+from instance_tool.eif.files import open_image, replaced_file
 from nitro_attestation.image.eif_format import SectionType
 from nitro_attestation.image.reading import ImageFile
 from nitro_attestation.image.signature import parse_signature
@@ -54,7 +54,7 @@ def extract(settings: ExtractSettings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--to: {folder}: {(error.strerror or str(error)).lower()}") from None
-    with open_image(settings.file) as image, image_errors_reported(settings.file):
+    with open_image(settings.file) as image:
         _extract(image, folder)
 
 

@@ -19,7 +19,7 @@ NEW_FILE_MODE = 0o666
 
 @contextlib.contextmanager
 def open_image(path: str) -> Iterator[ImageFile]:
-    """Open an enclave image file and parse its structure.
+    """Open an enclave image file and parse its structure; errors about it name the file until the context ends.
 
     Raises:
         ToolError: it is not an enclave image file, or it is damaged; exit code 1.

@@ -6,7 +6,7 @@ import click
 
 from instance_tool.commands.policy import POLICY_OPTIONS, PolicyRoleSettings, print_policy
 from instance_tool.console.reports import attestation_errors_reported
-from instance_tool.eif.files import image_errors_reported, open_image
+from instance_tool.eif.files import open_image
 from instance_tool.eif.terminal import shown_progress
 from nitro_attestation.image.description import read_measurements
 from nitro_attestation.measurements import identifying_pcrs, parse_pcr_options
@@ -48,7 +48,6 @@ def policy(settings: ImagePolicySettings) -> None:
 def _measure(path: str) -> dict[int, bytes]:
     with (
         open_image(path) as image,
-        image_errors_reported(path),
         shown_progress("measuring", image.size_bytes) as on_progress,
     ):
         return read_measurements(image, on_progress)

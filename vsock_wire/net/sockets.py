@@ -57,7 +57,7 @@ def connect_socket(address: Address, *, timeout_s: float) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
         sock = _new_socket(address)
-        with _closed_on_error(sock):
+        with closed_on_error(sock):
             sock.settimeout(timeout_s)
             sock.connect(_socket_name(address))
         return sock
@@ -78,7 +78,7 @@ def listen_socket(address: Address, *, backlog: int = LISTEN_BACKLOG) -> socket.
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             return socket.create_server((address.host, address.port), family=family, backlog=backlog)
         sock = _new_socket(address)
-        with _closed_on_error(sock):
+        with closed_on_error(sock):
             if isinstance(address, UnixAddress):
                 _bind_unix(sock, address)
             else:
@@ -179,7 +179,8 @@ def _remove_stale(address: UnixAddress) -> None:
 
 
 @contextlib.contextmanager
-def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+def closed_on_error(sock: socket.socket) -> Iterator[None]:
+    """Close ``sock`` if the block raises anything; otherwise leave it open."""
     try:
         yield
     except BaseException:

@@ -66,14 +66,6 @@ def split_path(path: bytes) -> list[bytes]:
     return names
 
 
-def find(root: Node, path: bytes) -> Node | None:
-    """Return the node at a path, without following links; None if there is none."""
-    node: Node | None = root
-    for name in split_path(path):
-        node = node.children.get(name) if node is not None else None
-    return node
-
-
 def walk(folder: Node, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
     """Yield each path below a folder with its node, a folder before its content, names in the order of their bytes."""
     for name in sorted(folder.children):
