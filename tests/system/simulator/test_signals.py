@@ -146,8 +146,8 @@ def test_killed_worker_leaves_nothing_either(folder: Path) -> None:
 
 
 def test_exit_code_is_that_of_the_program_and_its_background_processes_go_on(folder: Path) -> None:
-    started = Started(folder, ("run", "sh", "-c", "sleep 5 >/dev/null 2>&1 & exit 7"))
+    started = Started(folder, ("run", "sh", "-c", "sleep 60 >/dev/null 2>&1 & exit 7"))
     _, errors = started.process.communicate(timeout=EXIT_TIMEOUT_S)
     assert (started.process.returncode, errors) == (7, b"")
     lines, entries = started.left()
-    assert (lines, entries) == (["sleep 5 "], [])
+    assert (lines, entries) == (["sleep 60 "], [])
